@@ -1,0 +1,54 @@
+/**
+ * Errors a user can act on. Every one has a class, a stable code and a process
+ * exit code; anything else that escapes is a defect and prints its stack.
+ */
+
+/** Base of all expected errors. */
+export class EdgewiseError extends Error {
+  readonly code: string
+  readonly exitCode: number
+
+  constructor(code: string, message: string, options: { cause?: unknown; exitCode?: number } = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause })
+    this.name = new.target.name
+    this.code = code
+    this.exitCode = options.exitCode ?? 1
+  }
+}
+
+export interface InputProblem {
+  /** File, flag or field in which the problem stands, e.g. `links.csv:17` or `--rtt-ms`. */
+  where: string
+  expected: string
+  found: string
+  /** What the user can do about it. */
+  remedy?: string
+}
+
+/** Bad input: says where, what was expected, what was found and what to do. Exit code 2. */
+export class InputError extends EdgewiseError {
+  readonly problem: InputProblem
+
+  constructor(problem: InputProblem, options: { cause?: unknown } = {}) {
+    const remedy = problem.remedy === undefined ? '' : `\n  remedy: ${problem.remedy}`
+    super(
+      'E_INPUT',
+      `${problem.where}\n  expected: ${problem.expected}\n  found: ${problem.found}${remedy}`,
+      { ...options, exitCode: 2 },
+    )
+    this.problem = problem
+  }
+}
+
+/** A stored artifact whose bytes are not the ones that were written. Exit code 3. */
+export class IntegrityError extends EdgewiseError {
+  constructor(where: string, expected: string, found: string) {
+    super('E_INTEGRITY', `${where}\n  expected: ${expected}\n  found: ${found}`, { exitCode: 3 })
+  }
+}
+
+/** Shortens a value for an error message. */
+export function show(value: unknown, limit = 80): string {
+  const text = typeof value === 'string' ? JSON.stringify(value) : String(value)
+  return text.length <= limit ? text : `${text.slice(0, limit - 1)}…`
+}

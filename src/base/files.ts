@@ -1,0 +1,71 @@
+import { createHash, randomUUID } from 'node:crypto'
+import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, statSync, writeSync } from 'node:fs'
+import { dirname, isAbsolute, relative, resolve } from 'node:path'
+import { InputError } from './errors.ts'
+
+/** Reads a whole file whose size is at most `maxBytes`; the size is checked before anything is allocated. */
+export function readCapped(path: string, maxBytes: number): Buffer {
+  let size: number
+  try {
+    const info = statSync(path)
+    if (!info.isFile()) throw new InputError({ where: path, expected: 'a file', found: 'something else', remedy: 'name a regular file' })
+    size = info.size
+  } catch (error) {
+    if (error instanceof InputError) throw error
+    throw new InputError({ where: path, expected: 'a readable file', found: (error as NodeJS.ErrnoException).code ?? 'an error', remedy: 'check the path' }, { cause: error })
+  }
+  if (size > maxBytes) {
+    throw new InputError({ where: path, expected: `at most ${maxBytes} bytes`, found: `${size} bytes`, remedy: 'this is not the file it is taken for, or it is damaged' })
+  }
+  return readFileSync(path)
+}
+
+/** Reads a capped file as UTF-8 text. */
+export function readText(path: string, maxBytes = 64 * 1024 * 1024): string {
+  return readCapped(path, maxBytes).toString('utf8')
+}
+
+/** Writes beside the target, syncs, then renames: readers see the old file or the new one, never a half. */
+export function writeAtomic(path: string, data: string | Uint8Array): void {
+  mkdirSync(dirname(path), { recursive: true })
+  const temporary = `${path}.${randomUUID()}.tmp`
+  try {
+    const handle = openSync(temporary, 'w')
+    try {
+      const bytes = typeof data === 'string' ? Buffer.from(data) : data
+      let written = 0
+      while (written < bytes.byteLength) written += writeSync(handle, bytes, written)
+      fsyncSync(handle)
+    } finally {
+      closeSync(handle)
+    }
+    renameSync(temporary, path)
+  } catch (error) {
+    rmSync(temporary, { force: true })
+    throw error
+  }
+}
+
+/** Resolves `path` below `root`; refuses anything that would leave it. */
+export function resolveInside(root: string, path: string): string {
+  const full = resolve(root, path)
+  const inside = relative(resolve(root), full)
+  if (isAbsolute(path) || inside === '' || inside.startsWith('..') || isAbsolute(inside)) {
+    throw new InputError({ where: path, expected: `a relative path inside ${root}`, found: 'a path that leaves it' })
+  }
+  return full
+}
+
+/** Lower-case hexadecimal SHA-256. */
+export function sha256(data: string | Uint8Array): string {
+  return createHash('sha256').update(data).digest('hex')
+}
+
+/** JSON with sorted keys and no spaces: equal values give equal bytes. */
+export function canonicalJson(value: unknown): string {
+  return JSON.stringify(value, (_key, inner: unknown) =>
+    inner !== null && typeof inner === 'object' && !Array.isArray(inner) && !ArrayBuffer.isView(inner)
+      ? Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : inner,
+  )
+}

@@ -1,0 +1,43 @@
+import { parse as parseYaml } from 'yaml'
+import type { z } from 'zod'
+import { InputError, show } from './errors.ts'
+import { readText } from './files.ts'
+
+/** Checks `value` against a schema; the first problem becomes one clear error that names file and field. */
+export function check<T>(schema: z.ZodType<T>, value: unknown, where: string, remedy?: string): T {
+  const result = schema.safeParse(value)
+  if (result.success) return result.data
+  const issue = result.error.issues[0]
+  const place = issue.path.length === 0 ? where : `${where}: ${issue.path.join('.')}`
+  throw new InputError({ where: place, expected: issue.message, found: show(JSON.stringify(lookUp(value, issue.path))), ...(remedy === undefined ? {} : { remedy }) })
+}
+
+/** Parses JSON text; a syntax error names the file and the position. */
+export function parseJson(text: string, where: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch (error) {
+    throw new InputError({ where, expected: 'JSON', found: (error as Error).message }, { cause: error })
+  }
+}
+
+/** Reads and checks one YAML (or JSON) file of at most `maxBytes`. */
+export function readConfig<T>(schema: z.ZodType<T>, path: string, maxBytes = 1024 * 1024): T {
+  const text = readText(path, maxBytes)
+  let value: unknown
+  try {
+    value = parseYaml(text, { maxAliasCount: 100 })
+  } catch (error) {
+    throw new InputError({ where: path, expected: 'YAML', found: (error as Error).message.split('\n')[0] }, { cause: error })
+  }
+  return check(schema, value, path)
+}
+
+function lookUp(value: unknown, path: readonly PropertyKey[]): unknown {
+  let inner = value
+  for (const key of path) {
+    if (inner === null || typeof inner !== 'object') return undefined
+    inner = (inner as Record<PropertyKey, unknown>)[key]
+  }
+  return inner
+}

@@ -1,0 +1,66 @@
+/**
+ * A plan says where every part of one request runs (physics.md section 1).
+ * Heads of a layer are exchangeable in time, energy and memory, so the compact
+ * plan holds how many placement units lie in the cloud; which ones is a matter
+ * of the sensitivity ranking (see planJson).
+ */
+export const EDGE = 0
+export const CLOUD = 1
+export type Side = typeof EDGE | typeof CLOUD
+
+/** 0 = whole FFN on the edge, 1 = whole FFN in the cloud, 2 = W1 on the edge and W2 in the cloud. */
+export type FfnMode = 0 | 1 | 2
+
+export const BOUNDARY_BITS = [32, 16, 8, 4] as const
+export type BoundaryBits = (typeof BOUNDARY_BITS)[number]
+
+/**
+ * Early exit after the first `layer` layers, which run on the edge together with an exit head.
+ * standalone: every token leaves there. collaborative: a token whose confidence
+ * reaches `threshold` leaves, the others are asked of the cloud (CE-CoLLM, arXiv 2411.02829).
+ */
+export interface EarlyExit {
+  readonly layer: number
+  readonly threshold: number
+  readonly mode: 'standalone' | 'collaborative'
+}
+
+export interface Plan {
+  readonly embed: Side
+  /** Units in the cloud per layer, 0..units; length L. */
+  readonly unitsOnCloud: Uint8Array
+  /** FFN mode per layer; length L. */
+  readonly ffn: Uint8Array
+  /** Where final norm, LM head and sampler run. */
+  readonly head: Side
+  readonly boundaryBits: BoundaryBits
+  readonly exit: EarlyExit | null
+}
+
+/** A plan whose every part lies on one side. */
+export function uniformPlan(layers: number, units: number, side: Side, boundaryBits: BoundaryBits = 32): Plan {
+  return cutPlan(layers, units, side === EDGE ? layers : 0, boundaryBits, side, side)
+}
+
+/** Layers [0, cut) on the edge and the others in the cloud. */
+export function cutPlan(layers: number, units: number, cut: number, boundaryBits: BoundaryBits, embed: Side, head: Side): Plan {
+  const unitsOnCloud = new Uint8Array(layers).fill(units, cut)
+  const ffn = new Uint8Array(layers).fill(CLOUD, cut)
+  return { embed, unitsOnCloud, ffn, head, boundaryBits, exit: null }
+}
+
+/** The plan of an early exit: its layers on the edge, the rest in the cloud (never run when standalone). */
+export function exitPlan(layers: number, units: number, exit: EarlyExit, boundaryBits: BoundaryBits): Plan {
+  const head = exit.mode === 'standalone' ? EDGE : CLOUD
+  return { ...cutPlan(layers, units, exit.layer, boundaryBits, EDGE, head), exit }
+}
+
+/** Side of the residual after a layer's FFN. */
+export function sideAfterFfn(mode: number): Side {
+  return mode === 0 ? EDGE : CLOUD
+}
+
+/** Side on which the FFN's first matrix, and so the attention's sum, lies. */
+export function sideOfFfnInput(mode: number): Side {
+  return mode === 1 ? CLOUD : EDGE
+}

@@ -1,0 +1,81 @@
+import type { FfnPart, ModelSpec } from '../model/spec.ts'
+
+/** Where a figure comes from; figures of different kinds never share a column. */
+export type ProvenanceKind = 'measured' | 'modelled' | 'assumed'
+
+export interface Provenance {
+  readonly kind: ProvenanceKind
+  /** How it was obtained: the command, the data sheet, or the paper. */
+  readonly source: string
+}
+
+export interface Figure {
+  readonly value: number
+  readonly provenance: Provenance
+}
+
+/** Seconds over one axis; linear between knots. */
+export interface Curve {
+  readonly knots: readonly number[]
+  readonly seconds: readonly number[]
+  /** Interquartile range over the median, per knot; absent where nothing was repeated. */
+  readonly relativeSpread?: readonly number[]
+  readonly provenance: Provenance
+}
+
+/** Seconds over (axis, placement units), row-major [knots, units]; linear in both. */
+export interface Surface {
+  readonly knots: readonly number[]
+  readonly units: readonly number[]
+  readonly seconds: readonly number[]
+  readonly relativeSpread?: readonly number[]
+  readonly provenance: Provenance
+}
+
+export const PROFILE_SCHEMA = 'edgewise.profile/1'
+
+export type Precision = 'fp32' | 'fp16' | 'int8' | 'int4'
+
+/** Bytes of one weight element. */
+export const BYTES_PER_WEIGHT: Readonly<Record<Precision, number>> = { fp32: 4, fp16: 2, int8: 1, int4: 0.5 }
+
+/** One model's sub-blocks on one device. JSON on disk, schema `edgewise.profile/1`. */
+export interface Profile {
+  readonly schema: typeof PROFILE_SCHEMA
+  readonly device: {
+    readonly id: string
+    readonly description: string
+    readonly threads: number
+    /** Memory that weights and K/V caches may take. */
+    readonly memoryBytes: number
+  }
+  readonly runtime: { readonly name: string; readonly version: string }
+  readonly precision: Precision
+  readonly model: ModelSpec
+  readonly blocks: {
+    /** Embedding over tokens. */
+    readonly embed: Curve
+    readonly attention: {
+      /** Whole prompt at once: over (tokens, units). */
+      readonly prefill: Surface
+      /** One token against a cache: over (context tokens, units). */
+      readonly decode: Surface
+    }
+    /** FFN and halves over tokens; the first knot is 1 token (decode). */
+    readonly ffn: Readonly<Record<FfnPart, Curve>>
+    /** Final norm and LM head for one position, seconds. */
+    readonly head: Figure
+  }
+  /** Weights from storage into memory, bytes per second. */
+  readonly loadBytesPerSecond: Figure
+  readonly power: {
+    readonly busyWatts: Figure
+    readonly idleWatts: Figure
+    readonly radioJoulesPerByte: Figure
+    readonly radioJoulesPerMessage: Figure
+  }
+  /** Step time over that of a batch of one, at batch sizes 1, 2, ...; a cloud's continuous batching. */
+  readonly batch: { readonly sizes: readonly number[]; readonly factors: readonly number[]; readonly provenance: Provenance }
+  /** One decision of the policy. */
+  readonly decisionSeconds: Figure
+}

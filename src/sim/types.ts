@@ -1,0 +1,103 @@
+import type { NetworkTerms } from '../plan/network.ts'
+import type { Program } from '../plan/program.ts'
+import type { Direction, Link, RequestArrival, StepSeries } from '../trace/types.ts'
+
+/** One episode's world. Both simulators take it and give the same answer (1e-9). */
+export interface World {
+  readonly link: Link
+  /** Sequences of other tenants active in the cloud's batch; right-continuous. */
+  readonly tenants: StepSeries
+  /** In order of arrival. */
+  readonly arrivals: readonly RequestArrival[]
+  /** Requests dispatched and not yet delivered in full. */
+  readonly maxInFlight: number
+  /** Sequences the cloud runs at once; further ones share time. */
+  readonly cloudSlots: number
+  /** Step time over that of a batch of one, at batch 1..cloudSlots. */
+  readonly batchFactors: readonly number[]
+  readonly network: NetworkTerms
+  /** Tokens a reader takes per second; a later token is a stall. */
+  readonly readingTokensPerSecond: number
+}
+
+/**
+ * Slowdown of a cloud stage that starts while `active` sequences (other tenants', and ours
+ * including this one) are in the batch: the batch curve up to `slots`, time sharing beyond.
+ */
+export function cloudSlowdown(batchFactors: readonly number[], slots: number, active: number): number {
+  const within = Math.max(1, Math.min(active, slots))
+  const low = Math.floor(within)
+  const high = Math.min(low + 1, slots)
+  const factor = batchFactors[low - 1] + (batchFactors[high - 1] - batchFactors[low - 1]) * (within - low)
+  return active > slots ? (factor * active) / slots : factor
+}
+
+/** What happened to one request. Times are absolute episode seconds; NaN until they happen. */
+export interface Outcome {
+  readonly request: number
+  dispatchSeconds: number
+  firstTokenSeconds: number
+  lastTokenSeconds: number
+  /** Sum of the waits of a reader at readingTokensPerSecond: the largest lateness of any token against first + (i - 1) / rate, floored at 0. */
+  stallSeconds: number
+  edgeBusySeconds: number
+  /** Slot-seconds, slowdown included. */
+  cloudBusySeconds: number
+  upBytes: number
+  downBytes: number
+  messages: number
+  accuracyLoss: number
+}
+
+/** Running totals up to the present moment. Busy seconds and bytes count when a stage completes (a transfer: when it is sent). */
+export interface Totals {
+  edgeBusySeconds: number
+  cloudBusySeconds: number
+  upBytes: number
+  downBytes: number
+  messages: number
+  /** Time each link direction was occupied by queued (not express) transfers. */
+  upBusySeconds: number
+  downBusySeconds: number
+  /** Integral over time of the number of requests that have arrived and lack their last token. */
+  inSystemSeconds: number
+  /** Integral over time of the number of requests that have arrived and lack their first token. */
+  awaitingFirstTokenSeconds: number
+  /** Stalls of all requests so far, counted as tokens are delivered. */
+  stallSeconds: number
+  /** Integral over time of the number of requests waiting at the edge (not dispatched). */
+  waitingSeconds: number
+  finished: number
+  /** Stage completions: the simulator's unit of work (a stretch advanced in closed form counts its stages). */
+  stageEvents: number
+}
+
+/** What a device can see while it runs; the estimators listen. */
+export interface Listener {
+  /** A queued transfer ended: it held the link over [start, sent] and arrived at `arrived`. */
+  transfer?(direction: Direction, bytes: number, startSeconds: number, sentSeconds: number, arrivedSeconds: number): void
+  /** A compute stage ended (or a stretch of equal stages): profiled and actual seconds of work. */
+  compute?(side: 0 | 1, profiledSeconds: number, actualSeconds: number, atSeconds: number): void
+  finished?(request: number, atSeconds: number): void
+}
+
+/** A simulation between decisions. `advance` runs until the head of the FIFO may be dispatched. */
+export interface Simulation {
+  /** Present time in seconds. */
+  readonly now: number
+  /** Runs on; returns the index of the request to be dispatched now, or -1 when all is drained. */
+  advance(): number
+  /** Dispatches the request that advance() named, now. */
+  dispatch(program: Program): void
+  readonly totals: Totals
+  readonly outcomes: readonly Outcome[]
+  /** Requests that have arrived and are not dispatched (the one under decision included). */
+  waiting(): number
+  inFlight(): number
+  /** Bytes queued for the uplink and not yet sent (the transfer under way counts whole). */
+  uplinkQueuedBytes(): number
+  /** Profiled cloud seconds left of dispatched requests' started or waiting cloud stages (not future tokens). */
+  cloudQueuedSeconds(): number
+}
+
+export type SimulationFactory = (world: World, listener?: Listener) => Simulation
