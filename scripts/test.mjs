@@ -1,0 +1,55 @@
+// `npm test`: install, build, types, tests. The last line is the count, alone on its line.
+// Arguments go to vitest: `npm test -- test/plan`.
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { runNode, tool } from './process.mjs'
+import { setup } from './setup.mjs'
+
+const INTERRUPTED = 130
+
+async function main(args) {
+  const ready = await setup()
+  if (ready !== 0) return ready
+  const types = await runNode([tool('typescript', 'bin', 'tsc'), '--noEmit', '--pretty', 'false'])
+  if (types.code === INTERRUPTED) return INTERRUPTED
+  const folder = mkdtempSync(join(tmpdir(), 'edgewise-test-'))
+  try {
+    const result = join(folder, 'result.json')
+    const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${result}`]
+    const tests = await runNode([tool('vitest', 'vitest.mjs'), 'run', ...reporters, ...args])
+    if (tests.code === INTERRUPTED) return INTERRUPTED
+    return close(count(result, tests.code), types.code)
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+  }
+}
+
+/** Counts tests; a file that could not be loaded, and a run that failed for no counted reason, are failures. */
+function count(path, exitCode) {
+  let report
+  try {
+    report = JSON.parse(readFileSync(path, 'utf8'))
+  } catch {
+    return { passed: 0, failed: 1, skipped: 0 }
+  }
+  const broken = report.testResults.filter(
+    (file) => file.status === 'failed' && !file.assertionResults.some((test) => test.status === 'failed'),
+  )
+  const failed = report.numFailedTests + broken.length
+  return {
+    passed: report.numPassedTests,
+    failed: failed === 0 && exitCode !== 0 ? 1 : failed,
+    skipped: report.numPendingTests + report.numTodoTests,
+  }
+}
+
+/** The type check counts as one test. */
+function close({ passed, failed, skipped }, typesCode) {
+  if (typesCode !== 0) console.log('types: failed (see above)')
+  const total = { passed: passed + (typesCode === 0 ? 1 : 0), failed: failed + (typesCode === 0 ? 0 : 1) }
+  console.log(`${total.passed} passed, ${total.failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`)
+  return total.failed === 0 ? 0 : 1
+}
+
+process.exit(await main(process.argv.slice(2)))

@@ -1,0 +1,37 @@
+import type { Clock } from '../base/clock.ts'
+
+/** Where a command's text goes; a subset of a Node writable stream. */
+export interface Output {
+  write(text: string): unknown
+}
+
+/** All that a command may touch of the outside besides the files its options name. */
+export interface Io {
+  readonly stdout: Output
+  readonly stderr: Output
+  /** Whether stdout is a terminal: decides colour and table borders. */
+  readonly isTerminal: boolean
+  /** Whether stderr is a terminal: decides how progress is drawn. */
+  readonly isProgressTerminal: boolean
+  /** Whether stdout takes colour: a terminal, and NO_COLOR is unset. */
+  readonly colour: boolean
+  readonly clock: Clock
+  readonly env: Readonly<Record<string, string | undefined>>
+  /**
+   * Aborted at the first Ctrl-C. A long command checks it between steps and must return to the event
+   * loop now and then, otherwise nobody hears the key.
+   */
+  readonly signal: AbortSignal
+  /** Registers work to be done at the end, however it comes: normal, error or Ctrl-C. Last in, first out. */
+  onExit(cleanup: () => void | Promise<void>): void
+}
+
+/** Prints one line to standard output. */
+export function printLine(io: Io, text = ''): void {
+  io.stdout.write(`${text}\n`)
+}
+
+/** Prints a value as JSON: what `--json` promises. NaN and infinities become null. */
+export function printJson(io: Io, value: unknown): void {
+  io.stdout.write(`${JSON.stringify(value, null, 2)}\n`)
+}

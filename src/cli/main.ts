@@ -1,0 +1,57 @@
+#!/usr/bin/env node
+import { systemClock } from '../base/clock.ts'
+import type { Io } from './io.ts'
+import { EXIT_INTERRUPTED, runCli } from './program.ts'
+import { COMMANDS } from './registry.ts'
+import { packageVersion } from './root.ts'
+
+/** How long clean-up may take after Ctrl-C before the process ends anyway. */
+const CLEANUP_MILLISECONDS = 5_000
+
+const cleanups: (() => void | Promise<void>)[] = []
+const abort = new AbortController()
+
+async function cleanUp(): Promise<void> {
+  for (let cleanup = cleanups.pop(); cleanup !== undefined; cleanup = cleanups.pop()) {
+    try {
+      await cleanup()
+    } catch (error) {
+      process.stderr.write(`clean-up failed: ${String(error)}\n`)
+    }
+  }
+}
+
+function interrupt(): void {
+  if (abort.signal.aborted) process.exit(EXIT_INTERRUPTED)
+  abort.abort()
+  setTimeout(() => process.exit(EXIT_INTERRUPTED), CLEANUP_MILLISECONDS).unref()
+  // The command hears the signal first; whatever it leaves is cleaned up here.
+  setImmediate(() => void cleanUp().then(() => process.exit(EXIT_INTERRUPTED)))
+}
+
+function makeIo(argv: readonly string[]): Io {
+  const noColour = (process.env.NO_COLOR ?? '') !== '' || argv.includes('--no-color')
+  return {
+    stdout: process.stdout,
+    stderr: process.stderr,
+    isTerminal: process.stdout.isTTY === true,
+    isProgressTerminal: process.stderr.isTTY === true,
+    colour: process.stdout.isTTY === true && !noColour,
+    clock: systemClock,
+    env: process.env,
+    signal: abort.signal,
+    onExit: (cleanup) => cleanups.push(cleanup),
+  }
+}
+
+process.on('SIGINT', interrupt)
+process.on('SIGTERM', interrupt)
+// A reader that has seen enough (`| head`) is no error.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  process.exit(error.code === 'EPIPE' ? 0 : 1)
+})
+
+const argv = process.argv.slice(2)
+const code = await runCli(argv, makeIo(argv), COMMANDS, packageVersion())
+await cleanUp()
+process.exit(abort.signal.aborted ? EXIT_INTERRUPTED : code)
