@@ -75,7 +75,11 @@ export interface Profile {
     readonly radioJoulesPerMessage: Figure
   }
   /** Step time over that of a batch of one, at batch sizes 1, 2, ...; a cloud's continuous batching. */
-  readonly batch: { readonly sizes: readonly number[]; readonly factors: readonly number[]; readonly provenance: Provenance }
+  readonly batch: {
+    readonly sizes: readonly number[]
+    readonly factors: readonly number[]
+    readonly provenance: Provenance
+  }
   /** One decision of the policy. */
   readonly decisionSeconds: Figure
 }
