@@ -75,7 +75,13 @@ export interface Totals {
 /** What a device can see while it runs; the estimators listen. */
 export interface Listener {
   /** A queued transfer ended: it held the link over [start, sent] and arrived at `arrived`. */
-  transfer?(direction: Direction, bytes: number, startSeconds: number, sentSeconds: number, arrivedSeconds: number): void
+  transfer?(
+    direction: Direction,
+    bytes: number,
+    startSeconds: number,
+    sentSeconds: number,
+    arrivedSeconds: number,
+  ): void
   /** A compute stage ended (or a stretch of equal stages): profiled and actual seconds of work. */
   compute?(side: 0 | 1, profiledSeconds: number, actualSeconds: number, atSeconds: number): void
   finished?(request: number, atSeconds: number): void
