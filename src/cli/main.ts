@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import { isatty } from 'node:tty'
 import { systemClock } from '../base/clock.ts'
 import type { Io } from './io.ts'
 import { EXIT_INTERRUPTED, runCli } from './program.ts'
@@ -34,9 +35,9 @@ function makeIo(argv: readonly string[]): Io {
   return {
     stdout: process.stdout,
     stderr: process.stderr,
-    isTerminal: process.stdout.isTTY === true,
-    isProgressTerminal: process.stderr.isTTY === true,
-    colour: process.stdout.isTTY === true && !noColour,
+    isTerminal: isatty(1),
+    isProgressTerminal: isatty(2),
+    colour: isatty(1) && !noColour,
     clock: systemClock,
     env: process.env,
     signal: abort.signal,
