@@ -26,7 +26,12 @@ export const DEFAULT_NETWORK: NetworkTerms = {
  * Seconds from the moment the last byte leaves until the receiver has the message.
  * `cold`: the direction has carried no message past the window for coldAfterSeconds.
  */
-export function latencySeconds(terms: NetworkTerms, bytes: number, rttSeconds: number, cold: boolean): number {
+export function latencySeconds(
+  terms: NetworkTerms,
+  bytes: number,
+  rttSeconds: number,
+  cold: boolean,
+): number {
   const rtts = bytes > terms.windowBytes ? 0.5 + terms.beyondWindowRtts + (cold ? terms.coldRtts : 0) : 0.5
   return rtts * rttSeconds + terms.messageSeconds
 }

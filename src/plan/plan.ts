@@ -38,12 +38,24 @@ export interface Plan {
 }
 
 /** A plan whose every part lies on one side. */
-export function uniformPlan(layers: number, units: number, side: Side, boundaryBits: BoundaryBits = 32): Plan {
+export function uniformPlan(
+  layers: number,
+  units: number,
+  side: Side,
+  boundaryBits: BoundaryBits = 32,
+): Plan {
   return cutPlan(layers, units, side === EDGE ? layers : 0, boundaryBits, side, side)
 }
 
 /** Layers [0, cut) on the edge and the others in the cloud. */
-export function cutPlan(layers: number, units: number, cut: number, boundaryBits: BoundaryBits, embed: Side, head: Side): Plan {
+export function cutPlan(
+  layers: number,
+  units: number,
+  cut: number,
+  boundaryBits: BoundaryBits,
+  embed: Side,
+  head: Side,
+): Plan {
   const unitsOnCloud = new Uint8Array(layers).fill(units, cut)
   const ffn = new Uint8Array(layers).fill(CLOUD, cut)
   return { embed, unitsOnCloud, ffn, head, boundaryBits, exit: null }

@@ -1,0 +1,41 @@
+import type { NetworkTerms } from './network.ts'
+import { latencySeconds } from './network.ts'
+
+/** The state of a link that does not change: what the oracle plans for. */
+export interface LinkState {
+  readonly upBitsPerSecond: number
+  readonly downBitsPerSecond: number
+  readonly rttSeconds: number
+}
+
+/** Bytes of a token id on the wire, before framing. */
+export const TOKEN_ID_BYTES = 4
+
+/**
+ * Bytes on the wire of a boundary tensor [tokens, elementsPerToken], framing included.
+ * Below 16 bits every token carries a 4-byte scale.
+ */
+export function boundaryBytes(
+  terms: NetworkTerms,
+  tokens: number,
+  elementsPerToken: number,
+  bits: number,
+): number {
+  const scales = bits < 16 ? 4 * tokens : 0
+  return Math.ceil((tokens * elementsPerToken * bits) / 8) + scales + terms.frameBytes
+}
+
+/** Bytes on the wire of `tokens` token ids. */
+export function tokenIdBytes(terms: NetworkTerms, tokens: number): number {
+  return TOKEN_ID_BYTES * tokens + terms.frameBytes
+}
+
+/** Seconds for which a message occupies its direction. */
+export function serialisationSeconds(bitsPerSecond: number, bytes: number): number {
+  return (8 * bytes) / bitsPerSecond
+}
+
+/** Latency of a message after its last byte left, on a warm connection. */
+export function warmLatencySeconds(terms: NetworkTerms, link: LinkState, bytes: number): number {
+  return latencySeconds(terms, bytes, link.rttSeconds, false)
+}

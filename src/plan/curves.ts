@@ -1,0 +1,24 @@
+import { curveAt } from './program.ts'
+
+/**
+ * Sum of a piecewise-linear curve over the integers from..to (inclusive), by segments in closed form.
+ * Beyond the last knot the last segment continues, below the first the first value holds.
+ */
+export function sumCurve(knots: Float64Array, values: Float64Array, from: number, to: number): number {
+  let sum = 0
+  let x = from
+  while (x <= to) {
+    const end = Math.min(to, lastIntegerInSegment(knots, x))
+    sum += 0.5 * (end - x + 1) * (curveAt(knots, values, x) + curveAt(knots, values, end))
+    x = end + 1
+  }
+  return sum
+}
+
+/** The last integer y >= x such that the curve is linear on [x, y]. */
+function lastIntegerInSegment(knots: Float64Array, x: number): number {
+  for (let i = 0; i < knots.length - 1; i++) {
+    if (knots[i] >= x) return Math.max(x, Math.floor(knots[i]))
+  }
+  return Infinity
+}

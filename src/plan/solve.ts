@@ -1,0 +1,257 @@
+/**
+ * The exact shortest path over (layer, side of the residual) with an optional convex penalty on time and an
+ * optional memory limit. Without them it is a plain dynamic program; with them, labels
+ * (cost, time, bytes) are extended and pruned by dominance and by Lagrangian bounds.
+ */
+
+/** One choice of a layer: from `side` to `next`. */
+export interface Edge {
+  readonly next: 0 | 1
+  readonly unitsOnCloud: number
+  readonly ffn: number
+  readonly cost: number
+  readonly time: number
+  readonly bytes: number
+}
+
+/** Choices by side of the residual before the layer. */
+export type LayerEdges = readonly [readonly Edge[], readonly Edge[]]
+
+export interface Problem {
+  /** One entry per layer; equal layers may share the object. */
+  readonly layers: readonly LayerEdges[]
+  readonly startSide: 0 | 1
+  readonly start: { readonly cost: number; readonly time: number; readonly bytes: number }
+  /** What follows the last layer, by side of the residual. */
+  readonly end: readonly [End, End]
+  /** Convex, non-decreasing. */
+  readonly penalty: (time: number) => number
+  /** Lines slope x time + intercept that lie nowhere above the penalty. */
+  readonly tangents: readonly { readonly slope: number; readonly intercept: number }[]
+  readonly memoryBytes: number
+}
+
+export interface End {
+  readonly cost: number
+  readonly time: number
+  readonly bytes: number
+}
+
+export interface Path {
+  readonly value: number
+  readonly edges: readonly Edge[]
+}
+
+/** One Lagrangian relaxation: cost + slope x time + price x bytes + intercept. */
+interface Relaxation {
+  readonly slope: number
+  readonly price: number
+  readonly intercept: number
+  /** Least relaxed cost from (layer, side) to the end, index 2 layer + side. */
+  readonly toGo: Float64Array
+}
+
+/** The best path with a value below `bound` (Infinity for none), or null. */
+export function solve(problem: Problem, bound: number): Path | null {
+  let best: Path | null = null
+  let bar = bound
+  const relaxations: Relaxation[] = []
+  const consider = (slope: number, price: number, intercept: number): number => {
+    const relaxation = relax(problem, slope, price, intercept)
+    relaxations.push(relaxation)
+    const path = follow(problem, relaxation)
+    if (path.bytes <= problem.memoryBytes && path.value < bar) {
+      bar = path.value
+      best = { value: path.value, edges: path.edges }
+    }
+    return path.bytes
+  }
+  for (const { slope, intercept } of problem.tangents) {
+    if (consider(slope, 0, intercept) > problem.memoryBytes) priceMemory(problem, slope, intercept, consider)
+  }
+  const lower = Math.max(...relaxations.map((relaxation) => startBound(problem, relaxation)))
+  if (!(lower < bar) || tight(lower, bar)) return best
+  return searchLabels(problem, relaxations, bar) ?? best
+}
+
+function tight(lower: number, value: number): boolean {
+  return value - lower <= 1e-13 * Math.abs(value)
+}
+
+/** Bisects the price of a byte, so that the relaxed optimum just fits. */
+function priceMemory(
+  problem: Problem,
+  slope: number,
+  intercept: number,
+  consider: (slope: number, price: number, intercept: number) => number,
+): void {
+  let low = 0
+  let high = 1e-9
+  while (high < 1e6 && consider(slope, high, intercept) > problem.memoryBytes) {
+    low = high
+    high *= 32
+  }
+  for (let i = 0; i < 24; i++) {
+    const price = (low + high) / 2
+    if (consider(slope, price, intercept) > problem.memoryBytes) low = price
+    else high = price
+  }
+}
+
+function relax(problem: Problem, slope: number, price: number, intercept: number): Relaxation {
+  const { layers, end } = problem
+  const toGo = new Float64Array(2 * (layers.length + 1))
+  for (const side of [0, 1] as const) {
+    const last = end[side]
+    toGo[2 * layers.length + side] = last.cost + slope * last.time + price * last.bytes
+  }
+  for (let layer = layers.length - 1; layer >= 0; layer--) {
+    for (const side of [0, 1] as const) {
+      let least = Infinity
+      for (const edge of layers[layer][side]) {
+        const value = edge.cost + slope * edge.time + price * edge.bytes + toGo[2 * layer + 2 + edge.next]
+        if (value < least) least = value
+      }
+      toGo[2 * layer + side] = least
+    }
+  }
+  return { slope, price, intercept, toGo }
+}
+
+function startBound(problem: Problem, relaxation: Relaxation): number {
+  const { start, startSide } = problem
+  return lowerBound(problem, relaxation, 2 * 0 + startSide, start.cost, start.time, start.bytes)
+}
+
+function lowerBound(
+  problem: Problem,
+  relaxation: Relaxation,
+  node: number,
+  cost: number,
+  time: number,
+  bytes: number,
+): number {
+  const limit = relaxation.price === 0 ? 0 : relaxation.price * (bytes - problem.memoryBytes)
+  return cost + relaxation.slope * time + limit + relaxation.toGo[node] + relaxation.intercept
+}
+
+/** The path that a relaxation calls best, with its true value. */
+function follow(problem: Problem, relaxation: Relaxation): Path & { readonly bytes: number } {
+  const edges: Edge[] = []
+  let { cost, time, bytes } = problem.start
+  let side = problem.startSide
+  for (let layer = 0; layer < problem.layers.length; layer++) {
+    let chosen: Edge | null = null
+    let least = Infinity
+    for (const edge of problem.layers[layer][side]) {
+      const value =
+        edge.cost +
+        relaxation.slope * edge.time +
+        relaxation.price * edge.bytes +
+        relaxation.toGo[2 * layer + 2 + edge.next]
+      if (value < least) {
+        least = value
+        chosen = edge
+      }
+    }
+    if (chosen === null) return { value: Infinity, edges, bytes: 0 }
+    edges.push(chosen)
+    cost += chosen.cost
+    time += chosen.time
+    bytes += chosen.bytes
+    side = chosen.next
+  }
+  const last = problem.end[side]
+  time += last.time
+  return { value: cost + last.cost + problem.penalty(time), edges, bytes: bytes + last.bytes }
+}
+
+interface Label {
+  readonly cost: number
+  readonly time: number
+  readonly bytes: number
+  readonly edge: Edge | null
+  readonly before: Label | null
+}
+
+/** Label setting, layer by layer; returns a path better than `bar`, or null if there is none. */
+function searchLabels(problem: Problem, relaxations: readonly Relaxation[], bar: number): Path | null {
+  const useful = strongest(problem, relaxations)
+  const first: Label = { ...problem.start, edge: null, before: null }
+  let front: [Label[], Label[]] = [[], []]
+  front[problem.startSide].push(first)
+  for (let layer = 0; layer < problem.layers.length; layer++) {
+    const next: [Label[], Label[]] = [[], []]
+    for (const side of [0, 1] as const) {
+      for (const label of front[side]) extend(problem, useful, layer, side, label, bar, next)
+    }
+    front = [undominated(next[0]), undominated(next[1])]
+  }
+  let best: Label | null = null
+  let least = bar
+  for (const side of [0, 1] as const) {
+    const last = problem.end[side]
+    for (const label of front[side]) {
+      const value = label.cost + last.cost + problem.penalty(label.time + last.time)
+      if (value < least && label.bytes + last.bytes <= problem.memoryBytes) {
+        least = value
+        best = label
+      }
+    }
+  }
+  return best === null ? null : { value: least, edges: trail(best) }
+}
+
+/** The few relaxations with the highest bounds: each prunes, each costs. */
+function strongest(problem: Problem, relaxations: readonly Relaxation[]): Relaxation[] {
+  return [...relaxations].sort((a, b) => startBound(problem, b) - startBound(problem, a)).slice(0, 6)
+}
+
+function extend(
+  problem: Problem,
+  relaxations: readonly Relaxation[],
+  layer: number,
+  side: 0 | 1,
+  label: Label,
+  bar: number,
+  next: [Label[], Label[]],
+): void {
+  for (const edge of problem.layers[layer][side]) {
+    const cost = label.cost + edge.cost
+    const time = label.time + edge.time
+    const bytes = label.bytes + edge.bytes
+    if (bytes > problem.memoryBytes) continue
+    const node = 2 * (layer + 1) + edge.next
+    let hopeless = false
+    for (const relaxation of relaxations) {
+      if (lowerBound(problem, relaxation, node, cost, time, bytes) >= bar) {
+        hopeless = true
+        break
+      }
+    }
+    if (!hopeless) next[edge.next].push({ cost, time, bytes, edge, before: label })
+  }
+}
+
+/** Labels that no other label equals or betters in cost, time and bytes. */
+function undominated(labels: Label[]): Label[] {
+  labels.sort((a, b) => a.cost - b.cost || a.time - b.time || a.bytes - b.bytes)
+  const kept: Label[] = []
+  for (const label of labels) {
+    let dominated = false
+    for (const other of kept) {
+      if (other.time <= label.time && other.bytes <= label.bytes) {
+        dominated = true
+        break
+      }
+    }
+    if (!dominated) kept.push(label)
+  }
+  return kept
+}
+
+function trail(label: Label): Edge[] {
+  const edges: Edge[] = []
+  for (let at: Label | null = label; at !== null; at = at.before) if (at.edge !== null) edges.unshift(at.edge)
+  return edges
+}

@@ -1,0 +1,251 @@
+import type { BlockCosts } from '../profile/costs.ts'
+import { boundaryBytes, serialisationSeconds, warmLatencySeconds, type LinkState } from './boundary.ts'
+import { sumCurve } from './curves.ts'
+import { layerCrossings } from './loss.ts'
+import { pairUnits, type Pair } from './pair.ts'
+import { EDGE, sideOfFfnInput, type Side } from './plan.ts'
+import { curveAt } from './program.ts'
+
+/** One request under a constant link: what the oracle is asked about. */
+export interface PlanningState {
+  readonly link: LinkState
+  readonly promptTokens: number
+  readonly outputTokens: number
+  /** Measured over profiled time of each side (1 = as profiled). */
+  readonly edgeSlowdown: number
+  readonly cloudSlowdown: number
+}
+
+/**
+ * What each of a layer's choices takes, for one state and one boundary width.
+ * Index ((side x (units + 1)) + unitsOnCloud) x 3 + ffn, with side that of the residual before the layer;
+ * prefill once, decode summed over the outputTokens - 1 cycles.
+ */
+export interface LayerTables {
+  readonly units: number
+  readonly prefillSeconds: Float64Array
+  readonly decodeSeconds: Float64Array
+  readonly edgeSeconds: Float64Array
+  readonly cloudSeconds: Float64Array
+  readonly upBytes: Float64Array
+  readonly downBytes: Float64Array
+  readonly messages: Float64Array
+  readonly crossings: Float64Array
+}
+
+export function choiceIndex(units: number, side: number, unitsOnCloud: number, ffn: number): number {
+  return (side * (units + 1) + unitsOnCloud) * 3 + ffn
+}
+
+/** Attention times of both sides that do not depend on the boundary width. */
+export class AttentionTimes {
+  readonly prefill: readonly [Float64Array, Float64Array]
+  /** Decode seconds summed over all cycles, by units. */
+  readonly decodeSum: readonly [Float64Array, Float64Array]
+  private readonly pair: Pair
+  private readonly state: PlanningState
+
+  constructor(pair: Pair, state: PlanningState) {
+    this.pair = pair
+    this.state = state
+    const fill = (of: (costs: BlockCosts, k: number) => number): readonly [Float64Array, Float64Array] => {
+      const side = (costs: BlockCosts, slowdown: number): Float64Array =>
+        Float64Array.from({ length: pairUnits(pair) + 1 }, (_, k) => (k === 0 ? 0 : slowdown * of(costs, k)))
+      return [side(pair.edge, state.edgeSlowdown), side(pair.cloud, state.cloudSlowdown)]
+    }
+    const first = state.promptTokens + 1
+    const last = state.promptTokens + state.outputTokens - 1
+    this.prefill = fill((costs, k) => costs.attentionPrefillSeconds(state.promptTokens, k))
+    this.decodeSum = fill((costs, k) =>
+      sumCurve(costs.contextKnots, costs.attentionDecodeCurve(k), first, last),
+    )
+  }
+
+  /** Decode seconds of `k` units at one context. */
+  decodeAt(side: Side, k: number, context: number): number {
+    const costs = side === EDGE ? this.pair.edge : this.pair.cloud
+    const slowdown = side === EDGE ? this.state.edgeSlowdown : this.state.cloudSlowdown
+    return slowdown * curveAt(costs.contextKnots, costs.attentionDecodeCurve(k), context)
+  }
+}
+
+/** One message under the state's link: time on the wire, and until it has arrived. */
+interface Message {
+  readonly bytes: number
+  readonly serialisation: number
+  readonly total: number
+}
+
+function message(pair: Pair, link: LinkState, from: Side, bytes: number): Message {
+  const serialisation = serialisationSeconds(
+    from === EDGE ? link.upBitsPerSecond : link.downBitsPerSecond,
+    bytes,
+  )
+  return { bytes, serialisation, total: serialisation + warmLatencySeconds(pair.network, link, bytes) }
+}
+
+/** A layer with heads on both sides ends at max(near + its offset, far + its offset, floor) after it began. */
+interface Join {
+  readonly near: number
+  readonly far: number
+  readonly floor: number
+}
+
+function joinSeconds(join: Join, near: number, far: number): number {
+  return Math.max(join.near + near, join.far + far, join.floor)
+}
+
+/** Fills the tables; `mixed` = false leaves out layers with heads on both sides (their time is Infinity). */
+export function layerTables(
+  pair: Pair,
+  state: PlanningState,
+  bits: number,
+  times: AttentionTimes,
+  mixed = true,
+): LayerTables {
+  const units = pairUnits(pair)
+  const size = 2 * (units + 1) * 3
+  const column = (): Float64Array => new Float64Array(size)
+  const tables: LayerTables = {
+    units,
+    prefillSeconds: column(),
+    decodeSeconds: column(),
+    edgeSeconds: column(),
+    cloudSeconds: column(),
+    upBytes: column(),
+    downBytes: column(),
+    messages: column(),
+    crossings: column(),
+  }
+  const passes = [new Pass(pair, state, bits, times, true), new Pass(pair, state, bits, times, false)]
+  for (const side of [0, 1] as const) {
+    for (let k = 0; k <= units; k++) {
+      for (let ffn = 0; ffn < 3; ffn++) {
+        const at = choiceIndex(units, side, k, ffn)
+        tables.crossings[at] = layerCrossings(side, k, units, ffn)
+        if (!mixed && k > 0 && k < units) tables.prefillSeconds[at] = Infinity
+        else for (const pass of passes) pass.add(tables, at, side, k, ffn)
+      }
+    }
+  }
+  return tables
+}
+
+/** Adds what one layer choice takes: in the prefill, or in all decode cycles together. */
+class Pass {
+  private readonly units: number
+  private readonly cycles: number
+  private readonly x: readonly [Message, Message]
+  private readonly inner: Message
+  private readonly ffn: Readonly<Record<'edge' | 'cloud' | 'first' | 'second', number>>
+  private readonly state: PlanningState
+  private readonly times: AttentionTimes
+  private readonly prefill: boolean
+
+  constructor(pair: Pair, state: PlanningState, bits: number, times: AttentionTimes, prefill: boolean) {
+    this.state = state
+    this.times = times
+    this.prefill = prefill
+    this.units = pairUnits(pair)
+    this.cycles = prefill ? 1 : state.outputTokens - 1
+    const tokens = prefill ? state.promptTokens : 1
+    const { width, ffnWidth } = pair.model
+    const x = boundaryBytes(pair.network, tokens, width, bits)
+    this.x = [message(pair, state.link, 0, x), message(pair, state.link, 1, x)]
+    this.inner = message(pair, state.link, 0, boundaryBytes(pair.network, tokens, width + ffnWidth, bits))
+    this.ffn = {
+      edge: state.edgeSlowdown * pair.edge.ffnSeconds('whole', tokens),
+      cloud: state.cloudSlowdown * pair.cloud.ffnSeconds('whole', tokens),
+      first: state.edgeSlowdown * pair.edge.ffnSeconds('first', tokens),
+      second: state.cloudSlowdown * pair.cloud.ffnSeconds('second', tokens),
+    }
+  }
+
+  add(tables: LayerTables, at: number, side: Side, k: number, mode: number): void {
+    if (this.cycles === 0) return
+    const seconds = this.prefill ? tables.prefillSeconds : tables.decodeSeconds
+    seconds[at] += this.attention(tables, at, side, k, sideOfFfnInput(mode))
+    seconds[at] += this.feedForward(tables, at, mode)
+  }
+
+  /** Seconds of the attention; counts its compute and messages. */
+  private attention(tables: LayerTables, at: number, side: Side, k: number, sumAt: Side): number {
+    const unitsAt = [this.units - k, k] as const
+    const work = this.prefill ? this.times.prefill : this.times.decodeSum
+    tables.edgeSeconds[at] += work[0][unitsAt[0]]
+    tables.cloudSeconds[at] += work[1][unitsAt[1]]
+    const far: Side = side === 0 ? 1 : 0
+    if (unitsAt[0] > 0 && unitsAt[1] > 0) return this.fork(tables, at, side, unitsAt, sumAt)
+    const where: Side = unitsAt[far] > 0 ? far : side
+    let seconds = work[where][this.units]
+    if (where !== side) seconds += this.send(tables, at, side)
+    if (where !== sumAt) seconds += this.send(tables, at, where)
+    return seconds
+  }
+
+  private fork(
+    tables: LayerTables,
+    at: number,
+    near: Side,
+    unitsAt: readonly [number, number],
+    sumAt: Side,
+  ): number {
+    const far: Side = near === 0 ? 1 : 0
+    this.send(tables, at, near)
+    this.send(tables, at, sumAt === near ? far : near)
+    const there = this.x[near]
+    // The partial sum goes back from the far side, or follows x on the same direction.
+    const join: Join =
+      sumAt === near
+        ? { near: 0, far: there.total + this.x[far].total, floor: 0 }
+        : { near: there.total, far: there.total, floor: there.serialisation + there.total }
+    if (this.prefill)
+      return joinSeconds(join, this.times.prefill[near][unitsAt[near]], this.times.prefill[far][unitsAt[far]])
+    return this.sumJoin(near, far, unitsAt, join)
+  }
+
+  /** Sum of the join over all cycles; a loop only where the slower branch changes on the way. */
+  private sumJoin(near: Side, far: Side, unitsAt: readonly [number, number], join: Join): number {
+    const first = this.state.promptTokens + 1
+    const last = first + this.cycles - 1
+    const nearAt = (context: number): number => this.times.decodeAt(near, unitsAt[near], context)
+    const farAt = (context: number): number => this.times.decodeAt(far, unitsAt[far], context)
+    // Every branch grows with the context, so the ends tell whether one of them wins throughout.
+    if (join.far + farAt(first) >= Math.max(join.near + nearAt(last), join.floor)) {
+      return this.times.decodeSum[far][unitsAt[far]] + this.cycles * join.far
+    }
+    if (join.near + nearAt(first) >= Math.max(join.far + farAt(last), join.floor)) {
+      return this.times.decodeSum[near][unitsAt[near]] + this.cycles * join.near
+    }
+    let sum = 0
+    for (let context = first; context <= last; context++)
+      sum += joinSeconds(join, nearAt(context), farAt(context))
+    return sum
+  }
+
+  private feedForward(tables: LayerTables, at: number, mode: number): number {
+    const n = this.cycles
+    if (mode === 0) {
+      tables.edgeSeconds[at] += n * this.ffn.edge
+      return n * this.ffn.edge
+    }
+    if (mode === 1) {
+      tables.cloudSeconds[at] += n * this.ffn.cloud
+      return n * this.ffn.cloud
+    }
+    tables.edgeSeconds[at] += n * this.ffn.first
+    tables.cloudSeconds[at] += n * this.ffn.second
+    tables.upBytes[at] += n * this.inner.bytes
+    tables.messages[at] += n
+    return n * (this.ffn.first + this.inner.total + this.ffn.second)
+  }
+
+  /** Counts one boundary tensor a cycle from `from`; returns its seconds over all cycles. */
+  private send(tables: LayerTables, at: number, from: Side): number {
+    const sent = this.x[from]
+    const bytes = from === 0 ? tables.upBytes : tables.downBytes
+    bytes[at] += this.cycles * sent.bytes
+    tables.messages[at] += this.cycles
+    return this.cycles * sent.total
+  }
+}
