@@ -35,3 +35,8 @@ export function printLine(io: Io, text = ''): void {
 export function printJson(io: Io, value: unknown): void {
   io.stdout.write(`${JSON.stringify(value, null, 2)}\n`)
 }
+
+/** Prints a hint that stands apart from the result; silent when the output is piped. */
+export function printHint(io: Io, text: string): void {
+  if (io.isTerminal) printLine(io, text)
+}

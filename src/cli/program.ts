@@ -2,7 +2,6 @@ import { Command, CommanderError } from 'commander'
 import { EdgewiseError } from '../base/errors.ts'
 import type { AnyCommand, CliEntry, CliGroup } from './command.ts'
 import type { Io } from './io.ts'
-import { printLine } from './io.ts'
 
 export const EXIT_OK = 0
 export const EXIT_INPUT = 2
@@ -99,9 +98,4 @@ function stackOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error)
   const cause = error.cause === undefined ? '' : `\ncaused by: ${stackOf(error.cause)}`
   return (error.stack ?? error.message) + cause
-}
-
-/** Prints a hint that stands apart from the result; silent when the output is piped. */
-export function printHint(io: Io, text: string): void {
-  if (io.isTerminal) printLine(io, text)
 }

@@ -3,6 +3,16 @@ import type { CliEntry } from './command.ts'
 /** Every command, in the order of `edgewise --help`. Modules are loaded only when called. */
 export const COMMANDS: readonly CliEntry[] = [
   {
+    name: 'models',
+    summary: 'list the models that are known, or describe one',
+    load: async () => (await import('./commands/models.ts')).models,
+  },
+  {
+    name: 'devices',
+    summary: 'list the devices known from data sheets, or describe one with its sources',
+    load: async () => (await import('./commands/devices.ts')).devices,
+  },
+  {
     name: 'bench',
     summary: 'run the benchmarks of this build',
     load: async () => (await import('./commands/bench.ts')).bench,
