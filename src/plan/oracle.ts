@@ -31,6 +31,8 @@ export interface PlanOptions {
   readonly boundaryBits: readonly BoundaryBits[]
   /** Early exits considered (they need the first layers, the embedding and an exit head on the edge). */
   readonly earlyExit: boolean
+  /** Thresholds of collaborative exits considered; null for all in the table. */
+  readonly exitThresholds: readonly number[] | null
   /** Heads of one layer on both sides, and FFN mode 2. */
   readonly mixedLayers: boolean
   /** Edge memory for weights and K/V, bytes; Infinity for no limit. */
@@ -46,6 +48,7 @@ export function defaultOptions(pair: Pair, promptTokens: number, outputTokens: n
   return {
     boundaryBits: BOUNDARY_BITS,
     earlyExit: false,
+    exitThresholds: null,
     mixedLayers: true,
     memoryBytes: pair.edgeMemoryBytes,
     reservedTokens: Math.min(pair.model.contextTokens, promptTokens + outputTokens),
@@ -116,6 +119,7 @@ export function exitPlans(pair: Pair, options: PlanOptions): Plan[] {
     if (!layers.has(layer))
       plans.push(exitPlan(pair.model.layers, pairUnits(pair), { layer, threshold, mode: 'standalone' }, 32))
     layers.add(layer)
+    if (options.exitThresholds !== null && !options.exitThresholds.includes(threshold)) continue
     for (const bits of options.boundaryBits) {
       plans.push(
         exitPlan(pair.model.layers, pairUnits(pair), { layer, threshold, mode: 'collaborative' }, bits),

@@ -40,6 +40,7 @@ function randomInput(random: RandomStream, shape: RandomShape, form: LatencyForm
   const options: PlanOptions = {
     boundaryBits: [32, 16, 8, 4],
     earlyExit: random.uniform() < 0.5,
+    exitThresholds: null,
     mixedLayers: true,
     memoryBytes: Infinity,
     reservedTokens: promptTokens + outputTokens,

@@ -1,0 +1,133 @@
+import { exitPlans, optimalPlan, planCost, type OracleInput, type Prices } from '../oracle.ts'
+import { pairUnits } from '../pair.ts'
+import { CLOUD, EDGE, uniformPlan, type Plan } from '../plan.ts'
+import { fitsEdge, planValue } from '../oracle.ts'
+import { isOutage, oracleInput, optionsIn, type DecisionProblem } from '../problem.ts'
+import type { Policy, Situation } from '../situation.ts'
+import { layerCut } from './fixed.ts'
+import { randomStream } from '../../base/random.ts'
+
+/** Where no plan is reachable and fits, the cloud is the plan that always fits. */
+function best(problem: DecisionProblem, input: OracleInput): Plan {
+  const answer = optimalPlan(input)
+  return answer?.plan ?? uniformPlan(problem.pair.model.layers, pairUnits(problem.pair), CLOUD)
+}
+
+/**
+ * The exact optimum of each request under the present estimates; the last plan is kept
+ * unless the new one is better by more than `hysteresis` (a share).
+ */
+export function perStateDp(problem: DecisionProblem, hysteresis = 0.05): Policy {
+  let last: Plan | null = null
+  return {
+    name: 'per-state-dp',
+    reset: () => {
+      last = null
+    },
+    decide: (situation) => {
+      const input = oracleInput(problem, situation)
+      const plan = best(problem, input)
+      const keep =
+        last !== null &&
+        usable(input, situation, last) &&
+        planValue(input, last) <= (1 + hysteresis) * planValue(input, plan)
+      if (!keep) last = plan
+      return last ?? plan
+    },
+  }
+}
+
+function usable(input: OracleInput, situation: Situation, plan: Plan): boolean {
+  if (!fitsEdge(input.pair, plan, input.options)) return false
+  return (
+    !isOutage(situation) ||
+    plan.exit?.mode === 'standalone' ||
+    (plan.exit === null && plan.ffn.every((mode) => mode === 0))
+  )
+}
+
+/** Prices of a second on each side: p0 + p1 x edge backlog, p2 + p3 x cloud backlog (physics.md section 5). */
+export type PriceVector = readonly [number, number, number, number]
+
+/** The strongest planner known: the exact optimum with tuned prices on contended seconds. */
+export function priced(problem: DecisionProblem, prices: PriceVector): Policy {
+  return {
+    name: 'priced',
+    decide: (situation) => best(problem, oracleInput(problem, situation, pricesIn(prices, situation))),
+  }
+}
+
+function pricesIn([p0, p1, p2, p3]: PriceVector, situation: Situation): Prices {
+  return {
+    edgeSecond: p0 + p1 * edgeWork(situation),
+    cloudSecond: p2 + p3 * situation.cloudBacklogSeconds,
+    upByte: 0,
+  }
+}
+
+/** Edge seconds that wait: of requests in flight, and of those behind them at the recent seconds a request. */
+export function edgeWork(situation: Situation): number {
+  return situation.edgeBacklogSeconds + (situation.waitingRequests - 1) * situation.edgeSecondsPerRequest
+}
+
+/**
+ * Exact drift-plus-penalty (Neely): minimise V x cost + Q_edge x edge seconds + Q_cloud x cloud seconds
+ * + Q_up x bytes, with the queues in seconds of work.
+ */
+export function driftPlusPenalty(problem: DecisionProblem, v: number): Policy {
+  return {
+    name: 'drift-plus-penalty',
+    decide: (situation) => {
+      const upSeconds = (8 * situation.uplinkQueuedBytes) / Math.max(1, situation.up.shortBitsPerSecond)
+      const upByte = ((8 / Math.max(1, situation.up.shortBitsPerSecond)) * upSeconds) / v
+      return best(
+        problem,
+        oracleInput(problem, situation, {
+          edgeSecond: edgeWork(situation) / v,
+          cloudSecond: situation.cloudBacklogSeconds / v,
+          upByte,
+        }),
+      )
+    },
+  }
+}
+
+/** Whole requests to the side with the shorter expected delay: its backlog plus its service. */
+export function joinShortestDelay(problem: DecisionProblem): Policy {
+  const { layers } = problem.pair.model
+  const plans = [EDGE, CLOUD].map((side) =>
+    uniformPlan(layers, pairUnits(problem.pair), side === 0 ? EDGE : CLOUD),
+  )
+  return {
+    name: 'shortest-delay',
+    decide: (situation) => {
+      const input = oracleInput(problem, situation)
+      if (isOutage(situation) && fitsEdge(input.pair, plans[0], input.options)) return plans[0]
+      if (!fitsEdge(input.pair, plans[0], input.options)) return plans[1]
+      const edge = situation.edgeBacklogSeconds + planCost(input, plans[0]).e2eSeconds
+      const cloud = situation.cloudBacklogSeconds + planCost(input, plans[1]).e2eSeconds
+      return edge <= cloud ? plans[0] : plans[1]
+    },
+  }
+}
+
+/** Uniformly one of: each layer cut, each early exit. (Random masks would cross the network at every layer.) */
+export function randomPlans(problem: DecisionProblem): Policy {
+  let random = randomStream(0, 'random-plans')
+  return {
+    name: 'random',
+    reset: (seed) => {
+      random = randomStream(seed, 'random-plans')
+    },
+    decide: (situation) => {
+      const options = optionsIn(problem, situation)
+      const bits = problem.boundaryBits
+      const plans = Array.from({ length: problem.pair.model.layers + 1 }, (_, cut) =>
+        layerCut(problem, cut, bits[random.integer(bits.length)]),
+      )
+      if (problem.earlyExit) plans.push(...exitPlans(problem.pair, options))
+      const fitting = plans.filter((plan) => fitsEdge(problem.pair, plan, options))
+      return fitting[random.integer(fitting.length)]
+    },
+  }
+}
