@@ -1,0 +1,82 @@
+import { describe, expect, test } from 'vitest'
+import { randomStream } from '../../src/base/random.ts'
+import { embeddingGraph, headGraph } from '../../src/model/ends.ts'
+import { ffnGraph } from '../../src/model/ffn.ts'
+import { embeddingWeights, ffnWeights, headWeights, normalFill, tiledFill } from '../../src/model/weights.ts'
+import { gpt2Like, llamaLike, maxDifference, normRow, range, runGraph, times } from './support.ts'
+
+const TOKENS = 5
+
+describe.each([gpt2Like, llamaLike])('blocks of $id', (model) => {
+  const fill = normalFill(randomStream(11, `blocks ${model.id}`))
+  const wide = (size: number, mean: number, spread: number) => fill(size, mean, 10 * spread)
+  const x = fill(TOKENS * model.width, 0, 1)
+  const input = { dims: [TOKENS, model.width], data: x }
+
+  test('the FFN agrees with its formula, and its halves make up the whole', async () => {
+    const weights = ffnWeights(model, wide)
+    const whole = await runGraph(ffnGraph(model, 'whole', weights), { x: input })
+    const { hidden } = await runGraph(ffnGraph(model, 'first', weights), { x: input })
+    const second = await runGraph(ffnGraph(model, 'second', weights), {
+      x: input,
+      hidden: { dims: [TOKENS, model.ffnWidth], data: hidden },
+    })
+    expect(maxDifference(second.y, whole.y)).toBeLessThan(1e-5)
+    for (let t = 0; t < TOKENS; t++) {
+      const row = x.subarray(t * model.width, (t + 1) * model.width)
+      const normed = normRow(row, weights)
+      const up = times(normed, weights.first, model.ffnWidth, weights.firstBias)
+      const gate = weights.gate === null ? null : times(normed, weights.gate, model.ffnWidth, null)
+      const inner = up.map((value, i) =>
+        gate === null ? gelu(value) : (value * gate[i]) / (1 + Math.exp(-gate[i])),
+      )
+      const expected = times(inner, weights.second, model.width, weights.secondBias).map(
+        (value, i) => value + row[i],
+      )
+      expect(maxDifference(whole.y.subarray(t * model.width, (t + 1) * model.width), expected)).toBeLessThan(
+        2e-5,
+      )
+    }
+  })
+
+  test('embedding and head look up and project', async () => {
+    const embedding = embeddingWeights(model, wide)
+    const ids = BigInt64Array.of(3n, 60n, 0n)
+    const { x: rows } = await runGraph(embeddingGraph(model, embedding), {
+      ids: { dims: [3], data: ids },
+      positions: { dims: [3], data: range(4, 7) },
+    })
+    for (const [t, id] of ids.entries()) {
+      const at = (i: number) =>
+        embedding.tokens[Number(id) * model.width + i] +
+        (embedding.positions?.[(4 + t) * model.width + i] ?? 0)
+      expect(
+        maxDifference(
+          rows.subarray(t * model.width, (t + 1) * model.width),
+          Float64Array.from({ length: model.width }, (_, i) => at(i)),
+        ),
+      ).toBeLessThan(1e-6)
+    }
+    const head = headWeights(model, wide)
+    const row = x.slice(0, model.width)
+    const { logits } = await runGraph(headGraph(model, head), { x: { dims: [1, model.width], data: row } })
+    const normed = normRow(row, head)
+    for (let v = 0; v < model.vocabulary; v++) {
+      const expected = normed.reduce((sum, value, i) => sum + value * head.matrix[v * model.width + i], 0)
+      expect(Math.abs(logits[v] - expected)).toBeLessThan(1e-5)
+    }
+  })
+})
+
+test('a tiled fill is as long as asked, repeats its tile and has the spread asked for', () => {
+  const values = tiledFill(randomStream(1, 'tile'), 100)(1234, 1, 0.5)
+  expect(values).toHaveLength(1234)
+  expect(values[0]).toBe(values[100])
+  const mean = values.reduce((sum, value) => sum + value, 0) / 1234
+  expect(Math.abs(mean - 1)).toBeLessThan(0.2)
+  expect(values.every((value) => Math.abs(value) > 1e-30)).toBe(true)
+})
+
+function gelu(x: number): number {
+  return 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)))
+}

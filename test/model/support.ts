@@ -1,0 +1,126 @@
+import * as ort from 'onnxruntime-node'
+import type { ModelSpec } from '../../src/model/spec.ts'
+import type { GraphRecorder } from '../../src/onnx/graph.ts'
+import type { AttentionWeights } from '../../src/model/weights.ts'
+
+export const gpt2Like: ModelSpec = {
+  id: 'small-gpt2',
+  family: 'gpt2',
+  layers: 2,
+  width: 48,
+  heads: 6,
+  kvHeads: 6,
+  headDim: 8,
+  ffnWidth: 96,
+  vocabulary: 61,
+  contextTokens: 40,
+  tiedHead: true,
+}
+
+export const llamaLike: ModelSpec = { ...gpt2Like, id: 'small-llama', family: 'llama', tiedHead: false }
+
+/** Grouped queries: two query heads share a key and value head. */
+export const groupedLike: ModelSpec = { ...llamaLike, id: 'small-grouped', kvHeads: 3 }
+
+export type Feeds = Record<string, { dims: readonly number[]; data: Float32Array | BigInt64Array }>
+
+/** Runs a graph once in ONNX Runtime with one thread. */
+export async function runGraph(graph: GraphRecorder, feeds: Feeds): Promise<Record<string, Float32Array>> {
+  const session = await ort.InferenceSession.create(graph.serialize(), {
+    intraOpNumThreads: 1,
+    interOpNumThreads: 1,
+  })
+  const inputs = Object.entries(feeds)
+    .filter(([name]) => session.inputNames.includes(name))
+    .map(([name, { dims, data }]) => [
+      name,
+      new ort.Tensor(data instanceof Float32Array ? 'float32' : 'int64', data, dims),
+    ])
+  const results = await session.run(Object.fromEntries(inputs))
+  await session.release()
+  return Object.fromEntries(
+    Object.entries(results).map(([name, value]) => [name, value.data as Float32Array]),
+  )
+}
+
+export function range(from: number, to: number): BigInt64Array {
+  return BigInt64Array.from({ length: to - from }, (_, i) => BigInt(from + i))
+}
+
+export function maxDifference(a: ArrayLike<number>, b: ArrayLike<number>): number {
+  if (a.length !== b.length) return Infinity
+  let most = 0
+  for (let i = 0; i < a.length; i++) most = Math.max(most, Math.abs(a[i] - b[i]))
+  return most
+}
+
+/** Attention written out from the papers in double precision: no shared code with the graphs. */
+export function referenceAttention(
+  model: ModelSpec,
+  w: AttentionWeights,
+  x: Float32Array,
+  tokens: number,
+): Float64Array {
+  const { width, heads, kvHeads, headDim } = model
+  const out = Float64Array.from(x)
+  const rows = Array.from({ length: tokens }, (_, t) => normRow(x.subarray(t * width, (t + 1) * width), w))
+  const q = rows.map((row) => times(row, w.query, heads * headDim, w.queryBias))
+  const k = rows.map((row) => times(row, w.key, kvHeads * headDim, w.keyBias))
+  const v = rows.map((row) => times(row, w.value, kvHeads * headDim, w.valueBias))
+  for (let t = 0; t < tokens; t++) {
+    const mixed = new Float64Array(heads * headDim)
+    for (let h = 0; h < heads; h++) {
+      const u = Math.floor(h / (heads / kvHeads))
+      const query = turn(model, q[t].slice(h * headDim, (h + 1) * headDim), t)
+      const scores = Array.from({ length: t + 1 }, (_, s) => {
+        const key = turn(model, k[s].slice(u * headDim, (u + 1) * headDim), s)
+        return query.reduce((sum, value, i) => sum + value * key[i], 0) / Math.sqrt(headDim)
+      })
+      const top = Math.max(...scores)
+      const total = scores.reduce((sum, score) => sum + Math.exp(score - top), 0)
+      for (const [s, score] of scores.entries()) {
+        for (let i = 0; i < headDim; i++)
+          mixed[h * headDim + i] += (Math.exp(score - top) / total) * v[s][u * headDim + i]
+      }
+    }
+    const sum = times(mixed, w.output, width, w.outputBias)
+    for (let i = 0; i < width; i++) out[t * width + i] += sum[i]
+  }
+  return out
+}
+
+export function normRow(
+  row: Float32Array,
+  w: { normScale: Float32Array; normBias: Float32Array | null },
+): Float64Array {
+  const { normBias } = w
+  const n = row.length
+  const mean = normBias === null ? 0 : row.reduce((sum, value) => sum + value, 0) / n
+  const variance = row.reduce((sum, value) => sum + (value - mean) ** 2, 0) / n
+  const deviation = Math.sqrt(variance + (normBias === null ? 1e-6 : 1e-5))
+  return Float64Array.from(
+    row,
+    (value, i) => ((value - mean) / deviation) * w.normScale[i] + (normBias?.[i] ?? 0),
+  )
+}
+
+export function times(
+  row: ArrayLike<number>,
+  matrix: Float32Array,
+  out: number,
+  bias: Float32Array | null,
+): Float64Array {
+  const sum = Float64Array.from({ length: out }, (_, j) => bias?.[j] ?? 0)
+  for (let i = 0; i < row.length; i++) for (let j = 0; j < out; j++) sum[j] += row[i] * matrix[i * out + j]
+  return sum
+}
+
+function turn(model: ModelSpec, vector: Float64Array, position: number): Float64Array {
+  if (model.family === 'gpt2') return vector
+  const half = vector.length / 2
+  return vector.map((_, i) => {
+    const angle = position / 10_000 ** ((i % half) / half)
+    const partner = i < half ? -vector[i + half] : vector[i - half]
+    return vector[i] * Math.cos(angle) + partner * Math.sin(angle)
+  })
+}
