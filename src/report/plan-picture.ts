@@ -1,0 +1,101 @@
+/** A plan as plain data: what the heat maps draw. The same fields as a plan in `--json`. */
+export interface PicturedPlan {
+  /** Caption, e.g. the link condition. */
+  readonly title: string
+  readonly subtitle?: string
+  /** Placement units per layer (heads, or K/V groups). */
+  readonly heads: number
+  readonly layers: readonly PicturedLayer[]
+  readonly embed: Place
+  readonly head: Place
+  readonly boundaryBits?: number
+  readonly exit?: PicturedExit | null
+}
+
+export interface PicturedLayer {
+  readonly headsOnCloud: readonly number[]
+  /** 0 = edge, 1 = cloud, 2 = first matrix on the edge, second in the cloud. */
+  readonly ffn: 0 | 1 | 2
+}
+
+export interface PicturedExit {
+  readonly layer: number
+  readonly threshold: number
+  readonly mode: 'standalone' | 'collaborative'
+}
+
+export type Place = 0 | 1 | 'edge' | 'cloud'
+
+/** What one cell shows. `unused`: layers behind a standalone exit, which never run. */
+export type Cell = 'edge' | 'cloud' | 'unused'
+
+export interface PicturedRow {
+  /** Layer number from 1. */
+  readonly layer: number
+  readonly heads: readonly Cell[]
+  /** The FFN's first and second matrix. */
+  readonly ffn: readonly [Cell, Cell]
+}
+
+/** Cells of every layer, first layer first. */
+export function rowsOf(plan: PicturedPlan): PicturedRow[] {
+  return plan.layers.map((layer, index) => {
+    if (isUnused(plan, index)) {
+      return {
+        layer: index + 1,
+        heads: new Array<Cell>(plan.heads).fill('unused'),
+        ffn: ['unused', 'unused'],
+      }
+    }
+    const onCloud = new Set(layer.headsOnCloud)
+    for (const head of onCloud) {
+      if (!Number.isInteger(head) || head < 0 || head >= plan.heads) {
+        throw new RangeError(`layer ${index}: expected heads in 0..${plan.heads - 1}, found ${head}`)
+      }
+    }
+    const heads = Array.from({ length: plan.heads }, (_, head): Cell =>
+      onCloud.has(head) ? 'cloud' : 'edge',
+    )
+    return {
+      layer: index + 1,
+      heads,
+      ffn: [layer.ffn === 1 ? 'cloud' : 'edge', layer.ffn === 0 ? 'edge' : 'cloud'],
+    }
+  })
+}
+
+export function cellOf(place: Place): Cell {
+  return place === 1 || place === 'cloud' ? 'cloud' : 'edge'
+}
+
+/** Whether a plan has layers that never run. */
+export function hasUnused(plan: PicturedPlan): boolean {
+  return plan.layers.some((_, index) => isUnused(plan, index))
+}
+
+/** Whether a layer lies behind a standalone exit. */
+function isUnused(plan: PicturedPlan, index: number): boolean {
+  return plan.exit?.mode === 'standalone' && index >= plan.exit.layer
+}
+
+/** The plan-wide choices in words, one a line: bits and exit. Empty where there is nothing to say. */
+export function planNotes(plan: PicturedPlan): string[] {
+  const notes: string[] = []
+  if (plan.boundaryBits !== undefined) notes.push(`boundary tensors in ${plan.boundaryBits} bits`)
+  const exit = plan.exit ?? null
+  if (exit !== null) {
+    const how = exit.mode === 'standalone' ? 'every token' : `confidence >= ${exit.threshold}`
+    notes.push(`exit after layer ${exit.layer}: ${how}`)
+  }
+  return notes
+}
+
+/** Caption lines below the title, as many for every plan, so that maps beside each other stay level. */
+export function captions(plans: readonly PicturedPlan[]): string[][] {
+  const lines = plans.map((plan) => [
+    ...(plan.subtitle === undefined ? [] : [plan.subtitle]),
+    ...planNotes(plan),
+  ])
+  const most = Math.max(0, ...lines.map((own) => own.length))
+  return lines.map((own) => [...own, ...new Array<string>(most - own.length).fill('')])
+}

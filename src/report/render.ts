@@ -1,0 +1,27 @@
+import type { TopLevelSpec } from 'vega-lite'
+import { FONT } from './theme.ts'
+
+/** Draws a Vega-Lite specification as SVG. The libraries are loaded when first needed. */
+export async function renderSvg(spec: TopLevelSpec): Promise<string> {
+  const [{ compile }, { parse, View, Warn }] = await Promise.all([import('vega-lite'), import('vega')])
+  const view = new View(parse(compile(spec).spec), { renderer: 'none', logLevel: Warn })
+  try {
+    return await view.toSVG()
+  } finally {
+    view.finalize()
+  }
+}
+
+/** Rasterises an SVG as PNG, `scale` pixels to a unit. Text is set in the system's fonts. */
+export async function renderPng(svg: string, scale = 2): Promise<Buffer> {
+  const { Resvg } = await import('@resvg/resvg-js')
+  const image = new Resvg(svg, {
+    fitTo: { mode: 'zoom', value: scale },
+    font: {
+      loadSystemFonts: true,
+      defaultFontFamily: FONT.split(',')[0],
+      sansSerifFamily: FONT.split(',')[0],
+    },
+  })
+  return image.render().asPng()
+}
