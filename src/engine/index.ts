@@ -1,0 +1,13 @@
+export type { Tensor } from '../onnx/tensor.ts'
+export { openEngine } from './open.ts'
+export { EngineError } from './types.ts'
+export type {
+  Engine,
+  EngineInfo,
+  EngineKind,
+  Feeds,
+  Fetched,
+  RunOptions,
+  Session,
+  SessionOptions,
+} from './types.ts'

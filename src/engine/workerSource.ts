@@ -1,0 +1,50 @@
+/**
+ * What runs inside a worker, as CommonJS text. It imports nothing but onnxruntime-node, by the path its
+ * parent resolved. One question at a time is answered, in order; outputs' buffers are transferred.
+ */
+export const workerSource = `
+'use strict'
+const { parentPort, workerData } = require('node:worker_threads')
+const sessions = new Map()
+let count = 0
+
+const operations = {
+  version: (ort) => ort.env.versions.node ?? 'unknown',
+  async create(ort, { model, settings }) {
+    const session = await ort.InferenceSession.create(model, settings)
+    const id = count++
+    sessions.set(id, session)
+    return { session: id, inputNames: [...session.inputNames], outputNames: [...session.outputNames] }
+  },
+  async run(ort, { session, feeds, fetches }) {
+    const inner = sessions.get(session)
+    const given = {}
+    for (const [name, { dtype, data, dims }] of Object.entries(feeds)) given[name] = new ort.Tensor(dtype, data, dims)
+    const results = await inner.run(given, fetches)
+    const out = {}
+    for (const name of fetches) {
+      const { type, dims, data } = results[name]
+      const bits = type === 'float16' && !(data instanceof Uint16Array)
+      out[name] = { dtype: type, dims: [...dims], data: bits ? new Uint16Array(data.buffer, data.byteOffset, data.length) : data }
+    }
+    return out
+  },
+  async dispose(ort, { session }) {
+    await sessions.get(session).release()
+    sessions.delete(session)
+  },
+}
+
+let queue = Promise.resolve()
+parentPort.on('message', ({ id, op, ...body }) => {
+  queue = queue.then(async () => {
+    try {
+      const value = await operations[op](require(workerData.runtimePath), body)
+      const transfer = op === 'run' ? [...new Set(Object.values(value).map(({ data }) => data.buffer))] : []
+      parentPort.postMessage({ id, value }, transfer)
+    } catch (error) {
+      parentPort.postMessage({ id, error: error instanceof Error ? error.message : String(error) })
+    }
+  })
+})
+`

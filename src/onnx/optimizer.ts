@@ -1,0 +1,59 @@
+import type { GraphBuilder, Operand } from './builder.ts'
+import type { Handle } from './graph.ts'
+
+/** The Euclidean norm of a gradient vector [P], a scalar. */
+export function globalNorm(g: GraphBuilder, gradient: Handle): Handle {
+  return g.sqrt(g.reduceSumSquare(gradient))
+}
+
+/** Scales a gradient [P] so that its norm is at most `maxNorm` (torch.nn.utils.clip_grad_norm_: factor min(1, max / (norm + 1e-6))). */
+export function clipByGlobalNorm(
+  g: GraphBuilder,
+  gradient: Handle,
+  maxNorm: Operand,
+): { gradient: Handle; norm: Handle } {
+  const norm = globalNorm(g, gradient)
+  const factor = g.min(g.div(maxNorm, g.add(norm, 1e-6)), 1)
+  return { gradient: g.mul(gradient, factor), norm }
+}
+
+export interface AdamInputs {
+  /** Parameters, gradient and both moments: vectors of one length, float32. */
+  parameters: Handle
+  gradient: Handle
+  firstMoment: Handle
+  secondMoment: Handle
+  /** beta1^t and beta2^t of the steps done so far, float64 scalars; 1 before the first step. */
+  beta1Power: Handle
+  beta2Power: Handle
+  learningRate: Operand
+  beta1?: number
+  beta2?: number
+  epsilon?: number
+}
+
+export interface AdamOutputs {
+  parameters: Handle
+  firstMoment: Handle
+  secondMoment: Handle
+  beta1Power: Handle
+  beta2Power: Handle
+}
+
+/**
+ * One step of Adam (Kingma & Ba 2015, algorithm 1, in PyTorch's form). State goes in and comes out; the
+ * powers are float64 because 1 - beta2^t loses half its digits in float32.
+ */
+export function adamStep(g: GraphBuilder, inputs: AdamInputs): AdamOutputs {
+  const { gradient, beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8 } = inputs
+  const beta1Power = g.mul(inputs.beta1Power, beta1)
+  const beta2Power = g.mul(inputs.beta2Power, beta2)
+  const firstMoment = g.add(g.mul(inputs.firstMoment, beta1), g.mul(gradient, 1 - beta1))
+  const secondMoment = g.add(g.mul(inputs.secondMoment, beta2), g.mul(g.square(gradient), 1 - beta2))
+  const correction1 = g.cast(g.sub(1, beta1Power), 'float32')
+  const correction2 = g.cast(g.sqrt(g.sub(1, beta2Power)), 'float32')
+  const stepSize = g.div(inputs.learningRate, correction1)
+  const denominator = g.add(g.div(g.sqrt(secondMoment), correction2), epsilon)
+  const parameters = g.sub(inputs.parameters, g.mul(g.div(firstMoment, denominator), stepSize))
+  return { parameters, firstMoment, secondMoment, beta1Power, beta2Power }
+}
