@@ -1,0 +1,575 @@
+import { latencySeconds } from '../plan/network.ts'
+import type { Program } from '../plan/program.ts'
+import { askedOfCloud, RESOURCE } from '../plan/program.ts'
+import { StepCursor } from '../trace/step.ts'
+import { checkProgram, checkWorld, refuseDeadLink, refuseDispatch } from './check.ts'
+import type { FlatList } from './lists.ts'
+import { CLOUD_PLACE, comesBefore, DOWN_PLACE, EDGE_PLACE, flatten, Flight } from './lists.ts'
+import { profiledSeconds, Run, segmentAt, UP_PLACE, WIRE_PLACE } from './lists.ts'
+import { emptyOutcome, emptyTotals } from './outcome.ts'
+import { StageQueue, Wires } from './stores.ts'
+import { stretchCloud, stretchEdge, TokenWires } from './stretch.ts'
+import type { Listener, Outcome, Simulation, Totals, World } from './types.ts'
+import { cloudSlowdown } from './types.ts'
+
+/** A simulation that can start over with another world and keep its buffers. */
+export interface FastSimulation extends Simulation {
+  /** Starts an episode; outcomes and totals handed out before stay as they were. */
+  reset(world: World): void
+}
+
+/** State is open to the stretches (stretch.ts); users see FastSimulation. */
+export class FastState implements FastSimulation {
+  now = 0
+  totals: Totals = emptyTotals()
+  outcomes: Outcome[] = []
+  world: World
+  readonly listener: Listener
+  /** When what is in service ends; Infinity: idle. Cloud stages lie at CLOUD_PLACE .. CLOUD_PLACE + cloudCount - 1. */
+  ends = new Float64Array(0)
+  starts = new Float64Array(0)
+  profiled = new Float64Array(0)
+  stages = new Int32Array(0)
+  runs: Run[] = []
+  cloudCount = 0
+  readonly edgeQueue = new StageQueue()
+  readonly cloudQueue = new StageQueue()
+  readonly upQueue = new StageQueue()
+  readonly downQueue = new StageQueue()
+  readonly expressQueue = new StageQueue()
+  readonly wires = new Wires()
+  /** Scratch of stretchCloud. */
+  readonly tokenWires = new TokenWires()
+  tenants: StepCursor
+  private slowdownActive = NaN
+  private slowdown = NaN
+  private upLargeSeconds = 0
+  private downLargeSeconds = 0
+  private flights: Flight[] = []
+  private spareFlights: Flight[] = []
+  private arrived = 0
+  private dispatched = 0
+  private withoutFirstToken = 0
+  private heldStages = 0
+  private integratedSeconds = 0
+  private nextArrivalSeconds = Infinity
+  private deciding = false
+  /** The next completion: its place and time, and the time of the one after it. */
+  private nextPlace = WIRE_PLACE
+  private nextSeconds = Infinity
+  private secondSeconds = Infinity
+
+  constructor(world: World, listener: Listener) {
+    this.world = world
+    this.listener = listener
+    this.tenants = new StepCursor(world.tenants)
+    this.reset(world)
+  }
+
+  reset(world: World): void {
+    checkWorld(world)
+    this.world = world
+    this.tenants = new StepCursor(world.tenants)
+    this.now = this.integratedSeconds = 0
+    this.totals = emptyTotals()
+    this.outcomes = world.arrivals.map((_, request) => emptyOutcome(request))
+    const places = CLOUD_PLACE + world.cloudSlots
+    if (this.ends.length !== places) {
+      this.ends = new Float64Array(places)
+      this.starts = new Float64Array(places)
+      this.profiled = new Float64Array(places)
+      this.stages = new Int32Array(places)
+    }
+    this.ends.fill(Infinity)
+    for (const queue of [this.edgeQueue, this.cloudQueue, this.upQueue, this.downQueue, this.expressQueue])
+      queue.clear()
+    this.wires.clear()
+    this.cloudCount = this.arrived = this.dispatched = this.withoutFirstToken = this.heldStages = 0
+    this.upLargeSeconds = this.downLargeSeconds = 0
+    this.slowdownActive = NaN
+    this.flights = []
+    this.deciding = false
+    this.nextArrivalSeconds = world.arrivals[0]?.arrivalSeconds ?? Infinity
+  }
+
+  waiting(): number {
+    return this.arrived - this.dispatched
+  }
+
+  inFlight(): number {
+    return this.dispatched - this.totals.finished
+  }
+
+  uplinkQueuedBytes(): number {
+    const { upQueue } = this
+    let bytes = this.ends[UP_PLACE] === Infinity ? 0 : this.runs[UP_PLACE].list.bytes[this.stages[UP_PLACE]]
+    for (let i = 0; i < upQueue.length; i++) bytes += upQueue.run(i).list.bytes[upQueue.stage(i)]
+    return bytes
+  }
+
+  cloudQueuedSeconds(): number {
+    const { cloudQueue, ends, starts } = this
+    let seconds = 0
+    for (let i = 0; i < cloudQueue.length; i++)
+      seconds += profiledSeconds(cloudQueue.run(i), cloudQueue.stage(i))
+    for (let place = CLOUD_PLACE; place < CLOUD_PLACE + this.cloudCount; place++) {
+      const left = ends[place] - this.now
+      if (left > 0) seconds += this.profiled[place] * (left / (ends[place] - starts[place]))
+    }
+    return this.heldStages > 0 ? seconds + this.heldSeconds() : seconds
+  }
+
+  private heldSeconds(): number {
+    let seconds = 0
+    for (const flight of this.flights) {
+      for (let run = flight.cloudRun; run !== null; run = run.nextCloudRun) {
+        for (let s = 0; s < run.list.count; s++) if (run.held[s] === 1) seconds += profiledSeconds(run, s)
+      }
+    }
+    return seconds
+  }
+
+  advance(): number {
+    if (this.deciding) return this.dispatched
+    for (;;) {
+      this.startAll()
+      this.findNext()
+      if (this.nextSeconds > this.now) {
+        if (this.nextArrivalSeconds <= this.now) this.integrate(this.now)
+        const free = this.dispatched - this.totals.finished < this.world.maxInFlight
+        if (free && this.arrived > this.dispatched) return this.settle(this.dispatched)
+        if (free && this.nextArrivalSeconds < this.nextSeconds) {
+          this.now = this.nextArrivalSeconds
+          continue
+        }
+        if (this.nextSeconds === Infinity) return this.settle(-1)
+        if (this.stretch(free ? this.nextArrivalSeconds : Infinity)) continue
+        this.now = this.nextSeconds
+      }
+      if (this.secondSeconds > this.nextSeconds) this.completePlace(this.nextPlace)
+      else this.completeTied()
+    }
+  }
+
+  dispatch(program: Program): void {
+    if (!this.deciding) refuseDispatch()
+    const flight = this.takeFlight()
+    this.load(flight, program)
+    this.deciding = false
+    this.integrate(this.now)
+    const request = this.dispatched++
+    const arrival = this.world.arrivals[request]
+    flight.request = request
+    flight.outcome = this.outcomes[request]
+    flight.outcome.dispatchSeconds = this.now
+    flight.outcome.accuracyLoss = program.accuracyLoss
+    flight.promptTokens = arrival.promptTokens
+    flight.outputTokens = arrival.outputTokens
+    flight.launchedTokens = flight.deliveredTokens = flight.earlyTokens = flight.liveRuns = 0
+    flight.edgeSegment = flight.cloudSegment = -1
+    flight.cloudRun = flight.lastCloudRun = null
+    flight.cloudOccupied = false
+    if (flight.early.length <= arrival.outputTokens)
+      flight.early = new Uint8Array(2 * arrival.outputTokens + 2)
+    this.flights.push(flight)
+    this.launch(flight)
+  }
+
+  private takeFlight(): Flight {
+    return this.spareFlights.pop() ?? new Flight()
+  }
+
+  private load(flight: Flight, program: Program): void {
+    const { cycles, askShare } = program
+    if (cycles.length < 1) checkProgram(program)
+    flight.prefill = flatten('program.prefill', program.prefill, program)
+    flight.edgeCycle = flatten('program.cycles[0]', cycles[0], program)
+    const asks = cycles.length > 1 ? flatten('program.cycles[1]', cycles[1], program) : null
+    flight.askCycle = askShare > 0 ? asks : null
+    flight.askShare = askShare
+    flight.edgeKnots = program.edgeKnots as Float64Array<ArrayBuffer>
+    flight.cloudKnots = program.cloudKnots as Float64Array<ArrayBuffer>
+  }
+
+  /** Ends advance(): all that can be seen is brought up to the present. */
+  private settle(answer: number): number {
+    this.integrate(this.now)
+    const { wires } = this
+    for (let i = 0; i < wires.length; i++) {
+      if (wires.counted[i] === 1 || wires.sentSeconds[i] > this.now) continue
+      wires.counted[i] = 1
+      this.countBytes(wires.runs[i], wires.stages[i])
+    }
+    this.deciding = answer >= 0
+    return answer
+  }
+
+  /** Integrals over time up to `timeSeconds`, arrivals until then taken in; call before a count changes. */
+  private integrate(timeSeconds: number): void {
+    while (this.nextArrivalSeconds <= timeSeconds) {
+      this.integrateCounts(this.nextArrivalSeconds)
+      this.arrived++
+      this.withoutFirstToken++
+      this.nextArrivalSeconds = this.world.arrivals[this.arrived]?.arrivalSeconds ?? Infinity
+    }
+    this.integrateCounts(timeSeconds)
+  }
+
+  private integrateCounts(timeSeconds: number): void {
+    const elapsed = timeSeconds - this.integratedSeconds
+    this.integratedSeconds = timeSeconds
+    const { totals } = this
+    totals.inSystemSeconds += elapsed * (this.arrived - totals.finished)
+    totals.awaitingFirstTokenSeconds += elapsed * this.withoutFirstToken
+    totals.waitingSeconds += elapsed * (this.arrived - this.dispatched)
+  }
+
+  private findNext(): void {
+    const { ends } = this
+    let first = this.wires.firstSeconds
+    let second = this.wires.tied ? first : Infinity
+    let place = WIRE_PLACE
+    for (let i = CLOUD_PLACE + this.cloudCount - 1; i >= 0; i--) {
+      const end = ends[i]
+      if (end < first) {
+        second = first
+        first = end
+        place = i
+      } else if (end < second) second = end
+    }
+    this.nextPlace = place
+    this.nextSeconds = first
+    this.secondSeconds = second
+  }
+
+  /** Advances the request that is next in a loop of its own, if it can; the next decision may be at `decisionSeconds`. */
+  private stretch(decisionSeconds: number): boolean {
+    const place = this.nextPlace
+    if (place === EDGE_PLACE) return stretchEdge(this, Math.min(this.secondSeconds, decisionSeconds))
+    return place >= CLOUD_PLACE && stretchCloud(this, place, decisionSeconds)
+  }
+
+  private completePlace(place: number): void {
+    if (place === WIRE_PLACE) this.completeWire(this.wires.first)
+    else if (place === EDGE_PLACE) this.completeEdge()
+    else if (place >= CLOUD_PLACE) this.completeCloud(place)
+    else this.leaveLink(place)
+  }
+
+  /** Several completions at this very moment: in the order request, token, stage. */
+  private completeTied(): void {
+    const { ends, wires, now } = this
+    for (;;) {
+      let best: Run | null = null
+      let bestStage = -1
+      let bestPlace = WIRE_PLACE
+      let bestWire = -1
+      for (let i = 0; i < CLOUD_PLACE + this.cloudCount; i++) {
+        if (ends[i] !== now || (best !== null && !comesBefore(this.runs[i], this.stages[i], best, bestStage)))
+          continue
+        best = this.runs[i]
+        bestStage = this.stages[i]
+        bestPlace = i
+      }
+      for (let i = 0; i < wires.length; i++) {
+        if (wires.arriveSeconds[i] !== now) continue
+        if (best !== null && !comesBefore(wires.runs[i], wires.stages[i], best, bestStage)) continue
+        best = wires.runs[i]
+        bestStage = wires.stages[i]
+        bestPlace = WIRE_PLACE
+        bestWire = i
+      }
+      if (best === null) return
+      if (bestPlace === WIRE_PLACE) this.completeWire(bestWire)
+      else this.completePlace(bestPlace)
+    }
+  }
+
+  private completeEdge(): void {
+    const run = this.runs[EDGE_PLACE]
+    const seconds = this.now - this.starts[EDGE_PLACE]
+    this.ends[EDGE_PLACE] = Infinity
+    run.flight.outcome.edgeBusySeconds += seconds
+    this.totals.edgeBusySeconds += seconds
+    this.listener.compute?.(0, this.profiled[EDGE_PLACE], seconds, this.now)
+    this.complete(run, this.stages[EDGE_PLACE])
+  }
+
+  private completeCloud(place: number): void {
+    const run = this.runs[place]
+    const stage = this.stages[place]
+    const seconds = this.now - this.starts[place]
+    const profiled = this.profiled[place]
+    const last = CLOUD_PLACE + --this.cloudCount
+    this.runs[place] = this.runs[last]
+    this.stages[place] = this.stages[last]
+    this.ends[place] = this.ends[last]
+    this.starts[place] = this.starts[last]
+    this.profiled[place] = this.profiled[last]
+    this.ends[last] = Infinity
+    const { flight, list } = run
+    flight.outcome.cloudBusySeconds += seconds
+    this.totals.cloudBusySeconds += seconds
+    this.listener.compute?.(1, profiled, seconds, this.now)
+    flight.cloudOccupied = false
+    flight.cloudStage = list.nextCloud[stage]
+    if (flight.cloudStage < 0) {
+      flight.cloudRun = run.nextCloudRun
+      flight.cloudStage = flight.cloudRun === null ? -1 : flight.cloudRun.list.firstCloud
+    }
+    this.complete(run, stage)
+    this.releaseCloud(flight)
+  }
+
+  private leaveLink(place: number): void {
+    const run = this.runs[place]
+    const stage = this.stages[place]
+    const start = this.starts[place]
+    const sent = this.ends[place]
+    this.ends[place] = Infinity
+    if (place === UP_PLACE) this.totals.upBusySeconds += sent - start
+    else this.totals.downBusySeconds += sent - start
+    this.countBytes(run, stage)
+    // startTransfer kept the arrival in `profiled`.
+    this.wires.push(run, stage, start, sent, this.profiled[place], 1)
+  }
+
+  countBytes(run: Run, stage: number): void {
+    const { list, flight } = run
+    const { totals } = this
+    if (list.resource[stage] === RESOURCE.up) {
+      flight.outcome.upBytes += list.bytes[stage]
+      totals.upBytes += list.bytes[stage]
+    } else {
+      flight.outcome.downBytes += list.bytes[stage]
+      totals.downBytes += list.bytes[stage]
+    }
+    flight.outcome.messages++
+    totals.messages++
+  }
+
+  private completeWire(at: number): void {
+    const { wires } = this
+    const run = wires.runs[at]
+    const stage = wires.stages[at]
+    if (wires.counted[at] === 0) this.countBytes(run, stage)
+    if (run.list.express[stage] === 0 && this.listener.transfer !== undefined) {
+      const direction = run.list.resource[stage] === RESOURCE.up ? 'up' : 'down'
+      const bytes = run.list.bytes[stage]
+      this.listener.transfer(
+        direction,
+        bytes,
+        wires.startSeconds[at],
+        wires.sentSeconds[at],
+        wires.arriveSeconds[at],
+      )
+    }
+    wires.remove(at)
+    this.complete(run, stage)
+  }
+
+  private complete(run: Run, stage: number): void {
+    const { list, flight } = run
+    this.totals.stageEvents++
+    const end = list.followerStart[stage + 1]
+    for (let i = list.followerStart[stage]; i < end; i++) {
+      const follower = list.followers[i]
+      if (--run.waitsFor[follower] === 0) this.makeReady(run, follower)
+    }
+    if (stage === list.deliver) this.deliver(flight, run.token)
+    if (stage === list.loop && run.token < flight.outputTokens) this.launch(flight)
+    if (--run.left === 0) this.endRun(run)
+  }
+
+  /** Gives a run whose stages are all complete back, and its request when that was the last one. */
+  endRun(run: Run): void {
+    const { flight } = run
+    run.list.spare.push(run)
+    if (--flight.liveRuns > 0) return
+    this.flights[this.flights.indexOf(flight)] = this.flights[this.flights.length - 1]
+    this.flights.pop()
+    this.spareFlights.push(flight)
+  }
+
+  private launch(flight: Flight): void {
+    const token = ++flight.launchedTokens
+    const run = this.takeRun(flight, this.listOf(flight, token), token)
+    const { list } = run
+    if (list.firstCloud >= 0) {
+      run.nextCloudRun = null
+      if (flight.cloudRun === null) {
+        flight.cloudRun = run
+        flight.cloudStage = list.firstCloud
+      } else if (flight.lastCloudRun !== null) flight.lastCloudRun.nextCloudRun = run
+      flight.lastCloudRun = run
+    }
+    for (let s = 0; s < list.count; s++) if (list.waitsFor[s] === 0) this.makeReady(run, s)
+  }
+
+  private listOf(flight: Flight, token: number): FlatList {
+    if (token === 1) return flight.prefill as FlatList
+    const asked = flight.askCycle !== null && askedOfCloud(flight.askShare, token)
+    return (asked ? flight.askCycle : flight.edgeCycle) as FlatList
+  }
+
+  /** A run of `list` for a token, nothing complete yet. Tokens are taken in order. */
+  takeRun(flight: Flight, list: FlatList, token: number): Run {
+    const run = list.spare.pop() ?? new Run(list, flight)
+    run.flight = flight
+    run.token = token
+    run.left = list.count
+    if (list.count === 1) run.waitsFor[0] = 0
+    else run.waitsFor.set(list.waitsFor)
+    run.context = flight.promptTokens + token - 1
+    run.edgeSegment = flight.edgeSegment = segmentAt(flight.edgeKnots, flight.edgeSegment, run.context)
+    run.cloudSegment = flight.cloudSegment = segmentAt(flight.cloudKnots, flight.cloudSegment, run.context)
+    flight.liveRuns++
+    return run
+  }
+
+  private makeReady(run: Run, stage: number): void {
+    const resource = run.list.resource[stage]
+    if (resource === RESOURCE.edge) this.edgeQueue.push(run, stage, this.now)
+    else if (resource === RESOURCE.cloud) {
+      run.held[stage] = 1
+      this.heldStages++
+      this.releaseCloud(run.flight)
+    } else if (run.list.express[stage] === 1) this.expressQueue.push(run, stage, this.now)
+    else (resource === RESOURCE.up ? this.upQueue : this.downQueue).push(run, stage, this.now)
+  }
+
+  /** Queues a request's first incomplete cloud stage if its predecessors are complete. */
+  private releaseCloud(flight: Flight): void {
+    const run = flight.cloudRun
+    if (flight.cloudOccupied || run === null || run.held[flight.cloudStage] === 0) return
+    run.held[flight.cloudStage] = 0
+    this.heldStages--
+    flight.cloudOccupied = true
+    this.cloudQueue.push(run, flight.cloudStage, this.now)
+  }
+
+  private startAll(): void {
+    const { ends } = this
+    if (ends[EDGE_PLACE] === Infinity && this.edgeQueue.length > 0) this.startEdge()
+    while (this.cloudQueue.length > 0 && this.cloudCount < this.world.cloudSlots) this.startCloud()
+    if (ends[UP_PLACE] === Infinity && this.upQueue.length > 0) this.startTransfer(UP_PLACE, this.upQueue)
+    if (ends[DOWN_PLACE] === Infinity && this.downQueue.length > 0)
+      this.startTransfer(DOWN_PLACE, this.downQueue)
+    while (this.expressQueue.length > 0) this.startExpress()
+  }
+
+  /** Takes the head of a queue into a place. */
+  private occupy(place: number, queue: StageQueue): void {
+    this.runs[place] = queue.run()
+    this.stages[place] = queue.stage()
+    this.starts[place] = this.now
+    queue.drop()
+  }
+
+  private startEdge(): void {
+    this.occupy(EDGE_PLACE, this.edgeQueue)
+    const seconds = profiledSeconds(this.runs[EDGE_PLACE], this.stages[EDGE_PLACE])
+    this.profiled[EDGE_PLACE] = seconds
+    this.ends[EDGE_PLACE] = this.now + seconds
+  }
+
+  private startCloud(): void {
+    const place = CLOUD_PLACE + this.cloudCount++
+    this.occupy(place, this.cloudQueue)
+    const seconds = profiledSeconds(this.runs[place], this.stages[place])
+    this.profiled[place] = seconds
+    this.ends[place] = this.now + seconds * this.slowdownAt(this.now)
+  }
+
+  /** Slowdown of a cloud stage that starts now, itself counted in cloudCount. */
+  slowdownAt(atSeconds: number): number {
+    const active = this.tenants.at(atSeconds) + this.cloudCount
+    if (active !== this.slowdownActive) {
+      this.slowdownActive = active
+      this.slowdown = cloudSlowdown(this.world.batchFactors, this.world.cloudSlots, active)
+    }
+    return this.slowdown
+  }
+
+  private startTransfer(place: number, queue: StageQueue): void {
+    this.occupy(place, queue)
+    const { link, network } = this.world
+    const bytes = this.runs[place].list.bytes[this.stages[place]]
+    const direction = place === UP_PLACE ? 'up' : 'down'
+    const sent = link.sentSeconds(direction, this.now, bytes)
+    if (sent === Infinity) refuseDeadLink(direction, this.now)
+    let cold = false
+    if (bytes > network.windowBytes) {
+      const lastLarge = place === UP_PLACE ? this.upLargeSeconds : this.downLargeSeconds
+      cold = lastLarge <= this.now - network.coldAfterSeconds
+      if (place === UP_PLACE) this.upLargeSeconds = sent
+      else this.downLargeSeconds = sent
+    }
+    this.ends[place] = sent
+    this.profiled[place] = sent + latencySeconds(network, bytes, link.rttSeconds(sent), cold)
+  }
+
+  private startExpress(): void {
+    const run = this.expressQueue.run()
+    const stage = this.expressQueue.stage()
+    this.expressQueue.drop()
+    const { link, network } = this.world
+    const bytes = run.list.bytes[stage]
+    const direction = run.list.resource[stage] === RESOURCE.up ? 'up' : 'down'
+    const sent = link.sentSeconds(direction, this.now, bytes)
+    if (sent === Infinity) refuseDeadLink(direction, this.now)
+    const arrive = sent + latencySeconds(network, bytes, link.rttSeconds(sent), false)
+    this.wires.push(run, stage, this.now, sent, arrive, 0)
+  }
+
+  /** The user has a token when it and all before it are there. */
+  private deliver(flight: Flight, token: number): void {
+    if (token !== flight.deliveredTokens + 1) {
+      flight.early[token] = 1
+      flight.earlyTokens++
+      return
+    }
+    this.deliverNext(flight, this.now)
+    while (flight.earlyTokens > 0 && flight.early[flight.deliveredTokens + 1] === 1) {
+      flight.early[flight.deliveredTokens + 1] = 0
+      flight.earlyTokens--
+      this.deliverNext(flight, this.now)
+    }
+  }
+
+  /** Delivers a request's next token at a time. */
+  deliverNext(flight: Flight, atSeconds: number): void {
+    const { outcome, outputTokens } = flight
+    const token = ++flight.deliveredTokens
+    flight.deliveredSeconds = atSeconds
+    if (token === 1) {
+      this.integrate(atSeconds)
+      this.withoutFirstToken--
+      outcome.firstTokenSeconds = flight.firstTokenSeconds = atSeconds
+    } else {
+      const due = flight.firstTokenSeconds + (token - 1) / this.world.readingTokensPerSecond
+      const further = atSeconds - due - outcome.stallSeconds
+      if (further > 0) {
+        outcome.stallSeconds += further
+        this.totals.stallSeconds += further
+      }
+    }
+    if (token < outputTokens) return
+    this.integrate(atSeconds)
+    outcome.lastTokenSeconds = atSeconds
+    this.totals.finished++
+    this.listener.finished?.(flight.request, atSeconds)
+  }
+}
+
+/**
+ * The fast simulator: equal to the reference (createReference) in every outcome, total and
+ * decision time, without a heap and without an allocation per token; a request alone on the
+ * edge, or streaming from the cloud, advances in a loop of its own until the next event that
+ * could touch it. Listener.compute is then called once for the whole stretch.
+ * Throws InputError on a world or program that cannot run.
+ */
+export function createFast(world: World, listener: Listener = {}): FastSimulation {
+  checkWorld(world)
+  return new FastState(world, listener)
+}
