@@ -1,0 +1,64 @@
+import { InputError, show } from '../../base/errors.ts'
+import { readText } from '../../base/files.ts'
+import type { Trace } from '../table.ts'
+import { importCsv } from './csv.ts'
+import type { CsvOptions } from './csv.ts'
+import { importIperf3 } from './iperf3.ts'
+import { decimal, linesOf } from './lines.ts'
+import { importMahimahi } from './mahimahi.ts'
+import { importPensieve } from './pensieve.ts'
+import type { PensieveOptions } from './pensieve.ts'
+import type { SourceInfo } from './source.ts'
+
+export const TRACE_FORMATS = ['mahimahi', 'iperf3', 'pensieve', 'csv'] as const
+export type TraceFormat = (typeof TRACE_FORMATS)[number]
+
+/** A recording of more bytes than this is refused. */
+export const MAX_SOURCE_BYTES = 256 * 1024 * 1024
+
+export interface ImportOptions extends PensieveOptions, CsvOptions {
+  /** Overrides detection. */
+  readonly format?: TraceFormat
+  /** mahimahi: the width over which opportunities are counted. */
+  readonly binMilliseconds?: number
+}
+
+/**
+ * The format of a recording by its content, whatever its name: JSON is iperf3, whole numbers alone
+ * are mahimahi, two numbers a line apart by white space are Pensieve's, commas make a CSV.
+ * @throws InputError if it is none of these
+ */
+export function detectFormat(text: string, where: string): TraceFormat {
+  const first = linesOf(text).next().value
+  if (first !== undefined) {
+    if (first.text.startsWith('{')) return 'iperf3'
+    if (/^\d+$/.test(first.text)) return 'mahimahi'
+    const fields = first.text.split(/\s+/)
+    if (fields.length === 2 && fields.every((cell: string) => !Number.isNaN(decimal(cell)))) return 'pensieve'
+    if (first.text.includes(',')) return 'csv'
+  }
+  throw new InputError({
+    where: `${where}:${first?.number ?? 1}`,
+    expected: `a recording in one of the formats ${TRACE_FORMATS.join(', ')}`,
+    found: first === undefined ? 'an empty file' : show(first.text),
+    remedy: 'name the format if this is one of them, or convert the file to CSV with declared columns',
+  })
+}
+
+/** Reads a recording from text. @throws InputError naming line or field */
+export function importTrace(text: string, source: SourceInfo, options: ImportOptions = {}): Trace {
+  const format = options.format ?? detectFormat(text, source.where)
+  if (format === 'mahimahi') return importMahimahi(text, source, options.binMilliseconds)
+  if (format === 'iperf3') return importIperf3(text, source)
+  if (format === 'pensieve') return importPensieve(text, source, options)
+  return importCsv(text, source, options)
+}
+
+/** Reads a recording from a file of at most MAX_SOURCE_BYTES. */
+export function importTraceFile(
+  path: string,
+  source: Omit<SourceInfo, 'where'>,
+  options: ImportOptions = {},
+): Trace {
+  return importTrace(readText(path, MAX_SOURCE_BYTES), { ...source, where: path }, options)
+}

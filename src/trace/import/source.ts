@@ -1,0 +1,58 @@
+import { sha256 } from '../../base/files.ts'
+import { InputError } from '../../base/errors.ts'
+import type { Direction } from '../types.ts'
+import { TRACE_SCHEMA_VERSION } from '../table.ts'
+import type { TraceColumn, TraceMeta } from '../table.ts'
+
+/** What the caller knows of a recording and the file does not say. */
+export interface SourceInfo {
+  /** File name, for errors and as the trace's name. */
+  readonly where: string
+  readonly origin: string
+  readonly licence: string
+  readonly name?: string
+  /** Which way the bytes went; some formats say so themselves. */
+  readonly direction?: Direction
+  readonly rateKind?: 'raw-capacity' | 'tcp-goodput'
+}
+
+export function sourceMeta(
+  source: SourceInfo,
+  text: string,
+  format: string,
+  rateKind: TraceMeta['rateKind'],
+  notes: string[] = [],
+  minBinSeconds = 0,
+): TraceMeta {
+  return {
+    schemaVersion: TRACE_SCHEMA_VERSION,
+    name: source.name ?? baseName(source.where),
+    origin: source.origin,
+    licence: source.licence,
+    kind: 'recorded',
+    rateKind: rateKind === null ? null : (source.rateKind ?? rateKind),
+    format,
+    sourceSha256: sha256(text),
+    minBinSeconds,
+    notes,
+  }
+}
+
+/** The direction a file without one was recorded in: as declared, else by a `.up` or `.down` in its name. */
+export function directionOf(source: SourceInfo): Direction {
+  if (source.direction !== undefined) return source.direction
+  const suffix = /\.(up|down)$/.exec(source.where)
+  if (suffix !== null) return suffix[1] as Direction
+  throw new InputError({
+    where: source.where,
+    expected: 'a declared direction, up (edge to cloud) or down',
+    found: 'none, and this format does not say',
+    remedy: 'state the direction; it is never guessed',
+  })
+}
+
+export function rateColumn(direction: Direction): TraceColumn {
+  return direction === 'up' ? 'uplinkBitsPerSecond' : 'downlinkBitsPerSecond'
+}
+
+const baseName = (path: string) => path.split(/[\\/]/).pop() ?? path

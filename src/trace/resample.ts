@@ -1,0 +1,62 @@
+import type { Segment, Trace, TraceColumn } from './table.ts'
+
+/**
+ * Time-weighted means of a column over equal bins, starting at `fromSeconds`.
+ * A bin of which less than half was measured is NaN; the rest of a bin counts as its measured part.
+ * @returns length `count`, in the column's unit
+ */
+export function resample(
+  trace: Trace,
+  column: TraceColumn,
+  fromSeconds: number,
+  binSeconds: number,
+  count: number,
+): Float64Array {
+  const { timeSeconds } = trace
+  const values = trace[column]
+  const sums = new Float64Array(count)
+  const covered = new Float64Array(count)
+  for (let row = rowAt(timeSeconds, fromSeconds); row < values.length; row++) {
+    const value = values[row]
+    let at = Math.max(timeSeconds[row] - fromSeconds, 0)
+    const end = timeSeconds[row + 1] - fromSeconds
+    // The 1e-9 keeps stamps such as 0.30000000000000004 in the bin they mean.
+    let bin = Math.floor(at / binSeconds + 1e-9)
+    if (bin >= count) break
+    if (Number.isNaN(value)) continue
+    for (; at < end && bin < count; bin++) {
+      const until = Math.min(end, (bin + 1) * binSeconds)
+      if (until > at) {
+        sums[bin] += value * (until - at)
+        covered[bin] += until - at
+        at = until
+      }
+    }
+  }
+  return sums.map((sum, bin) => (covered[bin] >= 0.5 * binSeconds * (1 - 1e-9) ? sum / covered[bin] : NaN))
+}
+
+/** Resamples a gap-free segment; a last bin of which less than half is covered is left out. */
+export function resampleSegment(
+  trace: Trace,
+  column: TraceColumn,
+  segment: Segment,
+  binSeconds: number,
+): Float64Array {
+  const seconds = segment.endSeconds - segment.startSeconds
+  const count = Math.floor(seconds / binSeconds + 0.5 + 1e-9)
+  const bins = resample(trace, column, segment.startSeconds, binSeconds, count)
+  return bins.length > 0 && Number.isNaN(bins[bins.length - 1]) ? bins.subarray(0, bins.length - 1) : bins
+}
+
+/** The row that holds at `seconds`; 0 if that is before the first. */
+function rowAt(timeSeconds: Float64Array, seconds: number): number {
+  let low = 0
+  let high = timeSeconds.length - 2
+  while (low < high) {
+    const middle = (low + high + 1) >>> 1
+    if (timeSeconds[middle] <= seconds) low = middle
+    else high = middle - 1
+  }
+  return low
+}

@@ -1,0 +1,84 @@
+import { resampleSegment } from './resample.ts'
+import { gapFreeSegments } from './table.ts'
+import type { Trace } from './table.ts'
+
+/** Bins below this count as silent: the definition under which the published statistics were made. */
+export const SILENT_BITS_PER_SECOND = 10_000
+
+export interface RateStatistics {
+  readonly traces: number
+  /** Covered time; gaps do not count. */
+  readonly hours: number
+  /** Median length of a recorded interval. */
+  readonly dtSeconds: number
+  readonly meanBitsPerSecond: number
+  readonly sdBitsPerSecond: number
+  readonly p5BitsPerSecond: number
+  readonly p50BitsPerSecond: number
+  readonly p95BitsPerSecond: number
+  /** Share of 1 s bins below SILENT_BITS_PER_SECOND. */
+  readonly silentShare: number
+}
+
+export interface RttStatistics {
+  readonly count: number
+  readonly p5Seconds: number
+  readonly p50Seconds: number
+  readonly p95Seconds: number
+}
+
+/** Statistics over 1 s bins of all covered time of several traces; null if none measured the column. */
+export function rateStatistics(
+  traces: readonly Trace[],
+  column: 'uplinkBitsPerSecond' | 'downlinkBitsPerSecond',
+): RateStatistics | null {
+  const bins: number[] = []
+  const steps: number[] = []
+  let measured = 0
+  let seconds = 0
+  for (const trace of traces) {
+    const segments = gapFreeSegments(trace, [column])
+    if (segments.length > 0) measured++
+    for (const segment of segments) {
+      for (const value of resampleSegment(trace, column, segment, 1)) bins.push(value)
+      for (let row = segment.first; row < segment.end; row++) {
+        steps.push(trace.timeSeconds[row + 1] - trace.timeSeconds[row])
+      }
+      seconds += segment.endSeconds - segment.startSeconds
+    }
+  }
+  if (bins.length === 0) return null
+  const sorted = Float64Array.from(bins).sort()
+  const mean = bins.reduce((sum, value) => sum + value, 0) / bins.length
+  const variance = bins.reduce((sum, value) => sum + (value - mean) ** 2, 0) / bins.length
+  return {
+    traces: measured,
+    hours: seconds / 3600,
+    dtSeconds: quantile(Float64Array.from(steps).sort(), 0.5),
+    meanBitsPerSecond: mean,
+    sdBitsPerSecond: Math.sqrt(variance),
+    p5BitsPerSecond: quantile(sorted, 0.05),
+    p50BitsPerSecond: quantile(sorted, 0.5),
+    p95BitsPerSecond: quantile(sorted, 0.95),
+    silentShare: bins.filter((value) => value < SILENT_BITS_PER_SECOND).length / bins.length,
+  }
+}
+
+/** Quantiles of RTT over recorded samples (not bins); null if none was measured. */
+export function rttStatistics(traces: readonly Trace[]): RttStatistics | null {
+  const samples: number[] = []
+  for (const trace of traces) for (const rtt of trace.rttSeconds) if (!Number.isNaN(rtt)) samples.push(rtt)
+  if (samples.length === 0) return null
+  const sorted = Float64Array.from(samples).sort()
+  return {
+    count: samples.length,
+    p5Seconds: quantile(sorted, 0.05),
+    p50Seconds: quantile(sorted, 0.5),
+    p95Seconds: quantile(sorted, 0.95),
+  }
+}
+
+/** Order statistic floor(q n) of ascending values; no interpolation, so it is always a value that occurred. */
+export function quantile(sorted: ArrayLike<number>, q: number): number {
+  return sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))]
+}
