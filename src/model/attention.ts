@@ -31,7 +31,7 @@ export function attentionPrefillGraph(
   const group = headsPerUnit(model)
   const { units } = weights
   const projected = project(graph, model, x, weights)
-  const rope = ropeAt(graph, model, positions)
+  const rope = model.family === 'gpt2' ? unchanged : ropeAt(graph, model, positions)
   // [tokens, U g D] -> [U, g, tokens, D]; keys and values -> [U, tokens, D]
   const query = rope(split(graph, projected.query, [0, units, group, model.headDim], [1, 2, 0, 3]))
   const keys = rope(split(graph, projected.key, [0, units, model.headDim], [1, 0, 2]))
@@ -54,7 +54,7 @@ export function attentionPrefillGraph(
 
 /**
  * Norm and attention of `weights.units` units for one token against a padded, head-major cache.
- * Inputs: x float32 [1, width]; position int64 [1] (tokens before this one); keys, values float32
+ * Inputs: x float32 [1, width]; position int64 [1] (tokens before this one; LLaMA only); keys, values float32
  * [units, capacity, headDim]; mask float32 [1, capacity], 0 where the cache holds a token, else -Infinity.
  * Outputs: y float32 [1, width]; newKeys, newValues float32 [units, 1, headDim], which the host appends.
  */
@@ -66,7 +66,6 @@ export function attentionDecodeGraph(
   const graph = new GraphRecorder('attentionDecode')
   const x = graph.input('x', 'float32', [1, model.width])
   if (weights.units === 0) return residualOnly(graph, model, x, weights)
-  const position = graph.input('position', 'int64', [1])
   const group = headsPerUnit(model)
   const { units } = weights
   const cacheDims = [units, 'capacity', model.headDim]
@@ -74,7 +73,8 @@ export function attentionDecodeGraph(
   const values = graph.input('values', 'float32', cacheDims)
   const mask = graph.input('mask', 'float32', [1, 'capacity'])
   const projected = project(graph, model, x, weights)
-  const rope = ropeAt(graph, model, position)
+  const rope =
+    model.family === 'gpt2' ? unchanged : ropeAt(graph, model, graph.input('position', 'int64', [1]))
   const query = scale(graph, model, rope(reshape(graph, projected.query, [units, group, model.headDim])))
   const newKeys = rope(reshape(graph, projected.key, [units, 1, model.headDim]))
   const newValues = reshape(graph, projected.value, [units, 1, model.headDim])
@@ -124,9 +124,11 @@ function scale(graph: GraphRecorder, model: ModelSpec, query: Handle): Handle {
   return op(graph, 'Mul', [query, scalar(graph, 1 / Math.sqrt(model.headDim))])
 }
 
-/** GPT-2 has positions in its embedding; LLaMA turns queries and keys. */
+/** GPT-2 has its positions in the embedding. */
+const unchanged = (x: Handle) => x
+
+/** LLaMA turns queries and keys by their positions. */
 function ropeAt(graph: GraphRecorder, model: ModelSpec, positions: Handle): (x: Handle) => Handle {
-  if (model.family === 'gpt2') return (x) => x
   const tables = ropeTables(model)
   const dims = [model.contextTokens, model.headDim / 2]
   const rows = (name: string, table: Float32Array) =>

@@ -49,19 +49,34 @@ export function normalFill(stream: RandomStream): WeightFill {
 }
 
 /**
- * One run of normal draws repeated: a gigabyte in a second. Equal to random weights as far as time goes,
- * and free of subnormal numbers, which would not be.
+ * Views of one buffer (per spread, around 0) in which a run of normal draws repeats: all matrices of a model for the memory of its
+ * largest. As good as random weights as far as time goes, and free of subnormal numbers, which would not be.
+ * The views share memory: write them out, never change them.
  */
-export function tiledFill(stream: RandomStream, tileLength = 65_537): WeightFill {
+export function sharedFill(stream: RandomStream, tileLength = 65_537): WeightFill {
   const tile = Float32Array.from({ length: tileLength }, () => stream.normal())
+  const bySpread = new Map<number, Float32Array>()
   return (size, mean, spread) => {
-    const out = new Float32Array(size)
-    const start = Math.min(size, tileLength)
-    for (let i = 0; i < start; i++) out[i] = mean + spread * tile[i]
-    for (let filled = start; filled < size; filled *= 2)
-      out.copyWithin(filled, 0, Math.min(filled, size - filled))
-    return out
+    if (mean !== 0) return Float32Array.from({ length: size }, (_, i) => mean + spread * tile[i % tileLength])
+    let shared = bySpread.get(spread)
+    if (shared === undefined || shared.length < size) {
+      shared = repeated(tile, size, spread)
+      bySpread.set(spread, shared)
+    }
+    return shared.subarray(0, size)
   }
+}
+
+function repeated(tile: Float32Array, size: number, spread: number): Float32Array {
+  const out = new Float32Array(size)
+  let filled = Math.min(size, tile.length)
+  for (let i = 0; i < filled; i++) out[i] = spread * tile[i]
+  while (filled < size) {
+    const run = Math.min(filled, size - filled)
+    out.copyWithin(filled, 0, run)
+    filled += run
+  }
+  return out
 }
 
 /** GPT-2's initial spread (Radford et al. 2019). */

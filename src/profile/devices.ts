@@ -41,8 +41,8 @@ export const deviceSchema = z
 export type DeviceSheet = z.infer<typeof deviceSchema>
 
 /** Wi-Fi and its tail, from Huang et al., MobiSys 2012, table 4: 283.17 mW per Mbit/s up, tail 119.3 mW (238 ms). */
-const WIFI = { radioJoulesPerByte: 2.27e-6, radioJoulesPerMessage: 0.006 }
-const WIFI_SOURCES = {
+export const WIFI = { radioJoulesPerByte: 2.27e-6, radioJoulesPerMessage: 0.006 }
+export const WIFI_SOURCES = {
   radioJoulesPerByte: 'Huang et al., MobiSys 2012, table 4: Wi-Fi uplink 283.17 mW per Mbit/s',
   radioJoulesPerMessage: 'the same table: Wi-Fi tail 119.3 mW, over an assumed gap of 50 ms between messages',
 }

@@ -92,6 +92,7 @@ export const profileSchema = z
     precision: z.enum(['fp32', 'fp16', 'int8', 'int4']),
     model: modelSpecSchema,
     blocks,
+    memory: z.strictObject({ residentBytesPerWeightByte: figureSchema }).optional(),
     loadBytesPerSecond: z.strictObject({ value: positive, provenance: provenanceSchema }),
     power: z.strictObject({
       busyWatts: figureSchema,

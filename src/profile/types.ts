@@ -66,6 +66,8 @@ export interface Profile {
     /** Final norm and LM head for one position, seconds. */
     readonly head: Figure
   }
+  /** What a loaded block takes of memory over the bytes of its weights; absent where not measured. */
+  readonly memory?: { readonly residentBytesPerWeightByte: Figure }
   /** Weights from storage into memory, bytes per second. */
   readonly loadBytesPerSecond: Figure
   readonly power: {

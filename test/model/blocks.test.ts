@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { randomStream } from '../../src/base/random.ts'
 import { embeddingGraph, headGraph } from '../../src/model/ends.ts'
 import { ffnGraph } from '../../src/model/ffn.ts'
-import { embeddingWeights, ffnWeights, headWeights, normalFill, tiledFill } from '../../src/model/weights.ts'
+import { embeddingWeights, ffnWeights, headWeights, normalFill, sharedFill } from '../../src/model/weights.ts'
 import { gpt2Like, llamaLike, maxDifference, normRow, range, runGraph, times } from './support.ts'
 
 const TOKENS = 5
@@ -68,13 +68,17 @@ describe.each([gpt2Like, llamaLike])('blocks of $id', (model) => {
   })
 })
 
-test('a tiled fill is as long as asked, repeats its tile and has the spread asked for', () => {
-  const values = tiledFill(randomStream(1, 'tile'), 100)(1234, 1, 0.5)
+test('a shared fill repeats its tile, has the spread asked for and takes memory once', () => {
+  const fill = sharedFill(randomStream(1, 'tile'), 100)
+  const values = fill(1234, 0, 0.02)
   expect(values).toHaveLength(1234)
-  expect(values[0]).toBe(values[100])
-  const mean = values.reduce((sum, value) => sum + value, 0) / 1234
-  expect(Math.abs(mean - 1)).toBeLessThan(0.2)
-  expect(values.every((value) => Math.abs(value) > 1e-30)).toBe(true)
+  for (let i = 100; i < 1234; i++) expect(values[i]).toBe(values[i - 100])
+  const deviation = Math.sqrt(values.reduce((sum, value) => sum + value * value, 0) / 1234)
+  expect(deviation).toBeGreaterThan(0.015)
+  expect(deviation).toBeLessThan(0.025)
+  expect(fill(10, 0, 0.02).buffer).toBe(values.buffer)
+  const scales = fill(150, 1, 0.02)
+  expect(Math.abs(scales.reduce((sum, value) => sum + value, 0) / 150 - 1)).toBeLessThan(0.01)
 })
 
 function gelu(x: number): number {

@@ -1,0 +1,53 @@
+import { closeSync, openSync, writeSync } from 'node:fs'
+import { join } from 'node:path'
+import { writeAtomic } from '../base/files.ts'
+import type { Initializer, Model } from '../onnx/proto.ts'
+import { bytesOf } from '../onnx/tensor.ts'
+import { encodeModel } from '../onnx/write.ts'
+
+/** Tensors from this size on go into the file beside the model. */
+const EXTERNAL_BYTES = 16_384
+/** ONNX Runtime maps external data from page boundaries. */
+const PAGE_BYTES = 4096
+
+export interface StoredModel {
+  readonly path: string
+  /** Bytes of the weights beside the model. */
+  readonly weightBytes: number
+}
+
+/**
+ * Writes `folder/name.onnx` with its weights in `folder/name.bin`: a model may pass protobuf's limit of
+ * 2 GB, and the runtime maps its weights instead of copying them.
+ */
+export function storeModel(folder: string, name: string, model: Model): StoredModel {
+  const location = `${name}.bin`
+  const file = openSync(join(folder, location), 'w')
+  let end = 0
+  try {
+    const initializers = model.graph.initializers.map((initializer): Initializer => {
+      if (!('tensor' in initializer)) return initializer
+      const { tensor } = initializer
+      const bytes = bytesOf(tensor)
+      if (bytes.byteLength < EXTERNAL_BYTES) return initializer
+      const offsetBytes = Math.ceil(end / PAGE_BYTES) * PAGE_BYTES
+      writeAll(file, bytes, offsetBytes)
+      end = offsetBytes + bytes.byteLength
+      const external = { location, offsetBytes, lengthBytes: bytes.byteLength }
+      return { name: initializer.name, dtype: tensor.dtype, dims: tensor.dims, external }
+    })
+    const path = join(folder, `${name}.onnx`)
+    writeAtomic(path, encodeModel({ ...model, graph: { ...model.graph, initializers } }))
+    return { path, weightBytes: end }
+  } finally {
+    closeSync(file)
+  }
+}
+
+function writeAll(file: number, bytes: Uint8Array, offset: number): void {
+  let written = 0
+  while (written < bytes.byteLength) {
+    const length = Math.min(bytes.byteLength - written, 1 << 30)
+    written += writeSync(file, bytes, written, length, offset + written)
+  }
+}
