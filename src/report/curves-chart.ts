@@ -77,7 +77,7 @@ function panel(curves: readonly LearningCurve[], runs: readonly string[], option
         field: 'x',
         type: 'quantitative',
         title: options.xTitle,
-        axis: { grid: false, format: '~s', tickCount: 5 },
+        axis: { grid: false, labelExpr: "datum.value === 0 ? '0' : format(datum.value, '~s')", tickCount: 5 },
         scale: { nice: false },
       },
       y: {

@@ -75,5 +75,5 @@ export function paint(
   format: Parameters<typeof styleText>[0],
   style: { readonly colour: boolean },
 ): string {
-  return style.colour ? styleText(format, text) : text
+  return style.colour ? styleText(format, text, { validateStream: false }) : text
 }
