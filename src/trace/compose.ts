@@ -1,0 +1,257 @@
+import { InputError } from '../base/errors.ts'
+import type { RandomStream } from '../base/random.ts'
+import { resample } from './resample.ts'
+import { gapFreeSegments, makeTrace, measures, TRACE_COLUMNS } from './table.ts'
+import type { Segment, Trace, TraceColumn } from './table.ts'
+import type { LinkSeries } from './types.ts'
+
+/**
+ * One part of a link. `recording`: all recordings of a composition are one trace, so their parts
+ * belong together in time. `paired`: another recording of the same kind of link, whose window is
+ * chosen apart; it says so. `ratio`: the other direction's rate times a declared number.
+ */
+export type LinkPart =
+  | { readonly kind: 'constant'; /** bit/s, or seconds for the RTT */ readonly value: number }
+  | { readonly kind: 'recording'; readonly trace: Trace }
+  | { readonly kind: 'paired'; readonly trace: Trace }
+  | { readonly kind: 'ratio'; readonly value: number }
+
+export interface LinkComposition {
+  readonly uplink: LinkPart
+  readonly downlink: LinkPart
+  readonly rtt: LinkPart
+}
+
+export interface EpisodeWindow {
+  /** Length of the episode; left out: the whole of the longest stretch without a gap. */
+  readonly seconds?: number
+  readonly binSeconds: number
+}
+
+type Lane = keyof LinkComposition
+const LANES: readonly Lane[] = ['uplink', 'downlink', 'rtt']
+const COLUMN: Record<Lane, TraceColumn> = {
+  uplink: 'uplinkBitsPerSecond',
+  downlink: 'downlinkBitsPerSecond',
+  rtt: 'rttSeconds',
+}
+
+/**
+ * An episode of a declared composition: a window inside one stretch of each recording without a
+ * gap, drawn evenly over all windows that fit, resampled to equal bins. Nothing is filled in.
+ * @throws InputError if a part is missing, measures nothing, or has no stretch that is long enough
+ */
+export function composeLink(parts: LinkComposition, window: EpisodeWindow, random: RandomStream): LinkSeries {
+  checkParts(parts, window)
+  const groups = groupByTrace(parts)
+  const count = binCount(groups, window)
+  const values: Partial<Record<Lane, Float64Array>> = {}
+  const labels: Partial<Record<Lane, string>> = {}
+  for (const { trace, lanes, kind } of groups) {
+    const start = drawStart(trace, lanes, count, window.binSeconds, random)
+    for (const lane of lanes) {
+      values[lane] = resample(trace, COLUMN[lane], start, window.binSeconds, count)
+      labels[lane] = `${kind} ${describe(trace)} from ${start.toFixed(1)} s`
+    }
+  }
+  for (const lane of LANES) {
+    const part = parts[lane]
+    if (part?.kind !== 'constant') continue
+    values[lane] = new Float64Array(count).fill(part.value)
+    labels[lane] = `constant ${lane === 'rtt' ? `${1000 * part.value} ms` : `${part.value / 1e6} Mbit/s`}`
+  }
+  for (const [lane, other] of [['uplink', 'downlink'] as const, ['downlink', 'uplink'] as const]) {
+    const part = parts[lane]
+    if (part?.kind !== 'ratio') continue
+    values[lane] = values[other]!.map((rate) => rate * part.value)
+    labels[lane] = `${part.value} x the ${other}, declared`
+  }
+  return {
+    timeSeconds: Float64Array.from({ length: count + 1 }, (_, i) => i * window.binSeconds),
+    upBitsPerSecond: values.uplink!,
+    downBitsPerSecond: values.downlink!,
+    rttSeconds: values.rtt!,
+    label: LANES.map((lane) => `${lane}: ${labels[lane]}`).join('; '),
+  }
+}
+
+const describe = ({ meta }: Trace) =>
+  [meta.kind === 'synthetic' ? 'synthetic' : '', meta.rateKind ?? '', `"${meta.name}"`]
+    .filter(Boolean)
+    .join(' ')
+
+function checkParts(parts: LinkComposition, { binSeconds, seconds }: EpisodeWindow): void {
+  if (!(binSeconds > 0 && binSeconds < Infinity) || (seconds !== undefined && !(seconds >= binSeconds))) {
+    const found = `${binSeconds} s bins, ${seconds} s`
+    throw new InputError({
+      where: 'link: window',
+      expected: 'bins above 0 s, an episode of one or more',
+      found,
+    })
+  }
+  for (const lane of LANES) {
+    const part = parts[lane] as LinkPart | undefined
+    if (part === undefined) {
+      throw new InputError({
+        where: `link: ${lane}`,
+        expected: 'a recording, a paired recording, a constant or (for a rate) a ratio',
+        found: 'nothing',
+        remedy: `declare it, for instance as a constant: what is missing is never filled in`,
+      })
+    }
+    if (part.kind === 'constant' || part.kind === 'ratio') checkNumber(parts, lane, part)
+    else checkRecording(lane, part.trace, binSeconds)
+  }
+}
+
+function checkNumber(parts: LinkComposition, lane: Lane, part: LinkPart & { value: number }): void {
+  const bothRatios = parts.uplink?.kind === 'ratio' && parts.downlink?.kind === 'ratio'
+  const allowed = part.kind === 'constant' || (lane !== 'rtt' && !bothRatios)
+  if (allowed && part.value >= 0 && part.value < Infinity) return
+  const expected = 'a finite number >= 0; a ratio only for one of the two rates'
+  throw new InputError({ where: `link: ${lane}`, expected, found: `${part.kind} ${part.value}` })
+}
+
+function checkRecording(lane: Lane, trace: Trace, binSeconds: number): void {
+  const where = `link: ${lane}: ${trace.meta.name}`
+  if (!measures(trace, COLUMN[lane])) {
+    const measured = TRACE_COLUMNS.filter((name) => measures(trace, name)).join(', ')
+    throw new InputError({
+      where,
+      expected: `a recording of ${COLUMN[lane]}`,
+      found: `one of ${measured || 'nothing'}`,
+      remedy: 'pair another recording, or declare a constant',
+    })
+  }
+  if (binSeconds < trace.meta.minBinSeconds) {
+    throw new InputError({
+      where,
+      expected: `bins of ${trace.meta.minBinSeconds} s or more: finer ones show the measuring tool`,
+      found: `${binSeconds} s`,
+      remedy: 'choose wider bins',
+    })
+  }
+}
+
+interface Group {
+  readonly trace: Trace
+  readonly lanes: Lane[]
+  readonly kind: 'recorded' | 'paired'
+}
+
+/** Lanes that share a window: all `recording` ones, and `paired` ones of the same trace. */
+function groupByTrace(parts: LinkComposition): Group[] {
+  const groups: Group[] = []
+  for (const lane of LANES) {
+    const part = parts[lane]
+    if (part.kind !== 'recording' && part.kind !== 'paired') continue
+    const kind = part.kind === 'recording' ? 'recorded' : 'paired'
+    const known = groups.find((group) => group.trace === part.trace && group.kind === kind)
+    if (known !== undefined) known.lanes.push(lane)
+    else groups.push({ trace: part.trace, lanes: [lane], kind })
+  }
+  const recorded = groups.filter(({ kind }) => kind === 'recorded')
+  if (recorded.length > 1) {
+    throw new InputError({
+      where: 'link',
+      expected: 'one recording that holds all parts declared as recorded together',
+      found: recorded
+        .map(({ trace, lanes }) => `${lanes.join(' and ')} from "${trace.meta.name}"`)
+        .join(', '),
+      remedy: 'merge recordings made at the same time (mergeTraces), or declare the others paired',
+    })
+  }
+  return groups
+}
+
+function binCount(groups: readonly Group[], { seconds, binSeconds }: EpisodeWindow): number {
+  if (seconds !== undefined) return Math.max(1, Math.round(seconds / binSeconds))
+  if (groups.length === 0) return 1
+  const longest = groups.map(({ trace, lanes }) => Math.max(0, ...stretches(trace, lanes, binSeconds)))
+  return Math.max(1, Math.min(...longest))
+}
+
+const segmentsOf = (trace: Trace, lanes: readonly Lane[]): Segment[] =>
+  gapFreeSegments(
+    trace,
+    lanes.map((lane) => COLUMN[lane]),
+  )
+
+/** Whole bins of each gap-free segment. */
+const stretches = (trace: Trace, lanes: readonly Lane[], binSeconds: number): number[] =>
+  segmentsOf(trace, lanes).map((s) => Math.floor((s.endSeconds - s.startSeconds) / binSeconds + 1e-9))
+
+function drawStart(
+  trace: Trace,
+  lanes: readonly Lane[],
+  count: number,
+  binSeconds: number,
+  random: RandomStream,
+): number {
+  const fits = stretches(trace, lanes, binSeconds).map((bins) => Math.max(0, bins - count + 1))
+  const total = fits.reduce((sum, n) => sum + n, 0)
+  if (total === 0) {
+    const longest = Math.max(0, ...stretches(trace, lanes, binSeconds)) * binSeconds
+    throw new InputError({
+      where: `link: ${lanes.join(' and ')}: ${trace.meta.name}`,
+      expected: `${count * binSeconds} s without a gap`,
+      found: `${longest} s at most`,
+      remedy: 'ask for shorter episodes or take a longer recording; an episode never spans a gap',
+    })
+  }
+  let draw = random.integer(total)
+  const segment = fits.findIndex((n) => (draw < n ? true : ((draw -= n), false)))
+  return segmentsOf(trace, lanes)[segment].startSeconds + draw * binSeconds
+}
+
+/**
+ * Several recordings made at the same time, on one time axis, as one: an uplink and a downlink file
+ * of one drive, say. Each column comes from the one trace that measures it.
+ * @throws InputError if two measure the same column or their rates are of different kinds
+ */
+export function mergeTraces(traces: readonly Trace[], name: string): Trace {
+  const kinds = new Set(traces.map(({ meta }) => meta.rateKind).filter((kind) => kind !== null))
+  if (traces.length === 0 || kinds.size > 1) {
+    const found = traces.length === 0 ? 'none' : [...kinds].join(' and ')
+    throw new InputError({ where: name, expected: 'one or more recordings with rates of one kind', found })
+  }
+  const edges = Float64Array.from(new Set(traces.flatMap(({ timeSeconds }) => [...timeSeconds]))).sort()
+  const columns: Partial<Record<TraceColumn, Float64Array>> = {}
+  for (const column of TRACE_COLUMNS) {
+    const sources = traces.filter((trace) => measures(trace, column))
+    if (sources.length > 1) {
+      const found = sources.map(({ meta }) => meta.name).join(' and ')
+      throw new InputError({ where: `${name}: ${column}`, expected: 'one recording that measures it', found })
+    }
+    if (sources.length === 1) columns[column] = onEdges(sources[0], column, edges)
+  }
+  const join = (values: string[]) => [...new Set(values)].join('; ')
+  return makeTrace(
+    {
+      meta: {
+        ...traces[0].meta,
+        name,
+        origin: join(traces.map(({ meta }) => meta.origin)),
+        licence: join(traces.map(({ meta }) => meta.licence)),
+        kind: traces.some(({ meta }) => meta.kind === 'synthetic') ? 'synthetic' : 'recorded',
+        rateKind: [...kinds][0] ?? null,
+        sourceSha256: null,
+        minBinSeconds: Math.max(...traces.map(({ meta }) => meta.minBinSeconds)),
+        notes: [`merged: ${traces.map(({ meta }) => `${meta.name} (${meta.sourceSha256})`).join(', ')}`],
+      },
+      timeSeconds: edges,
+      ...columns,
+    },
+    name,
+  )
+}
+
+function onEdges(trace: Trace, column: TraceColumn, edges: Float64Array): Float64Array {
+  const { timeSeconds } = trace
+  const last = timeSeconds.length - 1
+  let row = 0
+  return Float64Array.from(edges.subarray(0, edges.length - 1), (at) => {
+    while (row < last && timeSeconds[row + 1] <= at) row++
+    return at < timeSeconds[0] || row >= last ? NaN : trace[column][row]
+  })
+}

@@ -1,0 +1,129 @@
+import { InputError } from '../base/errors.ts'
+import type { LaneDistribution, LinkChain, LinkModel, RttDistribution } from './markov.ts'
+import { checkLinkModel } from './markov.ts'
+import { resample } from './resample.ts'
+import { quantile, SILENT_BITS_PER_SECOND } from './statistics.ts'
+import { gapFreeSegments } from './table.ts'
+import type { Trace, TraceColumn } from './table.ts'
+
+type Lane = 'uplink' | 'downlink' | 'rtt'
+const COLUMN: Record<Lane, TraceColumn> = {
+  uplink: 'uplinkBitsPerSecond',
+  downlink: 'downlinkBitsPerSecond',
+  rtt: 'rttSeconds',
+}
+
+/** Lanes that were recorded together; the first one's value decides the state. */
+export interface ChainData {
+  readonly traces: readonly Trace[]
+  readonly lanes: readonly Lane[]
+  /** Quantile states, besides the silent one of a rate. */
+  readonly states: number
+}
+
+export type LinkModelText = Omit<LinkModel, 'schemaVersion' | 'kind' | 'chains'>
+
+/**
+ * Fits a Markov-modulated link: each chain's states are quantile classes of its first lane (for a
+ * rate also a silent state, below 10 kbit/s), its transitions are counted between neighbouring
+ * bins of the same gap-free stretch, and each lane is log-normal within each state.
+ * @throws InputError if there is nothing to fit
+ */
+export function fitMarkovLink(text: LinkModelText, data: readonly ChainData[]): LinkModel {
+  const chains = data.map((chain, c) => fitChain(chain, text.binSeconds, `${text.name}: chain ${c}`))
+  return checkLinkModel({ schemaVersion: 1, kind: 'synthetic', ...text, chains }, text.name)
+}
+
+function fitChain(data: ChainData, binSeconds: number, where: string): LinkChain {
+  const stretches = data.traces.flatMap((trace) => binned(trace, data.lanes, binSeconds))
+  const [first] = data.lanes
+  const silentBelow = first === 'rtt' ? -1 : SILENT_BITS_PER_SECOND
+  const all = stretches.flatMap((stretch) => [...stretch[first]!])
+  const heard = Float64Array.from(all.filter((value) => value >= silentBelow)).sort()
+  if (heard.length < 2 * data.states || !(data.states >= 1)) {
+    const expected = `${2 * data.states} bins of ${binSeconds} s or more`
+    throw new InputError({
+      where,
+      expected,
+      found: `${heard.length}`,
+      remedy: 'give more recordings or fewer states',
+    })
+  }
+  const cuts: number[] = []
+  for (let k = 1; k < data.states; k++) {
+    const cut = quantile(heard, k / data.states)
+    // A value that fills several classes makes one.
+    if (cut > (cuts.at(-1) ?? heard[0])) cuts.push(cut)
+  }
+  const silent = heard.length < all.length ? 1 : 0
+  const stateOf = (value: number) =>
+    value < silentBelow ? 0 : silent + cuts.reduce((count, cut) => count + (value >= cut ? 1 : 0), 0)
+  const paths = stretches.map((stretch) => Array.from(stretch[first]!, stateOf))
+  const count = cuts.length + 1 + silent
+  const states: LinkChain['states'] = Array.from({ length: count }, () => ({}))
+  for (const lane of data.lanes) {
+    const values = (state: number | null) =>
+      stretches.flatMap((stretch, s) =>
+        [...stretch[lane]!].filter((v, i) => !Number.isNaN(v) && (state === null || paths[s][i] === state)),
+      )
+    const whole = describe(lane, values(null), where)
+    for (let state = 0; state < count; state++) {
+      const own = values(state)
+      const known = own.some((value) => lane !== 'rtt' || value > 0)
+      Object.assign(states[state], { [lane]: known ? describe(lane, own, where) : whole })
+    }
+  }
+  return { states, transition: transitions(paths, count) }
+}
+
+/** One record a gap-free stretch of the first lane: each lane's bins, NaN where another lane has a gap. */
+function binned(
+  trace: Trace,
+  lanes: readonly Lane[],
+  binSeconds: number,
+): Partial<Record<Lane, Float64Array>>[] {
+  return gapFreeSegments(trace, [COLUMN[lanes[0]]]).flatMap((segment) => {
+    const count = Math.floor((segment.endSeconds - segment.startSeconds) / binSeconds + 1e-9)
+    if (count === 0) return []
+    const bins = (lane: Lane) => resample(trace, COLUMN[lane], segment.startSeconds, binSeconds, count)
+    return [Object.fromEntries(lanes.map((lane) => [lane, bins(lane)]))]
+  })
+}
+
+/** Counts between neighbours; half a visit spread by where all bins lie keeps every state escapable. */
+function transitions(paths: readonly number[][], count: number): number[][] {
+  const counts = Array.from({ length: count }, () => new Float64Array(count))
+  const visits = new Float64Array(count)
+  for (const path of paths) {
+    path.forEach((state, i) => {
+      visits[state]++
+      if (i > 0) counts[path[i - 1]][state]++
+    })
+  }
+  const total = visits.reduce((sum, n) => sum + n, 0)
+  return counts.map((row) => {
+    const out = row.reduce((sum, n) => sum + n, 0) + 0.5
+    return Array.from(row, (n, j) => round((n + (0.5 * visits[j]) / total) / out, 5))
+  })
+}
+
+function describe(lane: Lane, values: readonly number[], where: string): LaneDistribution | RttDistribution {
+  const scale = lane === 'rtt' ? 1000 : 1e-6
+  const heard = values.filter((value) => (lane === 'rtt' ? value > 0 : value >= SILENT_BITS_PER_SECOND))
+  if (heard.length === 0 && lane === 'rtt') {
+    throw new InputError({ where: `${where}: rtt`, expected: 'measured round trips', found: 'none' })
+  }
+  if (heard.length === 0) return { silentShare: 1, medianMbps: 0, logSd: 0, minMbps: 0, maxMbps: 0 }
+  const logs = heard.map((value) => Math.log(value * scale))
+  const mean = logs.reduce((sum, value) => sum + value, 0) / logs.length
+  const sd = Math.sqrt(logs.reduce((sum, value) => sum + (value - mean) ** 2, 0) / logs.length)
+  const [median, logSd] = [digits(Math.exp(mean)), round(sd, 4)]
+  const sorted = Float64Array.from(heard).sort()
+  const [min, max] = [digits(sorted[0] * scale), digits(sorted[sorted.length - 1] * scale)]
+  if (lane === 'rtt') return { medianMs: median, logSd, minMs: min, maxMs: max }
+  const silentShare = round(1 - heard.length / values.length, 4)
+  return { silentShare, medianMbps: median, logSd, minMbps: min, maxMbps: max }
+}
+
+const round = (value: number, places: number) => Math.round(value * 10 ** places) / 10 ** places
+const digits = (value: number) => Number(value.toPrecision(4))

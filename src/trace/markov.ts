@@ -1,0 +1,202 @@
+import { z } from 'zod'
+import { InputError } from '../base/errors.ts'
+import { RandomStream } from '../base/random.ts'
+import { check, readConfig } from '../base/schema.ts'
+import type { LinkSeries } from './types.ts'
+
+const laneSchema = z.strictObject({
+  /** Share of the state's bins that carry nothing. */
+  silentShare: z.number().min(0).max(1),
+  /** Of the others: the median and the standard deviation of the logarithm, within [min, max]. */
+  medianMbps: z.number().min(0),
+  logSd: z.number().min(0).max(10),
+  minMbps: z.number().min(0),
+  maxMbps: z.number().min(0),
+})
+const rttSchema = z.strictObject({
+  medianMs: z.number().positive(),
+  logSd: z.number().min(0).max(10),
+  minMs: z.number().positive(),
+  maxMs: z.number().positive(),
+})
+const stateSchema = z.strictObject({
+  uplink: laneSchema.optional(),
+  downlink: laneSchema.optional(),
+  rtt: rttSchema.optional(),
+})
+const chainSchema = z.strictObject({
+  states: z.array(stateSchema).min(1).max(64),
+  /** transition[i][j]: from state i to state j, one bin later. */
+  transition: z.array(z.array(z.number().min(0).max(1))),
+})
+/** Where a lane comes from: a chain's states, a constant, or the other direction's rate times a ratio. */
+const laneSource = z.union([
+  z.strictObject({ chain: z.number().int().min(0) }),
+  z.strictObject({ constantMs: z.number().positive(), reason: z.string() }),
+  z.strictObject({ constantMbps: z.number().min(0), reason: z.string() }),
+  z.strictObject({ timesUplink: z.number().positive(), reason: z.string() }),
+])
+const originSchema = z.strictObject({
+  source: z.string(),
+  url: z.string(),
+  cite: z.string(),
+  licence: z.string(),
+  /** What of it went in: which files, which columns, how much. */
+  used: z.string(),
+})
+
+export const linkModelSchema = z.strictObject({
+  schemaVersion: z.literal(1),
+  kind: z.literal('synthetic'),
+  name: z.string().regex(/^[a-z0-9-]{1,60}$/, 'lower-case letters, digits and dashes'),
+  description: z.string().max(2000),
+  place: z.string().max(200),
+  split: z.enum(['train', 'validation', 'test']),
+  /** How the parts belong together, in words. */
+  composition: z.string().max(2000),
+  origin: z.array(originSchema).min(1),
+  binSeconds: z.number().positive().max(60),
+  lanes: z.strictObject({ uplink: laneSource, downlink: laneSource, rtt: laneSource }),
+  chains: z.array(chainSchema).max(8),
+})
+
+/** A Markov-modulated link whose parameters were fitted to recordings; what it makes is synthetic. */
+export type LinkModel = z.infer<typeof linkModelSchema>
+export type LinkChain = LinkModel['chains'][number]
+export type LaneDistribution = z.infer<typeof laneSchema>
+export type RttDistribution = z.infer<typeof rttSchema>
+type Lane = keyof LinkModel['lanes']
+const LANES: readonly Lane[] = ['uplink', 'downlink', 'rtt']
+
+/** Reads one model file. @throws InputError naming file and field */
+export function readLinkModel(path: string): LinkModel {
+  return checkLinkModel(readConfig(linkModelSchema, path), path)
+}
+
+/** Schema, square stochastic matrices, and every lane's chain has that lane in every state. */
+export function checkLinkModel(value: unknown, where: string): LinkModel {
+  const model: LinkModel = check(linkModelSchema, value, where)
+  const fail = (place: string, expected: string, found: string) => {
+    throw new InputError({ where: `${where}: ${place}`, expected, found })
+  }
+  model.chains.forEach(({ states, transition }, c) => {
+    if (transition.length !== states.length)
+      fail(`chains.${c}.transition`, `${states.length} rows`, `${transition.length}`)
+    transition.forEach((row, i) => {
+      const sum = row.reduce((total, p) => total + p, 0)
+      if (row.length === states.length && Math.abs(sum - 1) < 1e-3) return
+      const found = `${row.length}, sum ${sum}`
+      fail(`chains.${c}.transition.${i}`, `${states.length} probabilities that sum to 1`, found)
+    })
+  })
+  for (const lane of LANES) {
+    const source = model.lanes[lane]
+    if ('chain' in source) {
+      const chain = model.chains[source.chain] as LinkChain | undefined
+      if (!chain?.states.every((state) => state[lane] !== undefined)) {
+        fail(`lanes.${lane}`, `a chain whose every state has ${lane}`, `chain ${source.chain}`)
+      }
+    } else {
+      const allowed =
+        'timesUplink' in source ? lane === 'downlink' : (lane === 'rtt') === 'constantMs' in source
+      if (!allowed) fail(`lanes.${lane}`, 'a source that fits the lane', Object.keys(source).join(', '))
+    }
+  }
+  return model
+}
+
+/**
+ * A synthetic link of `seconds`, on the model's bins. Each chain starts from its long-run
+ * distribution and has a random stream of its own, so parts that are not coupled stay independent.
+ */
+export function sampleLink(model: LinkModel, seconds: number, random: RandomStream): LinkSeries {
+  const count = Math.max(1, Math.ceil(seconds / model.binSeconds - 1e-9))
+  if (!(count < 1e8)) {
+    throw new InputError({
+      where: `link ${model.name}`,
+      expected: 'a length in seconds',
+      found: `${seconds}`,
+    })
+  }
+  const streams = model.chains.map(() => fork(random))
+  const paths = model.chains.map((chain, c) => walk(chain, count, streams[c]))
+  const values = {
+    uplink: new Float64Array(count),
+    downlink: new Float64Array(count),
+    rtt: new Float64Array(count),
+  }
+  for (const lane of LANES) {
+    const source = model.lanes[lane]
+    if ('chain' in source) {
+      const { states } = model.chains[source.chain]
+      const path = paths[source.chain]
+      for (let i = 0; i < count; i++) values[lane][i] = draw(states[path[i]][lane]!, streams[source.chain])
+    } else if ('timesUplink' in source) values[lane] = values.uplink.map((rate) => rate * source.timesUplink)
+    else values[lane].fill('constantMs' in source ? source.constantMs / 1000 : source.constantMbps * 1e6)
+  }
+  return {
+    timeSeconds: Float64Array.from({ length: count + 1 }, (_, i) => i * model.binSeconds),
+    upBitsPerSecond: values.uplink,
+    downBitsPerSecond: values.downlink,
+    rttSeconds: values.rtt,
+    label: `synthetic ${model.name} (fitted to ${model.origin.map(({ source }) => source).join(', ')})`,
+  }
+}
+
+/** A stream of its own, seeded by the given one. */
+export function fork(random: RandomStream): RandomStream {
+  const word = () => random.nextUint32()
+  return new RandomStream([word() | 1, word(), word(), word()])
+}
+
+/** The chain's state in each of `count` bins. */
+function walk(chain: LinkChain, count: number, random: RandomStream): Uint8Array {
+  const path = new Uint8Array(count)
+  let state = pick(longRun(chain.transition), random)
+  for (let i = 0; i < count; i++) {
+    path[i] = state
+    state = pick(chain.transition[state], random)
+  }
+  return path
+}
+
+/** Index drawn with the given weights. */
+export function pick(weights: readonly number[], random: RandomStream): number {
+  let rest = random.uniform() * weights.reduce((sum, weight) => sum + weight, 0)
+  for (let i = 0; i < weights.length; i++) {
+    if (rest < weights[i]) return i
+    rest -= weights[i]
+  }
+  return weights.findLastIndex((weight) => weight > 0)
+}
+
+/** The long-run distribution of a chain: powers of its lazy version, which also settles periodic ones. */
+export function longRun(transition: readonly (readonly number[])[]): number[] {
+  const n = transition.length
+  let share: number[] = new Array<number>(n).fill(1 / n)
+  for (let step = 0; step < 20_000; step++) {
+    const next = share.map((p) => 0.5 * p)
+    for (let i = 0; i < n; i++) for (let j = 0; j < n; j++) next[j] += 0.5 * share[i] * transition[i][j]
+    const total = next.reduce((sum, p) => sum + p, 0)
+    const moved = next.reduce((sum, p, i) => sum + Math.abs(p / total - share[i]), 0)
+    share = next.map((p) => p / total)
+    if (moved < 1e-13) break
+  }
+  return share
+}
+
+/** bit/s or seconds: log-normal within its bounds, drawn anew when outside them (clamped after 30 times). */
+function draw(lane: LaneDistribution | RttDistribution, random: RandomStream): number {
+  if ('medianMs' in lane) return truncated(lane.medianMs, lane.logSd, lane.minMs, lane.maxMs, random) / 1000
+  if (random.uniform() < lane.silentShare) return 0
+  return truncated(lane.medianMbps, lane.logSd, lane.minMbps, lane.maxMbps, random) * 1e6
+}
+
+function truncated(median: number, logSd: number, min: number, max: number, random: RandomStream): number {
+  let value = median
+  for (let attempt = 0; attempt < 30; attempt++) {
+    value = median * Math.exp(logSd * random.normal())
+    if (value >= min && value <= max) return value
+  }
+  return Math.min(Math.max(value, min), max)
+}

@@ -1,0 +1,74 @@
+import { InputError } from '../base/errors.ts'
+import type { RandomStream } from '../base/random.ts'
+import { longRun, pick } from './markov.ts'
+import type { StepSeries } from './types.ts'
+
+/** A continuous-time Markov process of levels, for instance other tenants' sequences in a cloud's batch. */
+export interface TenantProcess {
+  /** The value of each state. */
+  readonly levels: readonly number[]
+  /** Mean exponential sojourn in each state, seconds. */
+  readonly meanSojournSeconds: readonly number[]
+  /** next[i][j]: from i to j when i is left; left out: every other state alike. */
+  readonly next?: readonly (readonly number[])[]
+}
+
+/** On and off: `busy` sequences in bursts, none between. */
+export function onOffTenants(busy: number, meanOffSeconds: number, meanOnSeconds: number): TenantProcess {
+  return { levels: [0, busy], meanSojournSeconds: [meanOffSeconds, meanOnSeconds] }
+}
+
+/**
+ * One path of the process over [0, seconds), started in its long run.
+ * @throws InputError if levels, sojourns and transitions do not fit each other
+ */
+export function sampleTenants(process: TenantProcess, seconds: number, random: RandomStream): StepSeries {
+  const next = checkProcess(process)
+  const times: number[] = []
+  const values: number[] = []
+  // Time shares: how often a state is entered times how long it is stayed in.
+  const entered = longRun(next)
+  let state = pick(
+    entered.map((share, i) => share * process.meanSojournSeconds[i]),
+    random,
+  )
+  for (let at = 0; at < seconds || times.length === 0;) {
+    if (times.length === 0 || at > times[times.length - 1]) {
+      times.push(at)
+      values.push(process.levels[state])
+    }
+    at += random.exponential(process.meanSojournSeconds[state])
+    state = pick(next[state], random)
+  }
+  return { timeSeconds: Float64Array.from(times), value: Float64Array.from(values) }
+}
+
+/** The mean level over a long time. */
+export function meanTenants(process: TenantProcess): number {
+  const time = longRun(checkProcess(process)).map((share, i) => share * process.meanSojournSeconds[i])
+  const total = time.reduce((sum, t) => sum + t, 0)
+  return time.reduce((sum, t, i) => sum + t * process.levels[i], 0) / total
+}
+
+function checkProcess({ levels, meanSojournSeconds, next }: TenantProcess): readonly (readonly number[])[] {
+  const n = levels.length
+  const fits =
+    n >= 1 &&
+    meanSojournSeconds.length === n &&
+    levels.every((level) => level >= 0 && level < Infinity) &&
+    meanSojournSeconds.every((mean) => mean > 0 && mean < Infinity) &&
+    (next === undefined ||
+      (next.length === n && next.every((row) => row.length === n && isDistribution(row))))
+  if (!fits) {
+    throw new InputError({
+      where: 'tenants',
+      expected: 'levels >= 0, as many mean sojourns above 0 s, rows of `next` that sum to 1',
+      found: JSON.stringify({ levels, meanSojournSeconds, next }),
+    })
+  }
+  if (next !== undefined) return next
+  return levels.map((_, i) => levels.map((__, j) => (n === 1 ? 1 : i === j ? 0 : 1 / (n - 1))))
+}
+
+const isDistribution = (row: readonly number[]) =>
+  row.every((p) => p >= 0) && Math.abs(row.reduce((sum, p) => sum + p, 0) - 1) < 1e-6
