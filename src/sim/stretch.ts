@@ -126,7 +126,8 @@ export function stretchCloud(sim: FastState, place: number, decisionSeconds: num
   sim.totals.cloudBusySeconds += busySum
   outcome.cloudBusySeconds += busySum
   sim.listener.compute?.(1, profiledSum, busySum, start)
-  deliverTokens(sim, run, base, horizonSeconds)
+  // A token that arrives later than the next stage ends may be overtaken when the RTT falls: an event delivers it.
+  deliverTokens(sim, run, base, Math.min(horizonSeconds, end))
   return true
 }
 

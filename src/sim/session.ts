@@ -1,0 +1,262 @@
+import { compileProgram } from '../plan/compile.ts'
+import { latencyTerm, requestCost } from '../plan/objective.ts'
+import { Observer, type Budgets } from '../observe/observer.ts'
+import { edgeMemory } from '../plan/compile.ts'
+import { CLOUD, EDGE, uniformPlan, type Plan } from '../plan/plan.ts'
+import { pairUnits } from '../plan/pair.ts'
+import type { DecisionProblem } from '../plan/problem.ts'
+import { Residency } from '../plan/residency.ts'
+import type { Situation } from '../plan/situation.ts'
+import { StepCursor } from '../trace/step.ts'
+import type { Outcome, Simulation, SimulationFactory, World } from './types.ts'
+
+/** What surrounds the queues: memory, what is reported when, budgets. */
+export interface SessionTerms {
+  /** Edge memory for weights and K/V, bytes. */
+  readonly memoryBytes: number
+  /** K/V is reserved for the prompt and this many tokens. */
+  readonly maxNewTokens: number
+  readonly heartbeatSeconds: number
+  /** The cloud reports its load this often, and the report takes this long. */
+  readonly reportPeriodSeconds: number
+  readonly reportDelaySeconds: number
+  readonly budgets: Budgets
+  /** The policy's own run time, charged to the edge at each dispatch. */
+  readonly decisionSeconds: number
+  /** Whether the whole model is in edge memory at the start (where it fits). */
+  readonly preloaded: boolean
+}
+
+/** What one request took, as reported. Times are since arrival. */
+export interface RequestResult {
+  readonly ttftSeconds: number
+  /** Null for a single token. */
+  readonly tpotSeconds: number | null
+  readonly e2eSeconds: number
+  readonly stallSeconds: number
+  /** Marginal edge joules: busy over idle, and radio. */
+  readonly edgeJoules: number
+  readonly cloudSeconds: number
+  readonly upBytes: number
+  readonly downBytes: number
+  readonly accuracyLoss: number
+  /** Cost with marginal energy. */
+  readonly cost: number
+  readonly mixedLayers: number
+}
+
+/**
+ * One episode: the queues of a simulation, the estimators that listen to it, edge memory, and plans
+ * compiled as they are dispatched. Policies and environments drive it alike:
+ * while (session.next()) session.dispatch(policy.decide(session.situation()))
+ */
+export class Session {
+  readonly world: World
+  readonly simulation: Simulation
+  readonly observer: Observer
+  readonly residency: Residency
+  /** Index of the request under decision. */
+  request = -1
+  /** Most requests that ever waited at the edge. */
+  mostWaiting = 0
+  readonly plans: (Plan | null)[]
+  private readonly problem: DecisionProblem
+  private readonly terms: SessionTerms
+  private readonly inFlight = new Set<number>()
+  private readonly tenants: StepCursor
+  private arrivalsSeen = 0
+  private heartbeats = 0
+  private reports = 0
+
+  constructor(problem: DecisionProblem, world: World, terms: SessionTerms, create: SimulationFactory) {
+    this.problem = problem
+    this.world = world
+    this.terms = terms
+    const { link } = world
+    this.observer = new Observer(
+      {
+        upBitsPerSecond: link.bitsPerSecond('up', 0),
+        downBitsPerSecond: link.bitsPerSecond('down', 0),
+        rttSeconds: link.rttSeconds(0),
+      },
+      terms.budgets,
+    )
+    this.residency = new Residency(problem.pair)
+    if (terms.preloaded) this.preload()
+    this.tenants = new StepCursor(world.tenants)
+    this.plans = world.arrivals.map(() => null)
+    this.simulation = create(world, {
+      transfer: (direction, bytes, start, sent) => {
+        this.observer.transfer(direction, bytes, start, sent)
+      },
+      compute: (side, profiled, actual, at) => {
+        this.observer.compute(side, profiled, actual, at)
+      },
+      finished: (request) => {
+        this.finish(request)
+      },
+    })
+  }
+
+  /** Runs on to the next decision; false when all is done. */
+  next(): boolean {
+    this.request = this.simulation.advance()
+    if (this.request < 0) return false
+    this.mostWaiting = Math.max(this.mostWaiting, this.simulation.waiting())
+    this.listen(this.simulation.now)
+    return true
+  }
+
+  /** What may be known now. */
+  situation(): Situation {
+    const { simulation, world, terms } = this
+    const arrival = world.arrivals[this.request]
+    const { model } = this.problem.pair
+    return this.observer.situation(
+      simulation.now,
+      {
+        promptTokens: arrival.promptTokens,
+        predictedOutputTokens: arrival.predictedOutputTokens,
+        predictedOutputSd: arrival.predictedOutputSd,
+        waitedSeconds: simulation.now - arrival.arrivalSeconds,
+        waitingRequests: simulation.waiting(),
+        inFlight: simulation.inFlight(),
+        uplinkQueuedBytes: simulation.uplinkQueuedBytes(),
+        freeMemoryBytes: this.freeMemoryBytes(),
+        memoryBytes: terms.memoryBytes,
+        residentBytes: this.residency.residentBytes(),
+        reservedTokens: Math.min(model.contextTokens, arrival.promptTokens + terms.maxNewTokens),
+      },
+      (request) => {
+        const { edgeBusySeconds, cloudBusySeconds } = simulation.outcomes[request]
+        return { edgeSeconds: edgeBusySeconds, cloudSeconds: cloudBusySeconds }
+      },
+    )
+  }
+
+  /** Dispatches the request under decision. The plan must fit situation().freeMemoryBytes. */
+  dispatch(plan: Plan): void {
+    const { promptTokens, predictedOutputTokens } = this.world.arrivals[this.request]
+    const loadBytes = this.residency.missingBytes(plan)
+    const limit = this.terms.memoryBytes - this.reservedKvBytes()
+    this.residency.load(plan, this.plansInFlight(), limit)
+    const program = compileProgram(this.problem.pair, plan, {
+      promptTokens,
+      loadBytes,
+      decisionSeconds: this.terms.decisionSeconds,
+    })
+    this.plans[this.request] = plan
+    this.inFlight.add(this.request)
+    this.observer.dispatched(this.request, program, promptTokens, predictedOutputTokens)
+    this.simulation.dispatch(program)
+  }
+
+  /** What a finished request took. */
+  result(request: number): RequestResult {
+    const { arrivalSeconds, outputTokens } = this.world.arrivals[request]
+    const outcome = this.simulation.outcomes[request]
+    const plan = this.plans[request]
+    const ttftSeconds = outcome.firstTokenSeconds - arrivalSeconds
+    const e2eSeconds = outcome.lastTokenSeconds - arrivalSeconds
+    const { weights, latency } = this.problem.objective
+    const latencySeconds = latencyTerm(latency, ttftSeconds, e2eSeconds, outcome.stallSeconds)
+    const edgeJoules = this.marginalJoules(outcome)
+    const { upBytes, downBytes, accuracyLoss, cloudBusySeconds: cloudSeconds } = outcome
+    return {
+      ttftSeconds,
+      tpotSeconds: outputTokens > 1 ? (e2eSeconds - ttftSeconds) / (outputTokens - 1) : null,
+      e2eSeconds,
+      stallSeconds: outcome.stallSeconds,
+      edgeJoules,
+      cloudSeconds,
+      upBytes,
+      downBytes,
+      accuracyLoss,
+      cost: requestCost(weights, { latencySeconds, edgeJoules, cloudSeconds, upBytes, accuracyLoss }),
+      mixedLayers: plan === null ? 0 : countMixed(plan, pairUnits(this.problem.pair)),
+    }
+  }
+
+  /** Edge joules of a request beyond the idle device's. */
+  marginalJoules(outcome: Outcome): number {
+    const { busyWatts, idleWatts, radioJoulesPerByte, radioJoulesPerMessage } = this.problem.pair.power
+    return (
+      (busyWatts - idleWatts) * outcome.edgeBusySeconds +
+      radioJoulesPerByte * (outcome.upBytes + outcome.downBytes) +
+      radioJoulesPerMessage * outcome.messages
+    )
+  }
+
+  /**
+   * Memory a new plan may take. Weights of requests in flight cannot be evicted: unless the
+   * whole model fits, they are counted beside the new plan's, as if nothing were shared.
+   */
+  private freeMemoryBytes(): number {
+    const free = this.terms.memoryBytes - this.reservedKvBytes()
+    return free >= this.residency.wholeBytes()
+      ? free
+      : Math.max(0, free - this.residency.neededBytes(this.plansInFlight()))
+  }
+
+  private reservedKvBytes(): number {
+    let bytes = 0
+    for (const request of this.inFlight) {
+      const plan = this.plans[request]
+      if (plan === null) continue
+      const tokens = this.world.arrivals[request].promptTokens + this.terms.maxNewTokens
+      bytes +=
+        edgeMemory(this.problem.pair, plan).kvBytesPerToken *
+        Math.min(this.problem.pair.model.contextTokens, tokens)
+    }
+    return bytes
+  }
+
+  private plansInFlight(): Plan[] {
+    return [...this.inFlight].flatMap((request) => this.plans[request] ?? [])
+  }
+
+  private preload(): void {
+    const { pair } = this.problem
+    if (this.residency.wholeBytes() <= this.terms.memoryBytes) {
+      this.residency.preload(uniformPlan(pair.model.layers, pairUnits(pair), EDGE))
+    }
+  }
+
+  /** Feeds the observer with what happened up to now outside the queues. */
+  private listen(now: number): void {
+    const { arrivals, link } = this.world
+    while (this.arrivalsSeen < arrivals.length && arrivals[this.arrivalsSeen].arrivalSeconds <= now) {
+      this.observer.arrival(arrivals[this.arrivalsSeen++].arrivalSeconds)
+    }
+    const { heartbeatSeconds, reportPeriodSeconds, reportDelaySeconds } = this.terms
+    for (; this.heartbeats * heartbeatSeconds <= now; this.heartbeats++) {
+      const at = this.heartbeats * heartbeatSeconds
+      const alive = link.bitsPerSecond('up', at) > 0 && link.bitsPerSecond('down', at) > 0
+      if (alive) this.observer.heartbeat(at, link.rttSeconds(at))
+    }
+    const due = Math.floor((now - reportDelaySeconds) / reportPeriodSeconds)
+    if (due >= this.reports) {
+      this.observer.loadReport(this.tenants.at(due * reportPeriodSeconds), due * reportPeriodSeconds)
+      this.reports = due + 1
+    }
+  }
+
+  private finish(request: number): void {
+    this.inFlight.delete(request)
+    const outcome = this.simulation.outcomes[request]
+    const { arrivalSeconds, outputTokens } = this.world.arrivals[request]
+    this.observer.finished(request, this.plans[request]?.head === CLOUD, {
+      seconds: outcome.lastTokenSeconds - arrivalSeconds,
+      outputTokens,
+      edgeJoules: this.marginalJoules(outcome),
+      cloudSeconds: outcome.cloudBusySeconds,
+      accuracyLoss: outcome.accuracyLoss,
+    })
+  }
+}
+
+/** Layers with heads on both sides. */
+export function countMixed(plan: Plan, units: number): number {
+  const layers = plan.exit?.layer ?? plan.unitsOnCloud.length
+  return plan.unitsOnCloud.slice(0, layers).filter((k) => k > 0 && k < units).length
+}
