@@ -143,7 +143,10 @@ export function reduceTo(
     }
   }
   const scaled = repeats === 1 ? value : g.mul(value, repeats)
+  const extra = Math.max(0, value.dims.length - target.length)
+  // Only whole leading axes to sum: drop them at once instead of reshaping afterwards.
+  if (sumAxes.length > 0 && sumAxes.length === extra && sumAxes.at(-1) === extra - 1)
+    return g.reduceSum(scaled, sumAxes)
   const summed = sumAxes.length === 0 ? scaled : g.reduceSum(scaled, sumAxes, true)
-  const drop = summed.dims.length - target.length
-  return drop <= 0 ? summed : g.reshape(summed, summed.dims.slice(drop))
+  return extra === 0 ? summed : g.reshape(summed, summed.dims.slice(extra))
 }
