@@ -44,7 +44,7 @@ export const OBSERVATION_NAMES = [
   'logEdgeDecodeSeconds',
   'logCloudPrefillSeconds',
   'logCloudDecodeSeconds',
-  'edgeWorkWaitingSeconds',
+  'log1pEdgeWorkWaitingSeconds',
   'logModelParametersPerLayer',
   'logEdgeOverCloudDecode',
 ] as const

@@ -1,0 +1,60 @@
+import type { Objective } from '../plan/objective.ts'
+import type { EdgePower } from '../plan/pair.ts'
+import type { Outcome, Totals } from './types.ts'
+
+/**
+ * The run's cost up to now, accrued continuously: what the reward is made of.
+ * Over a whole run it adds up to the sum of the requests' costs plus the idle device's energy.
+ */
+export class CostAccrual {
+  private readonly objective: Objective
+  private readonly power: EdgePower
+  private lossSum = 0
+  private convexSum = 0
+
+  constructor(objective: Objective, power: EdgePower) {
+    this.objective = objective
+    this.power = power
+  }
+
+  /** A plan's loss is known when it is dispatched. */
+  dispatched(accuracyLoss: number): void {
+    this.lossSum += accuracyLoss
+  }
+
+  /** The convex part of a request's latency is known when it ends. */
+  finished(outcome: Outcome, arrivalSeconds: number): void {
+    const { latency } = this.objective
+    if (latency.form !== 'convex') return
+    this.convexSum += Math.max(0, outcome.lastTokenSeconds - arrivalSeconds - latency.deadlineSeconds) ** 2
+  }
+
+  /** Cost accrued up to `nowSeconds`. */
+  cost(totals: Totals, nowSeconds: number): number {
+    const { weights } = this.objective
+    return (
+      weights.latency * this.latencySeconds(totals) +
+      weights.energy * edgeJoules(this.power, totals, nowSeconds) +
+      weights.cloud * totals.cloudBusySeconds +
+      (weights.bytes * totals.upBytes) / 1e6 +
+      weights.accuracy * this.lossSum
+    )
+  }
+
+  private latencySeconds(totals: Totals): number {
+    const { latency } = this.objective
+    if (latency.form === 'mean') return totals.inSystemSeconds
+    if (latency.form === 'qoe') return totals.awaitingFirstTokenSeconds + totals.stallSeconds
+    return totals.inSystemSeconds + this.convexSum
+  }
+}
+
+/** Edge joules of a run so far: the idle device, what its work adds, and the radio. */
+export function edgeJoules(power: EdgePower, totals: Totals, nowSeconds: number): number {
+  return (
+    power.idleWatts * nowSeconds +
+    (power.busyWatts - power.idleWatts) * totals.edgeBusySeconds +
+    power.radioJoulesPerByte * (totals.upBytes + totals.downBytes) +
+    power.radioJoulesPerMessage * totals.messages
+  )
+}
