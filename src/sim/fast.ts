@@ -1,16 +1,14 @@
 import { latencySeconds } from '../plan/network.ts'
 import type { Program } from '../plan/program.ts'
 import { askedOfCloud, RESOURCE } from '../plan/program.ts'
-import { StepCursor } from '../trace/step.ts'
-import { checkProgram, checkWorld, refuseDeadLink, refuseDispatch } from './check.ts'
-import type { FlatList } from './lists.ts'
-import { CLOUD_PLACE, comesBefore, DOWN_PLACE, EDGE_PLACE, flatten, Flight } from './lists.ts'
-import { profiledSeconds, Run, segmentAt, UP_PLACE, WIRE_PLACE } from './lists.ts'
-import { emptyOutcome, emptyTotals } from './outcome.ts'
-import { StageQueue, Wires } from './stores.ts'
-import { stretchCloud, stretchEdge, TokenWires } from './stretch.ts'
-import type { Listener, Outcome, Simulation, Totals, World } from './types.ts'
-import { cloudSlowdown } from './types.ts'
+import { checkProgram, refuseDeadLink, refuseDispatch } from './check.ts'
+import type { FlatList, Flight, Run } from './lists.ts'
+import { CLOUD_PLACE, comesBefore, DOWN_PLACE, EDGE_PLACE, flatten, profiledSeconds } from './lists.ts'
+import { UP_PLACE, WIRE_PLACE } from './lists.ts'
+import { FastState } from './state.ts'
+import type { StageQueue } from './stores.ts'
+import { stretchCloud, stretchEdge } from './stretch.ts'
+import type { Listener, Simulation, World } from './types.ts'
 
 /** A simulation that can start over with another world and keep its buffers. */
 export interface FastSimulation extends Simulation {
@@ -18,116 +16,12 @@ export interface FastSimulation extends Simulation {
   reset(world: World): void
 }
 
-/** State is open to the stretches (stretch.ts); users see FastSimulation. */
-export class FastState implements FastSimulation {
-  now = 0
-  totals: Totals = emptyTotals()
-  outcomes: Outcome[] = []
-  world: World
-  readonly listener: Listener
-  /** When what is in service ends; Infinity: idle. Cloud stages lie at CLOUD_PLACE .. CLOUD_PLACE + cloudCount - 1. */
-  ends = new Float64Array(0)
-  starts = new Float64Array(0)
-  profiled = new Float64Array(0)
-  stages = new Int32Array(0)
-  runs: Run[] = []
-  cloudCount = 0
-  readonly edgeQueue = new StageQueue()
-  readonly cloudQueue = new StageQueue()
-  readonly upQueue = new StageQueue()
-  readonly downQueue = new StageQueue()
-  readonly expressQueue = new StageQueue()
-  readonly wires = new Wires()
-  /** Scratch of stretchCloud. */
-  readonly tokenWires = new TokenWires()
-  tenants: StepCursor
-  private slowdownActive = NaN
-  private slowdown = NaN
-  private upLargeSeconds = 0
-  private downLargeSeconds = 0
-  private flights: Flight[] = []
-  private spareFlights: Flight[] = []
-  private arrived = 0
-  private dispatched = 0
-  private withoutFirstToken = 0
-  private heldStages = 0
-  private integratedSeconds = 0
-  private nextArrivalSeconds = Infinity
-  private deciding = false
+/** The events; what they change is FastState. */
+class Engine extends FastState implements FastSimulation {
   /** The next completion: its place and time, and the time of the one after it. */
   private nextPlace = WIRE_PLACE
   private nextSeconds = Infinity
   private secondSeconds = Infinity
-
-  constructor(world: World, listener: Listener) {
-    this.world = world
-    this.listener = listener
-    this.tenants = new StepCursor(world.tenants)
-    this.reset(world)
-  }
-
-  reset(world: World): void {
-    checkWorld(world)
-    this.world = world
-    this.tenants = new StepCursor(world.tenants)
-    this.now = this.integratedSeconds = 0
-    this.totals = emptyTotals()
-    this.outcomes = world.arrivals.map((_, request) => emptyOutcome(request))
-    const places = CLOUD_PLACE + world.cloudSlots
-    if (this.ends.length !== places) {
-      this.ends = new Float64Array(places)
-      this.starts = new Float64Array(places)
-      this.profiled = new Float64Array(places)
-      this.stages = new Int32Array(places)
-    }
-    this.ends.fill(Infinity)
-    for (const queue of [this.edgeQueue, this.cloudQueue, this.upQueue, this.downQueue, this.expressQueue])
-      queue.clear()
-    this.wires.clear()
-    this.cloudCount = this.arrived = this.dispatched = this.withoutFirstToken = this.heldStages = 0
-    this.upLargeSeconds = this.downLargeSeconds = 0
-    this.slowdownActive = NaN
-    this.flights = []
-    this.deciding = false
-    this.nextArrivalSeconds = world.arrivals[0]?.arrivalSeconds ?? Infinity
-  }
-
-  waiting(): number {
-    return this.arrived - this.dispatched
-  }
-
-  inFlight(): number {
-    return this.dispatched - this.totals.finished
-  }
-
-  uplinkQueuedBytes(): number {
-    const { upQueue } = this
-    let bytes = this.ends[UP_PLACE] === Infinity ? 0 : this.runs[UP_PLACE].list.bytes[this.stages[UP_PLACE]]
-    for (let i = 0; i < upQueue.length; i++) bytes += upQueue.run(i).list.bytes[upQueue.stage(i)]
-    return bytes
-  }
-
-  cloudQueuedSeconds(): number {
-    const { cloudQueue, ends, starts } = this
-    let seconds = 0
-    for (let i = 0; i < cloudQueue.length; i++)
-      seconds += profiledSeconds(cloudQueue.run(i), cloudQueue.stage(i))
-    for (let place = CLOUD_PLACE; place < CLOUD_PLACE + this.cloudCount; place++) {
-      const left = ends[place] - this.now
-      if (left > 0) seconds += this.profiled[place] * (left / (ends[place] - starts[place]))
-    }
-    return this.heldStages > 0 ? seconds + this.heldSeconds() : seconds
-  }
-
-  private heldSeconds(): number {
-    let seconds = 0
-    for (const flight of this.flights) {
-      for (let run = flight.cloudRun; run !== null; run = run.nextCloudRun) {
-        for (let s = 0; s < run.list.count; s++) if (run.held[s] === 1) seconds += profiledSeconds(run, s)
-      }
-    }
-    return seconds
-  }
 
   advance(): number {
     if (this.deciding) return this.dispatched
@@ -175,10 +69,6 @@ export class FastState implements FastSimulation {
     this.launch(flight)
   }
 
-  private takeFlight(): Flight {
-    return this.spareFlights.pop() ?? new Flight()
-  }
-
   private load(flight: Flight, program: Program): void {
     const { cycles, askShare } = program
     if (cycles.length < 1) checkProgram(program)
@@ -189,39 +79,6 @@ export class FastState implements FastSimulation {
     flight.askShare = askShare
     flight.edgeKnots = program.edgeKnots as Float64Array<ArrayBuffer>
     flight.cloudKnots = program.cloudKnots as Float64Array<ArrayBuffer>
-  }
-
-  /** Ends advance(): all that can be seen is brought up to the present. */
-  private settle(answer: number): number {
-    this.integrate(this.now)
-    const { wires } = this
-    for (let i = 0; i < wires.length; i++) {
-      if (wires.counted[i] === 1 || wires.sentSeconds[i] > this.now) continue
-      wires.counted[i] = 1
-      this.countBytes(wires.runs[i], wires.stages[i])
-    }
-    this.deciding = answer >= 0
-    return answer
-  }
-
-  /** Integrals over time up to `timeSeconds`, arrivals until then taken in; call before a count changes. */
-  private integrate(timeSeconds: number): void {
-    while (this.nextArrivalSeconds <= timeSeconds) {
-      this.integrateCounts(this.nextArrivalSeconds)
-      this.arrived++
-      this.withoutFirstToken++
-      this.nextArrivalSeconds = this.world.arrivals[this.arrived]?.arrivalSeconds ?? Infinity
-    }
-    this.integrateCounts(timeSeconds)
-  }
-
-  private integrateCounts(timeSeconds: number): void {
-    const elapsed = timeSeconds - this.integratedSeconds
-    this.integratedSeconds = timeSeconds
-    const { totals } = this
-    totals.inSystemSeconds += elapsed * (this.arrived - totals.finished)
-    totals.awaitingFirstTokenSeconds += elapsed * this.withoutFirstToken
-    totals.waitingSeconds += elapsed * (this.arrived - this.dispatched)
   }
 
   private findNext(): void {
@@ -334,20 +191,6 @@ export class FastState implements FastSimulation {
     this.wires.push(run, stage, start, sent, this.profiled[place], 1)
   }
 
-  countBytes(run: Run, stage: number): void {
-    const { list, flight } = run
-    const { totals } = this
-    if (list.resource[stage] === RESOURCE.up) {
-      flight.outcome.upBytes += list.bytes[stage]
-      totals.upBytes += list.bytes[stage]
-    } else {
-      flight.outcome.downBytes += list.bytes[stage]
-      totals.downBytes += list.bytes[stage]
-    }
-    flight.outcome.messages++
-    totals.messages++
-  }
-
   private completeWire(at: number): void {
     const { wires } = this
     const run = wires.runs[at]
@@ -381,16 +224,6 @@ export class FastState implements FastSimulation {
     if (--run.left === 0) this.endRun(run)
   }
 
-  /** Gives a run whose stages are all complete back, and its request when that was the last one. */
-  endRun(run: Run): void {
-    const { flight } = run
-    run.list.spare.push(run)
-    if (--flight.liveRuns > 0) return
-    this.flights[this.flights.indexOf(flight)] = this.flights[this.flights.length - 1]
-    this.flights.pop()
-    this.spareFlights.push(flight)
-  }
-
   private launch(flight: Flight): void {
     const token = ++flight.launchedTokens
     const run = this.takeRun(flight, this.listOf(flight, token), token)
@@ -410,21 +243,6 @@ export class FastState implements FastSimulation {
     if (token === 1) return flight.prefill as FlatList
     const asked = flight.askCycle !== null && askedOfCloud(flight.askShare, token)
     return (asked ? flight.askCycle : flight.edgeCycle) as FlatList
-  }
-
-  /** A run of `list` for a token, nothing complete yet. Tokens are taken in order. */
-  takeRun(flight: Flight, list: FlatList, token: number): Run {
-    const run = list.spare.pop() ?? new Run(list, flight)
-    run.flight = flight
-    run.token = token
-    run.left = list.count
-    if (list.count === 1) run.waitsFor[0] = 0
-    else run.waitsFor.set(list.waitsFor)
-    run.context = flight.promptTokens + token - 1
-    run.edgeSegment = flight.edgeSegment = segmentAt(flight.edgeKnots, flight.edgeSegment, run.context)
-    run.cloudSegment = flight.cloudSegment = segmentAt(flight.cloudKnots, flight.cloudSegment, run.context)
-    flight.liveRuns++
-    return run
   }
 
   private makeReady(run: Run, stage: number): void {
@@ -481,16 +299,6 @@ export class FastState implements FastSimulation {
     this.ends[place] = this.now + seconds * this.slowdownAt(this.now)
   }
 
-  /** Slowdown of a cloud stage that starts now, itself counted in cloudCount. */
-  slowdownAt(atSeconds: number): number {
-    const active = this.tenants.at(atSeconds) + this.cloudCount
-    if (active !== this.slowdownActive) {
-      this.slowdownActive = active
-      this.slowdown = cloudSlowdown(this.world.batchFactors, this.world.cloudSlots, active)
-    }
-    return this.slowdown
-  }
-
   private startTransfer(place: number, queue: StageQueue): void {
     this.occupy(place, queue)
     const { link, network } = this.world
@@ -521,45 +329,6 @@ export class FastState implements FastSimulation {
     const arrive = sent + latencySeconds(network, bytes, link.rttSeconds(sent), false)
     this.wires.push(run, stage, this.now, sent, arrive, 0)
   }
-
-  /** The user has a token when it and all before it are there. */
-  private deliver(flight: Flight, token: number): void {
-    if (token !== flight.deliveredTokens + 1) {
-      flight.early[token] = 1
-      flight.earlyTokens++
-      return
-    }
-    this.deliverNext(flight, this.now)
-    while (flight.earlyTokens > 0 && flight.early[flight.deliveredTokens + 1] === 1) {
-      flight.early[flight.deliveredTokens + 1] = 0
-      flight.earlyTokens--
-      this.deliverNext(flight, this.now)
-    }
-  }
-
-  /** Delivers a request's next token at a time. */
-  deliverNext(flight: Flight, atSeconds: number): void {
-    const { outcome, outputTokens } = flight
-    const token = ++flight.deliveredTokens
-    flight.deliveredSeconds = atSeconds
-    if (token === 1) {
-      this.integrate(atSeconds)
-      this.withoutFirstToken--
-      outcome.firstTokenSeconds = flight.firstTokenSeconds = atSeconds
-    } else {
-      const due = flight.firstTokenSeconds + (token - 1) / this.world.readingTokensPerSecond
-      const further = atSeconds - due - outcome.stallSeconds
-      if (further > 0) {
-        outcome.stallSeconds += further
-        this.totals.stallSeconds += further
-      }
-    }
-    if (token < outputTokens) return
-    this.integrate(atSeconds)
-    outcome.lastTokenSeconds = atSeconds
-    this.totals.finished++
-    this.listener.finished?.(flight.request, atSeconds)
-  }
 }
 
 /**
@@ -570,6 +339,5 @@ export class FastState implements FastSimulation {
  * Throws InputError on a world or program that cannot run.
  */
 export function createFast(world: World, listener: Listener = {}): FastSimulation {
-  checkWorld(world)
-  return new FastState(world, listener)
+  return new Engine(world, listener)
 }

@@ -142,6 +142,21 @@ export class Wires {
   }
 }
 
+/** Tokens on their way to the user: sent and arrival times by place, and runs where a run exists. */
+export class TokenWires {
+  sentSeconds = new Float64Array(256)
+  arriveSeconds = new Float64Array(256)
+  counted = new Uint8Array(256)
+  readonly runs: (Run | null)[] = []
+
+  reserve(size: number): void {
+    if (size <= this.counted.length) return
+    this.sentSeconds = new Float64Array(2 * size)
+    this.arriveSeconds = new Float64Array(2 * size)
+    this.counted = new Uint8Array(2 * size)
+  }
+}
+
 function widened<T extends Int32Array | Float64Array | Uint8Array>(
   array: T,
   kind: new (length: number) => T,

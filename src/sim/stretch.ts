@@ -1,30 +1,14 @@
 import { latencySeconds } from '../plan/network.ts'
 import { refuseDeadLink } from './check.ts'
-import type { FastState } from './fast.ts'
-import { CLOUD_PLACE, EDGE_PLACE, SHAPE } from './lists.ts'
+import type { FastState } from './state.ts'
 import type { Flight, Run } from './lists.ts'
-import { profiledSeconds, segmentAt } from './lists.ts'
+import { CLOUD_PLACE, EDGE_PLACE, profiledSeconds, segmentAt, SHAPE } from './lists.ts'
 
 /**
  * The stretches of the fast simulator: what one request does over and over while nothing
  * else can touch it, in a loop without events. They stop before the horizon (the next event of
  * anything else) and before the last token, whose completion frees a slot.
  */
-
-/** Tokens on their way to the user: sent and arrival times by place, and runs where a run exists. */
-export class TokenWires {
-  sentSeconds = new Float64Array(256)
-  arriveSeconds = new Float64Array(256)
-  counted = new Uint8Array(256)
-  readonly runs: (Run | null)[] = []
-
-  reserve(size: number): void {
-    if (size <= this.counted.length) return
-    this.sentSeconds = new Float64Array(2 * size)
-    this.arriveSeconds = new Float64Array(2 * size)
-    this.counted = new Uint8Array(2 * size)
-  }
-}
 
 /** Whether the token in service repeats itself: a decode token of a program with one cycle, not the last one. */
 function repeats(run: Run, flight: Flight, shape: number): boolean {
