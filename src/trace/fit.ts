@@ -13,6 +13,9 @@ const COLUMN: Record<Lane, TraceColumn> = {
   rtt: 'rttSeconds',
 }
 
+/** The state of a bin in which the first lane was not measured. */
+const UNKNOWN = -1
+
 /** Lanes that were recorded together; the first one's value decides the state. */
 export interface ChainData {
   readonly traces: readonly Trace[]
@@ -38,7 +41,7 @@ function fitChain(data: ChainData, binSeconds: number, where: string): LinkChain
   const stretches = data.traces.flatMap((trace) => binned(trace, data.lanes, binSeconds))
   const [first] = data.lanes
   const silentBelow = first === 'rtt' ? -1 : SILENT_BITS_PER_SECOND
-  const all = stretches.flatMap((stretch) => [...stretch[first]!])
+  const all = stretches.flatMap((stretch) => [...stretch[first]!].filter((value) => !Number.isNaN(value)))
   const heard = Float64Array.from(all.filter((value) => value >= silentBelow)).sort()
   if (heard.length < 2 * data.states || !(data.states >= 1)) {
     const expected = `${2 * data.states} bins of ${binSeconds} s or more`
@@ -57,7 +60,11 @@ function fitChain(data: ChainData, binSeconds: number, where: string): LinkChain
   }
   const silent = heard.length < all.length ? 1 : 0
   const stateOf = (value: number) =>
-    value < silentBelow ? 0 : silent + cuts.reduce((count, cut) => count + (value >= cut ? 1 : 0), 0)
+    Number.isNaN(value)
+      ? UNKNOWN
+      : value < silentBelow
+        ? 0
+        : silent + cuts.reduce((count, cut) => count + (value >= cut ? 1 : 0), 0)
   const paths = stretches.map((stretch) => Array.from(stretch[first]!, stateOf))
   const count = cuts.length + 1 + silent
   const states: LinkChain['states'] = Array.from({ length: count }, () => ({}))
@@ -76,16 +83,23 @@ function fitChain(data: ChainData, binSeconds: number, where: string): LinkChain
   return { states, transition: transitions(paths, count) }
 }
 
-/** One record a gap-free stretch of the first lane: each lane's bins, NaN where another lane has a gap. */
+/** One record a stretch of the first lane without a gap of a bin or more: each lane's bins, NaN = unknown. */
 function binned(
   trace: Trace,
   lanes: readonly Lane[],
   binSeconds: number,
 ): Partial<Record<Lane, Float64Array>>[] {
-  return gapFreeSegments(trace, [COLUMN[lanes[0]]]).flatMap((segment) => {
-    const count = Math.floor((segment.endSeconds - segment.startSeconds) / binSeconds + 1e-9)
+  const stretches: { startSeconds: number; endSeconds: number }[] = []
+  for (const { startSeconds, endSeconds } of gapFreeSegments(trace, [COLUMN[lanes[0]]])) {
+    const last = stretches.at(-1)
+    // A lost ping is no end of a recording: the bin it lies in has other samples, or becomes unknown.
+    if (last !== undefined && startSeconds - last.endSeconds < binSeconds) last.endSeconds = endSeconds
+    else stretches.push({ startSeconds, endSeconds })
+  }
+  return stretches.flatMap(({ startSeconds, endSeconds }) => {
+    const count = Math.floor((endSeconds - startSeconds) / binSeconds + 1e-9)
     if (count === 0) return []
-    const bins = (lane: Lane) => resample(trace, COLUMN[lane], segment.startSeconds, binSeconds, count)
+    const bins = (lane: Lane) => resample(trace, COLUMN[lane], startSeconds, binSeconds, count)
     return [Object.fromEntries(lanes.map((lane) => [lane, bins(lane)]))]
   })
 }
@@ -96,8 +110,9 @@ function transitions(paths: readonly number[][], count: number): number[][] {
   const visits = new Float64Array(count)
   for (const path of paths) {
     path.forEach((state, i) => {
+      if (state === UNKNOWN) return
       visits[state]++
-      if (i > 0) counts[path[i - 1]][state]++
+      if (i > 0 && path[i - 1] !== UNKNOWN) counts[path[i - 1]][state]++
     })
   }
   const total = visits.reduce((sum, n) => sum + n, 0)

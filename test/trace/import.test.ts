@@ -151,9 +151,33 @@ describe('iperf3', () => {
   })
 })
 
+describe('nuttcp and ping', () => {
+  it('count intervals, not wall clocks; a sequence number without a reply is a loss', () => {
+    const nuttcp = load('[x] nuttcp-t: v8\n[y]  1 MB / 0.50 sec = 16.8 Mbps\n[y] 0 MB / 0.50 sec = 0 Mbps\n')
+    expect([...nuttcp.timeSeconds]).toEqual([0, 0.5, 1])
+    expect([...nuttcp.uplinkBitsPerSecond]).toEqual([16.8e6, 0])
+    expect(() => load('nuttcp-r: v8\n 1 MB / 0.50 sec = 16.8 Mbps\n')).toThrow(/down/)
+    const reply = (seq: number, ms: number) => `46 bytes from 1.2.3.4: icmp_seq=${seq} ttl=48 time=${ms} ms\n`
+    const ping = load(
+      `PING x\n${reply(1, 20)}${reply(3, 30)}4 packets transmitted, 2 received, 50% packet loss, time 600ms\n`,
+    )
+    expect([...ping.rttSeconds]).toEqual([0.02, NaN, 0.03, NaN])
+    expect([...ping.lossRatio]).toEqual([0, 1, 0, 1])
+    expect(ping.timeSeconds[2]).toBeCloseTo(0.4)
+  })
+})
+
 describe('any importer', () => {
   it('detects formats by content', () => {
-    const texts = ['12\n13\n', '{ "start": 1 }', '0.1 2\n', 'time_s,rtt_ms\n']
+    const ping = 'PING 1.2.3.4 (1.2.3.4) 38(66) bytes of data.'
+    const texts = [
+      '12\n13\n',
+      '{ "start": 1 }',
+      '0.1 2\n',
+      'time_s,rtt_ms\n',
+      'nuttcp-t: v8.1.4: socket',
+      ping,
+    ]
     expect(texts.map((text) => detectFormat(text, 'x'))).toEqual(TRACE_FORMATS)
     expect(() => detectFormat('hello\n', 'x')).toThrow(InputError)
     expect(() => detectFormat('', 'x')).toThrow(/empty/)
@@ -171,6 +195,13 @@ describe('any importer', () => {
       fc.array(line, { maxLength: 20 }).map((lines) => lines.join('\n')),
       fc.array(line, { maxLength: 20 }).map((lines) => ['time_s,uplink_bps', ...lines].join('\r\n')),
       fc.json(),
+      fc
+        .array(fc.tuple(number, number), { maxLength: 9 })
+        .map((pairs) =>
+          pairs
+            .map(([a, b]) => `nuttcp-t: ${a} MB / ${b} sec = ${a} Mbps\nicmp_seq=${a} time=${b} ms`)
+            .join('\n'),
+        ),
       fc
         .json()
         .map(

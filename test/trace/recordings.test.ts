@@ -102,6 +102,18 @@ const rows: Row[] = [
     table: [53, 13.4, 2, 1.95, 2.04, 0.03, 1.1, 5.88, 1.4],
   },
   {
+    source: 'conext25-la-boston',
+    files: /uplink/,
+    column: up.column,
+    table: [29, 0.96, 0.5, 43.9, 35.7, 0.52, 35.1, 116, 3.8],
+  },
+  {
+    source: 'conext25-la-boston',
+    files: /downlink/,
+    column: down.column,
+    table: [25, 0.83, 0.5, 288, 268, 3.67, 223, 836, 3.4],
+  },
+  {
     source: 'starlink-road',
     files: /iperf\.csv$/,
     column: down.column,
@@ -148,6 +160,16 @@ describe.skipIf(!here)(
           Math.max(0.01 * expected, printed),
         )
       }
+    })
+
+    it('conext25-la-boston RTT', () => {
+      const found = rttStatistics(
+        load({ source: 'conext25-la-boston', files: /ping/, column: up.column, table: [] }),
+      )!
+      expect(found.count).toBe(4222)
+      expect(found.p5Seconds).toBeCloseTo(0.0433, 4)
+      expect(found.p50Seconds).toBeCloseTo(0.0645, 4)
+      expect(found.p95Seconds).toBeCloseTo(0.125, 3)
     })
 
     it('starlink-mmsys24 RTT of the sending side', () => {

@@ -6,11 +6,13 @@ import type { CsvOptions } from './csv.ts'
 import { importIperf3 } from './iperf3.ts'
 import { decimal, linesOf } from './lines.ts'
 import { importMahimahi } from './mahimahi.ts'
+import { importNuttcp } from './nuttcp.ts'
 import { importPensieve } from './pensieve.ts'
 import type { PensieveOptions } from './pensieve.ts'
+import { importPing } from './ping.ts'
 import type { SourceInfo } from './source.ts'
 
-export const TRACE_FORMATS = ['mahimahi', 'iperf3', 'pensieve', 'csv'] as const
+export const TRACE_FORMATS = ['mahimahi', 'iperf3', 'pensieve', 'csv', 'nuttcp', 'ping'] as const
 export type TraceFormat = (typeof TRACE_FORMATS)[number]
 
 /** A recording of more bytes than this is refused. */
@@ -25,7 +27,8 @@ export interface ImportOptions extends PensieveOptions, CsvOptions {
 
 /**
  * The format of a recording by its content, whatever its name: JSON is iperf3, whole numbers alone
- * are mahimahi, two numbers a line apart by white space are Pensieve's, commas make a CSV.
+ * are mahimahi, two numbers a line apart by white space are Pensieve's; nuttcp and ping show their
+ * names; commas make a CSV.
  * @throws InputError if it is none of these
  */
 export function detectFormat(text: string, where: string): TraceFormat {
@@ -35,6 +38,9 @@ export function detectFormat(text: string, where: string): TraceFormat {
     if (/^\d+$/.test(first.text)) return 'mahimahi'
     const fields = first.text.split(/\s+/)
     if (fields.length === 2 && fields.every((cell: string) => !Number.isNaN(decimal(cell)))) return 'pensieve'
+    const head = text.slice(0, 2000)
+    if (/\bnuttcp-[tr]:/.test(head)) return 'nuttcp'
+    if (/^(\[[^\]]*\] )?PING |icmp_seq=/m.test(head)) return 'ping'
     if (first.text.includes(',')) return 'csv'
   }
   throw new InputError({
@@ -51,6 +57,8 @@ export function importTrace(text: string, source: SourceInfo, options: ImportOpt
   if (format === 'mahimahi') return importMahimahi(text, source, options.binMilliseconds)
   if (format === 'iperf3') return importIperf3(text, source)
   if (format === 'pensieve') return importPensieve(text, source, options)
+  if (format === 'nuttcp') return importNuttcp(text, source)
+  if (format === 'ping') return importPing(text, source)
   return importCsv(text, source, options)
 }
 
