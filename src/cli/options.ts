@@ -50,6 +50,11 @@ export function weightsOption(names: readonly string[]): (text: string) => Recor
   }
 }
 
+/** Collects a repeatable option's values. */
+export function collect(text: string, before: readonly string[] | undefined): string[] {
+  return [...(before ?? []), text]
+}
+
 /** A choice checked after parsing; names the flag and the choices. */
 export function requireChoice<T extends string>(flag: string, value: string, choices: readonly T[]): T {
   const found = choices.find((choice) => choice === value)

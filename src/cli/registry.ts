@@ -13,6 +13,11 @@ export const COMMANDS: readonly CliEntry[] = [
     load: async () => (await import('./commands/devices.ts')).devices,
   },
   {
+    name: 'trace',
+    summary: 'import recordings of links, describe them, fit synthetic links to them',
+    load: async () => (await import('./commands/trace.ts')).trace,
+  },
+  {
     name: 'bench',
     summary: 'run the benchmarks of this build',
     load: async () => (await import('./commands/bench.ts')).bench,

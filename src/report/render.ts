@@ -3,7 +3,10 @@ import { FONT } from './theme.ts'
 
 /** Draws a Vega-Lite specification as SVG. The libraries are loaded when first needed. */
 export async function renderSvg(spec: TopLevelSpec): Promise<string> {
-  const [{ compile }, { parse, View, Error: errorLevel }] = await Promise.all([import('vega-lite'), import('vega')])
+  const [{ compile }, { parse, View, Error: errorLevel }] = await Promise.all([
+    import('vega-lite'),
+    import('vega'),
+  ])
   const view = new View(parse(compile(spec).spec), { renderer: 'none', logLevel: errorLevel })
   try {
     return await view.toSVG()

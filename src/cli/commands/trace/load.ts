@@ -1,0 +1,112 @@
+import { closeSync, openSync, readSync } from 'node:fs'
+import type { Command } from 'commander'
+import { InputError } from '../../../base/errors.ts'
+import { readTrace } from '../../../trace/file.ts'
+import type { CsvColumn, CsvOptions } from '../../../trace/import/csv.ts'
+import type { ImportOptions } from '../../../trace/import/detect.ts'
+import { importTraceFile, TRACE_FORMATS } from '../../../trace/import/detect.ts'
+import type { SourceInfo } from '../../../trace/import/source.ts'
+import type { Trace } from '../../../trace/table.ts'
+import { collect, integerOption, requireChoice } from '../../options.ts'
+
+/** How to read a recording; shared by every trace command. */
+export interface ReadOptions {
+  readonly format?: string
+  readonly direction?: string
+  readonly stamp?: string
+  readonly binMs?: number
+  readonly column?: readonly string[]
+  readonly zeroIsMissing?: boolean
+}
+
+const ROLES = ['time', 'end', 'uplink', 'downlink', 'rtt', 'loss'] as const
+const PARQUET_MAGIC = 'PAR1'
+const NOT_STATED = 'not stated'
+
+export function addReadOptions(command: Command): Command {
+  return command
+    .option('--format <name>', `format of the recording: ${TRACE_FORMATS.join(', ')} (default: by content)`)
+    .option('--direction <way>', 'up (edge to cloud) or down, where the recording does not say')
+    .option('--stamp <which>', 'whether a time opens or closes its interval: start or end')
+    .option(
+      '--bin-ms <n>',
+      'mahimahi: width over which packets are counted',
+      integerOption({ min: 1, max: 60_000 }),
+    )
+    .option(
+      '--column <role=header:unit>',
+      'CSV: a column, e.g. uplink=UL_bitrate:kbit/s (repeatable)',
+      collect,
+    )
+    .option('--zero-is-missing', 'CSV: a zero says "not measured"')
+}
+
+/** A trace file, or a recording read as the options say. */
+export async function loadTrace(
+  path: string,
+  options: ReadOptions,
+  source: Partial<SourceInfo> = {},
+): Promise<Trace> {
+  if (isParquet(path)) return readTrace(path)
+  const { direction } = options
+  const info = {
+    origin: NOT_STATED,
+    licence: NOT_STATED,
+    ...source,
+    ...(direction === undefined
+      ? {}
+      : { direction: requireChoice('--direction', direction, ['up', 'down']) }),
+  }
+  return importTraceFile(path, info, importOptions(options))
+}
+
+function importOptions(options: ReadOptions): ImportOptions {
+  const { format, stamp, binMs, column, zeroIsMissing } = options
+  return {
+    ...(format === undefined ? {} : { format: requireChoice('--format', format, TRACE_FORMATS) }),
+    ...(stamp === undefined ? {} : { stamp: requireChoice('--stamp', stamp, ['start', 'end'] as const) }),
+    ...(binMs === undefined ? {} : { binMilliseconds: binMs }),
+    ...(zeroIsMissing === true ? { zeroIsMissing } : {}),
+    ...(column === undefined ? {} : { columns: csvColumns(column) }),
+  }
+}
+
+/** `role=header:unit` declarations; the unit stands after the last colon. */
+export function csvColumns(declared: readonly string[]): NonNullable<CsvOptions['columns']> {
+  const columns: Partial<Record<(typeof ROLES)[number], CsvColumn>> = {}
+  for (const text of declared) {
+    const match = /^([a-z]+)=(.+):([^:]+)$/.exec(text)
+    const role = ROLES.find((known) => known === match?.[1])
+    if (match === null || role === undefined) {
+      const expected = `role=header:unit with a role of ${ROLES.join(', ')}`
+      throw new InputError({ where: '--column', expected, found: JSON.stringify(text) })
+    }
+    const [, , header, unit] = match
+    columns[role] = { column: /^\d+$/.test(header) ? Number(header) : header, unit }
+  }
+  const { time, ...others } = columns
+  if (time === undefined) {
+    throw new InputError({
+      where: '--column',
+      expected: 'a time column among the declared ones',
+      found: 'none',
+    })
+  }
+  return { time, ...others }
+}
+
+function isParquet(path: string): boolean {
+  try {
+    const handle = openSync(path, 'r')
+    try {
+      const head = Buffer.alloc(PARQUET_MAGIC.length)
+      readSync(handle, head, 0, head.length, 0)
+      return head.toString('latin1') === PARQUET_MAGIC
+    } finally {
+      closeSync(handle)
+    }
+  } catch {
+    // The reader that comes next says what is wrong with the path.
+    return false
+  }
+}
