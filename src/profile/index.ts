@@ -1,0 +1,26 @@
+export {
+  ACCURACY_SCHEMA,
+  accuracySchema,
+  accuracyTable,
+  boundaryLoss,
+  exitEntryOf,
+  readAccuracyTable,
+} from './accuracy.ts'
+export type { AccuracyTable, BoundaryWidth, ExitEntry } from './accuracy.ts'
+export { BlockCosts } from './costs.ts'
+export { datasheetProfile } from './datasheet.ts'
+export type { DatasheetOptions } from './datasheet.ts'
+export { DEVICES, deviceSchema, loadDevice } from './devices.ts'
+export type { DeviceSheet } from './devices.ts'
+export {
+  checkProfile,
+  formatProfile,
+  parseProfile,
+  profileSchema,
+  readProfile,
+  writeProfile,
+} from './file.ts'
+export { fullGrid, quickGrid } from './grid.ts'
+export type { ProfileGrid } from './grid.ts'
+export { BYTES_PER_WEIGHT, PROFILE_SCHEMA } from './types.ts'
+export type { Curve, Figure, Precision, Profile, Provenance, ProvenanceKind, Surface } from './types.ts'
