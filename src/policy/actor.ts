@@ -111,7 +111,8 @@ export function actorLayout(spec: ActorSpec): ActorLayout {
 
 /**
  * Initial parameters: orthogonal weights with the gains of CleanRL's PPO (sqrt 2 inside, 0.01 for
- * policies, 1 for values), zero biases, priors from the environment (zeros where it gives none).
+ * policies), zero biases, priors from the environment (zeros where it gives none). Critics start at 0
+ * exactly: the scale of the rewards is not known yet, and a random guess would drown small ones.
  */
 export function initialParameters(spec: ActorSpec, action: ActionSpec, seed: number): Float32Array {
   const layout = actorLayout(spec)
@@ -137,7 +138,7 @@ export function initialParameters(spec: ActorSpec, action: ActionSpec, seed: num
     if (bias !== undefined && head.usesRowFeatures) get(`head.${head.name}.prior.weight`).set(bias)
   })
   for (const critic of spec.critics)
-    mlp(`critic.${critic}`, [spec.observationSize, ...spec.criticHidden, 1], 1)
+    mlp(`critic.${critic}`, [spec.observationSize, ...spec.criticHidden, 1], 0)
   return parameters
 }
 
