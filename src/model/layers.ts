@@ -1,5 +1,5 @@
-import { float, GraphRecorder } from '../onnx/graph.ts'
-import type { AttributeInput, Handle } from '../onnx/graph.ts'
+import { float } from '../onnx/graph.ts'
+import type { AttributeInput, GraphRecorder, Handle } from '../onnx/graph.ts'
 import { tensor, tensorOf } from '../onnx/tensor.ts'
 import type { ModelSpec } from './spec.ts'
 

@@ -12,7 +12,7 @@ const PAGE_BYTES = 4096
 
 export interface StoredModel {
   readonly path: string
-  /** Bytes of the weights beside the model. */
+  /** Bytes of all constants, in the model or beside it. */
   readonly weightBytes: number
 }
 
@@ -24,11 +24,13 @@ export function storeModel(folder: string, name: string, model: Model): StoredMo
   const location = `${name}.bin`
   const file = openSync(join(folder, location), 'w')
   let end = 0
+  let weightBytes = 0
   try {
     const initializers = model.graph.initializers.map((initializer): Initializer => {
       if (!('tensor' in initializer)) return initializer
       const { tensor } = initializer
       const bytes = bytesOf(tensor)
+      weightBytes += bytes.byteLength
       if (bytes.byteLength < EXTERNAL_BYTES) return initializer
       const offsetBytes = Math.ceil(end / PAGE_BYTES) * PAGE_BYTES
       writeAll(file, bytes, offsetBytes)
@@ -38,7 +40,7 @@ export function storeModel(folder: string, name: string, model: Model): StoredMo
     })
     const path = join(folder, `${name}.onnx`)
     writeAtomic(path, encodeModel({ ...model, graph: { ...model.graph, initializers } }))
-    return { path, weightBytes: end }
+    return { path, weightBytes }
   } finally {
     closeSync(file)
   }

@@ -25,6 +25,8 @@ describe('profile files', () => {
   })
 
   test('another version, a gap in the grid and a negative time are refused by place', () => {
+    // A profile with parts that its type forbids.
+    // eslint-disable-next-line @typescript-eslint/no-explicit-any
     const refuse = (change: (value: any) => void, message: RegExp) => {
       const value = JSON.parse(content)
       change(value)
