@@ -59,6 +59,8 @@ export class Session {
   request = -1
   /** Most requests that ever waited at the edge. */
   mostWaiting = 0
+  /** Called when a request has its last token. */
+  onFinish: ((request: number) => void) | null = null
   readonly plans: (Plan | null)[]
   private readonly problem: DecisionProblem
   private readonly terms: SessionTerms
@@ -252,6 +254,7 @@ export class Session {
       cloudSeconds: outcome.cloudBusySeconds,
       accuracyLoss: outcome.accuracyLoss,
     })
+    this.onFinish?.(request)
   }
 }
 

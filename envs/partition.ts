@@ -1,0 +1,231 @@
+import { InputError } from '../src/base/errors.ts'
+import { OBSERVATION_SIZE, encodeObservation } from '../src/observe/observation.ts'
+import { PlanWalker, ROW_FEATURE_SIZE, stayBias } from '../src/observe/walker.ts'
+import { planAccuracyLoss } from '../src/plan/loss.ts'
+import { pairUnits } from '../src/plan/pair.ts'
+import type { DecisionProblem } from '../src/plan/problem.ts'
+import { createFast } from '../src/sim/fast.ts'
+import { Session, type SessionTerms } from '../src/sim/session.ts'
+import type { SimulationFactory, World } from '../src/sim/types.ts'
+import { loadArray, packArchive, unpackArchive, type ArchiveArray } from './archive.ts'
+import { RewardMeter, type RewardTerms } from './rewards.ts'
+import type { ActionSpec, VectorEnv } from './vector.ts'
+
+export interface PartitionOptions {
+  readonly problem: DecisionProblem
+  readonly terms: SessionTerms
+  readonly reward: RewardTerms
+  readonly count: number
+  /** The world of one episode. */
+  readonly world: (episodeSeed: number) => World
+  readonly createSimulation?: SimulationFactory
+}
+
+/** One environment's episode under way. */
+interface Slot {
+  session: Session
+  meter: RewardMeter
+  walker: PlanWalker
+  episode: number
+  /** Rows of every action so far in this episode: with the seed, all there is to know. */
+  history: number[]
+  action: Int32Array
+}
+
+/** Episode seeds of environment e are base + e + N x episode; resets with other seeds start elsewhere. */
+const SEED_STRIDE = 1_000_003
+
+/**
+ * `edgewise/Partition-v0`: a semi-Markov decision process with one step per dispatched request. The action is
+ * the whole plan: a plan-wide row (boundary bits, ends, early exit), then one row a layer (heads in the cloud, FFN mode).
+ * An episode ends when all its requests are served.
+ */
+export class VectorPartition implements VectorEnv {
+  readonly id = 'edgewise/Partition-v0'
+  readonly count: number
+  readonly observationSize = OBSERVATION_SIZE
+  readonly action: ActionSpec
+  readonly observations: Float32Array
+  readonly finalObservations: Float32Array
+  readonly performance: Float64Array
+  readonly stability: Float64Array
+  readonly tauSeconds: Float64Array
+  readonly terminated: Uint8Array
+  readonly truncated: Uint8Array
+  private readonly options: PartitionOptions
+  private slots: Slot[] = []
+  private seed = 0
+
+  constructor(options: PartitionOptions) {
+    const { count, problem } = options
+    this.options = options
+    this.count = count
+    this.action = partitionAction(problem)
+    this.observations = new Float32Array(count * OBSERVATION_SIZE)
+    this.finalObservations = new Float32Array(count * OBSERVATION_SIZE)
+    this.performance = new Float64Array(count)
+    this.stability = new Float64Array(count)
+    this.tauSeconds = new Float64Array(count)
+    this.terminated = new Uint8Array(count)
+    this.truncated = new Uint8Array(count)
+  }
+
+  reset(seed: number): void {
+    this.seed = seed
+    this.slots = Array.from({ length: this.count }, (_, env) =>
+      this.start(env, 0, new PlanWalker(this.options.problem)),
+    )
+    for (let env = 0; env < this.count; env++) this.observe(env)
+    this.terminated.fill(0)
+  }
+
+  beginAction(env: number): void {
+    const slot = this.slotOf(env)
+    slot.walker.begin(slot.session.situation())
+  }
+
+  rowInput(env: number, row: number, featuresOut: Float32Array, maskOut: Uint8Array): number {
+    return this.slotOf(env).walker.input(row, featuresOut, maskOut)
+  }
+
+  choose(env: number, row: number, choice: number): void {
+    const slot = this.slotOf(env)
+    slot.walker.choose(row, choice)
+    slot.action[row] = choice
+  }
+
+  step(env: number): void {
+    const slot = this.slotOf(env)
+    const ended = this.dispatch(slot)
+    const reward = slot.meter.read(ended)
+    this.performance[env] = reward.performance
+    this.stability[env] = reward.stability
+    this.tauSeconds[env] = reward.tauSeconds
+    this.terminated[env] = ended ? 1 : 0
+    if (ended) {
+      // Nothing is observed after the last request: the critics' value there is 0.
+      const from = env * OBSERVATION_SIZE
+      this.finalObservations.set(this.observations.subarray(from, from + OBSERVATION_SIZE), from)
+      this.slots[env] = this.start(env, slot.episode + 1, slot.walker)
+    }
+    this.observe(env)
+  }
+
+  save(): Uint8Array {
+    const arrays: Record<string, ArchiveArray> = { ...this.buffers() }
+    this.slots.forEach((slot, env) => {
+      arrays[`history/${env}`] = Int32Array.from(slot.history)
+    })
+    const episodes = this.slots.map((slot) => slot.episode)
+    return packArchive({ json: { id: this.id, count: this.count, seed: this.seed, episodes }, arrays })
+  }
+
+  restore(bytes: Uint8Array): void {
+    const where = `state of ${this.id}`
+    const archive = unpackArchive(bytes, where)
+    const json = archive.json as { id?: unknown; count?: unknown; seed?: number; episodes?: number[] }
+    if (
+      json.id !== this.id ||
+      json.count !== this.count ||
+      json.seed === undefined ||
+      json.episodes === undefined
+    ) {
+      throw new InputError({
+        where,
+        expected: `${this.count} of ${this.id}`,
+        found: `${String(json.count)} of ${String(json.id)}`,
+      })
+    }
+    this.seed = json.seed
+    this.slots = json.episodes.map((episode, env) => {
+      const slot = this.start(env, episode, new PlanWalker(this.options.problem))
+      this.replay(slot, archive.arrays[`history/${env}`] as Int32Array)
+      return slot
+    })
+    for (const [name, target] of Object.entries(this.buffers())) loadArray(archive, name, target, where)
+  }
+
+  /** The session of an environment: what has happened in its present episode. */
+  sessionOf(env: number): Session {
+    return this.slotOf(env).session
+  }
+
+  private buffers(): Record<string, Float32Array | Float64Array | Uint8Array> {
+    const { observations, finalObservations, performance, stability, tauSeconds, terminated, truncated } =
+      this
+    return { observations, finalObservations, performance, stability, tauSeconds, terminated, truncated }
+  }
+
+  private slotOf(env: number): Slot {
+    if (this.slots.length === 0)
+      throw new InputError({ where: this.id, expected: 'reset() first', found: 'none' })
+    return this.slots[env]
+  }
+
+  private start(env: number, episode: number, walker: PlanWalker): Slot {
+    const { problem, terms, reward, world, createSimulation } = this.options
+    const episodeSeed = this.seed * SEED_STRIDE + env + this.count * episode
+    const session = new Session(problem, world(episodeSeed), terms, createSimulation ?? createFast)
+    const meter = new RewardMeter(reward, session, problem.objective, problem.pair.power)
+    session.onFinish = (request) => {
+      meter.accrual.finished(
+        session.simulation.outcomes[request],
+        session.world.arrivals[request].arrivalSeconds,
+      )
+    }
+    if (!session.next()) throw new RangeError('world: expected at least one request')
+    meter.read(false)
+    return { session, meter, walker, episode, history: [], action: new Int32Array(walker.rows) }
+  }
+
+  /** Dispatches the slot's action and runs to the next decision; true if there is none. */
+  private dispatch(slot: Slot): boolean {
+    const plan = slot.walker.plan()
+    slot.meter.accrual.dispatched(
+      planAccuracyLoss(this.options.problem.pair.accuracy, slot.walker.units, plan),
+    )
+    slot.history.push(...slot.action)
+    slot.session.dispatch(plan)
+    return !slot.session.next()
+  }
+
+  private replay(slot: Slot, history: Int32Array): void {
+    const { rows } = slot.walker
+    for (let from = 0; from + rows <= history.length; from += rows) {
+      slot.walker.begin(slot.session.situation())
+      for (let row = 0; row < rows; row++) {
+        slot.walker.choose(row, history[from + row])
+        slot.action[row] = history[from + row]
+      }
+      if (this.dispatch(slot))
+        throw new InputError({ where: this.id, expected: 'an unfinished episode', found: 'a finished one' })
+      slot.meter.read(false)
+    }
+  }
+
+  private observe(env: number): void {
+    const from = env * OBSERVATION_SIZE
+    const out = this.observations.subarray(from, from + OBSERVATION_SIZE)
+    encodeObservation(this.options.problem, this.slots[env].session.situation(), out)
+  }
+}
+
+/** The action of a problem: what an actor for it is built for. */
+export function partitionAction(problem: DecisionProblem): ActionSpec {
+  const walker = new PlanWalker(problem)
+  const units = pairUnits(problem.pair)
+  return {
+    heads: [
+      { name: 'plan', choices: walker.choices.length, usesRowFeatures: false, masked: true },
+      {
+        name: 'layer',
+        choices: (units + 1) * 3,
+        usesRowFeatures: true,
+        masked: true,
+        initialBias: stayBias(units, walker.layers),
+      },
+    ],
+    headOf: [0, ...new Array<number>(walker.layers).fill(1)],
+    rowFeatureSize: ROW_FEATURE_SIZE,
+  }
+}

@@ -1,0 +1,119 @@
+import type { Objective } from '../src/plan/objective.ts'
+import { CostAccrual } from '../src/sim/accrual.ts'
+import type { Session } from '../src/sim/session.ts'
+import type { EdgePower } from '../src/plan/pair.ts'
+
+/** The three rewards of physics.md section 3. */
+export type RewardForm = 'paper' | 'dpp' | 'shaped'
+
+export interface RewardTerms {
+  readonly form: RewardForm
+  /** V on the penalty, for dpp. */
+  readonly v: number
+  /** Cost per second of one waiting request, for shaped. */
+  readonly holding: number
+  /** Discount rate beta (1/s) of the shaping: the stability critic's. */
+  readonly discountRate: number
+  /** What one unit of each normalised queue is. */
+  readonly scales: { readonly requests: number; readonly uplinkBytes: number; readonly cloudSeconds: number }
+}
+
+/** Normalised queues: physical, then virtual. */
+interface Queues {
+  readonly physical: readonly number[]
+  readonly virtual: readonly number[]
+}
+
+export interface Reward {
+  readonly performance: number
+  readonly stability: number
+  readonly tauSeconds: number
+}
+
+/**
+ * Rewards between decisions, accrued continuously. performance is minus the cost accrued; stability is what the
+ * queues say, and its form is the reward's:
+ *   paper   -V(Q) D with D = L' - L and V(Q) = 0.1 + 9.9 e^(-Q/50)  (Splitwise, arXiv 2512.23310)
+ *   dpp     -(sum Q (A - mu) + sum Z y), and V on the penalty       (Neely 2010)
+ *   shaped  -holding + e^(-beta tau) Phi(s') - Phi(s), Phi = -L     (potential shaping, 0 at the end)
+ */
+export class RewardMeter {
+  readonly accrual: CostAccrual
+  private readonly terms: RewardTerms
+  private readonly session: Session
+  private cost = 0
+  private waiting = 0
+  private at = 0
+  private queues: Queues
+
+  constructor(terms: RewardTerms, session: Session, objective: Objective, power: EdgePower) {
+    this.terms = terms
+    this.session = session
+    this.accrual = new CostAccrual(objective, power)
+    this.queues = this.readQueues()
+  }
+
+  /** What accrued since the last call (or the start). `ended`: the episode is over and its potential 0. */
+  read(ended: boolean): Reward {
+    const { simulation } = this.session
+    const tauSeconds = simulation.now - this.at
+    const cost = this.accrual.cost(simulation.totals, simulation.now)
+    const waiting = simulation.totals.waitingSeconds
+    const queues = this.readQueues()
+    const penalty = cost - this.cost
+    const stability = this.stability(queues, tauSeconds, waiting - this.waiting, ended)
+    this.cost = cost
+    this.waiting = waiting
+    this.at = simulation.now
+    this.queues = queues
+    return {
+      performance: this.terms.form === 'dpp' ? -this.terms.v * penalty : -penalty,
+      stability,
+      tauSeconds,
+    }
+  }
+
+  private stability(next: Queues, tauSeconds: number, waitingSeconds: number, ended: boolean): number {
+    const { form, holding, discountRate } = this.terms
+    if (form === 'paper')
+      return -paperWeight(this.session.simulation.waiting()) * (lyapunov(next) - lyapunov(this.queues))
+    if (form === 'dpp') return -driftBound(this.queues, next)
+    const after = ended ? 0 : lyapunov(next)
+    return -holding * waitingSeconds - (Math.exp(-discountRate * tauSeconds) * after - lyapunov(this.queues))
+  }
+
+  private readQueues(): Queues {
+    const { simulation, observer } = this.session
+    const { scales } = this.terms
+    const { energy, accuracy, money } = observer.virtualQueues()
+    return {
+      physical: [
+        simulation.waiting() / scales.requests,
+        simulation.uplinkQueuedBytes() / scales.uplinkBytes,
+        simulation.cloudQueuedSeconds() / scales.cloudSeconds,
+      ],
+      virtual: [energy, accuracy, money],
+    }
+  }
+}
+
+/** V(Q) of Splitwise's public code, for Q waiting requests. */
+export function paperWeight(waitingRequests: number): number {
+  return 0.1 + 9.9 * Math.exp(-waitingRequests / 50)
+}
+
+/** L = (sum Q^2 + sum Z^2) / 2. */
+function lyapunov(queues: Queues): number {
+  let sum = 0
+  for (const q of queues.physical) sum += q * q
+  for (const z of queues.virtual) sum += z * z
+  return sum / 2
+}
+
+/** sum Q_i (A_i - mu_i) + sum Z_j y_j: each queue times its change. */
+function driftBound(before: Queues, after: Queues): number {
+  let sum = 0
+  before.physical.forEach((q, i) => (sum += q * (after.physical[i] - q)))
+  before.virtual.forEach((z, i) => (sum += z * (after.virtual[i] - z)))
+  return sum
+}

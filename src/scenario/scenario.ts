@@ -1,0 +1,212 @@
+import { dirname } from 'node:path'
+import { canonicalJson, sha256 } from '../base/files.ts'
+import { randomStream } from '../base/random.ts'
+import { readConfig } from '../base/schema.ts'
+import { evaluateProgram } from '../plan/evaluate.ts'
+import { compileProgram } from '../plan/compile.ts'
+import { createPair, pairUnits } from '../plan/pair.ts'
+import { EDGE, uniformPlan } from '../plan/plan.ts'
+import type { DecisionProblem } from '../plan/problem.ts'
+import { accuracyTable, readAccuracyTable } from '../profile/accuracy.ts'
+import { createLink } from '../trace/link.ts'
+import { readAzureTrace, readLengthModel, type LengthSource } from '../trace/lengths.ts'
+import { sampleTenants } from '../trace/tenants.ts'
+import { sampleArrivals, type ArrivalProcess, type Workload } from '../trace/workload.ts'
+import { cloudSlowdown, type World } from '../sim/types.ts'
+import type { SessionTerms } from '../sim/session.ts'
+import { openLink, type LinkSource } from './links.ts'
+import { besideConfig, loadCosts, loadModelBeside } from './profiles.ts'
+import { scenarioSchema, type ScenarioConfig } from './schema.ts'
+
+export type Split = 'train' | 'validation' | 'test'
+
+/** A scenario ready to be simulated. */
+export interface Scenario {
+  readonly config: ScenarioConfig
+  /** SHA-256 of the resolved config and both profiles: what results are tied to. */
+  readonly hash: string
+  readonly problem: DecisionProblem
+  readonly terms: SessionTerms
+  readonly batchFactors: readonly number[]
+  readonly meanRatePerSecond: number
+  readonly links: Readonly<Record<Split, readonly LinkSource[]>>
+  /** The world of episode `seed` of a split; equal arguments give equal worlds. */
+  world(split: Split, seed: number): World
+}
+
+/** Replacements of a scenario's fields from the command line. */
+export interface ScenarioOverrides {
+  readonly edge?: string
+  readonly cloud?: string
+  readonly requestsPerEpisode?: number
+  readonly load?: number
+}
+
+/** Reads a scenario file and all that it names. Throws InputError naming file and field. */
+export async function loadScenario(path: string, overrides: ScenarioOverrides = {}): Promise<Scenario> {
+  const config = readConfig(scenarioSchema, path)
+  const { requestsPerEpisode = config.workload.requestsPerEpisode, load = config.workload.load } = overrides
+  return resolveScenario(
+    { ...config, workload: { ...config.workload, requestsPerEpisode, load } },
+    dirname(path),
+    overrides,
+  )
+}
+
+/** The same for a config in memory; its paths are relative to `folder`. */
+export async function resolveScenario(
+  config: ScenarioConfig,
+  folder: string,
+  overrides: ScenarioOverrides = {},
+): Promise<Scenario> {
+  const problem = problemOf(config, folder, overrides)
+  const batchFactors = Array.from({ length: config.cloudSlots }, (_, i) =>
+    problem.pair.cloud.batchFactor(i + 1),
+  )
+  const workload = workloadOf(config, folder)
+  const links = {
+    train: await openAll(config, 'train', folder),
+    validation: await openAll(config, 'validation', folder),
+    test: await openAll(config, 'test', folder),
+  }
+  const meanRatePerSecond = config.workload.load / edgeServiceSeconds(config, problem, workload)
+  const { edge, cloud } = problem.pair
+  return {
+    config,
+    hash: sha256(
+      canonicalJson({ config, edge: edge.profile, cloud: cloud.profile, accuracy: problem.pair.accuracy }),
+    ),
+    problem,
+    terms: termsOf(config, problem),
+    batchFactors,
+    meanRatePerSecond,
+    links,
+    world: (split, seed) =>
+      drawWorld(config, problem, workload, links[split], batchFactors, meanRatePerSecond, `${split}/${seed}`),
+  }
+}
+
+function problemOf(config: ScenarioConfig, folder: string, overrides: ScenarioOverrides): DecisionProblem {
+  const model = loadModelBeside(config.model, folder)
+  const edge =
+    overrides.edge === undefined ? loadCosts(config.edge, model, folder) : loadCosts(overrides.edge, model)
+  const cloud =
+    overrides.cloud === undefined ? loadCosts(config.cloud, model, folder) : loadCosts(overrides.cloud, model)
+  const accuracy =
+    config.accuracy === undefined
+      ? accuracyTable(model)
+      : readAccuracyTable(besideConfig(folder, config.accuracy), model)
+  const { weights, latency, readingTokensPerSecond } = config.objective
+  const factors = Array.from({ length: config.cloudSlots }, (_, i) => cloud.batchFactor(i + 1))
+  return {
+    pair: createPair(edge, cloud, accuracy),
+    objective: {
+      weights,
+      latency: latency.form === 'qoe' ? { form: 'qoe', readingTokensPerSecond } : latency,
+    },
+    readingTokensPerSecond,
+    boundaryBits: config.plans.boundaryBits,
+    earlyExit: config.plans.earlyExit,
+    exitThresholds: config.plans.exitThresholds ?? null,
+    edgeLayersFirst: config.plans.edgeLayersFirst,
+    edgeLayersLast: config.plans.edgeLayersLast,
+    cloudSlowdown: (active) => cloudSlowdown(factors, config.cloudSlots, active),
+  }
+}
+
+function termsOf(config: ScenarioConfig, problem: DecisionProblem): SessionTerms {
+  const { service, objective, workload } = config
+  return {
+    memoryBytes:
+      service.edgeMemoryGb === undefined ? problem.pair.edgeMemoryBytes : service.edgeMemoryGb * 1e9,
+    maxNewTokens: workload.maxNewTokens,
+    heartbeatSeconds: service.heartbeatSeconds,
+    reportPeriodSeconds: service.loadReportPeriodSeconds,
+    reportDelaySeconds: service.loadReportDelaySeconds,
+    budgets: objective.budgets,
+    decisionSeconds: problem.pair.edge.profile.decisionSeconds.value,
+    preloaded: service.preloaded,
+  }
+}
+
+function openAll(config: ScenarioConfig, split: Split, folder: string): Promise<LinkSource[]> {
+  return Promise.all(config.links[split].map((entry) => openLink(entry, folder, config.links.binSeconds)))
+}
+
+function workloadOf(config: ScenarioConfig, folder: string): Workload {
+  const { arrivals, lengths, predictorLogSd } = config.workload
+  const process: ArrivalProcess =
+    arrivals.kind === 'azure'
+      ? { kind: 'recorded', requests: readAzureTrace(besideConfig(folder, arrivals.file)) }
+      : arrivals
+  return { arrivals: process, lengths: lengthsOf(lengths, folder), predictorLogSd }
+}
+
+function lengthsOf(lengths: ScenarioConfig['workload']['lengths'], folder: string): LengthSource {
+  if ('model' in lengths)
+    return { kind: 'synthetic', model: readLengthModel(besideConfig(folder, lengths.model)) }
+  if ('azure' in lengths)
+    return { kind: 'recorded', requests: readAzureTrace(besideConfig(folder, lengths.azure)) }
+  return { kind: 'fixed', ...lengths }
+}
+
+function limits(config: ScenarioConfig, problem: DecisionProblem, meanRatePerSecond: number, count: number) {
+  return {
+    count,
+    meanRatePerSecond,
+    contextTokens: problem.pair.model.contextTokens,
+    maxNewTokens: config.workload.maxNewTokens,
+  }
+}
+
+/** Mean seconds of a request served by the edge alone, over a fixed sample of lengths: what the load is relative to. */
+function edgeServiceSeconds(config: ScenarioConfig, problem: DecisionProblem, workload: Workload): number {
+  const { pair } = problem
+  const plan = uniformPlan(pair.model.layers, pairUnits(pair), EDGE)
+  const link = { upBitsPerSecond: 1e9, downBitsPerSecond: 1e9, rttSeconds: 0 }
+  const sample = sampleArrivals(
+    { ...workload, arrivals: { kind: 'poisson' } },
+    limits(config, problem, 1, 256),
+    randomStream(0, 'service'),
+  )
+  let total = 0
+  for (const { promptTokens, outputTokens } of sample) {
+    const program = compileProgram(pair, plan, { promptTokens, loadBytes: 0, decisionSeconds: 0 })
+    total += evaluateProgram(program, { ...problem, link, promptTokens, outputTokens }).edgeSeconds
+  }
+  return total / sample.length
+}
+
+/** Worlds last this many times as long as the arrivals are expected to, so that a slow policy still meets fresh bins. */
+const LINK_LENGTH_FACTOR = 2
+
+function drawWorld(
+  config: ScenarioConfig,
+  problem: DecisionProblem,
+  workload: Workload,
+  links: readonly LinkSource[],
+  batchFactors: readonly number[],
+  meanRatePerSecond: number,
+  name: string,
+): World {
+  const stream = (part: string) => randomStream(0, `${config.name}/${name}/${part}`)
+  const count = config.workload.requestsPerEpisode
+  const arrivals = sampleArrivals(
+    workload,
+    limits(config, problem, meanRatePerSecond, count),
+    stream('arrivals'),
+  )
+  const seconds = Math.max(60, (LINK_LENGTH_FACTOR * count) / meanRatePerSecond)
+  const choose = stream('link')
+  const source = links[choose.integer(links.length)]
+  return {
+    link: createLink(source.sample(seconds, choose)),
+    tenants: sampleTenants(config.tenants, seconds, stream('tenants')),
+    arrivals,
+    maxInFlight: config.service.maxInFlight,
+    cloudSlots: config.cloudSlots,
+    batchFactors,
+    network: problem.pair.network,
+    readingTokensPerSecond: config.objective.readingTokensPerSecond,
+  }
+}

@@ -1,0 +1,121 @@
+import { z } from 'zod'
+
+export const SCENARIO_SCHEMA = 'edgewise.scenario/1'
+
+const positive = z.number().positive().max(1e12)
+const notNegative = z.number().min(0).max(1e12)
+const name = z.string().min(1).max(200)
+
+const constantLink = z.strictObject({ upMbps: notNegative, downMbps: notNegative, rttMs: notNegative })
+
+/** Where links come from: a synthetic model (YAML), or a constant. */
+const linkSource = z.union([name, constantLink])
+
+/** A recorded link: each part a trace file (Parquet), a constant, or the other direction times a ratio. */
+const recordedPart = z.union([
+  z.strictObject({ recording: name }),
+  z.strictObject({ paired: name }),
+  z.strictObject({ constant: notNegative }),
+  z.strictObject({ ratio: positive }),
+])
+
+const recordedLink = z.strictObject({ uplink: recordedPart, downlink: recordedPart, rtt: recordedPart })
+
+const linkList = z
+  .array(z.union([linkSource, recordedLink]))
+  .min(1)
+  .max(200)
+
+const arrivals = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('poisson') }),
+  z.strictObject({
+    kind: z.literal('mmpp'),
+    burstRatio: positive,
+    meanCalmSeconds: positive,
+    meanBurstSeconds: positive,
+  }),
+  z.strictObject({ kind: z.literal('azure'), file: name }),
+])
+
+const lengths = z.union([
+  z.strictObject({ model: name }),
+  z.strictObject({ azure: name }),
+  z.strictObject({ promptTokens: positive, outputTokens: positive }),
+])
+
+const latency = z.discriminatedUnion('form', [
+  z.strictObject({ form: z.literal('mean') }),
+  z.strictObject({ form: z.literal('qoe') }),
+  z.strictObject({ form: z.literal('convex'), deadlineSeconds: positive }),
+])
+
+const bits = z.union([z.literal(32), z.literal(16), z.literal(8), z.literal(4)])
+
+/** One scenario: what is decided, on which pair, over which links, under which load, and what counts as good. */
+export const scenarioSchema = z.strictObject({
+  schema: z.literal(SCENARIO_SCHEMA),
+  name,
+  description: z.string().max(4000),
+  model: name,
+  /** A device id, a device YAML, or a profile JSON. */
+  edge: name,
+  cloud: name,
+  /** A file that replaces the built-in accuracy table. */
+  accuracy: name.optional(),
+  links: z.strictObject({
+    train: linkList,
+    validation: linkList,
+    test: linkList,
+    binSeconds: positive.default(1),
+  }),
+  workload: z.strictObject({
+    arrivals,
+    lengths,
+    predictorLogSd: notNegative,
+    /** Mean arrival rate over the rate at which the edge alone could serve. */
+    load: positive,
+    requestsPerEpisode: z.int().min(1).max(100_000),
+    maxNewTokens: z.int().min(1).max(100_000),
+  }),
+  tenants: z.strictObject({
+    levels: z.array(notNegative).min(1).max(64),
+    meanSojournSeconds: z.array(positive).min(1).max(64),
+  }),
+  cloudSlots: z.int().min(1).max(256),
+  service: z.strictObject({
+    maxInFlight: z.int().min(1).max(64),
+    edgeMemoryGb: positive.optional(),
+    heartbeatSeconds: positive.default(1),
+    loadReportPeriodSeconds: positive.default(5),
+    loadReportDelaySeconds: notNegative.default(0),
+    preloaded: z.boolean().default(true),
+  }),
+  objective: z.strictObject({
+    weights: z.strictObject({
+      latency: notNegative,
+      energy: notNegative,
+      cloud: notNegative,
+      bytes: notNegative,
+      accuracy: notNegative,
+    }),
+    latency,
+    readingTokensPerSecond: positive.default(10),
+    budgets: z
+      .strictObject({
+        energyJoules: positive.nullable(),
+        accuracyLoss: positive.nullable(),
+        cloudSeconds: positive.nullable(),
+      })
+      .default({ energyJoules: null, accuracyLoss: null, cloudSeconds: null }),
+  }),
+  plans: z.strictObject({
+    boundaryBits: z.array(bits).min(1).max(4),
+    earlyExit: z.boolean(),
+    exitThresholds: z.array(z.number().gt(0).max(1)).max(16).optional(),
+    edgeLayersFirst: z.int().min(0).max(255).default(0),
+    edgeLayersLast: z.int().min(0).max(255).default(0),
+  }),
+})
+
+export type ScenarioConfig = z.infer<typeof scenarioSchema>
+export type LinkEntry = ScenarioConfig['links']['train'][number]
