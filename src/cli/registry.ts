@@ -3,6 +3,11 @@ import type { CliEntry } from './command.ts'
 /** Every command, in the order of `edgewise --help`. Modules are loaded only when called. */
 export const COMMANDS: readonly CliEntry[] = [
   {
+    name: 'profile',
+    summary: "measure a model's sub-blocks on this machine",
+    load: async () => (await import('./commands/profile.ts')).profile,
+  },
+  {
     name: 'models',
     summary: 'list the models that are known, or describe one',
     load: async () => (await import('./commands/models.ts')).models,

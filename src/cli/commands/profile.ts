@@ -1,0 +1,123 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { InputError } from '../../base/errors.ts'
+import { loadModel } from '../../model/catalog.ts'
+import type { ModelSpec } from '../../model/spec.ts'
+import { datasheetProfile } from '../../profile/datasheet.ts'
+import { loadDevice } from '../../profile/devices.ts'
+import { readProfile, writeProfile } from '../../profile/file.ts'
+import type { Profile } from '../../profile/types.ts'
+import { formatSeconds } from '../../report/numbers.ts'
+import type { CliCommand } from '../command.ts'
+import { addExamples, addJson } from '../command.ts'
+import type { Io } from '../io.ts'
+import { printJson, printLine } from '../io.ts'
+import { integerOption, numberOption, requireChoice } from '../options.ts'
+import { startProgress } from '../progress.ts'
+import { describeProfile } from './profile-table.ts'
+
+interface Options {
+  readonly model?: string
+  readonly out?: string
+  readonly device?: string
+  readonly show?: string
+  readonly quick?: boolean
+  readonly threads: number
+  readonly budgetSeconds?: number
+  readonly engine: string
+  readonly json?: boolean
+}
+
+const ENGINES = ['auto', 'native', 'wasm'] as const
+
+export const profile: CliCommand<Options> = {
+  name: 'profile',
+  summary: "measure a model's sub-blocks on this machine",
+  configure(command) {
+    command.option('--model <id|file>', 'model to profile, see `edgewise models`')
+    command.option(
+      '--out <file>',
+      'profile file to write (default: <device>-<model>-<precision>.profile.json)',
+    )
+    command.option('--quick', 'few points: half a minute for GPT-2 instead of minutes')
+    command.option('--threads <n>', 'threads within one operator', integerOption({ min: 1, max: 256 }), 1)
+    command.option(
+      '--budget-seconds <s>',
+      'time to aim at for the repeats',
+      numberOption({ min: 1, max: 86_400 }),
+    )
+    command.option('--engine <kind>', `what runs the blocks: ${ENGINES.join(', ')}`, 'auto')
+    command.option(
+      '--device <id|file>',
+      'make a modelled profile from a data sheet instead, see `edgewise devices`',
+    )
+    command.option('--show <file>', 'only print a profile that was written before')
+    addJson(command)
+    addExamples(command, [
+      ['Measure GPT-2 on this machine', 'profile --model gpt2 --out this-machine.profile.json'],
+      ['A first look within half a minute', 'profile --model gpt2 --quick'],
+      [
+        'One layer of LLaMA-7B stands for all 32: it is measured once',
+        'profile --model llama-7b --threads 2',
+      ],
+      ['A profile modelled from a data sheet', 'profile --model llama-7b --device jetson-orin-nx'],
+    ])
+  },
+  async run(options, io) {
+    const found = options.show === undefined ? await makeProfile(options, io) : readProfile(options.show)
+    const file = options.show === undefined ? outputOf(options, found) : null
+    if (file !== null) writeProfile(file, found)
+    if (options.json === true) {
+      printJson(io, { file, profile: found })
+      return
+    }
+    printLine(io, describeProfile(found, io))
+    if (file !== null) printLine(io, `\nwritten to ${file}`)
+  },
+}
+
+function outputOf(options: Options, found: Profile): string {
+  return options.out ?? `${found.device.id}-${found.model.id}-${found.precision}.profile.json`
+}
+
+async function makeProfile(options: Options, io: Io): Promise<Profile> {
+  if (options.model === undefined) {
+    const remedy = '`edgewise models` lists the built-in models'
+    throw new InputError({ where: '--model', expected: 'a model id or file', found: 'nothing', remedy })
+  }
+  const model = loadModel(options.model)
+  if (options.device !== undefined) return datasheetProfile(loadDevice(options.device), model)
+  return measure(model, options, io)
+}
+
+/** Loads engine and benchmarks only now: a data sheet needs neither. */
+async function measure(model: ModelSpec, options: Options, io: Io): Promise<Profile> {
+  const kind = requireChoice('--engine', options.engine, ENGINES)
+  const [{ openEngine }, { measureProfile }] = await Promise.all([
+    import('../../engine/open.ts'),
+    import('../../measure/measure.ts'),
+  ])
+  const folder = mkdtempSync(join(tmpdir(), 'edgewise-measure-'))
+  const remove = (): void => rmSync(folder, { recursive: true, force: true })
+  io.onExit(remove)
+  const engine = await openEngine(kind)
+  const progress = startProgress(io, `profile ${model.id}`, 1000)
+  try {
+    return await measureProfile(model, {
+      engine,
+      threads: options.threads,
+      grid: options.quick === true ? 'quick' : 'full',
+      ...(options.budgetSeconds === undefined ? {} : { budgetSeconds: options.budgetSeconds }),
+      clock: io.clock,
+      folder,
+      onProgress: ({ done, total, label, timing }) => {
+        io.signal.throwIfAborted()
+        progress.update(Math.round((1000 * done) / total), `${label}: ${formatSeconds(timing.medianSeconds)}`)
+      },
+    })
+  } finally {
+    progress.stop()
+    remove()
+  }
+}
