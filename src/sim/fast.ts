@@ -41,7 +41,8 @@ class Engine extends FastState implements FastSimulation {
         this.now = this.nextSeconds
       }
       if (this.secondSeconds > this.nextSeconds) this.completePlace(this.nextPlace)
-      else this.completeTied()
+      // A message may arrive at the very moment it was sent.
+      if (this.secondSeconds === this.nextSeconds || this.wires.firstSeconds === this.now) this.completeTied()
     }
   }
 

@@ -60,14 +60,18 @@ function chance(random: RandomStream, probability: number): boolean {
 class ProgramMaker {
   private readonly random: RandomStream
   private readonly scaleSeconds: number
+  /** Durations are eighths of a second, many equal: events coincide, and sums are exact. */
+  private readonly grid: boolean
 
-  constructor(random: RandomStream) {
+  constructor(random: RandomStream, grid: boolean) {
     this.random = random
     this.scaleSeconds = scaled(random, 0.003, 0.06)
+    this.grid = grid
   }
 
   compute(resource: Resource, after: readonly number[], decode: boolean, work = 1): Stage {
     const { random } = this
+    if (this.grid) return stage(resource, after, { seconds: random.integer(4) / 8 })
     const knots = resource === EDGE ? EDGE_KNOTS : CLOUD_KNOTS
     const zero = chance(random, 0.08)
     const seconds = zero ? 0 : work * this.scaleSeconds * scaled(random, 0.2, 3)
@@ -77,10 +81,12 @@ class ProgramMaker {
   }
 
   transfer(resource: Resource, after: readonly number[], work = 1): Stage {
+    if (this.grid) return stage(resource, after, { bytes: 125 * this.random.integer(4) })
     return stage(resource, after, { bytes: work * scaled(this.random, 200, 9000) })
   }
 
   token(resource: Resource, after: readonly number[]): Stage {
+    if (this.grid) return stage(resource, after, { bytes: 125 * this.random.integer(2), express: true })
     return stage(resource, after, { bytes: between(this.random, 30, 60), express: true })
   }
 
@@ -217,6 +223,41 @@ function randomArrivals(random: RandomStream): RequestArrival[] {
   })
 }
 
+/** A world in which everything happens at multiples of 1/16 s, so that much happens at once. */
+export function gridCase(seed: number): Case {
+  const random = randomStream(seed, 'grid')
+  const bins = 1 + random.integer(6)
+  const edges = Float64Array.from({ length: bins + 1 }, (_, i) => i)
+  const rate = () => new Float64Array(bins).map((_, i) => (i === 0 ? 8000 : 8000 * random.integer(3)))
+  const [upBitsPerSecond, downBitsPerSecond] = [rate(), rate()]
+  const rttSeconds = new Float64Array(bins).map(() => random.integer(3) / 4)
+  const steps = Float64Array.from({ length: 1 + random.integer(4) }, (_, i) => 2 * i)
+  let arrivalSeconds = 0
+  const world: World = {
+    link: createLink({ timeSeconds: edges, upBitsPerSecond, downBitsPerSecond, rttSeconds, label: 'grid' }),
+    tenants: { timeSeconds: steps, value: steps.map(() => random.integer(3)) },
+    arrivals: Array.from({ length: 1 + random.integer(8) }, () => {
+      arrivalSeconds += random.integer(8) / 8
+      const outputTokens = 1 + random.integer(12)
+      return { arrivalSeconds, promptTokens: 5, outputTokens, predictedOutputTokens: 6, predictedOutputSd: 3 }
+    }),
+    maxInFlight: 1 + random.integer(4),
+    cloudSlots: 1 + random.integer(3),
+    batchFactors: [1, 1, 1.5],
+    network: {
+      frameBytes: 0,
+      messageSeconds: 0,
+      windowBytes: 249,
+      beyondWindowRtts: 0.5,
+      coldRtts: 1,
+      coldAfterSeconds: 1 + random.integer(3),
+    },
+    readingTokensPerSecond: 4,
+  }
+  const maker = new ProgramMaker(random, true)
+  return { world, programs: world.arrivals.map(() => maker.any()), label: `grid seed ${seed}` }
+}
+
 /** A random world with a program for each request, the same for the same seed. */
 export function randomCase(seed: number): Case {
   const random = randomStream(seed, 'sim')
@@ -242,7 +283,7 @@ export function randomCase(seed: number): Case {
     },
     readingTokensPerSecond: scaled(random, 5, 40),
   }
-  const maker = new ProgramMaker(random)
+  const maker = new ProgramMaker(random, false)
   const few = Array.from({ length: 1 + random.integer(4) }, () => maker.any())
   const programs = arrivals.map(() => (chance(random, 0.7) ? few[random.integer(few.length)] : maker.any()))
   return { world, programs, label: `seed ${seed}` }
