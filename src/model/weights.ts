@@ -49,23 +49,30 @@ export function normalFill(stream: RandomStream): WeightFill {
 }
 
 /**
- * Views of one buffer (per spread, around 0) in which a run of normal draws repeats: all matrices of a model for the memory of its
- * largest. As good as random weights as far as time goes, and free of subnormal numbers, which would not be.
+ * Views of one buffer (per spread, around 0) in which a run of normal draws repeats: all matrices of a model
+ * for the memory of its largest. As good as random weights as far as time goes, and free of subnormal numbers,
+ * which would not be. Each view starts elsewhere, for a runtime finds equal weights and computes with them once.
  * The views share memory: write them out, never change them.
  */
 export function sharedFill(stream: RandomStream, tileLength = 65_537): WeightFill {
   const tile = Float32Array.from({ length: tileLength }, () => stream.normal())
   const bySpread = new Map<number, Float32Array>()
+  let calls = 0
   return (size, mean, spread) => {
-    if (mean !== 0) return Float32Array.from({ length: size }, (_, i) => mean + spread * tile[i % tileLength])
+    const start = (calls++ * SHIFT) % tileLength
+    if (mean !== 0)
+      return Float32Array.from({ length: size }, (_, i) => mean + spread * tile[(start + i) % tileLength])
     let shared = bySpread.get(spread)
-    if (shared === undefined || shared.length < size) {
-      shared = repeated(tile, size, spread)
+    if (shared === undefined || shared.length < size + tileLength) {
+      shared = repeated(tile, size + tileLength, spread)
       bySpread.set(spread, shared)
     }
-    return shared.subarray(0, size)
+    return shared.subarray(start, start + size)
   }
 }
+
+/** A prime, so that starts do not meet before all of the tile is used. */
+const SHIFT = 4099
 
 function repeated(tile: Float32Array, size: number, spread: number): Float32Array {
   const out = new Float32Array(size)

@@ -77,6 +77,9 @@ test('a shared fill repeats its tile, has the spread asked for and takes memory 
   expect(deviation).toBeGreaterThan(0.015)
   expect(deviation).toBeLessThan(0.025)
   expect(fill(10, 0, 0.02).buffer).toBe(values.buffer)
+  // A runtime would merge equal weights and time half the work.
+  const drawn = Array.from({ length: 50 }, () => fill(20, 0, 0.02).join())
+  expect(new Set(drawn).size).toBe(50)
   const scales = fill(150, 1, 0.02)
   expect(Math.abs(scales.reduce((sum, value) => sum + value, 0) / 150 - 1)).toBeLessThan(0.01)
 })
