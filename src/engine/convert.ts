@@ -70,7 +70,9 @@ export function ortOptions(options: SessionOptions, provider: 'cpu' | 'wasm'): R
     interOpNumThreads: 1,
     graphOptimizationLevel: optimization,
     logSeverityLevel: 3,
-    extra: { session: { intra_op: { ...spin }, inter_op: { ...spin }, disable_prepacking: prepacking ? '0' : '1' } },
+    extra: {
+      session: { intra_op: { ...spin }, inter_op: { ...spin }, disable_prepacking: prepacking ? '0' : '1' },
+    },
   }
 }
 

@@ -19,7 +19,8 @@ interface Pending {
 
 /**
  * onnxruntime-node in a worker thread, so that a run does not block the event loop. ONNX Runtime cannot
- * cancel: a run that takes too long ends the worker, and the next `create` starts a fresh one.
+ * cancel: a run that takes too long is given up on with its worker, which quits once the run is over, and
+ * the next `create` starts a fresh one.
  */
 export class WorkerEngine implements Engine {
   readonly info: EngineInfo
@@ -101,28 +102,39 @@ class WorkerSession implements Session {
   }
 }
 
-/** One worker and the questions it has not answered yet. */
+/**
+ * One worker and the questions it has not answered yet. A worker is never terminated inside native code:
+ * onnxruntime-node would abort the whole process. It is asked to quit, and does so after its present run.
+ */
 class WorkerLink {
   ended = false
   private reason = 'the worker ended'
   private readonly worker: Worker
+  private readonly flags = new Int32Array(new SharedArrayBuffer(8))
   private readonly pending = new Map<number, Pending>()
+  private readonly gone: Promise<void>
   private count = 0
 
   constructor() {
     // An evaluated source instead of a file: the same under vitest and inside any bundle.
     const runtimePath = createRequire(import.meta.url).resolve('onnxruntime-node')
-    this.worker = new Worker(workerSource, { eval: true, workerData: { runtimePath }, execArgv: [] })
-    this.worker.unref()
-    this.worker.on('message', ({ id, value, error }: { id: number; value?: unknown; error?: string }) => {
-      const asked = this.pending.get(id)
-      this.pending.delete(id)
-      if (this.pending.size === 0) this.worker.unref()
-      if (error === undefined) asked?.resolve(value)
-      else asked?.reject(new Error(error))
+    this.worker = new Worker(workerSource, {
+      eval: true,
+      workerData: { runtimePath, flags: this.flags },
+      execArgv: [],
     })
+    this.worker.unref()
+    this.worker.on('message', (message: Answer) => this.settle(message))
     this.worker.on('error', (error) => this.fail(`the worker failed: ${error.message}`))
-    this.worker.on('exit', () => this.fail(this.reason))
+    this.gone = new Promise((resolve) => {
+      this.worker.on('exit', () => {
+        this.fail(this.reason)
+        liveFlags.delete(this.flags)
+        resolve()
+      })
+    })
+    waitForLiveWorkersAtExit()
+    liveFlags.add(this.flags)
   }
 
   /** Asks the worker; the process stays alive until it has answered. */
@@ -136,13 +148,11 @@ class WorkerLink {
     })
   }
 
-  /** Ends the worker when `answer` takes longer than `seconds`. */
+  /** Gives up on the worker when `answer` takes longer than `seconds`. */
   async within(answer: Promise<unknown>, seconds: number | undefined): Promise<unknown> {
     if (seconds === undefined) return answer
-    const timer = setTimeout(
-      () => void this.end(`a run took longer than ${seconds} s; its worker was ended`),
-      seconds * 1000,
-    )
+    const reason = `a run took longer than ${seconds} s; its worker was given up on`
+    const timer = setTimeout(() => void this.end(reason), seconds * 1000)
     try {
       return await answer
     } finally {
@@ -150,9 +160,24 @@ class WorkerLink {
     }
   }
 
-  async end(reason: string): Promise<void> {
-    this.fail(reason)
-    await this.worker.terminate()
+  /** Refuses all that is pending and lets the worker quit; resolves when it is gone. */
+  end(reason: string): Promise<void> {
+    if (!this.ended) {
+      this.fail(reason)
+      Atomics.store(this.flags, 1, 1)
+      this.worker.ref()
+      this.worker.postMessage({ op: 'quit' })
+    }
+    return this.gone
+  }
+
+  private settle({ id, value, error }: Answer): void {
+    const asked = this.pending.get(id)
+    if (asked === undefined) return
+    this.pending.delete(id)
+    if (this.pending.size === 0 && !this.ended) this.worker.unref()
+    if (error === undefined) asked.resolve(value)
+    else asked.reject(new Error(error))
   }
 
   private fail(reason: string): void {
@@ -161,4 +186,25 @@ class WorkerLink {
     for (const { reject } of this.pending.values()) reject(new EngineError(this.reason))
     this.pending.clear()
   }
+}
+
+interface Answer {
+  id: number
+  value?: unknown
+  error?: string
+}
+
+/** How long `process.exit` waits for a run in progress. */
+const exitPatienceMilliseconds = 30_000
+const liveFlags = new Set<Int32Array>()
+let waiting = false
+
+/** Exit ends workers wherever they are; inside native code that would be an abort, so exit waits for them to come out. */
+function waitForLiveWorkersAtExit(): void {
+  if (waiting) return
+  waiting = true
+  process.on('exit', () => {
+    for (const flags of liveFlags) Atomics.store(flags, 1, 1)
+    for (const flags of liveFlags) Atomics.wait(flags, 0, 1, exitPatienceMilliseconds)
+  })
 }

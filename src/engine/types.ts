@@ -26,7 +26,10 @@ export interface SessionOptions {
 export interface RunOptions {
   /** Names of the outputs wanted; default all. */
   fetches?: readonly string[]
-  /** Worker only: stop waiting after this long, ending the worker and every session in it. */
+  /**
+   * Worker only: stop waiting after this long and give up on the worker and every session in it. The run
+   * itself cannot be cancelled: it uses its core until it is over.
+   */
   timeoutSeconds?: number
   /** Worker only: hand the feeds' buffers over instead of copying them; the caller's arrays become empty. */
   transferFeeds?: boolean

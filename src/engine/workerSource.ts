@@ -1,11 +1,13 @@
 /**
  * What runs inside a worker, as CommonJS text. It imports nothing but onnxruntime-node, by the path its
  * parent resolved. One question at a time is answered, in order; outputs' buffers are transferred.
+ * `flags` is shared with the parent: [0] is 1 inside native code, [1] asks to start nothing more.
  */
 export const workerSource = `
 'use strict'
 const { parentPort, workerData } = require('node:worker_threads')
 const sessions = new Map()
+const { runtimePath, flags } = workerData
 let count = 0
 
 const operations = {
@@ -35,16 +37,23 @@ const operations = {
   },
 }
 
+async function answer({ id, op, ...body }) {
+  Atomics.store(flags, 0, 1)
+  try {
+    if (Atomics.load(flags, 1) === 1) return
+    const value = await operations[op](require(runtimePath), body)
+    const transfer = op === 'run' ? [...new Set(Object.values(value).map(({ data }) => data.buffer))] : []
+    parentPort.postMessage({ id, value }, transfer)
+  } catch (error) {
+    parentPort.postMessage({ id, error: error instanceof Error ? error.message : String(error) })
+  } finally {
+    Atomics.store(flags, 0, 0)
+    Atomics.notify(flags, 0)
+  }
+}
+
 let queue = Promise.resolve()
-parentPort.on('message', ({ id, op, ...body }) => {
-  queue = queue.then(async () => {
-    try {
-      const value = await operations[op](require(workerData.runtimePath), body)
-      const transfer = op === 'run' ? [...new Set(Object.values(value).map(({ data }) => data.buffer))] : []
-      parentPort.postMessage({ id, value }, transfer)
-    } catch (error) {
-      parentPort.postMessage({ id, error: error instanceof Error ? error.message : String(error) })
-    }
-  })
+parentPort.on('message', (question) => {
+  queue = queue.then(() => (question.op === 'quit' ? parentPort.close() : answer(question)))
 })
 `
