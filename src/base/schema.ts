@@ -9,7 +9,12 @@ export function check<T>(schema: z.ZodType<T>, value: unknown, where: string, re
   if (result.success) return result.data
   const issue = result.error.issues[0]
   const place = issue.path.length === 0 ? where : `${where}: ${issue.path.join('.')}`
-  throw new InputError({ where: place, expected: issue.message, found: show(JSON.stringify(lookUp(value, issue.path))), ...(remedy === undefined ? {} : { remedy }) })
+  throw new InputError({
+    where: place,
+    expected: issue.message,
+    found: show(JSON.stringify(lookUp(value, issue.path))),
+    ...(remedy === undefined ? {} : { remedy }),
+  })
 }
 
 /** Parses JSON text; a syntax error names the file and the position. */
@@ -26,9 +31,12 @@ export function readConfig<T>(schema: z.ZodType<T>, path: string, maxBytes = 102
   const text = readText(path, maxBytes)
   let value: unknown
   try {
-    value = parseYaml(text, { maxAliasCount: 100 })
+    value = parseYaml(text, { maxAliasCount: 100, logLevel: 'error' })
   } catch (error) {
-    throw new InputError({ where: path, expected: 'YAML', found: (error as Error).message.split('\n')[0] }, { cause: error })
+    throw new InputError(
+      { where: path, expected: 'YAML', found: (error as Error).message.split('\n')[0] },
+      { cause: error },
+    )
   }
   return check(schema, value, path)
 }

@@ -152,20 +152,21 @@ describe('edgewise trace', () => {
         downlink: { constantMbps: 20, reason: 'not recorded' },
         rtt: { chain: 0 },
       },
-      chains: [{ files: ['c.csv'], lanes: ['uplink', 'rtt'], states: 2 }],
+      chains: [{ lanes: ['uplink', 'rtt'], states: 2, recordings: [{ folder: '.', files: '^c.csv$' }] }],
     }
-    writeFileSync(at('recipe.yaml'), JSON.stringify(recipe))
-    const fitted = await edgewise('trace', 'fit', at('recipe.yaml'), '--out', at('link.yaml'))
+    writeFileSync(at('recipes.yaml'), JSON.stringify({ links: [recipe] }))
+    const fit = ['trace', 'fit', at('recipes.yaml')]
+    const fitted = await edgewise(...fit, '--recordings', scratch, '--out', at('links'))
     expect(fitted.code, fitted.err).toBe(0)
-    const model = checkLinkModel(parse(readFileSync(at('link.yaml'), 'utf8')), 'link.yaml')
+    const model = checkLinkModel(parse(readFileSync(at('links/stepping-link.yaml'), 'utf8')), 'link')
     expect(model.kind).toBe('synthetic')
-    expect(model.chains[0].states.map((state) => state.uplink?.medianMbps)).toEqual([1, 4])
-    const sample = await edgewise('trace', 'show', at('link.yaml'), '--seed', '3', '--json')
+    expect(model.chains[0].states.map((state) => state.uplink?.quantilesMbps?.[3])).toEqual([1, 4])
+    const sample = await edgewise('trace', 'show', at('links/stepping-link.yaml'), '--seed', '3', '--json')
     expect(new Set(sample.json().sample.downBitsPerSecond)).toEqual(new Set([20e6]))
-    expect(
-      (await edgewise('trace', 'fit', at('recipe.yaml'), '--out', at('x.yaml'), '--recordings', at('none')))
-        .code,
-    ).toBe(2)
+    expect((await edgewise(...fit, '--recordings', at('none'), '--out', at('x'))).code).toBe(2)
+    expect((await edgewise(...fit, 'other-link', '--recordings', scratch, '--out', at('x'))).err).toContain(
+      'stepping-link',
+    )
   })
 
   it('reads column declarations', () => {

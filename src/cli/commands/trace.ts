@@ -22,7 +22,7 @@ export const trace: CliGroup = {
     },
     {
       name: 'fit',
-      summary: 'fit a synthetic link to recordings',
+      summary: 'fit synthetic links to recordings',
       load: async () => (await import('./trace/fit.ts')).traceFit,
     },
   ],

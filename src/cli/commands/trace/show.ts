@@ -39,7 +39,7 @@ export const traceShow: CliCommand<Options> = {
     addJson(addReadOptions(command))
     addExamples(command, [
       ['A trace file', 'trace show tmobile.parquet'],
-      ['A sample of a synthetic link', 'trace show traces/train/some-link.yaml --seed 7'],
+      ['A sample of a synthetic link', 'trace show traces/links/3g-driving.yaml --seed 7'],
     ])
   },
   async run(options, io, [path]) {
