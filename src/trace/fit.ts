@@ -1,6 +1,6 @@
 import { InputError } from '../base/errors.ts'
 import type { LaneDistribution, LinkChain, LinkModel, RttDistribution } from './markov.ts'
-import { checkLinkModel } from './markov.ts'
+import { checkLinkModel, QUANTILE_SHARES } from './markov.ts'
 import { resample } from './resample.ts'
 import { quantile, SILENT_BITS_PER_SECOND } from './statistics.ts'
 import { gapFreeSegments } from './table.ts'
@@ -29,7 +29,7 @@ export type LinkModelText = Omit<LinkModel, 'schemaVersion' | 'kind' | 'chains'>
 /**
  * Fits a Markov-modulated link: each chain's states are quantile classes of its first lane (for a
  * rate also a silent state, below 10 kbit/s), its transitions are counted between neighbouring
- * bins of the same gap-free stretch, and each lane is log-normal within each state.
+ * bins of the same gap-free stretch, and within a state each lane has its empirical quantiles.
  * @throws InputError if there is nothing to fit
  */
 export function fitMarkovLink(text: LinkModelText, data: readonly ChainData[]): LinkModel {
@@ -128,16 +128,11 @@ function describe(lane: Lane, values: readonly number[], where: string): LaneDis
   if (heard.length === 0 && lane === 'rtt') {
     throw new InputError({ where: `${where}: rtt`, expected: 'measured round trips', found: 'none' })
   }
-  if (heard.length === 0) return { silentShare: 1, medianMbps: 0, logSd: 0, minMbps: 0, maxMbps: 0 }
-  const logs = heard.map((value) => Math.log(value * scale))
-  const mean = logs.reduce((sum, value) => sum + value, 0) / logs.length
-  const sd = Math.sqrt(logs.reduce((sum, value) => sum + (value - mean) ** 2, 0) / logs.length)
-  const [median, logSd] = [digits(Math.exp(mean)), round(sd, 4)]
+  if (heard.length === 0) return { silentShare: 1 }
   const sorted = Float64Array.from(heard).sort()
-  const [min, max] = [digits(sorted[0] * scale), digits(sorted[sorted.length - 1] * scale)]
-  if (lane === 'rtt') return { medianMs: median, logSd, minMs: min, maxMs: max }
-  const silentShare = round(1 - heard.length / values.length, 4)
-  return { silentShare, medianMbps: median, logSd, minMbps: min, maxMbps: max }
+  const quantiles = QUANTILE_SHARES.map((share) => digits(quantile(sorted, share) * scale))
+  if (lane === 'rtt') return { quantilesMs: quantiles }
+  return { silentShare: round(1 - heard.length / values.length, 4), quantilesMbps: quantiles }
 }
 
 const round = (value: number, places: number) => Math.round(value * 10 ** places) / 10 ** places

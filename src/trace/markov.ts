@@ -4,21 +4,21 @@ import { RandomStream } from '../base/random.ts'
 import { check, readConfig } from '../base/schema.ts'
 import type { LinkSeries } from './types.ts'
 
+/** The shares at which a state's distribution is known; between them it is even in the logarithm. */
+export const QUANTILE_SHARES = [0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.97, 1] as const
+
+const quantiles = (least: z.ZodNumber) =>
+  z
+    .array(least)
+    .length(QUANTILE_SHARES.length)
+    .refine((values) => values.every((value, i) => i === 0 || value >= values[i - 1]), 'ascending quantiles')
 const laneSchema = z.strictObject({
   /** Share of the state's bins that carry nothing. */
   silentShare: z.number().min(0).max(1),
-  /** Of the others: the median and the standard deviation of the logarithm, within [min, max]. */
-  medianMbps: z.number().min(0),
-  logSd: z.number().min(0).max(10),
-  minMbps: z.number().min(0),
-  maxMbps: z.number().min(0),
+  /** Of the others, at QUANTILE_SHARES; left out if there are none. */
+  quantilesMbps: quantiles(z.number().positive()).optional(),
 })
-const rttSchema = z.strictObject({
-  medianMs: z.number().positive(),
-  logSd: z.number().min(0).max(10),
-  minMs: z.number().positive(),
-  maxMs: z.number().positive(),
-})
+const rttSchema = z.strictObject({ quantilesMs: quantiles(z.number().positive()) })
 const stateSchema = z.strictObject({
   uplink: laneSchema.optional(),
   downlink: laneSchema.optional(),
@@ -35,6 +35,7 @@ const laneSource = z.union([
   z.strictObject({ constantMs: z.number().positive(), reason: z.string() }),
   z.strictObject({ constantMbps: z.number().min(0), reason: z.string() }),
   z.strictObject({ timesUplink: z.number().positive(), reason: z.string() }),
+  z.strictObject({ timesDownlink: z.number().positive(), reason: z.string() }),
 ])
 const originSchema = z.strictObject({
   source: z.string(),
@@ -97,12 +98,19 @@ export function checkLinkModel(value: unknown, where: string): LinkModel {
         fail(`lanes.${lane}`, `a chain whose every state has ${lane}`, `chain ${source.chain}`)
       }
     } else {
-      const allowed =
-        'timesUplink' in source ? lane === 'downlink' : (lane === 'rtt') === 'constantMs' in source
+      const allowed = suits(lane, model.lanes)
       if (!allowed) fail(`lanes.${lane}`, 'a source that fits the lane', Object.keys(source).join(', '))
     }
   }
   return model
+}
+
+/** A ratio needs the other rate to be no ratio itself; a constant needs the lane's unit. */
+function suits(lane: Lane, lanes: LinkModel['lanes']): boolean {
+  const source = lanes[lane]
+  if ('timesUplink' in source) return lane === 'downlink' && !('timesDownlink' in lanes.uplink)
+  if ('timesDownlink' in source) return lane === 'uplink' && !('timesUplink' in lanes.downlink)
+  return (lane === 'rtt') === 'constantMs' in source
 }
 
 /**
@@ -131,9 +139,12 @@ export function sampleLink(model: LinkModel, seconds: number, random: RandomStre
       const { states } = model.chains[source.chain]
       const path = paths[source.chain]
       for (let i = 0; i < count; i++) values[lane][i] = draw(states[path[i]][lane]!, streams[source.chain])
-    } else if ('timesUplink' in source) values[lane] = values.uplink.map((rate) => rate * source.timesUplink)
-    else values[lane].fill('constantMs' in source ? source.constantMs / 1000 : source.constantMbps * 1e6)
+    } else if ('constantMs' in source) values[lane].fill(source.constantMs / 1000)
+    else if ('constantMbps' in source) values[lane].fill(source.constantMbps * 1e6)
   }
+  const { uplink, downlink } = model.lanes
+  if ('timesDownlink' in uplink) values.uplink = values.downlink.map((rate) => rate * uplink.timesDownlink)
+  if ('timesUplink' in downlink) values.downlink = values.uplink.map((rate) => rate * downlink.timesUplink)
   return {
     timeSeconds: Float64Array.from({ length: count + 1 }, (_, i) => i * model.binSeconds),
     upBitsPerSecond: values.uplink,
@@ -185,18 +196,19 @@ export function longRun(transition: readonly (readonly number[])[]): number[] {
   return share
 }
 
-/** bit/s or seconds: log-normal within its bounds, drawn anew when outside them (clamped after 30 times). */
+/** bit/s or seconds. */
 function draw(lane: LaneDistribution | RttDistribution, random: RandomStream): number {
-  if ('medianMs' in lane) return truncated(lane.medianMs, lane.logSd, lane.minMs, lane.maxMs, random) / 1000
-  if (random.uniform() < lane.silentShare) return 0
-  return truncated(lane.medianMbps, lane.logSd, lane.minMbps, lane.maxMbps, random) * 1e6
+  if ('quantilesMs' in lane) return atShare(lane.quantilesMs, random.uniform()) / 1000
+  const silent = random.uniform() < lane.silentShare
+  // Drawn in any case: a bin takes two numbers from the stream whatever it turns out to be.
+  const share = random.uniform()
+  return silent || lane.quantilesMbps === undefined ? 0 : atShare(lane.quantilesMbps, share) * 1e6
 }
 
-function truncated(median: number, logSd: number, min: number, max: number, random: RandomStream): number {
-  let value = median
-  for (let attempt = 0; attempt < 30; attempt++) {
-    value = median * Math.exp(logSd * random.normal())
-    if (value >= min && value <= max) return value
-  }
-  return Math.min(Math.max(value, min), max)
+/** Inverse of the distribution function that is even in the logarithm between the quantiles. */
+function atShare(quantiles: readonly number[], share: number): number {
+  let i = 0
+  while (i < quantiles.length - 2 && share >= QUANTILE_SHARES[i + 1]) i++
+  const within = (share - QUANTILE_SHARES[i]) / (QUANTILE_SHARES[i + 1] - QUANTILE_SHARES[i])
+  return quantiles[i] * (quantiles[i + 1] / quantiles[i]) ** within
 }

@@ -141,6 +141,7 @@ class Rows {
   private readonly starts = new Column()
   private readonly ends = new Column()
   private readonly values: Record<string, Column> = {}
+  private before: readonly number[] = []
   private readonly fields: readonly Field[]
   private readonly options: CsvOptions
   private readonly where: string
@@ -152,17 +153,22 @@ class Rows {
     for (const { role } of fields) if (role in MEASURED) this.values[role] = new Column()
   }
 
+  /** Adds a row, unless it repeats the one before to the last figure (some tools print their last row twice). */
   add(line: Line): void {
     const row = cells(line.text)
-    let end = NaN
-    for (const { role, index, scale } of this.fields) {
+    const parsed = this.fields.map(({ role, index, scale }) => {
       if (index >= row.length)
         throw lineError(this.where, line.number, `${index + 1} cells or more`, line.text)
-      const value = this.parse(row[index], role, scale, line)
-      if (role === 'time') this.addStart(value, line)
-      else if (role === 'end') end = value
-      else this.values[role].push(value)
-    }
+      return this.parse(row[index], role, scale, line)
+    })
+    if (parsed.every((value, i) => Object.is(value, this.before[i]))) return
+    this.before = parsed
+    let end = NaN
+    this.fields.forEach(({ role }, i) => {
+      if (role === 'time') this.addStart(parsed[i], line)
+      else if (role === 'end') end = parsed[i]
+      else this.values[role].push(parsed[i])
+    })
     const start = this.starts.last()
     if (end <= start) throw lineError(this.where, line.number, `an end after ${start} s`, line.text)
     this.ends.push(end)

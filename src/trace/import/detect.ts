@@ -35,12 +35,13 @@ export function detectFormat(text: string, where: string): TraceFormat {
   const first = linesOf(text).next().value
   if (first !== undefined) {
     if (first.text.startsWith('{')) return 'iperf3'
-    if (/^\d+$/.test(first.text)) return 'mahimahi'
-    const fields = first.text.split(/\s+/)
-    if (fields.length === 2 && fields.every((cell: string) => !Number.isNaN(decimal(cell)))) return 'pensieve'
+    // These two may begin with a lone time stamp, which would look like mahimahi's.
     const head = text.slice(0, 2000)
     if (/\bnuttcp-[tr]:/.test(head)) return 'nuttcp'
     if (/^(\[[^\]]*\] )?PING |icmp_seq=/m.test(head)) return 'ping'
+    if (/^\d+$/.test(first.text)) return 'mahimahi'
+    const fields = first.text.split(/\s+/)
+    if (fields.length === 2 && fields.every((cell: string) => !Number.isNaN(decimal(cell)))) return 'pensieve'
     if (first.text.includes(',')) return 'csv'
   }
   throw new InputError({
