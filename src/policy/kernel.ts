@@ -1,14 +1,23 @@
 import { parameterOf } from '../onnx/parameters.ts'
 import { actorLayout } from './actor.ts'
 import type { ActorSpec, Normaliser } from './actor.ts'
-import { dense, tanhInPlace } from './kernelMath.ts'
+import { kernelMath } from './kernelMath.ts'
+import type { KernelMath } from './kernelMath.ts'
 
-/** A dense layer ready to run: weights [out, in] (transposed), bias [out]. */
+/** A dense layer ready to run: byte addresses of weights [in, out] and bias [out], out padded to 4. */
 interface Layer {
   readonly inputs: number
   readonly outputs: number
-  readonly weight: Float64Array
-  readonly bias: Float64Array
+  readonly padded: number
+  readonly weight: number
+  readonly bias: number
+}
+
+/** A float32 vector: its address and a view of it. */
+interface Vector {
+  readonly address: number
+  readonly end: number
+  readonly values: Float32Array
 }
 
 interface Head {
@@ -16,63 +25,88 @@ interface Head {
   readonly row: Layer | null
   readonly out: Layer
   readonly prior: Layer | null
-  /** [hidden]: h Wh + bh of the present decision. */
-  readonly base: Float64Array
-  /** [C]: h Wo + bo of the present decision, for a linear head. */
-  readonly linear: Float64Array
+  /** [hidden]: h Wh + bh of the present decision; or [C]: h Wo + bo, for a linear head. */
+  readonly base: Vector
 }
 
 /**
- * Actor and critics as plain loops over typed arrays: what rollouts and the runtime call. One decision
- * is `encode`, then `logits`, `sample` or `greedy` row by row; everything that depends on the observation
- * alone is computed once. Nothing is allocated after construction. Agrees with the ONNX graph to 1e-5.
+ * Actor and critics without a session: what rollouts and the runtime call. One decision is `encode`, then
+ * `sample` or `greedy` row by row; everything that depends on the observation alone is computed once.
+ * Nothing is allocated after construction. float32; agrees with the ONNX graph to 1e-5.
  */
 export class ActorKernel {
   readonly spec: ActorSpec
-  /** [D]: the last observation encoded, normalised. */
+  /** [D]: the last observation encoded or normalised. */
   readonly normalised: Float32Array
   /** [maxChoices]: logits of the last row; -Infinity where masked. */
-  readonly logits: Float64Array
+  readonly logits: Float32Array
   /** Log-probability of the last choice taken. */
   logProbability = 0
   private readonly mean: Float32Array
   private readonly scale: Float32Array
-  private readonly input: Float64Array
-  private readonly encoder: Layer[]
-  private readonly encoded: Float64Array[]
-  private readonly heads: Head[]
-  private readonly critics: Layer[][]
-  private readonly criticValues: Float64Array[]
-  private readonly row: Float64Array
-  private readonly hiddenRow: Float64Array
+  private readonly memory: ArrayBuffer
+  private readonly math: KernelMath
+  private readonly input: Vector
+  private readonly output: Vector
+  private readonly row: Vector
+  private readonly hiddenRow: Vector
+  private readonly encoder: readonly Layer[]
+  private readonly encoded: readonly Vector[]
+  private readonly heads: readonly Head[]
+  private readonly critics: readonly (readonly Layer[])[]
+  private readonly criticValues: readonly Vector[]
   private readonly exponentials: Float64Array
 
   constructor(spec: ActorSpec) {
-    const widest = Math.max(1, ...spec.heads.map((head) => head.hidden))
+    const { observationSize, rowFeatureSize } = spec
     const choices = Math.max(...spec.heads.map((head) => head.choices))
     const encoded = spec.encoder[spec.encoder.length - 1]
-    const rows = spec.rowFeatureSize
-    this.spec = spec
-    this.normalised = new Float32Array(spec.observationSize)
-    this.logits = new Float64Array(choices)
-    this.exponentials = new Float64Array(choices)
-    this.mean = new Float32Array(spec.observationSize)
-    this.scale = new Float32Array(spec.observationSize).fill(1)
-    this.input = new Float64Array(spec.observationSize)
-    this.row = new Float64Array(rows)
-    this.hiddenRow = new Float64Array(widest)
-    this.encoder = chain([spec.observationSize, ...spec.encoder])
-    this.encoded = spec.encoder.map((width) => new Float64Array(width))
-    this.heads = spec.heads.map((head) => ({
-      hidden: head.hidden > 0 ? layer(encoded, head.hidden) : null,
-      row: head.hidden > 0 && head.usesRowFeatures ? layer(rows, head.hidden) : null,
-      out: layer(head.hidden > 0 ? head.hidden : encoded, head.choices),
-      prior: head.usesRowFeatures ? layer(rows, head.choices) : null,
-      base: new Float64Array(head.hidden),
-      linear: new Float64Array(head.choices),
+    // Planned first, then laid over one memory.
+    let bytes = 0
+    const reserve = (floats: number): number => (bytes += align(floats) * 4) - align(floats) * 4
+    const plan = (inputs: number, outputs: number): Layer => {
+      const padded = align(outputs)
+      return { inputs, outputs, padded, weight: reserve(inputs * padded), bias: reserve(padded) }
+    }
+    const chain = (widths: readonly number[]): Layer[] =>
+      widths.slice(1).map((width, i) => plan(widths[i], width))
+    const planned: [address: number, floats: number][] = []
+    const vector = (floats: number): number => planned.push([reserve(floats), floats]) - 1
+    const encoder = chain([observationSize, ...spec.encoder])
+    const critics = spec.critics.map(() => chain([observationSize, ...spec.criticHidden, 1]))
+    const heads = spec.heads.map((head) => ({
+      hidden: head.hidden > 0 ? plan(encoded, head.hidden) : null,
+      row: head.hidden > 0 && head.usesRowFeatures ? plan(rowFeatureSize, head.hidden) : null,
+      out: plan(head.hidden > 0 ? head.hidden : encoded, head.choices),
+      prior: head.usesRowFeatures ? plan(rowFeatureSize, head.choices) : null,
+      base: vector(head.hidden > 0 ? head.hidden : head.choices),
     }))
-    this.critics = spec.critics.map(() => chain([spec.observationSize, ...spec.criticHidden, 1]))
-    this.criticValues = [...spec.criticHidden, 1].map((width) => new Float64Array(width))
+    const single = [
+      observationSize,
+      choices,
+      rowFeatureSize,
+      Math.max(1, ...spec.heads.map((head) => head.hidden)),
+    ].map(vector)
+    const encodedAt = spec.encoder.map(vector)
+    const criticAt = [...spec.criticHidden, 1].map(vector)
+    const { math, memory } = kernelMath(bytes)
+    const vectors = planned.map(([address, floats]): Vector => {
+      return { address, end: address + align(floats) * 4, values: new Float32Array(memory, address, floats) }
+    })
+    this.spec = spec
+    this.math = math
+    this.memory = memory
+    this.encoder = encoder
+    this.critics = critics
+    this.heads = heads.map((head) => ({ ...head, base: vectors[head.base] }))
+    ;[this.input, this.output, this.row, this.hiddenRow] = single.map((index) => vectors[index])
+    this.encoded = encodedAt.map((index) => vectors[index])
+    this.criticValues = criticAt.map((index) => vectors[index])
+    this.normalised = this.input.values
+    this.logits = this.output.values
+    this.exponentials = new Float64Array(choices)
+    this.mean = new Float32Array(observationSize)
+    this.scale = new Float32Array(observationSize).fill(1)
   }
 
   /** Takes over parameters (the flat vector) and the normaliser. */
@@ -81,8 +115,8 @@ export class ActorKernel {
     const get = (name: string): Float32Array => parameterOf(layout, parameters, name)
     const fill = (target: Layer | null, weight: string, bias?: string): void => {
       if (target === null) return
-      transpose(get(weight), target)
-      if (bias !== undefined) target.bias.set(get(bias))
+      this.place(get(weight), target)
+      if (bias !== undefined) new Float32Array(this.memory, target.bias, target.outputs).set(get(bias))
     }
     this.encoder.forEach((target, i) => fill(target, `encoder.${i}.weight`, `encoder.${i}.bias`))
     this.spec.heads.forEach(({ name }, i) => {
@@ -106,14 +140,10 @@ export class ActorKernel {
     this.normalise(observations, offset)
     let values = this.input
     for (let i = 0; i < this.encoder.length; i++) {
-      apply(this.encoder[i], values, this.encoded[i])
-      tanhInPlace(this.encoded[i])
-      values = this.encoded[i]
+      values = this.apply(this.encoder[i], values, this.encoded[i])
+      this.math.tanh(values.address, values.end)
     }
-    for (const head of this.heads) {
-      if (head.hidden !== null) apply(head.hidden, values, head.base)
-      else apply(head.out, values, head.linear)
-    }
+    for (const head of this.heads) this.apply(head.hidden ?? head.out, values, head.base)
   }
 
   /**
@@ -121,20 +151,25 @@ export class ActorKernel {
    * `features` (first S values) and `mask` (first C) are read where the head uses them.
    */
   computeLogits(head: number, features: Float32Array, mask: Uint8Array): void {
-    const { hidden, row, out, prior, base, linear } = this.heads[head]
+    const { math, logits, output, hiddenRow } = this
+    const { hidden, row, out, prior, base } = this.heads[head]
     const { choices, masked } = this.spec.heads[head]
-    if (prior !== null) for (let i = 0; i < this.row.length; i++) this.row[i] = features[i]
-    if (hidden === null) {
-      for (let i = 0; i < choices; i++) this.logits[i] = linear[i]
-    } else {
-      const width = hidden.outputs
-      if (row === null) for (let i = 0; i < width; i++) this.hiddenRow[i] = base[i]
-      else dense(this.row, row.weight, base, this.hiddenRow, row.inputs, width)
-      tanhInPlace(this.hiddenRow, width)
-      dense(this.hiddenRow, out.weight, out.bias, this.logits, width, choices)
+    if (prior !== null) {
+      const values = this.row.values
+      for (let i = 0; i < values.length; i++) values[i] = features[i]
     }
-    if (prior !== null) dense(this.row, prior.weight, this.logits, this.logits, prior.inputs, choices)
-    if (masked) for (let i = 0; i < choices; i++) if (mask[i] === 0) this.logits[i] = -Infinity
+    if (hidden === null) {
+      for (let i = 0; i < choices; i++) logits[i] = base.values[i]
+    } else {
+      if (row === null) for (let i = 0; i < hidden.outputs; i++) hiddenRow.values[i] = base.values[i]
+      else math.dense(this.row.address, row.weight, base.address, hiddenRow.address, row.inputs, row.padded)
+      math.tanh(hiddenRow.address, hiddenRow.address + hidden.padded * 4)
+      this.apply(out, hiddenRow, output)
+    }
+    if (prior !== null) {
+      math.dense(this.row.address, prior.weight, output.address, output.address, prior.inputs, prior.padded)
+    }
+    if (masked) for (let i = 0; i < choices; i++) if (mask[i] === 0) logits[i] = -Infinity
   }
 
   /** Draws a choice by inverse distribution function: the first whose cumulated probability exceeds `uniform`. */
@@ -155,13 +190,12 @@ export class ActorKernel {
     return choice
   }
 
-  /** The choice with the largest logit, the lowest index on a tie (in float32, as the graph compares). */
+  /** The choice with the largest logit, the lowest index on a tie. */
   greedy(head: number, features: Float32Array, mask: Uint8Array): number {
     this.computeLogits(head, features, mask)
     const { choices } = this.spec.heads[head]
     let best = 0
-    for (let i = 1; i < choices; i++)
-      if (Math.fround(this.logits[i]) > Math.fround(this.logits[best])) best = i
+    for (let i = 1; i < choices; i++) if (this.logits[i] > this.logits[best]) best = i
     this.logProbability = Math.log(this.exponentialOf(best, choices))
     return best
   }
@@ -176,21 +210,33 @@ export class ActorKernel {
     let values = this.input
     const layers = this.critics[critic]
     for (let i = 0; i < layers.length; i++) {
-      apply(layers[i], values, this.criticValues[i])
-      if (i < layers.length - 1) tanhInPlace(this.criticValues[i])
-      values = this.criticValues[i]
+      values = this.apply(layers[i], values, this.criticValues[i])
+      if (i < layers.length - 1) this.math.tanh(values.address, values.end)
     }
-    return values[0]
+    return values.values[0]
   }
 
   /** Normalises without encoding, where only a value is wanted. */
   normalise(observations: Float32Array, offset = 0): void {
-    const { mean, scale, input, normalised } = this
+    const { mean, scale, normalised } = this
     const clip = this.spec.observationClip
-    for (let i = 0; i < input.length; i++) {
+    for (let i = 0; i < normalised.length; i++) {
       const x = Math.fround(Math.fround(observations[offset + i] - mean[i]) * scale[i])
-      normalised[i] = input[i] = x > clip ? clip : x < -clip ? -clip : x
+      normalised[i] = x > clip ? clip : x < -clip ? -clip : x
     }
+  }
+
+  private apply(layer: Layer, x: Vector, out: Vector): Vector {
+    this.math.dense(x.address, layer.weight, layer.bias, out.address, layer.inputs, layer.padded)
+    return out
+  }
+
+  /** Copies weights [in, out] into rows padded to whole vectors. */
+  private place(source: Float32Array, { inputs, outputs, padded, weight }: Layer): void {
+    const target = new Float32Array(this.memory, weight, inputs * padded)
+    if (padded === outputs) target.set(source)
+    else
+      for (let i = 0; i < inputs; i++) target.set(source.subarray(i * outputs, (i + 1) * outputs), i * padded)
   }
 
   private exponentialOf(choice: number, choices: number): number {
@@ -213,21 +259,7 @@ export class ActorKernel {
   }
 }
 
-function apply(target: Layer, values: Float64Array, out: Float64Array): void {
-  dense(values, target.weight, target.bias, out, target.inputs, target.outputs)
-}
-
-function layer(inputs: number, outputs: number): Layer {
-  return { inputs, outputs, weight: new Float64Array(inputs * outputs), bias: new Float64Array(outputs) }
-}
-
-function chain(widths: readonly number[]): Layer[] {
-  return widths.slice(1).map((width, i) => layer(widths[i], width))
-}
-
-/** [in, out] float32 -> [out, in] float64. */
-function transpose(source: Float32Array, target: Layer): void {
-  const { inputs, outputs, weight } = target
-  for (let i = 0; i < inputs; i++)
-    for (let o = 0; o < outputs; o++) weight[o * inputs + i] = source[i * outputs + o]
+/** Rounds up to whole 128-bit vectors. */
+function align(floats: number): number {
+  return Math.ceil(floats / 4) * 4
 }

@@ -14,7 +14,7 @@ import type { ActorSpec, Normaliser } from '../../src/policy/actor.ts'
 import { criticModel, MASKED_LOGIT, policyModel } from '../../src/policy/actorGraph.ts'
 import { metricNames, trainStepModel } from '../../src/policy/actorTrain.ts'
 import { ActorKernel } from '../../src/policy/kernel.ts'
-import { tanhInPlace } from '../../src/policy/kernelMath.ts'
+import { kernelMath } from '../../src/policy/kernelMath.ts'
 
 let engine: Engine
 beforeAll(async () => void (engine = await openEngine('native')))
@@ -99,11 +99,31 @@ test("initial parameters carry the environment's priors and silent critics", () 
   expect(kernel.greedy(1, Float32Array.of(0, 1, 0, 0), new Uint8Array(7).fill(1))).toBe(6)
 })
 
-test('the fast tanh is within 1e-7 of tanh', () => {
-  const values = Float64Array.from({ length: 4001 }, (_, i) => (i - 2000) / 150)
-  const exact = values.map(Math.tanh)
-  tanhInPlace(values)
-  expect(Math.max(...values.map((value, i) => Math.abs(value - exact[i])))).toBeLessThan(1e-7)
+test('the SIMD loops: tanh within 5e-7, products equal to plain loops for every shape', () => {
+  const { math, memory } = kernelMath(65536)
+  const values = new Float32Array(memory, 1024, 4000)
+  values.forEach((_, i) => (values[i] = (i - 2000) / 150))
+  const exact = values.slice().map(Math.tanh)
+  math.tanh(1024, 1024 + 16000)
+  expect(Math.max(...values.map((value, i) => Math.abs(value - exact[i])))).toBeLessThan(5e-7)
+  const stream = randomStream(2, 'simd')
+  const all = new Float32Array(memory)
+  for (const [inputs, outputs] of [
+    [1, 4],
+    [3, 16],
+    [5, 28],
+    [17, 36],
+  ]) {
+    const [x, w, bias, out] = [0, 32, 32 + inputs * outputs, 96 + inputs * outputs]
+    all.set(features32(out, stream))
+    math.dense(x * 4, w * 4, bias * 4, out * 4, inputs, outputs)
+    for (let o = 0; o < outputs; o++) {
+      let sum = all[bias + o]
+      for (let i = 0; i < inputs; i++)
+        sum = Math.fround(sum + Math.fround(all[x + i] * all[w + i * outputs + o]))
+      expect(all[out + o]).toBe(sum)
+    }
+  }
 })
 
 describe('kernel and graph agree', () => {
