@@ -1,0 +1,122 @@
+import { existsSync } from 'node:fs'
+import { resolve } from 'node:path'
+import { describe, expect, test } from 'vitest'
+import { openEngine } from '../../src/engine/open.ts'
+import type { Engine, Session } from '../../src/engine/types.ts'
+import { attentionDecodeGraph } from '../../src/model/attention.ts'
+import { embeddingGraph, headGraph } from '../../src/model/ends.ts'
+import { ffnGraph } from '../../src/model/ffn.ts'
+import { sliceUnits } from '../../src/model/weights.ts'
+import { tensor } from '../../src/onnx/tensor.ts'
+import { readPieces, readStories } from './stories.ts'
+import type { Stories } from './stories.ts'
+
+const folder = resolve(import.meta.dirname, '../../../shared/weights/stories260K')
+const absent = !existsSync(folder)
+
+/** What llama2.c prints for this checkpoint at temperature 0 and 200 steps (its own test's expected output). */
+const EXPECTED = `Once upon a time, there was a little girl named Lily. She loved to play outside in the park. One day, she saw a big, red ball. She wanted to play with it, but it was too high.
+Lily's mom said, "Lily, let's go to the park." Lily was sad and didn't know what to do. She said, "I want to play with your ball, but I can't find it."
+Lily was sad and didn't know what to do. She said, "I'm sorry, Lily. I didn't know what to do."
+Lily didn't want to help her mom, so she`
+const STEPS = 200
+const CAPACITY = 200
+
+interface Part {
+  readonly session: Session
+  readonly units: number
+  readonly keys: Float32Array
+  readonly values: Float32Array
+}
+
+interface Layer {
+  readonly parts: readonly Part[]
+  readonly first: Session
+  readonly second: Session
+}
+
+/** Every layer in two uneven groups of heads, each with a K/V cache of its own, and its FFN in two halves. */
+async function openLayer(engine: Engine, stories: Stories, l: number): Promise<Layer> {
+  const { model } = stories
+  const parts = [[3, 0, 1], [2]].map(async (units, i) => {
+    const weights = sliceUnits(model, stories.attention[l], units)
+    const graph = attentionDecodeGraph(model, weights, { residual: i === 1 })
+    const cache = () => new Float32Array(units.length * CAPACITY * model.headDim)
+    return {
+      session: await engine.create(graph.serialize()),
+      units: units.length,
+      keys: cache(),
+      values: cache(),
+    }
+  })
+  return {
+    parts: await Promise.all(parts),
+    first: await engine.create(ffnGraph(model, 'first', stories.ffn[l]).serialize()),
+    second: await engine.create(ffnGraph(model, 'second', stories.ffn[l]).serialize()),
+  }
+}
+
+/** One position through one layer; appends to the caches. */
+async function step(
+  stories: Stories,
+  layer: Layer,
+  x: Float32Array,
+  position: number,
+): Promise<Float32Array> {
+  const { width, headDim, ffnWidth } = stories.model
+  const mask = Float32Array.from({ length: CAPACITY }, (_, i) => (i < position ? 0 : -Infinity))
+  const sum = new Float32Array(width)
+  for (const part of layer.parts) {
+    const dims = [part.units, CAPACITY, headDim]
+    const out = await part.session.run({
+      x: tensor('float32', [1, width], x),
+      position: tensor('int64', [1], BigInt64Array.of(BigInt(position))),
+      keys: tensor('float32', dims, part.keys),
+      values: tensor('float32', dims, part.values),
+      mask: tensor('float32', [1, CAPACITY], mask),
+    })
+    for (let unit = 0; unit < part.units; unit++) {
+      const to = (unit * CAPACITY + position) * headDim
+      const from = [unit * headDim, (unit + 1) * headDim] as const
+      part.keys.set((out.newKeys.data as Float32Array).subarray(...from), to)
+      part.values.set((out.newValues.data as Float32Array).subarray(...from), to)
+    }
+    for (let i = 0; i < width; i++) sum[i] += (out.y.data as Float32Array)[i]
+  }
+  const residual = tensor('float32', [1, width], sum)
+  const { hidden } = await layer.first.run({ x: residual })
+  const inner = tensor('float32', [1, ffnWidth], hidden.data)
+  return (await layer.second.run({ x: residual, hidden: inner })).y.data as Float32Array
+}
+
+describe.skipIf(absent)('a real model (skipped where ../shared/weights is absent)', () => {
+  test('decomposed, stories260K tells the story that llama2.c tells', async () => {
+    const stories = readStories(resolve(folder, 'stories260K.bin'))
+    const { model } = stories
+    const engine = await openEngine('native')
+    const embed = await engine.create(
+      embeddingGraph(model, { tokens: stories.embedding, positions: null }).serialize(),
+    )
+    const headWeights = { normScale: stories.finalScale, normBias: null, matrix: stories.embedding }
+    const head = await engine.create(headGraph(model, headWeights).serialize())
+    const layers = await Promise.all(
+      Array.from({ length: model.layers }, (_, l) => openLayer(engine, stories, l)),
+    )
+    const pieces = readPieces(resolve(folder, 'tok512.bin'), model.vocabulary)
+    const told: Buffer[] = []
+    let token = 1
+    for (let position = 0; position < STEPS; position++) {
+      let x = (await embed.run({ ids: tensor('int64', [1], BigInt64Array.of(BigInt(token))) })).x
+        .data as Float32Array
+      for (const layer of layers) x = await step(stories, layer, x, position)
+      const logits = (await head.run({ x: tensor('float32', [1, model.width], x) })).logits
+        .data as Float32Array
+      const next = logits.indexOf(Math.max(...logits))
+      // After the beginning-of-sequence token the tokenizer drops a leading space.
+      told.push(token === 1 && pieces[next][0] === 32 ? pieces[next].subarray(1) : pieces[next])
+      token = next
+    }
+    await engine.close()
+    expect(Buffer.concat(told).toString()).toBe(EXPECTED)
+  })
+})
