@@ -1,5 +1,5 @@
 import { existsSync, readdirSync } from 'node:fs'
-import { basename, join } from 'node:path'
+import { basename } from 'node:path'
 import { defineConfig } from 'tsdown'
 import type { UserConfig } from 'tsdown'
 
@@ -7,17 +7,19 @@ function filesIn(folder: string): string[] {
   return existsSync(folder) ? readdirSync(folder, { recursive: true, encoding: 'utf8' }).sort() : []
 }
 
-/** Rooms whose index.ts is public: `edgewise/<room>`. */
+/** Rooms that are public as `edgewise/<room>` where they have an index.ts: package.json exports all of dist/api. */
 const PUBLIC_ROOMS = {
   base: 'src/base',
   onnx: 'src/onnx',
   engine: 'src/engine',
   model: 'src/model',
   profile: 'src/profile',
+  measure: 'src/measure',
   trace: 'src/trace',
   plan: 'src/plan',
   observe: 'src/observe',
   sim: 'src/sim',
+  scenario: 'src/scenario',
   envs: 'envs',
   policy: 'src/policy',
   learn: 'src/learn',
@@ -28,7 +30,7 @@ const PUBLIC_ROOMS = {
 
 const rooms = Object.fromEntries(
   Object.entries(PUBLIC_ROOMS)
-    .map(([room, folder]) => [room, `${folder}/index.ts`] as const)
+    .map(([room, folder]) => [`api/${room}`, `${folder}/index.ts`] as const)
     .filter(([, file]) => existsSync(file)),
 )
 
@@ -37,16 +39,6 @@ const benches = Object.fromEntries(
   filesIn('bench')
     .filter((file) => file.endsWith('.ts'))
     .map((file) => [`bench/${basename(file, '.ts')}`, `bench/${file}`]),
-)
-
-/**
- * Worker threads are started from a file, so each is an entry of its own beside the chunks:
- * `new URL('./worker.js', import.meta.url)` finds src/engine/worker.ts from any chunk.
- */
-const workers = Object.fromEntries(
-  filesIn('src')
-    .filter((file) => /(^|[/.-])worker\.ts$/.test(file))
-    .map((file) => [basename(file, '.ts'), join('src', file)]),
 )
 
 const shared: UserConfig = {
@@ -62,20 +54,31 @@ const shared: UserConfig = {
 
 const library: UserConfig = {
   ...shared,
-  entry: { cli: 'src/cli/main.ts', ...rooms, ...benches, ...workers },
+  entry: { cli: 'src/cli/main.ts', ...rooms, ...benches },
   deps: { skipNodeModulesBundle: true },
 }
 
-/** What an edge device loads: Node and onnxruntime-node; everything else lies inside the one file. */
+/** ONNX Runtime, native or WASM; the second is loaded only where the first does not. */
+const RUNTIME = ['onnxruntime-node', 'onnxruntime-web']
+
+/** What an edge device loads: Node and ONNX Runtime; everything else lies inside the one file. */
 const edge: UserConfig = {
   ...shared,
   entry: { edge: 'src/runtime/edge.ts' },
-  deps: {
-    neverBundle: ['onnxruntime-node'],
-    alwaysBundle: [/^(?!node:|onnxruntime-node)/],
-    onlyBundle: false,
-  },
+  deps: { neverBundle: RUNTIME, alwaysBundle: [/^(?!node:|onnxruntime-)/], onlyBundle: false },
   outputOptions: { codeSplitting: false },
 }
 
-export default defineConfig(existsSync('src/runtime/edge.ts') ? [library, edge] : [library])
+/** Declarations of the public rooms, for users who write TypeScript. */
+const declarations: UserConfig = {
+  ...shared,
+  entry: rooms,
+  deps: { skipNodeModulesBundle: true },
+  dts: { emitDtsOnly: true },
+}
+
+export default defineConfig([
+  library,
+  ...(Object.keys(rooms).length > 0 ? [declarations] : []),
+  ...(existsSync('src/runtime/edge.ts') ? [edge] : []),
+])
