@@ -13,8 +13,8 @@ interface Loaded {
 }
 
 interface Pending {
-  resolve(value: unknown): void
-  reject(error: Error): void
+  resolve: (value: unknown) => void
+  reject: (error: Error) => void
 }
 
 /**

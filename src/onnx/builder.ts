@@ -181,7 +181,7 @@ export class GraphBuilder extends GraphRecorder {
     const [out] = this.node('Reshape', [x, this.indices(shape)], zeroIsZero ? { allowzero: 1 } : {})
     const asked = dims.findIndex((dim, i) => typeof dim === 'string' && dim !== out.dims[i])
     if (asked >= 0)
-      throw this.misfit('Reshape', `${showDims(dims)}`, `${showDims(out.dims)} from ${showDims(x.dims)}`)
+      throw this.misfit('Reshape', showDims(dims), `${showDims(out.dims)} from ${showDims(x.dims)}`)
     return out
   }
   /** Axes in a new order; without one, reversed. */

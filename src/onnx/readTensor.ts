@@ -87,7 +87,7 @@ function dataOf(reader: ProtoReader, fields: Fields, dtype: DType, size: number)
     if (fields.raw.byteLength !== size * bytes)
       throw reader.problem(`${size * bytes} bytes of data`, `${fields.raw.byteLength}`)
     const aligned = fields.raw.byteOffset % bytes === 0 ? fields.raw : new Uint8Array(fields.raw)
-    return new array(aligned.buffer as ArrayBuffer, aligned.byteOffset, size)
+    return new array(aligned.buffer, aligned.byteOffset, size)
   }
   const values = dtype === 'float32' ? fields.floats : dtype === 'float64' ? fields.doubles : fields.integers
   if (values.length !== size) throw reader.problem(`${size} elements of data`, `${values.length}`)

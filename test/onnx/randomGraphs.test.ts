@@ -189,7 +189,7 @@ async function runOurs(steps: readonly Step[], feeds: readonly number[][]): Prom
 function runTheirs(steps: readonly Step[], feeds: readonly number[][]): number[][] {
   return tf.tidy(() => {
     const forward = (...inputs: tf.Tensor[]): tf.Scalar => {
-      const pool = inputs.map((x) => tf.add(x, tf.zeros([rows, columns])) as tf.Tensor2D)
+      const pool = inputs.map((x) => tf.add<tf.Tensor2D>(x, tf.zeros([rows, columns])))
       for (const { kind, a, b } of steps) {
         pool.push(kinds[kind].theirs(pool[a % pool.length], pool[b % pool.length]) as tf.Tensor2D)
       }
