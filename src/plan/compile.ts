@@ -179,7 +179,7 @@ function upperSeconds(pair: Pair, exitLayer: number, prompt: number): ComputeWor
 }
 
 /** Cloud seconds that one more token adds to a pass through the layers above an exit. */
-function upperMarginalSeconds(pair: Pair, exitLayer: number): number {
+export function upperMarginalSeconds(pair: Pair, exitLayer: number): number {
   const many = Math.min(128, pair.model.contextTokens)
   const pass = (tokens: number): number => upperSeconds(pair, exitLayer, tokens).seconds
   return Math.max(0, (pass(many) - pass(1)) / (many - 1))

@@ -16,7 +16,7 @@ export function sumCurve(knots: Float64Array, values: Float64Array, from: number
 }
 
 /** The last integer y >= x such that the curve is linear on [x, y]. */
-function lastIntegerInSegment(knots: Float64Array, x: number): number {
+export function lastIntegerInSegment(knots: Float64Array, x: number): number {
   for (let i = 0; i < knots.length - 1; i++) {
     if (knots[i] >= x) return Math.max(x, Math.floor(knots[i]))
   }

@@ -2,7 +2,7 @@ import { RESOURCE, askedOfCloud, curveAt, type Program, type Stage, type StageLi
 import { latencyTerm, requestCost, type Objective } from './objective.ts'
 import { latencySeconds } from './network.ts'
 import type { LinkState } from './boundary.ts'
-import type { Pair } from './pair.ts'
+import type { EdgePower, Pair } from './pair.ts'
 
 /** What a plan takes for one request alone under a constant, warm link. */
 export interface PlanCost {
@@ -58,12 +58,7 @@ function summarise(
   e2e: number,
   stall: number,
 ): PlanCost {
-  const { power } = input.pair
-  const edgeJoules =
-    (power.busyWatts - power.idleWatts) * walk.edgeSeconds +
-    power.idleWatts * e2e +
-    power.radioJoulesPerByte * (walk.upBytes + walk.downBytes) +
-    power.radioJoulesPerMessage * walk.messages
+  const edgeJoules = edgeJoulesAlone(input.pair.power, { ...walk, e2eSeconds: e2e })
   const { cloudSeconds, upBytes } = walk
   const latencySeconds = latencyTerm(input.objective.latency, ttft, e2e, stall)
   const { accuracyLoss } = program
@@ -87,6 +82,19 @@ function summarise(
     messages: walk.messages,
     accuracyLoss,
   }
+}
+
+/** Edge joules of one request alone on the device: idle power while it lasts, what its work adds, and the radio. */
+export function edgeJoulesAlone(
+  power: EdgePower,
+  used: { edgeSeconds: number; e2eSeconds: number; upBytes: number; downBytes: number; messages: number },
+): number {
+  return (
+    (power.busyWatts - power.idleWatts) * used.edgeSeconds +
+    power.idleWatts * used.e2eSeconds +
+    power.radioJoulesPerByte * (used.upBytes + used.downBytes) +
+    power.radioJoulesPerMessage * used.messages
+  )
 }
 
 /** Times of one request's stages; each resource serves them in order. */

@@ -2,7 +2,10 @@ import { boundaryLoss } from '../profile/accuracy.ts'
 import { tokenIdBytes, boundaryBytes, serialisationSeconds, warmLatencySeconds } from './boundary.ts'
 import { compileProgram, edgeMemory } from './compile.ts'
 import { evaluateProgram, type PlanCost } from './evaluate.ts'
-import type { Objective } from './objective.ts'
+import { edgeJoulesAlone } from './evaluate.ts'
+import { exitUse } from './exits.ts'
+import { planAccuracyLoss } from './loss.ts'
+import { latencyTerm, requestCost, type Objective } from './objective.ts'
 import { blockBytes, pairUnits, type Pair } from './pair.ts'
 import {
   BOUNDARY_BITS,
@@ -11,6 +14,7 @@ import {
   exitPlan,
   sideAfterFfn,
   type BoundaryBits,
+  type EarlyExit,
   type Plan,
   type Side,
 } from './plan.ts'
@@ -141,8 +145,27 @@ export function fitsEdge(
 
 function pricedPlan(input: OracleInput, plan: Plan, best: OracleAnswer | null): OracleAnswer | null {
   if (!fitsEdge(input.pair, plan, input.options)) return best
-  const value = planValue(input, plan)
+  const value = plan.exit === null ? planValue(input, plan) : exitValue(input, plan, plan.exit)
   return best !== null && best.value <= value ? best : { plan, value }
+}
+
+/** planValue of an early-exit plan, summed without its program. */
+function exitValue(input: OracleInput, plan: Plan, exit: EarlyExit): number {
+  const { pair, objective, prices } = input
+  const use = exitUse(pair, input.state, exit, plan.boundaryBits, input.readingTokensPerSecond)
+  const used = requestCost(objective.weights, {
+    latencySeconds: latencyTerm(objective.latency, use.ttftSeconds, use.e2eSeconds, use.stallSeconds),
+    edgeJoules: edgeJoulesAlone(pair.power, use),
+    cloudSeconds: use.cloudSeconds,
+    upBytes: use.upBytes,
+    accuracyLoss: planAccuracyLoss(pair.accuracy, pairUnits(pair), plan),
+  })
+  return (
+    used +
+    prices.edgeSecond * use.edgeSeconds +
+    prices.cloudSecond * use.cloudSeconds +
+    prices.upByte * use.upBytes
+  )
 }
 
 /** Objective plus prices of any plan in a state. */

@@ -1,6 +1,6 @@
 import type { BlockCosts } from '../profile/costs.ts'
 import { boundaryBytes, serialisationSeconds, warmLatencySeconds, type LinkState } from './boundary.ts'
-import { sumCurve } from './curves.ts'
+import { lastIntegerInSegment, sumCurve } from './curves.ts'
 import { layerCrossings } from './loss.ts'
 import { pairUnits, type Pair } from './pair.ts'
 import { EDGE, sideOfFfnInput, type Side } from './plan.ts'
@@ -61,6 +61,12 @@ export class AttentionTimes {
     )
   }
 
+  /** The last integer y >= x such that both sides' curves are linear on [x, y]. */
+  linearUntil(x: number): number {
+    const { edge, cloud } = this.pair
+    return Math.min(lastIntegerInSegment(edge.contextKnots, x), lastIntegerInSegment(cloud.contextKnots, x))
+  }
+
   /** Decode seconds of `k` units at one context. */
   decodeAt(side: Side, k: number, context: number): number {
     const costs = side === EDGE ? this.pair.edge : this.pair.cloud
@@ -93,6 +99,45 @@ interface Join {
 
 function joinSeconds(join: Join, near: number, far: number): number {
   return Math.max(join.near + near, join.far + far, join.floor)
+}
+
+/**
+ * Sum of the join over steps + 1 contexts on which both branches are linear, given at both ends. Between the
+ * steps at which two of the three terms cross, one of them is the greatest throughout.
+ */
+function sumOfGreatest(
+  join: Join,
+  near0: number,
+  near1: number,
+  far0: number,
+  far1: number,
+  steps: number,
+): number {
+  if (steps === 0) return joinSeconds(join, near0, far0)
+  const nearSlope = (near1 - near0) / steps
+  const farSlope = (far1 - far0) / steps
+  const at = (step: number): number => joinSeconds(join, near0 + nearSlope * step, far0 + farSlope * step)
+  const gap = join.near + near0 - join.far - far0
+  const crossings = [
+    crossing(gap, nearSlope - farSlope),
+    crossing(join.near + near0 - join.floor, nearSlope),
+    crossing(join.far + far0 - join.floor, farSlope),
+  ].sort((a, b) => a - b)
+  let sum = 0
+  let from = 0
+  for (const cut of [...crossings, steps]) {
+    const to = Math.min(steps, Math.floor(cut))
+    if (to < from) continue
+    sum += 0.5 * (to - from + 1) * (at(from) + at(to))
+    from = to + 1
+  }
+  return sum
+}
+
+/** Where gap + slope x step is 0; Infinity if nowhere ahead. */
+function crossing(gap: number, slope: number): number {
+  const step = -gap / slope
+  return step >= 0 ? step : Infinity
 }
 
 /** Fills the tables; `mixed` = false leaves out layers with heads on both sides (their time is Infinity). */
@@ -218,8 +263,11 @@ class Pass {
       return this.times.decodeSum[near][unitsAt[near]] + this.cycles * join.near
     }
     let sum = 0
-    for (let context = first; context <= last; context++)
-      sum += joinSeconds(join, nearAt(context), farAt(context))
+    for (let from = first; from <= last;) {
+      const to = Math.min(last, this.times.linearUntil(from))
+      sum += sumOfGreatest(join, nearAt(from), nearAt(to), farAt(from), farAt(to), to - from)
+      from = to + 1
+    }
     return sum
   }
 

@@ -1,0 +1,138 @@
+import { randomStream } from '../base/random.ts'
+import { cloudOnly, edgeOnly, layerCuts, staticCut } from '../plan/planners/fixed.ts'
+import {
+  driftPlusPenalty,
+  joinShortestDelay,
+  perStateDp,
+  priced,
+  randomPlans,
+  type PriceVector,
+} from '../plan/planners/priced.ts'
+import type { Policy } from '../plan/situation.ts'
+import type { Scenario, Split } from '../scenario/scenario.ts'
+import { mean, runEpisode } from './episode.ts'
+
+/** Planners of physics.md section 6 that are not built yet, with the reason: every table lists them. */
+export const ABSENT_BASELINES: Readonly<Record<string, string>> = {
+  'edgeshard-dp': 'per-state DP covers layer cuts between two devices; more devices come later',
+  threshold: 'threshold routing of whole requests: not built yet',
+  mpc: 'model-predictive control with a bandwidth forecast: not built yet',
+  'ce-collm':
+    'both modes are plans that every planner here may choose; a fixed-threshold row is not built yet',
+  clairvoyant: 'branch and bound over whole runs: not built yet',
+}
+
+/** How much work the tuning of a planner may take. */
+export interface TuningBudget {
+  /** Training episodes each candidate is run on. */
+  readonly episodes: number
+  /** Candidates for the four prices. */
+  readonly candidates: number
+  readonly onProgress?: (what: string, done: number, total: number) => void
+}
+
+export interface TunedBaselines {
+  readonly prices: PriceVector
+  readonly v: number
+}
+
+const V_SWEEP = [0.3, 1, 3, 10, 30, 100]
+
+/** Tunes the priced planner and drift-plus-penalty's V on training episodes. */
+export function tuneBaselines(scenario: Scenario, budget: TuningBudget): TunedBaselines {
+  const cost = (policy: Policy): number =>
+    mean(
+      Array.from(
+        { length: budget.episodes },
+        (_, seed) => runEpisode(scenario, policy, 'train', TUNING_SEED + seed).cost,
+      ),
+    )
+  let v = V_SWEEP[0]
+  let least = Infinity
+  for (const candidate of V_SWEEP) {
+    const found = cost(driftPlusPenalty(scenario.problem, candidate))
+    if (found < least) {
+      least = found
+      v = candidate
+    }
+  }
+  return { v, prices: tunePrices(scenario, budget, cost) }
+}
+
+/** Episodes for tuning lie apart from those the learner draws. */
+const TUNING_SEED = 900_000_000
+
+/**
+ * Four prices by a (1 + lambda) evolution strategy with log-normal steps: a start at zero prices and at
+ * plain backlogs, then mutations of the best. Every candidate meets the same episodes.
+ */
+function tunePrices(scenario: Scenario, budget: TuningBudget, cost: (policy: Policy) => number): PriceVector {
+  const random = randomStream(0, 'tune-prices')
+  const starts: PriceVector[] = [
+    [0, 0, 0, 0],
+    [0, 0.1, 0, 0.1],
+    [0.2, 0.2, 0.2, 0.2],
+    [0, 0.5, 0, 0.2],
+  ]
+  let best = starts[0]
+  let least = Infinity
+  let step = 1
+  for (let i = 0; i < budget.candidates; i++) {
+    const candidate =
+      i < starts.length
+        ? starts[i]
+        : mutate(
+            best,
+            step,
+            () => random.normal(),
+            () => random.uniform(),
+          )
+    const found = cost(priced(scenario.problem, candidate))
+    if (found < least) {
+      least = found
+      best = candidate
+    } else if (i >= starts.length) step = Math.max(0.15, step * 0.95)
+    budget.onProgress?.('tuning the priced planner', i + 1, budget.candidates)
+  }
+  return best
+}
+
+function mutate(prices: PriceVector, step: number, normal: () => number, uniform: () => number): PriceVector {
+  const move = (price: number): number => {
+    const draw = uniform()
+    if (draw < 0.35) return price
+    if (draw < 0.45) return 0
+    return (price === 0 ? 0.05 : price) * Math.exp(step * normal())
+  }
+  return [move(prices[0]), move(prices[1]), move(prices[2]), move(prices[3])]
+}
+
+/** All planners of the comparison except the best static cut, which is chosen in hindsight. */
+export function baselines(scenario: Scenario, tuned: TunedBaselines): Policy[] {
+  const { problem } = scenario
+  return [
+    edgeOnly(problem),
+    cloudOnly(problem),
+    randomPlans(problem),
+    joinShortestDelay(problem),
+    perStateDp(problem),
+    driftPlusPenalty(problem, tuned.v),
+    priced(problem, tuned.prices),
+  ]
+}
+
+/** The static cut with the least cost on the very episodes of the evaluation: hindsight. */
+export function bestStaticCut(scenario: Scenario, split: Split, seeds: readonly number[]): Policy {
+  let best: Policy | null = null
+  let least = Infinity
+  for (const { cut, boundaryBits } of layerCuts(scenario.problem)) {
+    const policy = staticCut(scenario.problem, cut, boundaryBits)
+    const found = mean(seeds.map((seed) => runEpisode(scenario, policy, split, seed).cost))
+    if (best === null || found < least) {
+      least = found
+      best = { ...policy, name: `best-static-cut` }
+    }
+  }
+  if (best === null) throw new RangeError('scenario: expected at least one layer cut')
+  return best
+}

@@ -1,0 +1,156 @@
+import { requestLowerBound } from '../plan/bounds.ts'
+import type { Policy } from '../plan/situation.ts'
+import type { World } from '../sim/types.ts'
+import type { Scenario, Split } from '../scenario/scenario.ts'
+import { mean, runWorld, type EpisodeResult } from './episode.ts'
+import { bootstrapInterval, distribution, type Distribution } from './statistics.ts'
+
+/** One policy's row. Everything is simulated; provenance says what the simulation rests on. */
+export interface PolicyReport {
+  readonly cost: { readonly mean: number; readonly ci95: readonly [number, number] | null }
+  /** (cost - lower bound) / lower bound. */
+  readonly gapToLowerBound: number | null
+  readonly ttftSeconds: Distribution | null
+  /** Null where every output is a single token. */
+  readonly tpotSeconds: Distribution | null
+  readonly e2eSeconds: Distribution | null
+  /** Per request, the idle device's share included. */
+  readonly edgeJoules: number
+  readonly cloudSeconds: number
+  readonly upBytes: number
+  readonly downBytes: number
+  readonly accuracyLoss: number
+  readonly queue: { readonly mean: number; readonly max: number }
+  /** Share of decided layers with heads on both sides. */
+  readonly mixedHeadShare: number
+  readonly provenance: Provenances
+}
+
+/** What the figures of a row rest on. */
+export interface Provenances {
+  readonly figures: 'simulated'
+  readonly edge: string
+  readonly cloud: string
+  readonly energy: string
+  readonly accuracy: string
+  readonly links: string
+}
+
+export interface EvaluationReport {
+  readonly policies: Readonly<Record<string, PolicyReport>>
+  readonly lowerBound: number
+  /** (per-state DP - best policy) / per-state DP; null where per-state DP was not run. */
+  readonly headroom: number | null
+  readonly seeds: number
+  readonly decisions: number
+}
+
+export interface EvaluationInput {
+  readonly scenario: Scenario
+  readonly policies: readonly Policy[]
+  readonly split: Split
+  readonly seeds: readonly number[]
+  readonly onProgress?: (done: number, total: number) => void
+}
+
+/** Runs every policy on the same episodes. */
+export function evaluate(input: EvaluationInput): EvaluationReport {
+  const { scenario, policies, split, seeds } = input
+  const results = policies.map((): EpisodeResult[] => [])
+  const bounds: number[] = []
+  let done = 0
+  for (const seed of seeds) {
+    const world = scenario.world(split, seed)
+    policies.forEach((policy, i) => {
+      results[i].push(runWorld(scenario, policy, world, seed))
+      input.onProgress?.(++done, seeds.length * policies.length)
+    })
+    bounds.push(
+      worldLowerBound(
+        scenario,
+        world,
+        results.map((episodes) => episodes[episodes.length - 1].finishSeconds),
+      ),
+    )
+  }
+  const lowerBound = mean(bounds)
+  const provenance = provenances(scenario, split)
+  const rows = policies.map(
+    (policy, i) => [policy.name, policyReport(results[i], lowerBound, provenance)] as const,
+  )
+  return {
+    policies: Object.fromEntries(rows),
+    lowerBound,
+    headroom: headroom(rows),
+    seeds: seeds.length,
+    decisions: results[0].reduce((sum, episode) => sum + episode.requests.length, 0),
+  }
+}
+
+/**
+ * Mean over a world's requests of a bound that no policy can undercut which finishes each request
+ * by the given times (absolute seconds; one array a policy).
+ */
+export function worldLowerBound(scenario: Scenario, world: World, finishes: readonly Float64Array[]): number {
+  const { problem } = scenario
+  return mean(
+    world.arrivals.map(({ arrivalSeconds, promptTokens, outputTokens }, request) => {
+      const until = finishes.reduce((latest, finish) => Math.max(latest, finish[request]), arrivalSeconds)
+      const bestLink = {
+        upBitsPerSecond: world.link.bestBitsPerSecond('up', arrivalSeconds, until),
+        downBitsPerSecond: world.link.bestBitsPerSecond('down', arrivalSeconds, until),
+        rttSeconds: world.link.bestRttSeconds(arrivalSeconds, until),
+      }
+      return requestLowerBound({ ...problem, bestLink, promptTokens, outputTokens })
+    }),
+  )
+}
+
+function policyReport(
+  episodes: readonly EpisodeResult[],
+  lowerBound: number,
+  provenance: Provenances,
+): PolicyReport {
+  const requests = episodes.flatMap((episode) => episode.requests)
+  const costs = episodes.map((episode) => episode.cost)
+  const of = (pick: (request: (typeof requests)[number]) => number): number => mean(requests.map(pick))
+  const layers = episodes.reduce((sum, episode) => sum + episode.layersDecided, 0)
+  return {
+    cost: { mean: mean(costs), ci95: bootstrapInterval(costs) },
+    gapToLowerBound: lowerBound > 0 ? mean(costs) / lowerBound - 1 : null,
+    ttftSeconds: distribution(requests.map((request) => request.ttftSeconds)),
+    tpotSeconds: distribution(requests.flatMap((request) => request.tpotSeconds ?? [])),
+    e2eSeconds: distribution(requests.map((request) => request.e2eSeconds)),
+    edgeJoules: mean(episodes.map((episode) => episode.edgeJoulesPerRequest)),
+    cloudSeconds: of((request) => request.cloudSeconds),
+    upBytes: of((request) => request.upBytes),
+    downBytes: of((request) => request.downBytes),
+    accuracyLoss: of((request) => request.accuracyLoss),
+    queue: {
+      mean: mean(episodes.map((episode) => episode.queueMean)),
+      max: Math.max(...episodes.map((episode) => episode.queueMax)),
+    },
+    mixedHeadShare: requests.reduce((sum, request) => sum + request.mixedLayers, 0) / layers,
+    provenance,
+  }
+}
+
+function provenances(scenario: Scenario, split: Split): Provenances {
+  const { edge, cloud, accuracy } = scenario.problem.pair
+  const kinds = (profile: typeof edge.profile): string =>
+    `${profile.blocks.attention.decode.provenance.kind}: ${profile.device.id}`
+  return {
+    figures: 'simulated',
+    edge: kinds(edge.profile),
+    cloud: kinds(cloud.profile),
+    energy: edge.profile.power.busyWatts.provenance.kind,
+    accuracy: accuracy.boundary[0].lossPerCrossing.provenance.kind,
+    links: [...new Set(scenario.links[split].map((link) => link.label))].join('; '),
+  }
+}
+
+function headroom(rows: readonly (readonly [string, PolicyReport])[]): number | null {
+  const dp = rows.find(([name]) => name === 'per-state-dp')?.[1].cost.mean
+  if (dp === undefined) return null
+  return (dp - Math.min(...rows.map(([, row]) => row.cost.mean))) / dp
+}
