@@ -79,7 +79,7 @@ export class SingleEnv implements Env<Float32Array, number | Int32Array> {
     if (!this.actionSpace.contains(action)) {
       throw new InputError({
         where: 'step: action',
-        expected: `a member of ${this.actionSpace}`,
+        expected: `a member of ${this.actionSpace.toString()}`,
         found: show(action),
       })
     }

@@ -1,4 +1,4 @@
-import { InputError } from '../src/base/errors.ts'
+import { InputError, show } from '../src/base/errors.ts'
 import { randomStream } from '../src/base/random.ts'
 import type { RandomStream } from '../src/base/random.ts'
 import { loadArray, packArchive, unpackArchive } from './archive.ts'
@@ -130,7 +130,7 @@ export abstract class VectorBase implements VectorEnv {
       throw new InputError({
         where,
         expected: `${this.count} environments`,
-        found: `${json.count} of ${json.id}`,
+        found: `${show(json.count)} of ${show(json.id)}`,
       })
     }
     const {

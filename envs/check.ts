@@ -36,13 +36,13 @@ function checkEpisodes<O, A>(env: Env<O, A>, report: Set<string>): void {
     const result = env.step(action)
     checkStep(env, result, report)
     const before = JSON.stringify(result[0])
-    if (result[2] === true || result[3] === true) {
+    if (result[2] || result[3]) {
       if (!throws(() => env.step(draw(env, stream))))
         report.add('step after the end of an episode must throw until reset')
       checkReset(env, env.reset(), report)
     } else {
       const next = env.step(draw(env, stream))
-      if (next[2] === true || next[3] === true) checkReset(env, env.reset(), report)
+      if (next[2] || next[3]) checkReset(env, env.reset(), report)
     }
     if (JSON.stringify(result[0]) !== before)
       report.add('an observation must not change after it was returned')
@@ -56,7 +56,7 @@ function checkReset<O, A>(env: Env<O, A>, result: unknown, report: Set<string>):
     return
   }
   if (!env.observationSpace.contains(result[0]))
-    report.add(`reset: the observation is not in ${env.observationSpace}`)
+    report.add(`reset: the observation is not in ${env.observationSpace.toString()}`)
   if (!isRecord(result[1])) report.add('reset: info must be an object')
 }
 
@@ -67,7 +67,7 @@ function checkStep<O, A>(env: Env<O, A>, result: unknown, report: Set<string>): 
   }
   const [observation, reward, terminated, truncated, info] = result as unknown[]
   if (!env.observationSpace.contains(observation))
-    report.add(`step: the observation is not in ${env.observationSpace}`)
+    report.add(`step: the observation is not in ${env.observationSpace.toString()}`)
   if (typeof reward !== 'number' || !Number.isFinite(reward))
     report.add('step: reward must be a finite number')
   if (typeof terminated !== 'boolean') report.add('step: terminated must be a boolean')

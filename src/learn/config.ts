@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { InputError } from '../base/errors.ts'
 
 const positive = z.number().positive()
 const fraction = z.number().min(0).max(1)
@@ -75,9 +76,21 @@ export function scheduled({ from, to }: Schedule, done: number, total: number): 
   return from + (to - from) * Math.min(1, done / total)
 }
 
-/** The entropy schedule of a head. */
-export function entropySchedule(config: PpoConfig, head: string): Schedule {
-  const entropy = config.entropy as Schedule | Record<string, Schedule>
-  if (typeof entropy.from === 'number') return entropy as Schedule
-  return (entropy as Record<string, Schedule>)[head] ?? { from: 0, to: 0 }
+/** The entropy schedule of a head; 0 for one that is not named where others are. */
+export function entropySchedule({ entropy }: PpoConfig, head: string): Schedule {
+  return isSchedule(entropy) ? entropy : (entropy[head] ?? { from: 0, to: 0 })
+}
+
+/** Refuses entropy settings for heads the environment does not have. */
+export function checkEntropyHeads({ entropy }: PpoConfig, heads: readonly string[]): void {
+  const stranger = isSchedule(entropy)
+    ? undefined
+    : Object.keys(entropy).find((name) => !heads.includes(name))
+  if (stranger === undefined) return
+  const where = 'training settings: entropy'
+  throw new InputError({ where, expected: `heads among ${heads.join(', ')}`, found: stranger })
+}
+
+function isSchedule(value: Schedule | Record<string, Schedule>): value is Schedule {
+  return typeof value.from === 'number'
 }

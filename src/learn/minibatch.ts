@@ -1,5 +1,6 @@
 import { tensorOf, zeros } from '../onnx/tensor.ts'
 import type { Tensor } from '../onnx/tensor.ts'
+import type { RandomStream } from '../base/random.ts'
 import type { ActorSpec } from '../policy/actor.ts'
 import { MASKED_LOGIT } from '../policy/actorGraph.ts'
 import type { HeadRollout, Rollout } from './rollout.ts'
@@ -82,5 +83,15 @@ export class Minibatch {
       const from = order[start + b] * width
       for (let k = 0; k < width; k++) target[b * width + k] = source[from + k]
     }
+  }
+}
+
+/** Fisher and Yates, in place. */
+export function shuffle(order: Int32Array, stream: RandomStream): void {
+  for (let i = order.length - 1; i > 0; i--) {
+    const j = stream.integer(i + 1)
+    const kept = order[i]
+    order[i] = order[j]
+    order[j] = kept
   }
 }

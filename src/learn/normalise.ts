@@ -83,3 +83,14 @@ export class ReturnScale {
     ;[this.mean, this.deviation, this.first, this.second, this.updates] = state
   }
 }
+
+/** Population variance. */
+export function variance(values: Float64Array): number {
+  let sum = 0
+  let squares = 0
+  for (const value of values) {
+    sum += value
+    squares += value * value
+  }
+  return Math.max(0, squares / values.length - (sum / values.length) ** 2)
+}

@@ -1,10 +1,9 @@
-import { loadArray, packArchive, unpackArchive } from '../../envs/archive.ts'
 import type { VectorEnv } from '../../envs/vector.ts'
 import type { Clock } from '../base/clock.ts'
-import { EdgewiseError, InputError, show } from '../base/errors.ts'
+import { EdgewiseError, InputError } from '../base/errors.ts'
 import { canonicalJson } from '../base/files.ts'
 import { randomStream } from '../base/random.ts'
-import type { RandomState, RandomStream } from '../base/random.ts'
+import type { RandomStream } from '../base/random.ts'
 import { check } from '../base/schema.ts'
 import type { Engine, Session } from '../engine/types.ts'
 import { parameterOf } from '../onnx/parameters.ts'
@@ -14,15 +13,15 @@ import type { ActorLayout, ActorSpec, Normaliser } from '../policy/actor.ts'
 import { criticModel } from '../policy/actorGraph.ts'
 import { metricNames, trainStepModel } from '../policy/actorTrain.ts'
 import { ActorKernel } from '../policy/kernel.ts'
-import { entropySchedule, ppoConfigSchema, scheduled } from './config.ts'
+import { packCheckpoint, unpackCheckpoint } from './checkpoint.ts'
+import type { TrainerIdentity, TrainerState } from './checkpoint.ts'
+import { checkEntropyHeads, entropySchedule, ppoConfigSchema, scheduled } from './config.ts'
 import type { PpoConfig, PpoSettings } from './config.ts'
 import { EpisodeLog } from './episodes.ts'
 import { generalisedAdvantages, standardise } from './gae.ts'
-import { Minibatch } from './minibatch.ts'
-import { ReturnScale, RunningMoments } from './normalise.ts'
+import { Minibatch, shuffle } from './minibatch.ts'
+import { ReturnScale, RunningMoments, variance } from './normalise.ts'
 import { Rollout } from './rollout.ts'
-
-const FORMAT = 'edgewise-trainer-1'
 
 /** Everything a policy is: its shape, its parameters (critics included) and its normaliser. */
 export interface PolicySnapshot {
@@ -53,7 +52,7 @@ export async function createTrainer(
   engine: Engine,
   options: TrainerOptions = {},
 ): Promise<Trainer> {
-  const config = check(ppoConfigSchema as never, settings, 'training settings') as PpoConfig
+  const config = check(ppoConfigSchema, settings, 'training settings')
   const decisions = config.stepsPerUpdate * env.count
   if (decisions % config.minibatch !== 0) {
     throw new InputError({
@@ -69,6 +68,10 @@ export async function createTrainer(
     criticHidden: config.criticHidden,
     observationClip: config.observationClip,
   })
+  checkEntropyHeads(
+    config,
+    env.action.heads.map((head) => head.name),
+  )
   const step = await engine.create(trainStepModel(spec, { ...config, batch: config.minibatch }))
   const critics = await engine.create(criticModel(spec))
   return new Trainer(config, env, spec, { step, critics, engine }, options)
@@ -326,47 +329,41 @@ export class Trainer {
 
   /** Everything needed to go on exactly: equal trainings give equal bytes. */
   checkpoint(): Uint8Array {
-    const { env, config, spec, powers, updates, moments } = this
-    return packArchive({
-      json: {
-        format: FORMAT,
-        environment: env.id,
-        config,
-        spec,
-        engine: this.graphs.engine.info,
-        updates,
-        powers,
-        momentCount: moments.count,
-        scales: this.scales.map((scale) => scale.state()),
-        episodes: this.episodes.state(),
-        actionStreams: this.actionStreams.map((stream) => stream.state()),
-        shuffleStream: this.shuffleStream.state(),
-      },
-      arrays: { ...this.arrays(), environment: env.save() },
-    })
+    const { powers, updates, moments } = this
+    const state: TrainerState = {
+      updates,
+      powers,
+      momentCount: moments.count,
+      scales: this.scales.map((scale) => scale.state()),
+      episodes: this.episodes.state(),
+      actionStreams: this.actionStreams.map((stream) => stream.state()),
+      shuffleStream: this.shuffleStream.state(),
+    }
+    return packCheckpoint(this.identity(), state, this.arrays(), this.env.save())
   }
 
   /**
    * Goes on where a checkpoint of the same settings, environment and engine stood. Throws InputError where
-   * they differ and IntegrityError for damaged bytes; the trainer is then unchanged, or unusable if the
-   * environment itself refuses its state.
+   * they differ and IntegrityError for damaged bytes; the trainer is then as it was, unless the environment
+   * itself refuses its state.
    */
   restore(bytes: Uint8Array, where = 'checkpoint'): void {
-    const archive = unpackArchive(bytes, where)
-    const json = archive.json as CheckpointJson
-    this.expectSame(json, where)
-    for (const [name, target] of Object.entries(this.arrays()))
-      loadArray(archive, `${name}`, target.slice(), where)
-    this.env.restore(archive.arrays.environment as Uint8Array)
-    for (const [name, target] of Object.entries(this.arrays())) loadArray(archive, name, target, where)
-    this.updates = json.updates
-    this.powers = json.powers
-    this.moments.count = json.momentCount
+    const { state, environment, load } = unpackCheckpoint(bytes, this.identity(), this.arrays(), where)
+    this.env.restore(environment)
+    load()
+    this.updates = state.updates
+    this.powers = [...state.powers]
+    this.moments.count = state.momentCount
     this.normaliser = this.moments.normaliser()
-    this.scales.forEach((scale, k) => scale.restore(json.scales[k]))
-    this.episodes.restore(json.episodes)
-    this.actionStreams.forEach((stream, n) => stream.restore(json.actionStreams[n]))
-    this.shuffleStream.restore(json.shuffleStream)
+    this.scales.forEach((scale, k) => scale.restore(state.scales[k]))
+    this.episodes.restore(state.episodes)
+    this.actionStreams.forEach((stream, n) => stream.restore(state.actionStreams[n]))
+    this.shuffleStream.restore(state.shuffleStream)
+  }
+
+  private identity(): TrainerIdentity {
+    const { config, spec, env, graphs } = this
+    return { environment: env.id, config, spec, engine: graphs.engine.info }
   }
 
   private arrays() {
@@ -374,63 +371,7 @@ export class Trainer {
     return { parameters, firstMoment, secondMoment, momentMean: moments.mean, momentSquares: moments.squares }
   }
 
-  private expectSame(json: CheckpointJson, where: string): void {
-    const own = {
-      format: FORMAT,
-      environment: this.env.id,
-      config: this.config,
-      spec: this.spec,
-      engine: this.graphs.engine.info,
-    }
-    for (const [name, value] of Object.entries(own)) {
-      const [expected, found] = [canonicalJson(value), canonicalJson(json[name as keyof typeof own] ?? null)]
-      if (expected === found) continue
-      const remedy = 'resume with the settings, environment and engine the checkpoint was written with'
-      throw new InputError({
-        where: `${where}: ${name}`,
-        expected: show(expected, 400),
-        found: show(found, 400),
-        remedy,
-      })
-    }
-  }
-
   private now(): number {
     return this.options.clock?.nowSeconds() ?? 0
   }
-}
-
-interface CheckpointJson {
-  format: string
-  environment: string
-  config: unknown
-  spec: unknown
-  engine: unknown
-  updates: number
-  powers: [number, number]
-  momentCount: number
-  scales: number[][]
-  episodes: ReturnType<EpisodeLog['state']>
-  actionStreams: RandomState[]
-  shuffleStream: RandomState
-}
-
-/** Fisher and Yates, in place. */
-function shuffle(order: Int32Array, stream: RandomStream): void {
-  for (let i = order.length - 1; i > 0; i--) {
-    const j = stream.integer(i + 1)
-    const kept = order[i]
-    order[i] = order[j]
-    order[j] = kept
-  }
-}
-
-function variance(values: Float64Array): number {
-  let sum = 0
-  let squares = 0
-  for (const value of values) {
-    sum += value
-    squares += value * value
-  }
-  return Math.max(0, squares / values.length - (sum / values.length) ** 2)
 }

@@ -89,7 +89,7 @@ export function trainStepModel(spec: ActorSpec, options: TrainStepOptions): Uint
     beta2: options.adamBeta2,
     epsilon: options.adamEpsilon,
   })
-  for (const [name, value] of Object.entries(next)) graph.output(value, `next.${name}`)
+  for (const [name, value] of Object.entries<Handle>({ ...next })) graph.output(value, `next.${name}`)
 
   // Schulman's low-variance estimator of the KL divergence, http://joschu.net/blog/kl-approx.html
   const approxKl = graph.reduceMean(graph.sub(graph.sub(ratio, 1), logRatio))

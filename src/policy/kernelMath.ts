@@ -57,13 +57,7 @@ const mulF: Code = simd(0xe6)
 const divF: Code = simd(0xe7)
 const minF: Code = simd(0xe8)
 const maxF: Code = simd(0xe9)
-const constF = (value: number): Code =>
-  simd(
-    0x0c,
-    ...Array(4)
-      .fill([...new Uint8Array(Float32Array.of(value).buffer)])
-      .flat(),
-  )
+const constF = (value: number): Code => simd(0x0c, ...new Uint8Array(new Float32Array(4).fill(value).buffer))
 const advance = (local: number, by: Code): Code => [...get(local), ...by, ...add, ...set(local)]
 /** Runs `body` at least once, again while `condition` holds. */
 const repeat = (body: Code, condition: Code): Code => [0x03, EMPTY, ...body, ...condition, 0x0d, 0, 0x0b]

@@ -121,13 +121,13 @@ test('a critic without rewards is left alone', () => {
 })
 
 test('settings: defaults, schedules, one error that names the field', () => {
-  const parse = (value: unknown) => check(ppoConfigSchema as never, value, 'train.yaml') as never
+  const parse = (value: unknown) => check(ppoConfigSchema, value, 'train.yaml')
   const config = parse({
     totalUpdates: 10,
     learningRate: { from: 1, to: 0 },
     entropy: { push: 0.5 },
     discountRate: { performance: 1, stability: 2 },
-  }) as import('../../src/learn/config.ts').PpoConfig
+  })
   expect(config.learningRate).toEqual({ from: 1, to: 0 })
   expect([0, 5, 10, 12].map((done) => scheduled(config.learningRate, done, 10))).toEqual([1, 0.5, 0, 0])
   expect(entropySchedule(config, 'push')).toEqual({ from: 0.5, to: 0.5 })

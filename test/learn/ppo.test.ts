@@ -206,6 +206,11 @@ describe('exactness', () => {
     expect((await run(limited, 1))[0].epochs).toBeLessThan(20)
   })
 
+  test('entropy for a head that does not exist is refused', async () => {
+    const misspelt = createTrainer({ ...settings, entropy: { layr: 0.1 } }, new VectorLayers(4), engine)
+    await expect(misspelt).rejects.toThrow(/entropy[^]*budget, layer[^]*layr/)
+  })
+
   test('a minibatch that does not divide the rollout is refused', async () => {
     await expect(createTrainer({ ...settings, minibatch: 33 }, new VectorLayers(4), engine)).rejects.toThrow(
       /minibatch/,
