@@ -23,7 +23,12 @@ const EDGE_STEP = Float64Array.of(0.002, 0.004, 0.012, 0.022)
 const CLOUD_STEP = Float64Array.of(0.0005, 0.0008, 0.002, 0.0035)
 const { edge, up, cloud, down } = RESOURCE
 
-function compute(resource: Resource, after: number[], seconds: number, curve: Float64Array | null = null): Stage {
+function compute(
+  resource: Resource,
+  after: number[],
+  seconds: number,
+  curve: Float64Array | null = null,
+): Stage {
   return { resource, after, seconds, curve, bytes: 0, express: false }
 }
 
@@ -71,9 +76,14 @@ const earlyExit = program(
 /** Ten bins a minute of a rate and an RTT that wander. */
 function wanderingLink(random: RandomStream): LinkSeries {
   const bins = 600
-  const wander = (middle: number) => new Float64Array(bins).map(() => middle * Math.exp(0.5 * random.normal()))
+  const wander = (middle: number) =>
+    new Float64Array(bins).map(() => middle * Math.exp(0.5 * random.normal()))
   const rates = { upBitsPerSecond: wander(2e7), downBitsPerSecond: wander(6e7), rttSeconds: wander(0.04) }
-  return { timeSeconds: Float64Array.from({ length: bins + 1 }, (_, i) => 6 * i), ...rates, label: 'synthetic' }
+  return {
+    timeSeconds: Float64Array.from({ length: bins + 1 }, (_, i) => 6 * i),
+    ...rates,
+    label: 'synthetic',
+  }
 }
 
 function arrivals(random: RandomStream, count: number, gapSeconds: number): RequestArrival[] {
@@ -129,7 +139,7 @@ function measure(name: string, seconds: number, requests: number, episode: () =>
 }
 
 /** Stage events per second of both simulators, on one mix of plans and on each plan alone. */
-export async function run(): Promise<BenchResult[]> {
+export function run(): Promise<BenchResult[]> {
   const mix = [edgeOnly, cloudOnly, earlyExit, cloudOnly, layerCut, cloudOnly]
   const busy = makeWorld(300, 4)
   const quiet = makeWorld(100, 200)
@@ -141,6 +151,7 @@ export async function run(): Promise<BenchResult[]> {
     return drain(fast, programs)
   }
   results.push(...measure('fast, mix', 1, 300, again(busy, mix)))
-  for (const [name, one] of cases) results.push(...measure(`fast, ${name} alone`, 0.5, 100, again(quiet, [one])))
-  return results
+  for (const [name, one] of cases)
+    results.push(...measure(`fast, ${name} alone`, 0.5, 100, again(quiet, [one])))
+  return Promise.resolve(results)
 }

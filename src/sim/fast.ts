@@ -197,7 +197,7 @@ class Engine extends FastState implements FastSimulation {
     const run = wires.runs[at]
     const stage = wires.stages[at]
     if (wires.counted[at] === 0) this.countBytes(run, stage)
-    if (run.list.express[stage] === 0 && this.listener.transfer !== undefined) {
+    if (!run.list.express[stage] && this.listener.transfer !== undefined) {
       const direction = run.list.resource[stage] === RESOURCE.up ? 'up' : 'down'
       const bytes = run.list.bytes[stage]
       this.listener.transfer(
@@ -250,18 +250,18 @@ class Engine extends FastState implements FastSimulation {
     const resource = run.list.resource[stage]
     if (resource === RESOURCE.edge) this.edgeQueue.push(run, stage, this.now)
     else if (resource === RESOURCE.cloud) {
-      run.held[stage] = 1
+      run.held[stage] = true
       this.heldStages++
       this.releaseCloud(run.flight)
-    } else if (run.list.express[stage] === 1) this.expressQueue.push(run, stage, this.now)
+    } else if (run.list.express[stage]) this.expressQueue.push(run, stage, this.now)
     else (resource === RESOURCE.up ? this.upQueue : this.downQueue).push(run, stage, this.now)
   }
 
   /** Queues a request's first incomplete cloud stage if its predecessors are complete. */
   private releaseCloud(flight: Flight): void {
     const run = flight.cloudRun
-    if (flight.cloudOccupied || run === null || run.held[flight.cloudStage] === 0) return
-    run.held[flight.cloudStage] = 0
+    if (flight.cloudOccupied || run === null || !run.held[flight.cloudStage]) return
+    run.held[flight.cloudStage] = false
     this.heldStages--
     flight.cloudOccupied = true
     this.cloudQueue.push(run, flight.cloudStage, this.now)

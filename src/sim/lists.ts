@@ -14,21 +14,24 @@ export const DOWN_PLACE = 2
 export const CLOUD_PLACE = 3
 export const WIRE_PLACE = -1
 
-/** A stage list as flat arrays, one entry a stage. Shared by all simulations; holds no state but spare runs. */
+/**
+ * A stage list as flat arrays, one entry a stage; holds no state but spare runs. Planners make
+ * lists anew for each request, so making one is cheap: integers lie in plain arrays.
+ */
 export interface FlatList {
   readonly count: number
-  readonly resource: Uint8Array
+  readonly resource: readonly number[]
   readonly seconds: Float64Array
   readonly curve: readonly (Float64Array | null)[]
   readonly bytes: Float64Array
-  readonly express: Uint8Array
+  readonly express: readonly boolean[]
   /** Stages that must be complete before. */
-  readonly waitsFor: Uint16Array
+  readonly waitsFor: readonly number[]
   /** Stages that wait for stage s: followers[followerStart[s] .. followerStart[s + 1]). */
-  readonly followerStart: Uint16Array
-  readonly followers: Uint16Array
+  readonly followerStart: readonly number[]
+  readonly followers: readonly number[]
   /** The cloud stage after s in the list (-1: none), and the first. */
-  readonly nextCloud: Int16Array
+  readonly nextCloud: readonly number[]
   readonly firstCloud: number
   readonly loop: number
   readonly deliver: number
@@ -50,17 +53,18 @@ export class Run {
   cloudSegment = -1
   /** Stages not complete. */
   left = 0
-  readonly waitsFor: Uint16Array
+  /** Predecessors of each stage that are not complete. */
+  readonly waitsFor: number[]
   /** Cloud stages whose predecessors are complete but not those of earlier tokens or stages. */
-  readonly held: Uint8Array
+  readonly held: boolean[]
   /** The request's next token with cloud stages. */
   nextCloudRun: Run | null = null
 
   constructor(list: FlatList, flight: Flight) {
     this.list = list
     this.flight = flight
-    this.waitsFor = new Uint16Array(list.count)
-    this.held = new Uint8Array(list.count)
+    this.waitsFor = list.waitsFor.slice()
+    this.held = list.waitsFor.map(() => false)
   }
 }
 
@@ -94,9 +98,11 @@ export class Flight {
   cloudOccupied = false
 }
 
-const flatLists = new WeakMap<StageList, FlatList>()
+/** Flat forms by list; forgotten all at once when there are too many. */
+const KNOWN_LISTS = 1024
+const flatLists = new Map<StageList, FlatList>()
 
-/** The flat form of one of a program's lists; checked and made once a list. */
+/** The flat form of one of a program's lists; checked and made once while it is in use. */
 export function flatten(where: string, list: StageList, program: Program): FlatList {
   const known = flatLists.get(list)
   const edgeKnots = program.edgeKnots.length
@@ -104,6 +110,7 @@ export function flatten(where: string, list: StageList, program: Program): FlatL
   if (known !== undefined && known.edgeKnots === edgeKnots && known.cloudKnots === cloudKnots) return known
   checkList(where, list, edgeKnots, cloudKnots)
   const flat = makeFlat(list, edgeKnots, cloudKnots)
+  if (flatLists.size >= KNOWN_LISTS) flatLists.clear()
   flatLists.set(list, flat)
   return flat
 }
@@ -111,55 +118,65 @@ export function flatten(where: string, list: StageList, program: Program): FlatL
 function makeFlat(list: StageList, edgeKnots: number, cloudKnots: number): FlatList {
   const { stages, loop, deliver } = list
   const count = stages.length
-  const resource = new Uint8Array(count)
+  const resource: number[] = []
   const seconds = new Float64Array(count)
   const curve: (Float64Array | null)[] = []
   const bytes = new Float64Array(count)
-  const express = new Uint8Array(count)
-  const nextCloud = new Int16Array(count)
+  const express: boolean[] = []
+  const nextCloud: number[] = []
   let firstCloud = -1
-  for (let s = count - 1; s >= 0; s--) {
-    nextCloud[s] = firstCloud
-    if (stages[s].resource === RESOURCE.cloud) firstCloud = s
-  }
+  let lastCloud = -1
   for (let s = 0; s < count; s++) {
     const stage = stages[s]
-    resource[s] = stage.resource
+    resource.push(stage.resource)
     seconds[s] = stage.seconds
     curve.push(stage.curve)
     bytes[s] = stage.bytes
-    express[s] = stage.express ? 1 : 0
+    express.push(stage.express)
+    nextCloud.push(-1)
+    if (stage.resource !== RESOURCE.cloud) continue
+    if (lastCloud < 0) firstCloud = s
+    else nextCloud[lastCloud] = s
+    lastCloud = s
   }
+  const { waitsFor, followerStart, followers } = followersOf(list)
   const shape = shapeOf(list)
-  const fixed = {
+  return {
     count,
     resource,
     seconds,
     curve,
     bytes,
     express,
+    waitsFor,
+    followerStart,
+    followers,
     nextCloud,
     firstCloud,
     loop,
     deliver,
     shape,
+    edgeKnots,
+    cloudKnots,
+    spare: [],
   }
-  return { ...fixed, ...followersOf(list), edgeKnots, cloudKnots, spare: [] }
 }
 
-function followersOf(list: StageList): Pick<FlatList, 'waitsFor' | 'followerStart' | 'followers'> {
-  const { stages } = list
-  const waitsFor = new Uint16Array(stages.length)
-  const followerStart = new Uint16Array(stages.length + 1)
-  for (let s = 0; s < stages.length; s++) {
-    waitsFor[s] = stages[s].after.length
-    for (const earlier of stages[s].after) followerStart[earlier + 1]++
+function followersOf({ stages }: StageList): Pick<FlatList, 'waitsFor' | 'followerStart' | 'followers'> {
+  const count = stages.length
+  const waitsFor: number[] = []
+  const followerStart: number[] = [0]
+  for (let s = 0; s < count; s++) followerStart.push(0)
+  for (const { after } of stages) {
+    waitsFor.push(after.length)
+    for (const earlier of after) followerStart[earlier + 1]++
   }
-  for (let s = 0; s < stages.length; s++) followerStart[s + 1] += followerStart[s]
-  const followers = new Uint16Array(followerStart[stages.length])
-  const filled = followerStart.slice()
-  for (let s = 0; s < stages.length; s++)
-    for (const earlier of stages[s].after) followers[filled[earlier]++] = s
+  for (let s = 0; s < count; s++) followerStart[s + 1] += followerStart[s]
+  const followers: number[] = []
+  for (let i = 0; i < followerStart[count]; i++) followers.push(0)
+  // Filled from the back of each range.
+  const left = followerStart.slice(1)
+  for (let s = count - 1; s >= 0; s--) for (const earlier of stages[s].after) followers[--left[earlier]] = s
   return { waitsFor, followerStart, followers }
 }
 

@@ -108,7 +108,7 @@ export class FastState {
     let seconds = 0
     for (const flight of this.flights) {
       for (let run = flight.cloudRun; run !== null; run = run.nextCloudRun) {
-        for (let s = 0; s < run.list.count; s++) if (run.held[s] === 1) seconds += profiledSeconds(run, s)
+        for (let s = 0; s < run.list.count; s++) if (run.held[s]) seconds += profiledSeconds(run, s)
       }
     }
     return seconds
@@ -181,8 +181,7 @@ export class FastState {
     run.flight = flight
     run.token = token
     run.left = list.count
-    if (list.count === 1) run.waitsFor[0] = 0
-    else run.waitsFor.set(list.waitsFor)
+    for (let s = 0; s < list.count; s++) run.waitsFor[s] = list.waitsFor[s]
     run.context = flight.promptTokens + token - 1
     run.edgeSegment = flight.edgeSegment = segmentAt(flight.edgeKnots, flight.edgeSegment, run.context)
     run.cloudSegment = flight.cloudSegment = segmentAt(flight.cloudKnots, flight.cloudSegment, run.context)

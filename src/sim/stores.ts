@@ -6,7 +6,7 @@ export class StageQueue {
   length = 0
   private head = 0
   private mask = 15
-  private runs: Run[] = new Array(16)
+  private runs = new Array<Run>(16)
   private stages = new Int32Array(16)
   private readySeconds = new Float64Array(16)
 
@@ -50,7 +50,7 @@ export class StageQueue {
 
   private grow(): void {
     const size = this.mask + 1
-    const runs: Run[] = new Array(2 * size)
+    const runs = new Array<Run>(2 * size)
     const stages = new Int32Array(2 * size)
     const readySeconds = new Float64Array(2 * size)
     for (let i = 0; i < size; i++) {
@@ -75,7 +75,7 @@ export class Wires {
   first = -1
   /** Several arrive at that very time. */
   tied = false
-  runs: Run[] = new Array(16)
+  runs = new Array<Run>(16)
   stages = new Int32Array(16)
   arriveSeconds = new Float64Array(16)
   startSeconds = new Float64Array(16)

@@ -17,19 +17,17 @@ function repeats(run: Run, flight: Flight, shape: number): boolean {
     run.list === flight.edgeCycle &&
     flight.askCycle === null &&
     flight.deliveredTokens > 0 &&
-    flight.earlyTokens === 0 &&
     run.token < flight.outputTokens
   )
 }
 
-/** Edge-only decode while nobody waits for the edge; false if not a token could be done. */
+/** Edge-only decode while nobody waits for the edge (a token is delivered as it is made); false if not a token could be done. */
 export function stretchEdge(sim: FastState, horizonSeconds: number): boolean {
   const run = sim.runs[EDGE_PLACE]
   const { flight } = run
   let end = sim.ends[EDGE_PLACE]
   if (!(end < horizonSeconds) || sim.edgeQueue.length > 0 || !repeats(run, flight, SHAPE.edgeOnly))
     return false
-  if (flight.deliveredTokens !== run.token - 1) return false
   const { outcome, outputTokens, firstTokenSeconds, edgeKnots } = flight
   const rate = sim.world.readingTokensPerSecond
   const firstToken = run.token

@@ -90,14 +90,27 @@ class ProgramMaker {
     return stage(resource, after, { bytes: between(this.random, 30, 60), express: true })
   }
 
+  /** Now and then, work after stage 0 that the tokens do not wait for. */
+  leftovers(): Stage[] {
+    if (chance(this.random, 0.8)) return []
+    const resource = this.random.integer(4) as Resource
+    if (resource === EDGE || resource === CLOUD) return [this.compute(resource, [0], false, 5)]
+    return [chance(this.random, 0.5) ? this.transfer(resource, [0], 5) : this.token(resource, [0])]
+  }
+
   edgeOnly(): Program {
-    return program(list([this.compute(EDGE, [], false, 4)]), [list([this.compute(EDGE, [], true)])])
+    const prompt = [this.compute(EDGE, [], false, 4), ...this.leftovers()]
+    const cycle = list([this.compute(EDGE, [], true)])
+    if (chance(this.random, 0.1)) return program(cycle, [cycle])
+    if (chance(this.random, 0.9)) return program(list(prompt, 0, 0), [cycle])
+    return program(list([prompt[0], this.transfer(DOWN, [0], 9)], 0, 1), [cycle])
   }
 
   cloudOnly(): Program {
-    const prompt = [this.token(UP, []), this.compute(CLOUD, [0], false, 4), this.token(DOWN, [1])]
-    const cycle = [this.compute(CLOUD, [], true), this.token(DOWN, [0])]
-    return program(list(prompt, 1, 2), [list(cycle, 0, 1)])
+    const first = chance(this.random, 0.8) ? this.token(DOWN, [1]) : this.transfer(DOWN, [1], 5)
+    const prompt = [this.token(UP, []), this.compute(CLOUD, [0], false, 4), first, ...this.leftovers()]
+    const cycle = list([this.compute(CLOUD, [], true), this.token(DOWN, [0])], 0, 1)
+    return program(chance(this.random, 0.1) ? cycle : list(prompt, 1, 2), [cycle])
   }
 
   cut(): Program {
