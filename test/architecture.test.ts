@@ -157,6 +157,15 @@ function sourceFiles(): string[] {
   )
 }
 
+const parsed = new Map<string, ts.SourceFile>()
+
+/** Each text is parsed once, whichever checks look at it. */
+function parse(text: string): ts.SourceFile {
+  const file = parsed.get(text) ?? ts.createSourceFile('x.ts', text, ts.ScriptTarget.Latest)
+  parsed.set(text, file)
+  return file
+}
+
 /** Static, dynamic, re-exported and type imports of one source text. */
 function importsOf(text: string): Import[] {
   const found: Import[] = []
@@ -177,7 +186,7 @@ function importsOf(text: string): Import[] {
     }
     ts.forEachChild(node, visit)
   }
-  visit(ts.createSourceFile('x.ts', text, ts.ScriptTarget.Latest))
+  visit(parse(text))
   return found
 }
 
@@ -230,7 +239,7 @@ function impureReads(path: string, text: string): string[] {
     }
     ts.forEachChild(node, visit)
   }
-  visit(ts.createSourceFile('x.ts', text, ts.ScriptTarget.Latest))
+  visit(parse(text))
   return found
 }
 
