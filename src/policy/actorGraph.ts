@@ -13,7 +13,7 @@ export const MASKED_LOGIT = -1e9
 export type ParameterHandles = Readonly<Record<string, Handle>>
 
 /** An MLP with tanh between its layers (and after the last if `lastTanh`); x [N, in] -> [N, out]. */
-export function mlp(
+function mlp(
   graph: GraphBuilder,
   parameters: ParameterHandles,
   prefix: string,

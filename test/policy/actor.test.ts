@@ -236,7 +236,7 @@ test('sampling follows the distribution and log-probabilities are those of the c
 })
 
 describe('the training step', () => {
-  const batch = 6
+  const batch = 8
   const options = {
     batch,
     valueCoefficient: 0.7,
@@ -259,7 +259,8 @@ describe('the training step', () => {
   const data = {
     normalised: features32(batch * 3, stream),
     oldLogProbability: new Float32Array(batch),
-    advantages: features32(batch, stream),
+    // With the ratios below: clipped and not, on both sides and with both signs.
+    advantages: Float32Array.of(1, -1, 0.5, -2, 1.5, 0.7, -1.2, 0.9),
     targets: features32(batch * 2, stream),
     oldValues: features32(batch * 2, stream, 0.3),
     heads: small.heads.map(({ choices, masked }, head) => {
@@ -311,7 +312,7 @@ describe('the training step', () => {
     kernel.load(parameters, identity)
     for (let b = 0; b < batch; b++) {
       kernel.encode(data.normalised, b * 3)
-      data.oldLogProbability[b] = [0, 0.1, -0.1, 0.4, -0.4, 0.02][b]
+      data.oldLogProbability[b] = [0, 0.1, -0.1, 0.4, -0.4, 0.02, -0.4, 0.4][b]
       data.heads.forEach(({ rows, masks, features, choices }, head) => {
         for (let row = b * rows; row < (b + 1) * rows; row++) {
           kernel.computeLogits(head, features.subarray(row * 4), masks[row])
@@ -348,7 +349,7 @@ describe('the training step', () => {
       ) +
       0.7 * (Number(metrics['valueLoss.performance']) + Number(metrics['valueLoss.stability']))
     expect(total).toBeCloseTo(loss(parameters), 5)
-    expect(metrics.clipFraction).toBeCloseTo(2 / 6, 6)
+    expect(metrics.clipFraction).toBeCloseTo(4 / 8, 6)
   })
 
   async function step(): Promise<Record<string, Tensor>> {
