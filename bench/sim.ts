@@ -11,7 +11,7 @@ import { createLink } from '../src/trace/link.ts'
 import type { LinkSeries, RequestArrival } from '../src/trace/types.ts'
 
 /** One figure of a benchmark. */
-export interface BenchResult {
+interface BenchResult {
   readonly name: string
   readonly value: number
   readonly unit: string
