@@ -23,6 +23,7 @@ const PUBLIC_ROOMS = {
   envs: 'envs',
   policy: 'src/policy',
   learn: 'src/learn',
+  train: 'src/train',
   runtime: 'src/runtime',
   evaluate: 'src/evaluate',
   report: 'src/report',

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { existsSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import { root, runNode, tool } from './process.mjs'
+import { INTERRUPTED, root, runNode, tool } from './process.mjs'
 
 const SOURCES = [
   'src',
@@ -26,7 +26,7 @@ export async function build({ force = false } = {}) {
   })
   if (code !== 0) {
     rmSync(join(root, next), { recursive: true, force: true })
-    process.stderr.write(`${output}\nbuild failed\n`)
+    if (code !== INTERRUPTED) process.stderr.write(`${output}\nbuild failed\n`)
     return code
   }
   writeFileSync(join(root, next, '.stamp'), stamp)

@@ -6,12 +6,16 @@ import { fileURLToPath } from 'node:url'
 /** The repository's root; every script works from any current directory. */
 export const root = dirname(dirname(fileURLToPath(import.meta.url)))
 
+/** Exit code after Ctrl-C. */
+export const INTERRUPTED = 130
+
 /** Path of a module inside node_modules. */
 export const tool = (...parts) => join(root, 'node_modules', ...parts)
 
 /**
  * Runs a program in the root and resolves to { code, output }. `quiet` collects its output instead of
- * showing it. On Ctrl-C the child hears the signal too (one terminal); we wait for it to end.
+ * showing it. On Ctrl-C the child hears the signal too (one terminal);
+ * we wait for it to end, and the code is INTERRUPTED whatever it says.
  */
 export function runProgram(command, args, { quiet = false, env = process.env } = {}) {
   return new Promise((resolve, reject) => {
@@ -24,7 +28,8 @@ export function runProgram(command, args, { quiet = false, env = process.env } =
     child.stdout?.on('data', (chunk) => chunks.push(chunk))
     child.stderr?.on('data', (chunk) => chunks.push(chunk))
     const forward = (signal) => child.kill(signal)
-    const wait = () => {}
+    let interrupted = false
+    const wait = () => (interrupted = true)
     process.on('SIGINT', wait)
     process.on('SIGTERM', forward)
     child.on('error', reject)
@@ -32,7 +37,7 @@ export function runProgram(command, args, { quiet = false, env = process.env } =
       process.off('SIGINT', wait)
       process.off('SIGTERM', forward)
       const ended = signal === null ? code : 128 + constants.signals[signal]
-      resolve({ code: ended, output: Buffer.concat(chunks).toString('utf8') })
+      resolve({ code: interrupted ? INTERRUPTED : ended, output: Buffer.concat(chunks).toString('utf8') })
     })
   })
 }

@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { build } from './build.mjs'
-import { root, runNpm } from './process.mjs'
+import { INTERRUPTED, root, runNpm } from './process.mjs'
 
 const OLDEST_NODE = [20, 19]
 
@@ -21,7 +21,7 @@ async function install() {
   process.stderr.write('Installing dependencies with npm ci (once; a minute or two) ...\n')
   // .npmrc forbids install scripts: no package runs code of its own while it is installed.
   const { code, output } = await runNpm(['ci', '--no-audit', '--no-fund'], { quiet: true })
-  if (code !== 0) process.stderr.write(`${output}\nnpm ci failed\n`)
+  if (code !== 0 && code !== INTERRUPTED) process.stderr.write(`${output}\nnpm ci failed\n`)
   return code
 }
 

@@ -3,10 +3,8 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { runNode, tool } from './process.mjs'
+import { INTERRUPTED, runNode, tool } from './process.mjs'
 import { setup } from './setup.mjs'
-
-const INTERRUPTED = 130
 
 async function main(args) {
   const ready = await setup()

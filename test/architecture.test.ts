@@ -98,6 +98,27 @@ const ROOMS: Readonly<Record<string, Room>> = {
     ],
     reason: 'judges what was trained, so it must not depend on how',
   },
+  train: {
+    folder: 'src/train',
+    mayImport: [
+      ...[
+        'learn',
+        'evaluate',
+        'envs',
+        'scenario',
+        'policy',
+        'report',
+        'sim',
+        'observe',
+        'plan',
+        'profile',
+        'model',
+      ],
+      ...['trace', 'engine', 'onnx', 'base'],
+    ],
+    reason:
+      'one training from its file to its run folder: brings learner, world, validation and log together',
+  },
   report: { folder: 'src/report', mayImport: ['base'], reason: 'draws plain data' },
   cli: {
     folder: 'src/cli',
@@ -116,7 +137,7 @@ const ROOMS: Readonly<Record<string, Room>> = {
         'scenario',
         'envs',
       ],
-      ...['policy', 'learn', 'runtime', 'evaluate', 'report'],
+      ...['policy', 'learn', 'train', 'runtime', 'evaluate', 'report'],
     ],
     reason: 'the only place where everything meets',
   },
