@@ -4,6 +4,7 @@ import { PlanWalker, ROW_FEATURE_SIZE, stayBias } from '../src/observe/walker.ts
 import { planAccuracyLoss } from '../src/plan/loss.ts'
 import { pairUnits } from '../src/plan/pair.ts'
 import type { DecisionProblem } from '../src/plan/problem.ts'
+import type { Situation } from '../src/plan/situation.ts'
 import { createFast } from '../src/sim/fast.ts'
 import { Session, type SessionTerms } from '../src/sim/session.ts'
 import type { SimulationFactory, World } from '../src/sim/types.ts'
@@ -24,6 +25,8 @@ export interface PartitionOptions {
 /** One environment's episode under way. */
 interface Slot {
   session: Session
+  /** What is known at the decision that is due. */
+  situation: Situation
   meter: RewardMeter
   walker: PlanWalker
   episode: number
@@ -81,7 +84,7 @@ export class VectorPartition implements VectorEnv {
 
   beginAction(env: number): void {
     const slot = this.slotOf(env)
-    slot.walker.begin(slot.session.situation())
+    slot.walker.begin(slot.situation)
   }
 
   rowInput(env: number, row: number, featuresOut: Float32Array, maskOut: Uint8Array): number {
@@ -175,7 +178,15 @@ export class VectorPartition implements VectorEnv {
     }
     if (!session.next()) throw new RangeError('world: expected at least one request')
     meter.read(false)
-    return { session, meter, walker, episode, history: [], action: new Int32Array(walker.rows) }
+    return {
+      session,
+      situation: session.situation(),
+      meter,
+      walker,
+      episode,
+      history: [],
+      action: new Int32Array(walker.rows),
+    }
   }
 
   /** Dispatches the slot's action and runs to the next decision; true if there is none. */
@@ -206,7 +217,9 @@ export class VectorPartition implements VectorEnv {
   private observe(env: number): void {
     const from = env * OBSERVATION_SIZE
     const out = this.observations.subarray(from, from + OBSERVATION_SIZE)
-    encodeObservation(this.options.problem, this.slots[env].session.situation(), out)
+    const slot = this.slots[env]
+    slot.situation = slot.session.situation()
+    encodeObservation(this.options.problem, slot.situation, out)
   }
 }
 

@@ -141,8 +141,19 @@ export class Observer {
   /** All that is known at `nowSeconds`. */
   situation(nowSeconds: number, circumstances: Circumstances, done: (request: number) => Work): Situation {
     const backlog = this.ledger.remaining(done)
+    // Spelt out: spreading is slow, and this runs at every decision.
     return {
-      ...circumstances,
+      promptTokens: circumstances.promptTokens,
+      predictedOutputTokens: circumstances.predictedOutputTokens,
+      predictedOutputSd: circumstances.predictedOutputSd,
+      waitedSeconds: circumstances.waitedSeconds,
+      waitingRequests: circumstances.waitingRequests,
+      inFlight: circumstances.inFlight,
+      uplinkQueuedBytes: circumstances.uplinkQueuedBytes,
+      freeMemoryBytes: circumstances.freeMemoryBytes,
+      memoryBytes: circumstances.memoryBytes,
+      residentBytes: circumstances.residentBytes,
+      reservedTokens: circumstances.reservedTokens,
       nowSeconds,
       arrivalsPerSecond: this.arrivalGap.value > 0 ? 1 / this.arrivalGap.value : 0,
       edgeBacklogSeconds: backlog.edgeSeconds,

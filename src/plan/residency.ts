@@ -9,31 +9,38 @@ export class Residency {
   private readonly pair: Pair
   private readonly bytes: BlockBytes
   private held: Blocks
+  /** Every weight is held: nothing is ever missing. */
+  private complete = false
+  private readonly whole: number
 
   constructor(pair: Pair) {
     this.pair = pair
     this.bytes = blockBytes(pair.model, pair.edgePrecision)
     this.held = emptyBlocks(pair.model.layers)
+    this.whole = this.measureWhole()
   }
 
   /** Takes all weights of a plan as loaded already. */
   preload(plan: Plan): void {
-    this.held = union(this.held, blocksOf(this.pair, plan))
+    this.hold(union(this.held, blocksOf(this.pair, plan)))
   }
 
   /** Bytes that must be loaded before the plan can run. */
   missingBytes(plan: Plan): number {
+    if (this.complete) return 0
     const needed = blocksOf(this.pair, plan)
     return this.bytesOf(union(this.held, needed)) - this.bytesOf(this.held)
   }
 
   /** Loads a plan's weights; if they do not fit beside all that is held, keeps only what `inFlight` needs. */
   load(plan: Plan, inFlight: readonly Plan[], weightLimitBytes: number): void {
+    if (this.complete && this.whole <= weightLimitBytes) return
     const all = union(this.held, blocksOf(this.pair, plan))
-    this.held = this.bytesOf(all) <= weightLimitBytes ? all : this.needed([...inFlight, plan])
+    this.hold(this.bytesOf(all) <= weightLimitBytes ? all : this.needed([...inFlight, plan]))
   }
 
   residentBytes(): number {
+    if (this.complete) return this.whole
     return this.bytesOf(this.held)
   }
 
@@ -44,6 +51,15 @@ export class Residency {
 
   /** Bytes of the whole model on the edge. */
   wholeBytes(): number {
+    return this.whole
+  }
+
+  private hold(blocks: Blocks): void {
+    this.held = blocks
+    this.complete = this.bytesOf(blocks) === this.whole
+  }
+
+  private measureWhole(): number {
     const { layers } = this.pair.model
     return this.bytesOf({
       units: new Uint8Array(layers).fill(pairUnits(this.pair)),

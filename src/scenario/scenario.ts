@@ -177,8 +177,8 @@ function edgeServiceSeconds(config: ScenarioConfig, problem: DecisionProblem, wo
   return total / sample.length
 }
 
-/** Worlds last this many times as long as the arrivals are expected to, so that a slow policy still meets fresh bins. */
-const LINK_LENGTH_FACTOR = 2
+/** Links last this many times as long as the arrivals are expected to; a slow policy meets the beginning again. */
+const LINK_LENGTH_FACTOR = 1.25
 
 function drawWorld(
   config: ScenarioConfig,
