@@ -1,5 +1,15 @@
 import { createHash, randomUUID } from 'node:crypto'
-import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, statSync, writeSync } from 'node:fs'
+import {
+  closeSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from 'node:fs'
 import { dirname, isAbsolute, relative, resolve } from 'node:path'
 import { InputError } from './errors.ts'
 
@@ -8,14 +18,33 @@ export function readCapped(path: string, maxBytes: number): Buffer {
   let size: number
   try {
     const info = statSync(path)
-    if (!info.isFile()) throw new InputError({ where: path, expected: 'a file', found: 'something else', remedy: 'name a regular file' })
+    if (!info.isFile())
+      throw new InputError({
+        where: path,
+        expected: 'a file',
+        found: 'something else',
+        remedy: 'name a regular file',
+      })
     size = info.size
   } catch (error) {
     if (error instanceof InputError) throw error
-    throw new InputError({ where: path, expected: 'a readable file', found: (error as NodeJS.ErrnoException).code ?? 'an error', remedy: 'check the path' }, { cause: error })
+    throw new InputError(
+      {
+        where: path,
+        expected: 'a readable file',
+        found: (error as NodeJS.ErrnoException).code ?? 'an error',
+        remedy: 'check the path',
+      },
+      { cause: error },
+    )
   }
   if (size > maxBytes) {
-    throw new InputError({ where: path, expected: `at most ${maxBytes} bytes`, found: `${size} bytes`, remedy: 'this is not the file it is taken for, or it is damaged' })
+    throw new InputError({
+      where: path,
+      expected: `at most ${maxBytes} bytes`,
+      found: `${size} bytes`,
+      remedy: 'this is not the file it is taken for, or it is damaged',
+    })
   }
   return readFileSync(path)
 }
@@ -51,7 +80,11 @@ export function resolveInside(root: string, path: string): string {
   const full = resolve(root, path)
   const inside = relative(resolve(root), full)
   if (isAbsolute(path) || inside === '' || inside.startsWith('..') || isAbsolute(inside)) {
-    throw new InputError({ where: path, expected: `a relative path inside ${root}`, found: 'a path that leaves it' })
+    throw new InputError({
+      where: path,
+      expected: `a relative path inside ${root}`,
+      found: 'a path that leaves it',
+    })
   }
   return full
 }
