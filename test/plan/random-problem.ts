@@ -1,0 +1,142 @@
+import type { RandomStream } from '../../src/base/random.ts'
+import type { LatencyForm } from '../../src/plan/objective.ts'
+import type { Pair } from '../../src/plan/pair.ts'
+import { EDGE, uniformPlan, type Plan } from '../../src/plan/plan.ts'
+import { pairUnits } from '../../src/plan/pair.ts'
+import { edgeMemory } from '../../src/plan/compile.ts'
+import type { DecisionProblem } from '../../src/plan/problem.ts'
+import type { Situation } from '../../src/plan/situation.ts'
+import { PlanWalker, ROW_FEATURE_SIZE } from '../../src/observe/walker.ts'
+import type { SessionTerms } from '../../src/sim/session.ts'
+import { cloudSlowdown, type World } from '../../src/sim/types.ts'
+import { createLink } from '../../src/trace/link.ts'
+import { randomPair, type RandomShape } from './random-pair.ts'
+
+export const FORMS: readonly LatencyForm['form'][] = ['mean', 'qoe', 'convex']
+
+const SLOTS = 3
+const BATCH_FACTORS = [1, 1.2, 1.5]
+
+function between(random: RandomStream, low: number, high: number): number {
+  return low + (high - low) * random.uniform()
+}
+
+/** Log-uniform. */
+function scaled(random: RandomStream, low: number, high: number): number {
+  return low * (high / low) ** random.uniform()
+}
+
+/** A small pair with random weights; every option of a plan allowed. */
+export function randomProblem(
+  random: RandomStream,
+  shape: RandomShape,
+  form: LatencyForm['form'],
+): DecisionProblem {
+  // The time scale of these small models is milliseconds: a fast reader makes the stalls matter.
+  const readingTokensPerSecond = scaled(random, 10, 1e4)
+  const latency: LatencyForm =
+    form === 'mean'
+      ? { form }
+      : form === 'qoe'
+        ? { form, readingTokensPerSecond }
+        : { form, deadlineSeconds: between(random, 0, 0.5) }
+  return {
+    pair: randomPair(random, shape),
+    objective: {
+      weights: {
+        latency: 1,
+        energy: between(random, 0, 0.3),
+        cloud: between(random, 0, 2),
+        bytes: between(random, 0, 1),
+        accuracy: between(random, 0, 1),
+      },
+      latency,
+    },
+    readingTokensPerSecond,
+    boundaryBits: [32, 16, 8, 4],
+    earlyExit: true,
+    exitThresholds: null,
+    edgeLayersFirst: 0,
+    edgeLayersLast: 0,
+    cloudSlowdown: (active) => cloudSlowdown(BATCH_FACTORS, SLOTS, active),
+  }
+}
+
+/** Bytes of the whole model on the edge, with K/V for `tokens`. */
+export function wholeEdgeBytes(pair: Pair, tokens: number): number {
+  const memory = edgeMemory(pair, uniformPlan(pair.model.layers, pairUnits(pair), EDGE))
+  return memory.weightBytes + memory.kvBytesPerToken * tokens
+}
+
+/** Links that change and break, tenants that come and go, bursts and calm: on the time scale of the pair. */
+export function randomWorld(random: RandomStream, problem: DecisionProblem, requests = 6): World {
+  const bins = 1 + random.integer(8)
+  const binSeconds = scaled(random, 0.01, 1)
+  const outages = random.uniform() < 0.5 ? 0.25 : 0
+  const rates = (): Float64Array =>
+    new Float64Array(bins).map((_, i) => (i > 0 && random.uniform() < outages ? 0 : scaled(random, 1e6, 1e9)))
+  const link = createLink({
+    timeSeconds: Float64Array.from({ length: bins + 1 }, (_, i) => i * binSeconds),
+    upBitsPerSecond: rates(),
+    downBitsPerSecond: rates(),
+    rttSeconds: new Float64Array(bins).map(() => scaled(random, 1e-5, 0.05)),
+    label: 'random',
+  })
+  const steps = 1 + random.integer(5)
+  const tenants = {
+    timeSeconds: Float64Array.from({ length: steps }, (_, i) => i * binSeconds),
+    value: new Float64Array(steps).map(() => random.integer(8) / 2),
+  }
+  const gapSeconds = scaled(random, 1e-3, 1)
+  let arrivalSeconds = 0
+  const arrivals = Array.from({ length: requests }, () => {
+    arrivalSeconds += random.exponential(gapSeconds)
+    const outputTokens = random.uniform() < 0.1 ? 1 : 1 + random.integer(30)
+    return {
+      arrivalSeconds,
+      promptTokens: 1 + random.integer(100),
+      outputTokens,
+      predictedOutputTokens: Math.max(1, outputTokens * between(random, 0.5, 2)),
+      predictedOutputSd: 5,
+    }
+  })
+  return {
+    link,
+    tenants,
+    arrivals,
+    maxInFlight: 1 + random.integer(4),
+    cloudSlots: SLOTS,
+    batchFactors: BATCH_FACTORS,
+    network: problem.pair.network,
+    readingTokensPerSecond: problem.readingTokensPerSecond,
+  }
+}
+
+/** Plenty of memory and no budgets, unless said otherwise. */
+export function sessionTerms(changes: Partial<SessionTerms> = {}): SessionTerms {
+  return {
+    memoryBytes: 1e12,
+    maxNewTokens: 40,
+    heartbeatSeconds: 1,
+    reportPeriodSeconds: 0.1,
+    reportDelaySeconds: 0.05,
+    budgets: { energyJoules: null, accuracyLoss: null, cloudSeconds: null },
+    decisionSeconds: 0,
+    preloaded: true,
+    ...changes,
+  }
+}
+
+/** A plan by uniform choices among what the walker's masks allow, row by row. */
+export function randomWalk(random: RandomStream, walker: PlanWalker, situation: Situation): Plan {
+  const features = new Float32Array(ROW_FEATURE_SIZE)
+  const mask = new Uint8Array(Math.max(walker.choices.length, (walker.units + 1) * 3))
+  walker.begin(situation)
+  for (let row = 0; row < walker.rows; row++) {
+    let skip = random.integer(walker.input(row, features, mask))
+    let choice = 0
+    while (mask[choice] === 0 || skip-- > 0) choice++
+    walker.choose(row, choice)
+  }
+  return walker.plan()
+}
