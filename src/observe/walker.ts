@@ -3,7 +3,7 @@ import { boundaryBytes, serialisationSeconds } from '../plan/boundary.ts'
 import { edgeMemory } from '../plan/compile.ts'
 import { sumCurve } from '../plan/curves.ts'
 import { layerCrossings } from '../plan/loss.ts'
-import { exitPlans } from '../plan/oracle.ts'
+import { exitPlans } from '../plan/value.ts'
 import {
   CLOUD,
   EDGE,

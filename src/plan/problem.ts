@@ -1,9 +1,9 @@
 import type { Objective } from './objective.ts'
-import type { PlanOptions } from './oracle.ts'
+import type { PlanOptions } from './question.ts'
 import type { Pair } from './pair.ts'
 import type { BoundaryBits } from './plan.ts'
-import type { OracleInput, Prices } from './oracle.ts'
-import { NO_PRICES } from './oracle.ts'
+import type { OracleInput, Prices } from './question.ts'
+import { NO_PRICES } from './question.ts'
 import type { Situation } from './situation.ts'
 
 /** What is being decided in a scenario: the pair, the objective, and which plans are allowed. */
