@@ -1,9 +1,10 @@
 import { parquetMetadata, parquetReadObjects } from 'hyparquet'
 import type { FileMetaData } from 'hyparquet'
 import { ByteWriter, ParquetWriter } from 'hyparquet-writer'
+import { z } from 'zod'
 import { InputError, IntegrityError, show } from '../base/errors.ts'
 import { canonicalJson, readCapped, sha256, writeAtomic } from '../base/files.ts'
-import { parseJson } from '../base/schema.ts'
+import { check, parseJson } from '../base/schema.ts'
 import { makeTrace, MAX_TRACE_ROWS, TRACE_COLUMNS } from './table.ts'
 import type { Trace, TraceColumn, TraceMeta } from './table.ts'
 
@@ -19,19 +20,25 @@ const FILE_COLUMNS: Record<TraceColumn, string> = {
 }
 const TIME = 'time_s'
 const META_KEY = 'edgewise.trace'
-const HASH_KEY = 'edgewise.dataSha256'
+const HASH_KEY = 'edgewise.sha256'
+const HASH_DIGITS = 64
+/** Thrift's compact header of the value behind its key: field 2, a string of 64 bytes. */
+const HASH_HEADER = [0x18, HASH_DIGITS]
 const NOT_OURS = 'make it with `edgewise trace import`; a changed or cut file must be fetched or made again'
 
 /**
  * A trace as Parquet: one row an interval that holds until the next row's time, nulls where
  * nothing was measured, and a last row of nulls that says where the recording ends. The metadata
- * carry the trace's own and the SHA-256 of all bytes before the footer.
+ * carry the trace's own and the SHA-256 of the whole file, taken with zeros in the hash's place.
  */
 export function encodeTrace(trace: Trace): Uint8Array {
   const writer = new ByteWriter()
   const double = (name: string, repetition_type: 'REQUIRED' | 'OPTIONAL') =>
     ({ name, type: 'DOUBLE', repetition_type }) as const
-  const kvMetadata = [{ key: META_KEY, value: canonicalJson(trace.meta) }]
+  const kvMetadata = [
+    { key: META_KEY, value: canonicalJson(trace.meta) },
+    { key: HASH_KEY, value: '0'.repeat(HASH_DIGITS) },
+  ]
   const parquet = new ParquetWriter({
     writer,
     schema: [
@@ -51,9 +58,39 @@ export function encodeTrace(trace: Trace): Uint8Array {
     })),
   ]
   void parquet.write({ columnData, rowGroupSize: 100_000 })
-  kvMetadata.push({ key: HASH_KEY, value: sha256(new Uint8Array(writer.getBuffer())) })
   void parquet.finish()
-  return new Uint8Array(writer.getBuffer())
+  const bytes = new Uint8Array(writer.getBuffer())
+  const at = hashPlace(bytes)
+  if (at === null) throw new Error('trace file: the Parquet writer put no hash where it was told to')
+  bytes.set(Buffer.from(sha256(bytes)), at)
+  return bytes
+}
+
+/** Where the hash's digits lie; null if the file has none. */
+function hashPlace(bytes: Uint8Array): number | null {
+  const key = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).lastIndexOf(HASH_KEY)
+  const at = key + HASH_KEY.length
+  const found = key >= 0 && HASH_HEADER.every((byte, i) => bytes[at + i] === byte)
+  return found && at + HASH_HEADER.length + HASH_DIGITS <= bytes.length ? at + HASH_HEADER.length : null
+}
+
+/** Refuses a file with any byte changed, before anything in it is parsed. */
+function checkHash(bytes: Uint8Array, where: string): void {
+  const at = hashPlace(bytes)
+  if (at === null) {
+    const found = `none in ${bytes.length} bytes`
+    throw new InputError({
+      where,
+      expected: `a trace file, with metadata ${HASH_KEY}`,
+      found,
+      remedy: NOT_OURS,
+    })
+  }
+  const copy = Uint8Array.from(bytes)
+  const written = Buffer.from(copy.subarray(at, at + HASH_DIGITS)).toString('latin1')
+  copy.fill(0x30, at, at + HASH_DIGITS)
+  const found = sha256(copy)
+  if (found !== written) throw new IntegrityError(where, `SHA-256 ${show(written)}`, found)
 }
 
 /** Writes the trace's file whole or not at all. */
@@ -67,30 +104,43 @@ export async function readTrace(path: string): Promise<Trace> {
 }
 
 /**
- * Reads a trace from bytes. Nothing is decompressed before the hash over it was found right,
- * so damage is told apart from a malformed file, and cannot make the decoder allocate.
+ * Reads a trace from bytes. Nothing is parsed before the hash over the whole file was found
+ * right, so damage is told apart from a malformed file and never reaches the Parquet decoder.
+ * The hash is no signature: a file forged with a hash that fits may keep that decoder busy for long.
  */
 export async function decodeTrace(bytes: Uint8Array, where: string): Promise<Trace> {
+  checkHash(bytes, where)
   const file = exactBuffer(bytes)
   const footer = readFooter(file, where)
-  const entries = new Map((footer.key_value_metadata ?? []).map(({ key, value }) => [key, value ?? '']))
-  const text = entries.get(META_KEY)
-  const hash = entries.get(HASH_KEY)
-  if (text === undefined || hash === undefined) {
-    const expected = `metadata ${META_KEY} and ${HASH_KEY}`
-    throw new InputError({ where, expected, found: show([...entries.keys()].join(', ')), remedy: NOT_OURS })
-  }
   checkSchema(footer, where)
-  const found = sha256(new Uint8Array(file, 0, file.byteLength - 8 - footer.metadata_length))
-  if (found !== hash) throw new IntegrityError(`${where}: data`, `SHA-256 ${show(hash)}`, found)
+  const text = footer.key_value_metadata?.find(({ key }) => key === META_KEY)?.value
+  if (text === undefined) {
+    throw new InputError({ where, expected: `metadata ${META_KEY}`, found: 'none', remedy: NOT_OURS })
+  }
   const meta = parseJson(text, `${where}: ${META_KEY}`) as TraceMeta
   return makeTrace({ meta, ...(await readColumns(file, footer, where)) }, where)
 }
 
+/** What of a footer is read here; a damaged one parses into anything. */
+const footerSchema = z.object({
+  schema: z.array(
+    z.object({ name: z.string(), type: z.string().optional(), repetition_type: z.string().optional() }),
+  ),
+  num_rows: z.bigint(),
+  row_groups: z.array(
+    z.object({ columns: z.array(z.object({ meta_data: z.object({}) })), num_rows: z.bigint() }),
+  ),
+  metadata_length: z.number().int().min(0),
+  key_value_metadata: z.array(z.object({ key: z.string(), value: z.string().optional() })).optional(),
+})
+
 function readFooter(file: ArrayBuffer, where: string): FileMetaData {
   try {
-    return parquetMetadata(file, { geoparquet: false })
+    const footer = parquetMetadata(file, { geoparquet: false })
+    check(footerSchema, footer, `${where}: footer`, NOT_OURS)
+    return footer
   } catch (error) {
+    if (error instanceof InputError) throw error
     const found = show((error as Error).message)
     throw new InputError({ where, expected: 'a Parquet file', found, remedy: NOT_OURS }, { cause: error })
   }
@@ -116,41 +166,46 @@ function checkSchema(footer: FileMetaData, where: string): void {
 }
 
 async function readColumns(file: ArrayBuffer, footer: FileMetaData, where: string) {
-  let rows: Record<string, unknown>[]
-  try {
-    rows = await parquetReadObjects({ file, metadata: footer })
-  } catch (error) {
-    const found = show((error as Error).message)
-    throw new InputError({ where, expected: 'Parquet data', found, remedy: NOT_OURS }, { cause: error })
-  }
-  if (rows.length < 2 || rows.length !== Number(footer.num_rows)) {
-    throw new InputError({ where: `${where}: rows`, expected: `${footer.num_rows}`, found: `${rows.length}` })
-  }
-  const last = rows[rows.length - 1]
-  const ends = TRACE_COLUMNS.find((name) => isKnown(last[FILE_COLUMNS[name]]))
-  if (ends !== undefined) {
-    const expected = 'nothing: the last row only says where the recording ends'
-    throw new InputError({
-      where: `${where}: ${FILE_COLUMNS[ends]} of the last row`,
-      expected,
-      found: show(last[FILE_COLUMNS[ends]]),
-    })
-  }
-  const column = (name: TraceColumn) => {
-    const values = new Float64Array(rows.length - 1)
-    for (let i = 0; i < values.length; i++) {
-      const value = rows[i][FILE_COLUMNS[name]]
-      values[i] = isKnown(value) ? Number(value) : NaN
+  const timeSeconds = await readColumn(file, footer, TIME, where)
+  const columns: Partial<Record<TraceColumn, Float64Array>> = {}
+  for (const name of TRACE_COLUMNS) {
+    const values = await readColumn(file, footer, FILE_COLUMNS[name], where)
+    const last = values[values.length - 1]
+    if (!Number.isNaN(last)) {
+      throw new InputError({
+        where: `${where}: ${FILE_COLUMNS[name]} of the last row`,
+        expected: 'nothing: the last row only says where the recording ends',
+        found: show(last),
+      })
     }
-    return values
+    columns[name] = values.slice(0, -1)
   }
-  return {
-    timeSeconds: Float64Array.from(rows, (row) => Number(row[TIME])),
-    uplinkBitsPerSecond: column('uplinkBitsPerSecond'),
-    downlinkBitsPerSecond: column('downlinkBitsPerSecond'),
-    rttSeconds: column('rttSeconds'),
-    lossRatio: column('lossRatio'),
+  return { timeSeconds, ...columns }
+}
+
+/** One column, NaN for null; one row group at a time, so that no rejected promise is left unwatched. */
+async function readColumn(file: ArrayBuffer, footer: FileMetaData, name: string, where: string) {
+  const values = new Float64Array(Number(footer.num_rows))
+  let at = 0
+  for (const group of footer.row_groups) {
+    const end = at + Number(group.num_rows)
+    let rows: Record<string, unknown>[]
+    try {
+      rows = await parquetReadObjects({ file, metadata: footer, columns: [name], rowStart: at, rowEnd: end })
+    } catch (error) {
+      const found = show((error as Error).message)
+      throw new InputError(
+        { where: `${where}: ${name}`, expected: 'Parquet data', found, remedy: NOT_OURS },
+        { cause: error },
+      )
+    }
+    if (rows.length !== end - at || end > values.length) break
+    for (const row of rows) values[at++] = isKnown(row[name]) ? Number(row[name]) : NaN
   }
+  if (at !== values.length) {
+    throw new InputError({ where: `${where}: ${name}`, expected: `${values.length} rows`, found: `${at}` })
+  }
+  return values
 }
 
 const isKnown = (value: unknown) => value !== null && value !== undefined

@@ -13,11 +13,19 @@ import type { Trace } from './table.ts'
 import type { Direction } from './types.ts'
 
 const column = z.strictObject({ column: z.union([z.string(), z.number().int().min(1)]), unit: z.string() })
+function isPattern(text: string): boolean {
+  try {
+    return new RegExp(text) instanceof RegExp
+  } catch {
+    return false
+  }
+}
+
 const filesSchema = z.strictObject({
   /** Below the folder of recordings; `/` between folders. */
   folder: z.string(),
   /** A regular expression on the path below that folder. */
-  files: z.string(),
+  files: z.string().refine(isPattern, 'a regular expression'),
   /** Files whose names differ only after the last dot were recorded at the same time. */
   together: z.boolean().optional(),
   direction: z.enum(['up', 'down']).optional(),

@@ -28,6 +28,7 @@ const workload = (arrivals: ArrivalProcess, predictorLogSd = 0.5): Workload => (
 })
 const poisson: ArrivalProcess = { kind: 'poisson' }
 const bursty: ArrivalProcess = { kind: 'mmpp', burstRatio: 8, meanCalmSeconds: 60, meanBurstSeconds: 20 }
+const replay: ArrivalProcess = { kind: 'recorded', requests: parseAzureTrace(csv, 'x') }
 const mean = (values: number[]) => values.reduce((sum, value) => sum + value, 0) / values.length
 
 describe('the Azure trace', () => {
@@ -72,7 +73,7 @@ describe('arrivals', () => {
   it.each([
     ['poisson', poisson, 1],
     ['mmpp', bursty, 3],
-    ['recorded', { kind: 'recorded', requests: parseAzureTrace(csv, 'x') } as ArrivalProcess, 1],
+    ['recorded', replay, 1],
   ])('%s come at the mean rate, in order, within the limits', (_name, process, leastDispersion) => {
     const seconds = 40_000
     const requests = sampleArrivals(workload(process), { ...limits, seconds }, randomStream(1, 'arrivals'))

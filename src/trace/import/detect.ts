@@ -5,6 +5,7 @@ import { importCsv } from './csv.ts'
 import type { CsvOptions } from './csv.ts'
 import { importIperf3 } from './iperf3.ts'
 import { decimal, linesOf } from './lines.ts'
+import type { Line } from './lines.ts'
 import { importMahimahi } from './mahimahi.ts'
 import { importNuttcp } from './nuttcp.ts'
 import { importPensieve } from './pensieve.ts'
@@ -32,7 +33,7 @@ export interface ImportOptions extends PensieveOptions, CsvOptions {
  * @throws InputError if it is none of these
  */
 export function detectFormat(text: string, where: string): TraceFormat {
-  const first = linesOf(text).next().value
+  const first = firstLine(text)
   if (first !== undefined) {
     if (first.text.startsWith('{')) return 'iperf3'
     // These two may begin with a lone time stamp, which would look like mahimahi's.
@@ -41,7 +42,7 @@ export function detectFormat(text: string, where: string): TraceFormat {
     if (/^(\[[^\]]*\] )?PING |icmp_seq=/m.test(head)) return 'ping'
     if (/^\d+$/.test(first.text)) return 'mahimahi'
     const fields = first.text.split(/\s+/)
-    if (fields.length === 2 && fields.every((cell: string) => !Number.isNaN(decimal(cell)))) return 'pensieve'
+    if (fields.length === 2 && fields.every((cell) => !Number.isNaN(decimal(cell)))) return 'pensieve'
     if (first.text.includes(',')) return 'csv'
   }
   throw new InputError({
@@ -50,6 +51,11 @@ export function detectFormat(text: string, where: string): TraceFormat {
     found: first === undefined ? 'an empty file' : show(first.text),
     remedy: 'name the format if this is one of them, or convert the file to CSV with declared columns',
   })
+}
+
+function firstLine(text: string): Line | undefined {
+  for (const line of linesOf(text)) return line
+  return undefined
 }
 
 /** Reads a recording from text. @throws InputError naming line or field */

@@ -1,3 +1,4 @@
+import { InputError } from '../../base/errors.ts'
 import { makeTrace } from '../table.ts'
 import type { Trace } from '../table.ts'
 import { emptyError, lineError, linesOf } from './lines.ts'
@@ -16,6 +17,10 @@ const MAX_MILLISECONDS = 31 * 24 * 3600 * 1000
  */
 export function importMahimahi(text: string, source: SourceInfo, binMilliseconds = 100): Trace {
   const direction = directionOf(source)
+  if (!(Number.isInteger(binMilliseconds) && binMilliseconds >= 1)) {
+    const expected = 'bins of a whole number of milliseconds'
+    throw new InputError({ where: source.where, expected, found: `${binMilliseconds}` })
+  }
   const stamps = readStamps(text, source.where)
   const period = stamps[stamps.length - 1]
   const count = Math.ceil(period / binMilliseconds)
