@@ -33,7 +33,18 @@ interface Weighting {
  * transfer at the link's best, plan free per token, marginal energy only, weights resident, best batch rate.
  */
 export function requestLowerBound(input: BoundInput): number {
-  return Math.max(0, ...weightings(input).map((weighting) => relaxedCost(input, weighting)))
+  const choices = weightings(input)
+  const costs = choices.map(({ intercept }) => intercept)
+  const addPass = (tokens: number, context: number, prefill: boolean): void => {
+    const pass = passOf(input, context, prefill)
+    choices.forEach((weighting, i) => (costs[i] += tokens * passCost(input, weighting, pass)))
+  }
+  addPass(1, input.promptTokens, true)
+  const last = input.promptTokens + input.outputTokens - 1
+  for (let context = input.promptTokens + 1; context <= last; context += CONTEXT_STEP) {
+    addPass(Math.min(CONTEXT_STEP, last - context + 1), context, false)
+  }
+  return Math.max(0, ...costs)
 }
 
 /** Every weighting gives a bound: the penalty on time is convex, so a line below it may stand for it. */
@@ -60,18 +71,16 @@ function weightings(input: BoundInput): Weighting[] {
   })
 }
 
-function relaxedCost(input: BoundInput, weighting: Weighting): number {
-  let cost = weighting.intercept + passCost(input, weighting, input.promptTokens, true)
-  const last = input.promptTokens + input.outputTokens - 1
-  for (let context = input.promptTokens + 1; context <= last; context += CONTEXT_STEP) {
-    const tokens = Math.min(CONTEXT_STEP, last - context + 1)
-    cost += tokens * passCost(input, weighting, context, false)
-  }
-  return cost
+/** One pass through the layers: the prompt's, or one token's at a context. */
+interface Pass {
+  readonly prefill: boolean
+  /** Tokens of the prompt, or 1. */
+  readonly tokens: number
+  readonly times: AttentionTimes
+  readonly tables: readonly { readonly bits: BoundaryBits; readonly of: LayerTables }[]
 }
 
-/** The least that one pass takes: the prompt's, or one token's at a context. */
-function passCost(input: BoundInput, weighting: Weighting, context: number, prefill: boolean): number {
+function passOf(input: BoundInput, context: number, prefill: boolean): Pass {
   const state: PlanningState = {
     link: input.bestLink,
     promptTokens: prefill ? context : context - 1,
@@ -79,15 +88,16 @@ function passCost(input: BoundInput, weighting: Weighting, context: number, pref
     edgeSlowdown: 1,
     cloudSlowdown: 1,
   }
-  const times = new AttentionTimes(input.pair, state)
-  const price = new PassPrice(input, weighting, prefill)
-  let least = input.earlyExit ? exitCost(input, price, times, context, prefill) : Infinity
-  for (const bits of input.boundaryBits) {
-    least = Math.min(
-      least,
-      splitCost(input, price, layerTables(input.pair, state, bits, times), bits, context, prefill),
-    )
-  }
+  const times = new AttentionTimes(input.pair, state, prefill ? 'prefill' : 'decode')
+  const tables = input.boundaryBits.map((bits) => ({ bits, of: layerTables(input.pair, state, bits, times) }))
+  return { prefill, tokens: prefill ? context : 1, times, tables }
+}
+
+/** The least that one pass takes. */
+function passCost(input: BoundInput, weighting: Weighting, pass: Pass): number {
+  const price = new PassPrice(input, weighting, pass.prefill)
+  let least = input.earlyExit ? exitCost(input, price, pass) : Infinity
+  for (const { bits, of } of pass.tables) least = Math.min(least, splitCost(input, price, of, bits, pass))
   return least
 }
 
@@ -133,13 +143,11 @@ function splitCost(
   price: PassPrice,
   tables: LayerTables,
   bits: BoundaryBits,
-  context: number,
-  prefill: boolean,
+  { prefill, tokens }: Pass,
 ): number {
   const { pair } = input
   const loss = boundaryLoss(pair.accuracy, bits)
   const step = leastSteps(tables, price, prefill, loss)
-  const tokens = prefill ? context : 1
   let edge = (price.second + price.edgeSecond) * pair.edge.embedSeconds(tokens)
   let cloud = (price.second + price.cloudSecond) * pair.cloud.embedSeconds(tokens)
   if (prefill) cloud += messageCost(input, price, 'up', tokens)
@@ -188,15 +196,8 @@ function messageCost(input: BoundInput, price: PassPrice, direction: 'up' | 'dow
 }
 
 /** A token that leaves at an exit: its edge work and the smallest loss any exit there has. */
-function exitCost(
-  input: BoundInput,
-  price: PassPrice,
-  times: AttentionTimes,
-  context: number,
-  prefill: boolean,
-): number {
+function exitCost(input: BoundInput, price: PassPrice, { prefill, tokens, times }: Pass): number {
   const { pair } = input
-  const tokens = prefill ? context : 1
   const units = pairUnits(pair)
   const layer =
     (prefill ? times.prefill[0][units] : times.decodeSum[0][units]) + pair.edge.ffnSeconds('whole', tokens)

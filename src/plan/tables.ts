@@ -37,17 +37,23 @@ export function choiceIndex(units: number, side: number, unitsOnCloud: number, f
   return (side * (units + 1) + unitsOnCloud) * 3 + ffn
 }
 
+/** Passes that times and tables are about; the bounds ask for one at a time. */
+export type Passes = 'prefill' | 'decode' | 'both'
+
 /** Attention times of both sides that do not depend on the boundary width. */
 export class AttentionTimes {
+  readonly passes: Passes
+  /** Seconds of the prompt's pass, by units; zeros where it is not among the passes. */
   readonly prefill: readonly [Float64Array, Float64Array]
   /** Decode seconds summed over all cycles, by units. */
   readonly decodeSum: readonly [Float64Array, Float64Array]
   private readonly pair: Pair
   private readonly state: PlanningState
 
-  constructor(pair: Pair, state: PlanningState) {
+  constructor(pair: Pair, state: PlanningState, passes: Passes = 'both') {
     this.pair = pair
     this.state = state
+    this.passes = passes
     const fill = (of: (costs: BlockCosts, k: number) => number): readonly [Float64Array, Float64Array] => {
       const side = (costs: BlockCosts, slowdown: number): Float64Array =>
         Float64Array.from({ length: pairUnits(pair) + 1 }, (_, k) => (k === 0 ? 0 : slowdown * of(costs, k)))
@@ -55,9 +61,11 @@ export class AttentionTimes {
     }
     const first = state.promptTokens + 1
     const last = state.promptTokens + state.outputTokens - 1
-    this.prefill = fill((costs, k) => costs.attentionPrefillSeconds(state.promptTokens, k))
+    this.prefill = fill((costs, k) =>
+      passes === 'decode' ? 0 : costs.attentionPrefillSeconds(state.promptTokens, k),
+    )
     this.decodeSum = fill((costs, k) =>
-      sumCurve(costs.contextKnots, costs.attentionDecodeCurve(k), first, last),
+      passes === 'prefill' ? 0 : sumCurve(costs.contextKnots, costs.attentionDecodeCurve(k), first, last),
     )
   }
 
@@ -140,7 +148,7 @@ function crossing(gap: number, slope: number): number {
   return step >= 0 ? step : Infinity
 }
 
-/** Fills the tables; `mixed` = false leaves out layers with heads on both sides (their time is Infinity). */
+/** Fills the tables for the passes of `times`; `mixed` = false leaves out layers with heads on both sides (their time is Infinity). */
 export function layerTables(
   pair: Pair,
   state: PlanningState,
@@ -162,7 +170,9 @@ export function layerTables(
     messages: column(),
     crossings: column(),
   }
-  const passes = [new Pass(pair, state, bits, times, true), new Pass(pair, state, bits, times, false)]
+  const passes: Pass[] = []
+  if (times.passes !== 'decode') passes.push(new Pass(pair, state, bits, times, true))
+  if (times.passes !== 'prefill') passes.push(new Pass(pair, state, bits, times, false))
   for (const side of [0, 1] as const) {
     for (let k = 0; k <= units; k++) {
       for (let ffn = 0; ffn < 3; ffn++) {

@@ -3,7 +3,9 @@ import { describe, expect, it } from 'vitest'
 import { randomStream } from '../../src/base/random.ts'
 import { boundaryLoss } from '../../src/profile/accuracy.ts'
 import { edgeMemory } from '../../src/plan/compile.ts'
-import { NO_PRICES, optimalPlan, planValue, type OracleInput } from '../../src/plan/oracle.ts'
+import { NO_PRICES, type OracleInput } from '../../src/plan/question.ts'
+import { optimalPlan } from '../../src/plan/oracle.ts'
+import { planValue } from '../../src/plan/value.ts'
 import { pairUnits } from '../../src/plan/pair.ts'
 import {
   CLOUD,

@@ -1,15 +1,9 @@
 import { describe, expect, it } from 'vitest'
 import { randomStream, type RandomStream } from '../../src/base/random.ts'
 import type { LatencyForm, Objective } from '../../src/plan/objective.ts'
-import {
-  NO_PRICES,
-  exitPlans,
-  fitsEdge,
-  optimalPlan,
-  planValue,
-  type OracleInput,
-  type PlanOptions,
-} from '../../src/plan/oracle.ts'
+import { NO_PRICES, type OracleInput, type PlanOptions } from '../../src/plan/question.ts'
+import { exitPlans, fitsEdge, planValue } from '../../src/plan/value.ts'
+import { optimalPlan } from '../../src/plan/oracle.ts'
 import { pairUnits } from '../../src/plan/pair.ts'
 import { CLOUD, EDGE, type Plan } from '../../src/plan/plan.ts'
 import { edgeMemory } from '../../src/plan/compile.ts'
