@@ -3,7 +3,12 @@ import { systemClock } from '../src/base/clock.ts'
 import { openEngine } from '../src/engine/index.ts'
 import type { Engine } from '../src/engine/index.ts'
 import { createTrainer } from '../src/learn/ppo.ts'
-import type { BenchResult } from './sim.ts'
+
+interface BenchResult {
+  readonly name: string
+  readonly value: number
+  readonly unit: string
+}
 
 /** Settings of the comparison with other PPO implementations: CartPole, tanh 64-64, one critic, one thread. */
 const SETTINGS = {
