@@ -160,10 +160,19 @@ export function fork(random: RandomStream): RandomStream {
   return new RandomStream([word() | 1, word(), word(), word()])
 }
 
+/** Long runs by chain: a link is drawn for every episode, and the powers cost as much as the draw. */
+const longRuns = new WeakMap<LinkChain, readonly number[]>()
+
+function longRunOf(chain: LinkChain): readonly number[] {
+  const known = longRuns.get(chain) ?? longRun(chain.transition)
+  longRuns.set(chain, known)
+  return known
+}
+
 /** The chain's state in each of `count` bins. */
 function walk(chain: LinkChain, count: number, random: RandomStream): Uint8Array {
   const path = new Uint8Array(count)
-  let state = pick(longRun(chain.transition), random)
+  let state = pick(longRunOf(chain), random)
   for (let i = 0; i < count; i++) {
     path[i] = state
     state = pick(chain.transition[state], random)
