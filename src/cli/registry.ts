@@ -23,6 +23,16 @@ export const COMMANDS: readonly CliEntry[] = [
     load: async () => (await import('./commands/trace.ts')).trace,
   },
   {
+    name: 'oracle',
+    summary: 'the best plan of one request over a constant link, and why',
+    load: async () => (await import('./commands/oracle.ts')).oracle,
+  },
+  {
+    name: 'simulate',
+    summary: 'what if: any plan, for one request alone or through a scenario',
+    load: async () => (await import('./commands/simulate.ts')).simulate,
+  },
+  {
     name: 'bench',
     summary: 'run the benchmarks of this build',
     load: async () => (await import('./commands/bench.ts')).bench,

@@ -1,0 +1,6 @@
+export { systemClock } from './clock.ts'
+export type { Clock } from './clock.ts'
+export { EdgewiseError, InputError, IntegrityError } from './errors.ts'
+export type { InputProblem } from './errors.ts'
+export { RandomStream, randomStream } from './random.ts'
+export type { RandomState } from './random.ts'

@@ -1,0 +1,6 @@
+export { createFast } from './fast.ts'
+export { createReference } from './reference.ts'
+export { Session } from './session.ts'
+export type { RequestResult, SessionTerms } from './session.ts'
+export { cloudSlowdown } from './types.ts'
+export type { Listener, Outcome, Simulation, SimulationFactory, Totals, World } from './types.ts'
