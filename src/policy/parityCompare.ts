@@ -1,0 +1,141 @@
+import type { Fetched } from '../engine/types.ts'
+import { MASKED_LOGIT } from './actorGraph.ts'
+import type { ActorKernel } from './kernel.ts'
+import type { ParitySamples } from './paritySamples.ts'
+
+/** Largest error of a logit over max(1, |logit|). */
+export const LOGIT_TOLERANCE = 1e-5
+
+/** A running comparison of one engine with the kernel. */
+export interface ParityTally {
+  maxAbsError: number
+  maxScaledError: number
+  greedyDisagreements: number
+  sampledDisagreements: number
+  sampledBorderline: number
+  sampledBorderlineDifferences: number
+  worst: string | null
+  /** Orders the worst cases: 3 and more for a greedy disagreement, 2 a sampled one, below it the error. */
+  worstRank: number
+  readonly ok: boolean
+}
+
+export function tallyOf(): ParityTally {
+  return {
+    maxAbsError: 0,
+    maxScaledError: 0,
+    greedyDisagreements: 0,
+    sampledDisagreements: 0,
+    sampledBorderline: 0,
+    sampledBorderlineDifferences: 0,
+    worst: null,
+    worstRank: 0,
+    get ok(): boolean {
+      return (
+        this.maxScaledError <= LOGIT_TOLERANCE &&
+        this.greedyDisagreements === 0 &&
+        this.sampledDisagreements === 0
+      )
+    },
+  }
+}
+
+/** Compares one row on every engine; `first` is the row that the answers begin with. */
+export function compareRow(
+  kernel: ActorKernel,
+  samples: ParitySamples,
+  row: number,
+  first: number,
+  answers: readonly Fetched[],
+  tallies: readonly ParityTally[],
+): void {
+  const { spec } = kernel
+  const features = samples.features.subarray(row * spec.rowFeatureSize, (row + 1) * spec.rowFeatureSize)
+  kernel.encode(samples.observations, row * spec.observationSize)
+  spec.heads.forEach(({ name, choices }, head) => {
+    const mask = samples.masks[head].subarray(row * choices, (row + 1) * choices)
+    const greedy = kernel.greedy(head, features, mask)
+    const sampled = kernel.sample(head, features, mask, samples.uniforms[row])
+    const borderline = isBorderline(kernel.logits, choices, samples.uniforms[row])
+    const place = `${samples.label} row ${row}, head ${name}`
+    answers.forEach((answer, engine) => {
+      const tally = tallies[engine]
+      const at = row - first
+      compareLogits(tally, answer[`logits.${name}`].data as Float32Array, at, kernel.logits, choices, place)
+      const itsGreedy = Number(answer[`greedy.${name}`].data[at])
+      if (itsGreedy !== greedy) {
+        tally.greedyDisagreements++
+        note(tally, 3, `${place}: greedy ${itsGreedy}, expected ${greedy}`)
+      }
+      const itsSample = Number(answer[`sampled.${name}`].data[at])
+      if (borderline) tally.sampledBorderline++
+      if (itsSample === sampled) return
+      if (borderline && mask[itsSample] === 1) tally.sampledBorderlineDifferences++
+      else {
+        tally.sampledDisagreements++
+        note(
+          tally,
+          2,
+          `${place}: sampled ${itsSample} at uniform ${samples.uniforms[row]}, expected ${sampled}`,
+        )
+      }
+    })
+  })
+}
+
+function compareLogits(
+  tally: ParityTally,
+  values: Float32Array,
+  row: number,
+  expected: Float32Array,
+  choices: number,
+  place: string,
+): void {
+  for (let c = 0; c < choices; c++) {
+    const value = values[row * choices + c]
+    const masked = expected[c] === -Infinity
+    // A masked choice's probability must vanish; how far below, nobody reads. NaN is never right.
+    const error = masked ? (value <= MASKED_LOGIT ? 0 : Infinity) : Math.abs(value - expected[c])
+    const absolute = Number.isNaN(error) ? Infinity : error
+    const scaled = masked ? absolute : absolute / Math.max(1, Math.abs(expected[c]))
+    if (absolute > tally.maxAbsError) tally.maxAbsError = absolute
+    if (scaled > tally.maxScaledError) {
+      tally.maxScaledError = scaled
+      const rank = scaled / (1 + scaled)
+      note(tally, scaled === Infinity ? 1 : rank, `${place}: logit ${c} is ${value}, expected ${expected[c]}`)
+    }
+  }
+}
+
+function note(tally: ParityTally, rank: number, text: string): void {
+  if (tally.worst !== null && rank <= tally.worstRank) return
+  tally.worst = text
+  tally.worstRank = rank
+}
+
+/**
+ * Whether the uniform lies so near a boundary of the distribution function that errors within the
+ * tolerance may put it on the other side: half the logits' error moves a cumulated probability, at most,
+ * and each of C sums in float32 rounds by 2^-24.
+ */
+function isBorderline(logits: Float32Array, choices: number, uniform: number): boolean {
+  let largest = -Infinity
+  for (let c = 0; c < choices; c++) largest = Math.max(largest, logits[c])
+  let total = 0
+  let last = -1
+  let magnitude = 1
+  for (let c = 0; c < choices; c++) {
+    const share = Math.exp(logits[c] - largest)
+    if (share === 0) continue
+    total += share
+    last = c
+    magnitude = Math.max(magnitude, Math.abs(logits[c]))
+  }
+  const margin = 0.5 * LOGIT_TOLERANCE * magnitude + choices * 2 ** -24
+  let cumulated = 0
+  for (let c = 0; c < last; c++) {
+    cumulated += Math.exp(logits[c] - largest)
+    if (cumulated > 0 && Math.abs(cumulated / total - uniform) <= margin) return true
+  }
+  return false
+}
