@@ -1,0 +1,223 @@
+import { sumOf } from '../../plan/explain.ts'
+import type { Objective } from '../../plan/objective.ts'
+import type { OracleInput } from '../../plan/question.ts'
+import { pairUnits } from '../../plan/pair.ts'
+import { CLOUD, type Plan } from '../../plan/plan.ts'
+import { planToJson } from '../../plan/json.ts'
+import { renderTextMaps } from '../../report/heatmap-text.ts'
+import type { PicturedPlan } from '../../report/plan-picture.ts'
+import { formatBytes, formatJoules, formatNumber, formatSeconds } from '../../report/numbers.ts'
+import { renderTable, type TableStyle } from '../../report/table.ts'
+import type { Candidate, CandidateName } from '../json/oracle.ts'
+import { wholeOf } from '../json/oracle.ts'
+
+const NAMES: Readonly<Record<CandidateName, string>> = {
+  optimum: 'optimum',
+  edgeOnly: 'edge-only',
+  cloudOnly: 'cloud-only',
+  bestLayerCut: 'best layer cut',
+}
+
+/** The comparison for people: figures, then where they come from, then the optimum as a map. */
+export function describeOracle(
+  input: OracleInput,
+  candidates: readonly Candidate[],
+  style: TableStyle,
+): string {
+  const sections = [
+    headline(input),
+    figureTable(input, candidates, style),
+    ...absences(candidates),
+    '',
+    'What a token waits for (every second of the way to the last token):',
+    timeTable(candidates, style),
+    '',
+    'Where edge joules and bytes go:',
+    useTable(candidates, style),
+    '',
+    'Terms of the cost:',
+    costTable(candidates, style),
+  ]
+  const best = candidates.find(({ name }) => name === 'optimum')?.plan ?? null
+  if (best !== null) sections.push('', mapOf(input, best, 'optimum', style))
+  return sections.join('\n')
+}
+
+/** The model, the pair, the link, and the weights that make the cost. */
+export function headline(input: OracleInput): string {
+  const { pair, state, options } = input
+  const { link } = state
+  const side = (profile: typeof pair.edge.profile): string =>
+    `${profile.device.id} (${profile.blocks.attention.decode.provenance.kind})`
+  return [
+    `${pair.model.id} on ${side(pair.edge.profile)} and ${side(pair.cloud.profile)}`,
+    `link ${formatNumber(link.upBitsPerSecond / 1e6)} Mbit/s up, ${formatNumber(link.downBitsPerSecond / 1e6)} down, ` +
+      `RTT ${formatSeconds(link.rttSeconds)}; prompt ${state.promptTokens}, answer ${state.outputTokens} tokens; ` +
+      `edge memory ${formatBytes(options.memoryBytes)}`,
+    weightsLine(input.objective),
+    `accuracy loss: ${pair.accuracy.boundary[0].lossPerCrossing.provenance.kind}`,
+    '',
+  ].join('\n')
+}
+
+/** The objective in one line: every table of costs stands below it. */
+export function weightsLine({ weights, latency }: Objective): string {
+  const form =
+    latency.form === 'mean'
+      ? 'end to end'
+      : latency.form === 'qoe'
+        ? `TTFT + stalls of a reader at ${latency.readingTokensPerSecond} tokens/s`
+        : `end to end + square past ${formatSeconds(latency.deadlineSeconds)}`
+  return (
+    `cost = ${weights.latency} x latency (s; ${form}) + ${weights.energy} x edge joules + ` +
+    `${weights.cloud} x cloud busy s + ${weights.bytes} x MB up + ${weights.accuracy} x added log-perplexity`
+  )
+}
+
+function figureTable(input: OracleInput, candidates: readonly Candidate[], style: TableStyle): string {
+  const rows = candidates.flatMap(({ name, plan, cost }) =>
+    plan === null || cost === null
+      ? []
+      : [
+          [
+            NAMES[name],
+            describePlan(input, plan),
+            formatNumber(cost.cost),
+            formatSeconds(cost.ttftSeconds),
+            cost.tpotSeconds === null ? 'one token' : formatSeconds(cost.tpotSeconds),
+            formatSeconds(cost.e2eSeconds),
+            formatJoules(cost.edgeJoules),
+            formatSeconds(cost.cloudSeconds),
+            formatBytes(cost.upBytes),
+            formatBytes(cost.downBytes),
+            formatNumber(cost.accuracyLoss),
+          ],
+        ],
+  )
+  const columns = [
+    { title: '' },
+    { title: 'plan' },
+    ...['cost', 'TTFT', 'TPOT', 'end to end', 'edge J', 'cloud busy', 'up', 'down', 'loss'].map(right),
+  ]
+  return renderTable({ columns, rows, emphasis: [0] }, style)
+}
+
+function absences(candidates: readonly Candidate[]): string[] {
+  return candidates.flatMap(({ name, reason }) => (reason === null ? [] : [`no ${NAMES[name]}: ${reason}`]))
+}
+
+export function timeTable(
+  candidates: readonly Candidate[],
+  style: TableStyle,
+  names: Partial<Record<CandidateName, string>> = NAMES,
+): string {
+  const rows = candidates.flatMap(({ name, why }) => {
+    if (why === null) return []
+    const phases = [
+      ['to the first token', why.prefill.seconds],
+      ['after it', why.decode.seconds],
+    ] as const
+    return phases.map(([phase, parts], index) => [
+      index === 0 ? (names[name] ?? name) : '',
+      phase,
+      formatSeconds(parts.edgeComputeSeconds),
+      formatSeconds(parts.cloudComputeSeconds),
+      formatSeconds(parts.uplinkSeconds),
+      formatSeconds(parts.downlinkSeconds),
+      formatSeconds(parts.roundTripSeconds),
+      formatSeconds(sumOf(parts)),
+    ])
+  })
+  const columns = [
+    { title: '' },
+    { title: 'phase' },
+    ...['edge compute', 'cloud compute', 'uplink', 'downlink', 'round trips', 'sum'].map(right),
+  ]
+  return renderTable({ columns, rows }, style)
+}
+
+function useTable(candidates: readonly Candidate[], style: TableStyle): string {
+  const rows = candidates.flatMap(({ name, why }) => {
+    if (why === null) return []
+    const { joules, use } = wholeOf(why)
+    return [
+      [
+        NAMES[name],
+        formatJoules(joules.idleJoules),
+        formatJoules(joules.computeJoules),
+        formatJoules(joules.radioUpJoules + joules.radioDownJoules),
+        formatJoules(joules.messageJoules),
+        formatJoules(sumOf(joules)),
+        formatBytes(why.prefill.use.upBytes),
+        formatBytes(why.decode.use.upBytes),
+        formatBytes(why.prefill.use.downBytes),
+        formatBytes(why.decode.use.downBytes),
+        formatNumber(use.messages),
+      ],
+    ]
+  })
+  const titles = ['idle', 'compute', 'radio bytes', 'radio tails', 'sum', 'prompt up', 'decode up']
+  const columns = [{ title: '' }, ...[...titles, 'prompt down', 'decode down', 'messages'].map(right)]
+  return renderTable({ columns, rows }, style)
+}
+
+function costTable(candidates: readonly Candidate[], style: TableStyle): string {
+  const rows = candidates.flatMap(({ name, why }) => {
+    if (why === null) return []
+    const { latency, energy, cloud, bytes, accuracy } = why.cost
+    const terms = [latency, energy, cloud, bytes, accuracy, sumOf(why.cost)]
+    return [[NAMES[name], ...terms.map((term) => formatNumber(term))]]
+  })
+  const columns = [{ title: '' }, ...['latency', 'energy', 'cloud', 'bytes', 'accuracy', 'sum'].map(right)]
+  return renderTable({ columns, rows }, style)
+}
+
+function right(title: string) {
+  return { title, align: 'right' } as const
+}
+
+/** A plan in a few words. */
+export function describePlan(input: Pick<OracleInput, 'pair'>, plan: Plan): string {
+  const { layers } = input.pair.model
+  if (plan.exit !== null) {
+    const { layer, threshold, mode } = plan.exit
+    return mode === 'standalone'
+      ? `exit after layer ${layer}`
+      : `exit after layer ${layer} at ${threshold}, ${plan.boundaryBits} bits`
+  }
+  const units = pairUnits(input.pair)
+  const whole = (layer: number): number =>
+    plan.unitsOnCloud[layer] === 0 && plan.ffn[layer] === 0
+      ? 0
+      : plan.unitsOnCloud[layer] === units && plan.ffn[layer] === 1
+        ? 1
+        : 2
+  const counts = [0, 0, 0]
+  for (let layer = 0; layer < layers; layer++) counts[whole(layer)]++
+  if (counts[0] === layers && plan.embed !== CLOUD && plan.head !== CLOUD) return 'all on the edge'
+  if (counts[1] === layers && plan.embed === CLOUD && plan.head === CLOUD) return 'all in the cloud'
+  const parts = [
+    ...(counts[0] > 0 ? [`${counts[0]} edge`] : []),
+    ...(counts[2] > 0 ? [`${counts[2]} split`] : []),
+    ...(counts[1] > 0 ? [`${counts[1]} cloud`] : []),
+  ]
+  return `layers: ${parts.join(', ')}; ${plan.boundaryBits} bits`
+}
+
+/** A plan as a map on the terminal. */
+export function mapOf(
+  input: Pick<OracleInput, 'pair'>,
+  plan: Plan,
+  title: string,
+  style: { readonly colour: boolean },
+): string {
+  return renderTextMaps([pictureOf(input, plan, title)], {
+    colour: style.colour,
+    columns: 120,
+    collapse: true,
+  })
+}
+
+export function pictureOf(input: Pick<OracleInput, 'pair'>, plan: Plan, title: string): PicturedPlan {
+  return { title, heads: input.pair.model.heads, ...planToJson(input.pair, plan) }
+}
