@@ -1,13 +1,13 @@
 import { compileProgram } from '../plan/compile.ts'
 import { latencyTerm, requestCost } from '../plan/objective.ts'
 import { Observer, type Budgets } from '../observe/observer.ts'
-import { edgeMemory } from '../plan/compile.ts'
-import { CLOUD, EDGE, uniformPlan, type Plan } from '../plan/plan.ts'
+import { CLOUD, type Plan } from '../plan/plan.ts'
 import { pairUnits } from '../plan/pair.ts'
 import type { DecisionProblem } from '../plan/problem.ts'
-import { Residency } from '../plan/residency.ts'
+import type { Residency } from '../plan/residency.ts'
 import type { Situation } from '../plan/situation.ts'
 import { StepCursor } from '../trace/step.ts'
+import { EdgeMemory } from './memory.ts'
 import type { Outcome, Simulation, SimulationFactory, World } from './types.ts'
 
 /** What surrounds the queues: memory, what is reported when, budgets. */
@@ -64,7 +64,7 @@ export class Session {
   readonly plans: (Plan | null)[]
   private readonly problem: DecisionProblem
   private readonly terms: SessionTerms
-  private readonly inFlight = new Set<number>()
+  private readonly memory: EdgeMemory
   private readonly tenants: StepCursor
   private arrivalsSeen = 0
   private heartbeats = 0
@@ -83,8 +83,8 @@ export class Session {
       },
       terms.budgets,
     )
-    this.residency = new Residency(problem.pair)
-    if (terms.preloaded) this.preload()
+    this.memory = new EdgeMemory(problem, terms.memoryBytes, world.maxInFlight, terms.preloaded)
+    this.residency = this.memory.residency
     this.tenants = new StepCursor(world.tenants)
     this.plans = world.arrivals.map(() => null)
     this.simulation = create(world, {
@@ -113,7 +113,7 @@ export class Session {
   situation(): Situation {
     const { simulation, world, terms } = this
     const arrival = world.arrivals[this.request]
-    const { model } = this.problem.pair
+    const reservedTokens = this.reservedTokens()
     return this.observer.situation(
       simulation.now,
       {
@@ -124,10 +124,10 @@ export class Session {
         waitingRequests: simulation.waiting(),
         inFlight: simulation.inFlight(),
         uplinkQueuedBytes: simulation.uplinkQueuedBytes(),
-        freeMemoryBytes: this.freeMemoryBytes(),
+        freeMemoryBytes: this.memory.freeBytes(reservedTokens),
         memoryBytes: terms.memoryBytes,
         residentBytes: this.residency.residentBytes(),
-        reservedTokens: Math.min(model.contextTokens, arrival.promptTokens + terms.maxNewTokens),
+        reservedTokens,
       },
       (request) => {
         const { edgeBusySeconds, cloudBusySeconds } = simulation.outcomes[request]
@@ -139,16 +139,13 @@ export class Session {
   /** Dispatches the request under decision. The plan must fit situation().freeMemoryBytes. */
   dispatch(plan: Plan): void {
     const { promptTokens, predictedOutputTokens } = this.world.arrivals[this.request]
-    const loadBytes = this.residency.missingBytes(plan)
-    const limit = this.terms.memoryBytes - this.reservedKvBytes()
-    this.residency.load(plan, this.plansInFlight(), limit)
+    const loadBytes = this.memory.take(this.request, plan, this.reservedTokens())
     const program = compileProgram(this.problem.pair, plan, {
       promptTokens,
       loadBytes,
       decisionSeconds: this.terms.decisionSeconds,
     })
     this.plans[this.request] = plan
-    this.inFlight.add(this.request)
     this.observer.dispatched(this.request, program, promptTokens, predictedOutputTokens)
     this.simulation.dispatch(program)
   }
@@ -189,39 +186,10 @@ export class Session {
     )
   }
 
-  /**
-   * Memory a new plan may take. Weights of requests in flight cannot be evicted: unless the
-   * whole model fits, they are counted beside the new plan's, as if nothing were shared.
-   */
-  private freeMemoryBytes(): number {
-    const free = this.terms.memoryBytes - this.reservedKvBytes()
-    return free >= this.residency.wholeBytes()
-      ? free
-      : Math.max(0, free - this.residency.neededBytes(this.plansInFlight()))
-  }
-
-  private reservedKvBytes(): number {
-    let bytes = 0
-    for (const request of this.inFlight) {
-      const plan = this.plans[request]
-      if (plan === null) continue
-      const tokens = this.world.arrivals[request].promptTokens + this.terms.maxNewTokens
-      bytes +=
-        edgeMemory(this.problem.pair, plan).kvBytesPerToken *
-        Math.min(this.problem.pair.model.contextTokens, tokens)
-    }
-    return bytes
-  }
-
-  private plansInFlight(): Plan[] {
-    return [...this.inFlight].flatMap((request) => this.plans[request] ?? [])
-  }
-
-  private preload(): void {
-    const { pair } = this.problem
-    if (this.residency.wholeBytes() <= this.terms.memoryBytes) {
-      this.residency.preload(uniformPlan(pair.model.layers, pairUnits(pair), EDGE))
-    }
+  /** Tokens for which the request under decision reserves K/V. */
+  private reservedTokens(): number {
+    const { promptTokens } = this.world.arrivals[this.request]
+    return Math.min(this.problem.pair.model.contextTokens, promptTokens + this.terms.maxNewTokens)
   }
 
   /** Feeds the observer with what happened up to now outside the queues. */
@@ -244,7 +212,7 @@ export class Session {
   }
 
   private finish(request: number): void {
-    this.inFlight.delete(request)
+    this.memory.release(request)
     const outcome = this.simulation.outcomes[request]
     const { arrivalSeconds, outputTokens } = this.world.arrivals[request]
     this.observer.finished(request, this.plans[request]?.head === CLOUD, {

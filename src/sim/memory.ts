@@ -1,0 +1,93 @@
+import { edgeMemory } from '../plan/compile.ts'
+import { pairUnits, type Pair } from '../plan/pair.ts'
+import { EDGE, uniformPlan, type Plan } from '../plan/plan.ts'
+import type { DecisionProblem } from '../plan/problem.ts'
+import { Residency } from '../plan/residency.ts'
+
+/**
+ * Edge memory of one episode: resident weights, and K/V reserved for each request in flight. Whatever was
+ * dispatched before, the next plan can at least be the pinned ends alone (or, without pinned ends, the cloud):
+ * their K/V is set aside for every request that may yet be in flight.
+ */
+export class EdgeMemory {
+  readonly residency: Residency
+  private readonly pair: Pair
+  private readonly limitBytes: number
+  private readonly maxInFlight: number
+  private readonly pinnedWeightBytes: number
+  /** K/V of the pinned ends for the longest request. */
+  private readonly pinnedKvBytes: number
+  private readonly wholeKvBytesPerToken: number
+  private readonly held = new Map<number, { readonly plan: Plan; readonly kvBytes: number }>()
+
+  constructor(problem: DecisionProblem, limitBytes: number, maxInFlight: number, preloaded: boolean) {
+    const { pair } = problem
+    this.pair = pair
+    this.limitBytes = limitBytes
+    this.maxInFlight = maxInFlight
+    const pinned = pinnedNeed(problem)
+    this.pinnedWeightBytes = pinned.weightBytes
+    this.pinnedKvBytes = pinned.kvBytes
+    const everything = uniformPlan(pair.model.layers, pairUnits(pair), EDGE)
+    this.wholeKvBytesPerToken = edgeMemory(pair, everything).kvBytesPerToken
+    this.residency = new Residency(pair)
+    if (preloaded && this.residency.wholeBytes() <= limitBytes) this.residency.preload(everything)
+  }
+
+  /**
+   * Memory that a plan's weights and K/V for `reservedTokens` may take, bytes. Weights of requests in flight
+   * cannot be evicted: unless everything fits, they are counted beside the new plan's as if, but for the
+   * pinned ends, nothing were shared.
+   */
+  freeBytes(reservedTokens: number): number {
+    const left = Math.max(0, this.maxInFlight - this.held.size - 1)
+    const room = this.limitBytes - this.kvBytes() - left * this.pinnedKvBytes
+    if (room >= this.residency.wholeBytes() + this.wholeKvBytesPerToken * reservedTokens) return room
+    if (this.held.size === 0) return Math.max(0, room)
+    const needed = this.residency.neededBytes(this.plans())
+    return Math.max(0, room - needed + this.pinnedWeightBytes)
+  }
+
+  /** Takes the memory of a request's plan; returns the bytes of weights that must be loaded for it. */
+  take(request: number, plan: Plan, reservedTokens: number): number {
+    const loadBytes = this.residency.missingBytes(plan)
+    const inFlight = this.plans()
+    const kvBytes = edgeMemory(this.pair, plan).kvBytesPerToken * reservedTokens
+    this.held.set(request, { plan, kvBytes })
+    let kv = 0
+    for (const one of this.held.values()) kv += one.kvBytes
+    this.residency.load(plan, inFlight, this.limitBytes - kv)
+    return loadBytes
+  }
+
+  /** Gives back a finished request's K/V; its weights stay until something else needs their place. */
+  release(request: number): void {
+    this.held.delete(request)
+  }
+
+  private plans(): Plan[] {
+    return Array.from(this.held.values(), ({ plan }) => plan)
+  }
+
+  /** Reserved K/V; a request counts at least what is set aside for any. */
+  private kvBytes(): number {
+    let bytes = 0
+    for (const { kvBytes } of this.held.values()) bytes += Math.max(kvBytes, this.pinnedKvBytes)
+    return bytes
+  }
+}
+
+/** What the pinned ends take on the edge: weights once, and K/V of each request of the longest context. */
+export function pinnedNeed(problem: Pick<DecisionProblem, 'pair' | 'edgeLayersFirst' | 'edgeLayersLast'>): {
+  readonly weightBytes: number
+  readonly kvBytes: number
+} {
+  const { pair, edgeLayersFirst: first, edgeLayersLast: last } = problem
+  if (first + last === 0) return { weightBytes: 0, kvBytes: 0 }
+  const { layers, contextTokens } = pair.model
+  const plan = uniformPlan(layers, pairUnits(pair), EDGE)
+  plan.unitsOnCloud.fill(pairUnits(pair), first, Math.max(first, layers - last))
+  plan.ffn.fill(1, first, Math.max(first, layers - last))
+  const { weightBytes, kvBytesPerToken } = edgeMemory(pair, plan)
+  return { weightBytes, kvBytes: kvBytesPerToken * contextTokens }
+}
