@@ -21,6 +21,14 @@ export const trainingSchema = z.strictObject({
         .default({ requests: 5, uplinkBytes: 1e6, cloudSeconds: 10 }),
     })
     .prefault({}),
+  /**
+   * Discount over one mean time between arrivals, which sets ppo.discountRate to this times the scenario's
+   * arrival rate: a queue's effects last for so many requests, however fast the device is. Null: as ppo says.
+   */
+  discountPerRequest: z
+    .strictObject({ performance: z.number().min(0), stability: z.number().min(0) })
+    .nullable()
+    .default(null),
   ppo: ppoConfigSchema,
   validation: z
     .strictObject({
@@ -34,3 +42,14 @@ export const trainingSchema = z.strictObject({
 })
 
 export type TrainingConfig = z.infer<typeof trainingSchema>
+
+/** The config with everything that depends on the scenario filled in: what a run is made with. */
+export function resolveTraining(training: TrainingConfig, meanRatePerSecond: number): TrainingConfig {
+  const { discountPerRequest: perRequest } = training
+  if (perRequest === null) return training
+  const discountRate = {
+    performance: perRequest.performance * meanRatePerSecond,
+    stability: perRequest.stability * meanRatePerSecond,
+  }
+  return { ...training, ppo: { ...training.ppo, discountRate } }
+}

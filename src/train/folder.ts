@@ -30,7 +30,7 @@ const runSchema = z.strictObject({
   training: trainingSchema,
   scenario: scenarioSchema,
   scenarioHash: z.string().regex(/^[0-9a-f]{64}$/),
-  /** Folder that the scenario's paths are relative to. */
+  /** Folder that the scenario's paths are relative to, relative to the run's own. */
   folder: z.string(),
   versions: z.record(z.string(), z.string()),
 })

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs'
-import { dirname, join, resolve } from 'node:path'
+import { dirname, join, relative, resolve } from 'node:path'
 import { packArchive, unpackArchive } from '../../envs/archive.ts'
 import { VectorPartition } from '../../envs/partition.ts'
 import type { Clock } from '../base/clock.ts'
@@ -12,7 +12,7 @@ import { createTrainer, type Metrics, type Trainer } from '../learn/ppo.ts'
 import { LearnedPolicy } from '../policy/learned.ts'
 import { openRunTracker } from '../report/tracker.ts'
 import { loadScenario, resolveScenario, type Scenario, type ScenarioOverrides } from '../scenario/scenario.ts'
-import { trainingSchema, type TrainingConfig } from './config.ts'
+import { resolveTraining, trainingSchema, type TrainingConfig } from './config.ts'
 import { RUN_FILES, createRunFolder, readRun, writePolicy } from './folder.ts'
 
 const MAX_CHECKPOINT_BYTES = 1024 * 1024 * 1024
@@ -53,7 +53,7 @@ export async function startRun(
   overrides: ScenarioOverrides & { seed?: number; updates?: number } = {},
 ): Promise<RunSummary> {
   const read: TrainingConfig = readConfig(trainingSchema as never, configPath)
-  const training: TrainingConfig = {
+  const asked: TrainingConfig = {
     ...read,
     ppo: {
       ...read.ppo,
@@ -61,9 +61,10 @@ export async function startRun(
       totalUpdates: overrides.updates ?? read.ppo.totalUpdates,
     },
   }
-  const scenarioPath = resolve(dirname(configPath), training.scenario)
+  const scenarioPath = resolve(dirname(configPath), asked.scenario)
   const scenario = await loadScenario(scenarioPath, overrides)
-  createRunFolder(out, scenario, training, dirname(scenarioPath), context.versions)
+  const training = resolveTraining(asked, scenario.meanRatePerSecond)
+  createRunFolder(out, scenario, training, relative(out, dirname(scenarioPath)), context.versions)
   return new Run(out, scenario, training, context).start(false)
 }
 
@@ -77,7 +78,7 @@ export async function resumeRun(out: string, context: RunContext): Promise<RunSu
 /** The scenario of a run, with the profiles the run was made with. */
 export async function openRunScenario(out: string): Promise<Scenario> {
   const run = readRun(out)
-  const scenario = await resolveScenario(run.scenario, run.folder, {
+  const scenario = await resolveScenario(run.scenario, resolve(out, run.folder), {
     edge: join(out, RUN_FILES.edge),
     cloud: join(out, RUN_FILES.cloud),
   })
