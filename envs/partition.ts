@@ -8,6 +8,7 @@ import type { Situation } from '../src/plan/situation.ts'
 import { createFast } from '../src/sim/fast.ts'
 import { Session, type SessionTerms } from '../src/sim/session.ts'
 import type { SimulationFactory, World } from '../src/sim/types.ts'
+import { SingleEnv } from './api.ts'
 import { loadArray, packArchive, unpackArchive, type ArchiveArray } from './archive.ts'
 import { RewardMeter, type RewardTerms } from './rewards.ts'
 import type { ActionSpec, VectorEnv } from './vector.ts'
@@ -221,6 +222,11 @@ export class VectorPartition implements VectorEnv {
     slot.situation = slot.session.situation()
     encodeObservation(this.options.problem, slot.situation, out)
   }
+}
+
+/** `edgewise/Partition-v0` as one environment with Gymnasium's semantics; its reward is performance + stability. */
+export function partition(options: Omit<PartitionOptions, 'count'>): SingleEnv {
+  return new SingleEnv(new VectorPartition({ ...options, count: 1 }))
 }
 
 /** The action of a problem: what an actor for it is built for. */

@@ -11,6 +11,7 @@ export interface EpisodeResult {
   readonly cost: number
   /** Edge joules of the whole run over its requests. */
   readonly edgeJoulesPerRequest: number
+  /** Until all has drained, work that no token waits for included. */
   readonly durationSeconds: number
   readonly queueMean: number
   readonly queueMax: number
@@ -47,7 +48,7 @@ function summarise(scenario: Scenario, session: Session): EpisodeResult {
   const { simulation, world } = session
   const requests = world.arrivals.map((_, request) => session.result(request))
   const finishSeconds = Float64Array.from(simulation.outcomes, (outcome) => outcome.lastTokenSeconds)
-  const durationSeconds = finishSeconds.reduce((latest, at) => Math.max(latest, at), 0)
+  const durationSeconds = simulation.now
   const count = requests.length
   const idleJoules = (scenario.problem.pair.power.idleWatts * durationSeconds) / count
   const marginal = mean(requests.map((request) => request.edgeJoules))

@@ -1,0 +1,29 @@
+import { InputError } from '../src/base/errors.ts'
+import type { SingleEnv } from './api.ts'
+import { cartPole } from './cartpole.ts'
+import { partition, type PartitionOptions } from './partition.ts'
+
+/** What each environment is made from; ids carry a version, as Gymnasium's do. */
+export interface EnvOptions {
+  'CartPole-v1': undefined
+  'edgewise/Partition-v0': Omit<PartitionOptions, 'count'>
+}
+
+const FACTORIES: { readonly [Id in keyof EnvOptions]: (options: EnvOptions[Id]) => SingleEnv } = {
+  'CartPole-v1': cartPole,
+  'edgewise/Partition-v0': partition,
+}
+
+/** Ids that `makeEnv` knows. */
+export const ENV_IDS = Object.keys(FACTORIES) as readonly (keyof EnvOptions)[]
+
+/** One environment by its id (gymnasium.make). Throws InputError for an id that is not registered. */
+export function makeEnv<Id extends keyof EnvOptions>(id: Id, options: EnvOptions[Id]): SingleEnv {
+  if (!Object.hasOwn(FACTORIES, id))
+    throw new InputError({
+      where: 'makeEnv: id',
+      expected: `one of ${ENV_IDS.join(', ')}`,
+      found: String(id),
+    })
+  return FACTORIES[id](options)
+}
