@@ -51,6 +51,7 @@ export function composeLink(parts: LinkComposition, window: EpisodeWindow, rando
     const start = drawStart(trace, lanes, count, window.binSeconds, random)
     for (const lane of lanes) {
       values[lane] = resample(trace, COLUMN[lane], start, window.binSeconds, count)
+      if (lane !== 'rtt') discountLoss(trace, values[lane]!, start, window.binSeconds)
       labels[lane] = `${kind} ${describe(trace)} from ${start.toFixed(1)} s`
     }
   }
@@ -202,6 +203,16 @@ function drawStart(
   let draw = random.integer(total)
   const segment = fits.findIndex((n) => (draw < n ? true : ((draw -= n), false)))
   return segmentsOf(trace, lanes)[segment].startSeconds + draw * binSeconds
+}
+
+/**
+ * Lost packets are sent again: of a raw capacity the share 1 - loss is left. Recorded TCP goodput already
+ * contains it, and where no loss was measured nothing is known to take off.
+ */
+function discountLoss(trace: Trace, rates: Float64Array, start: number, binSeconds: number): void {
+  if (trace.meta.rateKind !== 'raw-capacity' || !measures(trace, 'lossRatio')) return
+  const loss = resample(trace, 'lossRatio', start, binSeconds, rates.length)
+  for (let i = 0; i < rates.length; i++) if (!Number.isNaN(loss[i])) rates[i] *= 1 - loss[i]
 }
 
 /**

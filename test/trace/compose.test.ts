@@ -111,6 +111,32 @@ describe('a composed link', () => {
   })
 })
 
+describe('loss', () => {
+  const lossy = (rateKind: 'raw-capacity' | 'tcp-goodput') => {
+    const trace = recorded(
+      'lossy',
+      {
+        uplinkBitsPerSecond: new Float64Array(20).fill(1e6),
+        lossRatio: new Float64Array(20).fill(0.25),
+      },
+      20,
+    )
+    const part = { kind: 'recording' as const, trace: { ...trace, meta: { ...trace.meta, rateKind } } }
+    const down = { kind: 'constant' as const, value: 1e6 }
+    return composeLink(
+      { uplink: part, downlink: down, rtt: down },
+      { seconds: 5, binSeconds: 1 },
+      randomStream(1, 'loss'),
+    )
+  }
+
+  it('costs retransmissions on raw capacity only: goodput contains it already', () => {
+    expect([...lossy('raw-capacity').upBitsPerSecond]).toEqual([75e4, 75e4, 75e4, 75e4, 75e4])
+    expect([...lossy('tcp-goodput').upBitsPerSecond]).toEqual([1e6, 1e6, 1e6, 1e6, 1e6])
+    expect([...lossy('raw-capacity').downBitsPerSecond]).toEqual([1e6, 1e6, 1e6, 1e6, 1e6])
+  })
+})
+
 describe('merged recordings', () => {
   it('share a time axis; what one of them lacks stays a gap', () => {
     const up = recorded('up', { uplinkBitsPerSecond: ramp(3, 1) }, 3)
