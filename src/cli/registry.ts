@@ -33,6 +33,31 @@ export const COMMANDS: readonly CliEntry[] = [
     load: async () => (await import('./commands/simulate.ts')).simulate,
   },
   {
+    name: 'train',
+    summary: 'train a policy in the simulator, or continue a run',
+    load: async () => (await import('./commands/train.ts')).train,
+  },
+  {
+    name: 'eval',
+    summary: 'compare runs, bundles and planners on the same episodes',
+    load: async () => (await import('./commands/eval.ts')).evalCommand,
+  },
+  {
+    name: 'export',
+    summary: "write a run's best policy as a verified ONNX bundle",
+    load: async () => (await import('./commands/export.ts')).exportCommand,
+  },
+  {
+    name: 'verify',
+    summary: 'check a bundle on this machine: every byte, and what it computes',
+    load: async () => (await import('./commands/verify.ts')).verify,
+  },
+  {
+    name: 'decide',
+    summary: 'what a bundle decides under given conditions, and how fast',
+    load: async () => (await import('./commands/decide.ts')).decide,
+  },
+  {
     name: 'bench',
     summary: 'run the benchmarks of this build',
     load: async () => (await import('./commands/bench.ts')).bench,

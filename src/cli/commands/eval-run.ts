@@ -1,0 +1,212 @@
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { InputError } from '../../base/errors.ts'
+import { ABSENT_BASELINES, baselines, bestStaticCut, type TunedBaselines } from '../../evaluate/baselines.ts'
+import { evaluate } from '../../evaluate/evaluate.ts'
+import type { Policy } from '../../plan/situation.ts'
+import { readBundle } from '../../policy/bundleFiles.ts'
+import { MANIFEST_FILE } from '../../policy/bundleManifest.ts'
+import { checkSpec } from '../../policy/contract.ts'
+import { LearnedPolicy } from '../../policy/learned.ts'
+import { openJsonl } from '../../report/jsonl.ts'
+import { loadScenario, type Scenario, type Split } from '../../scenario/scenario.ts'
+import type { Io } from '../io.ts'
+import type { EvalJson } from '../json/eval.ts'
+import { isRun, learnedPolicy, readTrained, scenarioOfRun } from '../json/runs.ts'
+import { tunedFor } from '../json/tuned.ts'
+import { startProgress } from '../progress.ts'
+import { packageVersion } from '../root.ts'
+
+export const STATIC_CUT = 'best-static-cut'
+/** Every planner, in the order of the table before it is sorted. */
+export const PLANNERS = [
+  'edge-only',
+  'cloud-only',
+  'random',
+  STATIC_CUT,
+  'shortest-delay',
+  'per-state-dp',
+  'drift-plus-penalty',
+  'priced',
+] as const
+const TUNED = ['drift-plus-penalty', 'priced']
+
+/** Log of evaluations on test links: each one is a look that cannot be taken back. */
+export const FINAL_LOG = 'final-evaluations.jsonl'
+
+/** Training episodes and candidates for the tuned planners. */
+export interface TuningSize {
+  readonly episodes: number
+  readonly candidates: number
+}
+
+export interface EvaluationRequest {
+  readonly scenario: Scenario
+  readonly split: Split
+  readonly seeds: number
+  /** Planner names, `all` spelt out. */
+  readonly planners: readonly string[]
+  readonly learned: readonly Policy[]
+  readonly tuning: TuningSize
+  /** Where tuned prices are kept and final evaluations are logged. */
+  readonly runsFolder: string
+}
+
+/** What the words of a command line stand for: planners, and folders of runs and bundles. */
+export function sortNames(names: readonly string[]): {
+  planners: string[]
+  runs: string[]
+  bundles: string[]
+} {
+  const found = { planners: new Set<string>(), runs: [] as string[], bundles: [] as string[] }
+  for (const name of names) {
+    if (name === 'all') for (const planner of PLANNERS) found.planners.add(planner)
+    else if ((PLANNERS as readonly string[]).includes(name)) found.planners.add(name)
+    else if (isRun(name)) found.runs.push(name)
+    else if (existsSync(join(name, MANIFEST_FILE))) found.bundles.push(name)
+    else {
+      throw new InputError({
+        where: name,
+        expected: `a run folder, a bundle, \`all\`, or one of ${PLANNERS.join(', ')}`,
+        found: existsSync(name) ? 'neither a run nor a bundle' : 'no such folder or planner',
+        remedy: '`edgewise train` makes a run, `edgewise export` a bundle',
+      })
+    }
+  }
+  return { ...found, planners: [...found.planners] }
+}
+
+interface ScenarioChoice {
+  readonly file?: string
+  readonly edge?: string
+  readonly load?: number
+  readonly requestsPerEpisode?: number
+}
+
+/** The scenario given, else that of the first run; a bundle brings its profiles to a scenario file. */
+export async function scenarioFor(
+  choice: ScenarioChoice,
+  names: { readonly runs: readonly string[]; readonly bundles: readonly string[] },
+): Promise<Scenario> {
+  const { file, ...changes } = choice
+  if (file === undefined) {
+    if (names.runs.length > 0) return scenarioOfRun(names.runs[0], changes)
+    throw new InputError({
+      where: '--scenario',
+      expected: 'a scenario file: only a run brings its own',
+      found: 'nothing',
+      remedy: 'configs/quickstart.scenario.yaml is one',
+    })
+  }
+  const bundle = names.bundles.at(0)
+  const profiles =
+    bundle === undefined || names.runs.length > 0
+      ? {}
+      : { edge: join(bundle, 'edge.profile.json'), cloud: join(bundle, 'cloud.profile.json') }
+  const given = Object.fromEntries(Object.entries(changes).filter(([, value]) => value !== undefined))
+  return loadScenario(file, { ...profiles, ...given })
+}
+
+/** Opens the learned policies on a scenario. Throws InputError where one has another shape. */
+export function openLearned(
+  scenario: Scenario,
+  runs: readonly string[],
+  bundles: readonly string[],
+): Policy[] {
+  const { problem } = scenario
+  const policies = [
+    ...runs.map((folder) => {
+      const run = readTrained(folder)
+      checkSpec(run.numbers.spec, problem, folder)
+      return learnedPolicy(problem, run)
+    }),
+    ...bundles.map((folder) => {
+      const { numbers, manifest } = readBundle(folder)
+      checkSpec(numbers.spec, problem, folder)
+      return new LearnedPolicy(problem, numbers, manifest.name)
+    }),
+  ]
+  const names = policies.map((policy) => policy.name)
+  const clash = names.find(
+    (name, index) => names.indexOf(name) !== index || (PLANNERS as readonly string[]).includes(name),
+  )
+  if (clash === undefined) return policies
+  throw new InputError({
+    where: clash,
+    expected: 'policies of different names (the name of the folder)',
+    found: 'two of one name',
+    remedy: 'rename a folder',
+  })
+}
+
+/** Runs everything on the same episodes; tunes what must be tuned first. */
+export function evaluateRequest(request: EvaluationRequest, io: Io): EvalJson {
+  const { scenario, split, planners, learned } = request
+  const seeds = Array.from({ length: request.seeds }, (_, seed) => seed)
+  const tuned = planners.some((name) => TUNED.includes(name)) ? tune(request, io) : null
+  // The untuned planners need no prices.
+  const built = baselines(scenario, tuned ?? { prices: [0, 0, 0, 0], v: 1 })
+  const policies = planners.flatMap((name) =>
+    name === STATIC_CUT
+      ? [bestStaticCut(scenario, split, seeds)]
+      : built.filter((policy) => policy.name === name),
+  )
+  const progress = startProgress(io, 'evaluate', request.seeds * (policies.length + learned.length))
+  try {
+    const report = evaluate({
+      scenario,
+      policies: [...policies, ...learned],
+      split,
+      seeds,
+      onProgress: (done, total) => progress.update(done, `${done} of ${total} episodes`),
+    })
+    const { weights, latency } = scenario.problem.objective
+    const json = {
+      ...report,
+      scenario: scenario.config.name,
+      scenarioHash: scenario.hash,
+      links: split,
+      load: scenario.config.workload.load,
+      objective: { weights: { ...weights }, latency: { ...latency } },
+      tuned: tuned === null ? null : { prices: tuned.prices, v: tuned.v },
+      absent: { ...ABSENT_BASELINES },
+    } as unknown as EvalJson
+    if (split === 'test') logFinal(json, request.runsFolder, io)
+    return json
+  } finally {
+    progress.stop()
+  }
+}
+
+function tune({ scenario, tuning, runsFolder }: EvaluationRequest, io: Io): TunedBaselines {
+  const progress = startProgress(io, 'tune', tuning.candidates)
+  try {
+    return tunedFor(scenario, runsFolder, packageVersion(), {
+      ...tuning,
+      onProgress: (what, done, total) => progress.update(done, `${what}: ${done} of ${total} candidates`),
+    })
+  } finally {
+    progress.stop()
+  }
+}
+
+function logFinal(json: EvalJson, runsFolder: string, io: Io): void {
+  const log = openJsonl(join(runsFolder, FINAL_LOG))
+  try {
+    log.append({
+      time: io.clock.wallTime(),
+      version: packageVersion(),
+      scenario: json.scenario,
+      scenarioHash: json.scenarioHash,
+      load: json.load,
+      seeds: json.seeds,
+      lowerBound: json.lowerBound,
+      ...Object.fromEntries(
+        Object.entries(json.policies).map(([name, row]) => [`cost.${name}`, row.cost.mean]),
+      ),
+    })
+    log.sync()
+  } finally {
+    log.close()
+  }
+}

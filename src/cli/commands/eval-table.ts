@@ -1,0 +1,157 @@
+import type { Objective } from '../../plan/objective.ts'
+import {
+  formatBytes,
+  formatInterval,
+  formatJoules,
+  formatNumber,
+  formatSeconds,
+  formatShare,
+} from '../../report/numbers.ts'
+import { renderTable, type TableStyle } from '../../report/table.ts'
+import type { EvalJson } from '../json/eval.ts'
+import { weightsLine } from './oracle-table.ts'
+
+type Row = EvalJson['policies'][string]
+
+/** An evaluation for people: the table with its weights, bound, headroom, absences and provenance. */
+export function describeEvaluation(json: EvalJson, learned: readonly string[], style: TableStyle): string {
+  const rows = Object.entries(json.policies).sort(([, a], [, b]) => a.cost.mean - b.cost.mean)
+  const emphasis = rows.flatMap(([name], index) => (learned.includes(name) ? [index] : []))
+  return [
+    `scenario ${json.scenario}, ${json.links} links, load ${json.load}: ${json.seeds} paired episodes, ${json.decisions} requests a policy; every figure simulated`,
+    weightsLine(json.objective as Objective),
+    '',
+    costTable(rows, emphasis, style),
+    '',
+    latencyTable(rows, emphasis, style),
+    '',
+    boundLine(json),
+    ...tunedLine(json),
+    ...standing(json, learned),
+    provenanceLine(rows[0][1]),
+    'Not built yet:',
+    ...Object.entries(json.absent).map(([name, reason]) => `  ${name}: ${reason}`),
+  ].join('\n')
+}
+
+function costTable(
+  rows: readonly (readonly [string, Row])[],
+  emphasis: readonly number[],
+  style: TableStyle,
+): string {
+  const titles = [
+    'cost',
+    'above bound',
+    'edge J',
+    'loss',
+    'cloud busy',
+    'up',
+    'down',
+    'queue mean',
+    'max',
+    'mixed heads',
+  ]
+  return renderTable(
+    {
+      columns: [{ title: 'policy' }, ...titles.map(right)],
+      rows: rows.map(([name, row]) => [
+        name,
+        formatInterval(row.cost.mean, row.cost.ci95?.[0], row.cost.ci95?.[1]),
+        row.gapToLowerBound === null ? 'no bound' : formatShare(row.gapToLowerBound),
+        formatJoules(row.edgeJoules),
+        formatNumber(row.accuracyLoss),
+        formatSeconds(row.cloudSeconds),
+        formatBytes(row.upBytes),
+        formatBytes(row.downBytes),
+        formatNumber(row.queue.mean),
+        formatNumber(row.queue.max),
+        formatShare(row.mixedHeadShare),
+      ]),
+      emphasis,
+    },
+    style,
+  )
+}
+
+function latencyTable(
+  rows: readonly (readonly [string, Row])[],
+  emphasis: readonly number[],
+  style: TableStyle,
+): string {
+  const parts = [
+    ['TTFT', 'ttftSeconds'],
+    ['TPOT', 'tpotSeconds'],
+    ['end to end', 'e2eSeconds'],
+  ] as const
+  const columns = parts.flatMap(([name]) => [`${name} mean`, 'p50', 'p95', 'p99']).map(right)
+  return renderTable(
+    {
+      columns: [{ title: 'policy' }, ...columns],
+      rows: rows.map(([name, row]) => [
+        name,
+        ...parts.flatMap(([, key]) =>
+          (['mean', 'p50', 'p95', 'p99'] as const).map((quantile) =>
+            row[key] === null ? 'none' : formatSeconds(row[key][quantile]),
+          ),
+        ),
+      ]),
+      emphasis,
+    },
+    style,
+  )
+}
+
+function boundLine({ lowerBound, headroom }: EvalJson): string {
+  const left =
+    headroom === null
+      ? 'headroom unknown (per-state-dp was not run)'
+      : `headroom ${formatShare(headroom)} (per-state DP against the best row)`
+  return `lower bound ${formatNumber(lowerBound)} (no policy can go below it; not all of the gap can be won); ${left}`
+}
+
+function tunedLine({ tuned }: EvalJson): string[] {
+  if (tuned === null) return []
+  const prices = tuned.prices.map((price) => formatNumber(price)).join(', ')
+  return [`tuned on training links: priced (${prices}), drift-plus-penalty V = ${formatNumber(tuned.v)}`]
+}
+
+/** Where each trained policy stands against every planner that it is compared with, in plain words. */
+export function standing(json: EvalJson, learned: readonly string[]): string[] {
+  return learned.flatMap((name) => {
+    const own = json.policies[name]
+    const planners = Object.entries(json.policies).filter(([other]) => !learned.includes(other))
+    if (planners.length === 0) return []
+    const lower = planners.filter(([, row]) => own.cost.mean < row.cost.mean).map(([other]) => other)
+    const { edge, cloud } = own.provenance
+    const lines = [
+      `${name} (simulated; edge ${edge}, cloud ${cloud}) costs less than ${lower.length} of ${planners.length} planners` +
+        (lower.length > 0 ? `: ${lower.join(', ')}` : ''),
+    ]
+    const priced = json.policies.priced as Row | undefined
+    if (priced !== undefined) lines.push(againstPriced(name, own, priced))
+    return lines
+  })
+}
+
+function againstPriced(name: string, own: Row, priced: Row): string {
+  const change = own.cost.mean / priced.cost.mean - 1
+  const [a, b] = [own.cost.ci95, priced.cost.ci95]
+  const apart = a !== null && b !== null && (a[1] < b[0] || b[1] < a[0])
+  const words = change < 0 ? 'less' : 'more'
+  return (
+    `against the tuned priced planner, ${name} costs ${formatShare(Math.abs(change))} ${words} ` +
+    `(${formatNumber(own.cost.mean)} against ${formatNumber(priced.cost.mean)}; the 95 % intervals ${apart ? 'do not overlap' : 'overlap'})`
+  )
+}
+
+function provenanceLine({ provenance }: Row): string {
+  const { edge, cloud, energy, accuracy, links } = provenance
+  return (
+    `These figures are simulated, on an edge that is ${edge} and a cloud that is ${cloud}; ` +
+    `power ${energy}; accuracy loss ${accuracy}; links: ${links}.`
+  )
+}
+
+function right(title: string) {
+  return { title, align: 'right' } as const
+}

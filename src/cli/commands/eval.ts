@@ -1,0 +1,107 @@
+import { InputError } from '../../base/errors.ts'
+import type { CliCommand } from '../command.ts'
+import { addExamples, addJson } from '../command.ts'
+import { printJson, printLine } from '../io.ts'
+import { RUNS_FOLDER } from '../json/runs.ts'
+import { integerOption, numberOption, requireChoice } from '../options.ts'
+import { PLANNERS, evaluateRequest, openLearned, scenarioFor, sortNames } from './eval-run.ts'
+import { describeEvaluation } from './eval-table.ts'
+
+interface Options {
+  readonly scenario?: string
+  readonly edge?: string
+  readonly links?: string
+  readonly seeds: number
+  readonly load?: number
+  readonly requests?: number
+  readonly tuningEpisodes: number
+  readonly tuningCandidates: number
+  readonly runs: string
+  readonly final?: boolean
+  readonly json?: boolean
+}
+
+const SPLITS = ['train', 'validation', 'test'] as const
+
+export const evalCommand: CliCommand<Options> = {
+  name: 'eval',
+  summary: 'compare runs, bundles and planners on the same episodes',
+  configure(command) {
+    command
+      .argument('<names...>', `run folders, bundles, \`all\`, or planners: ${PLANNERS.join(', ')}`)
+      .option('--scenario <file>', "scenario (default: the first run's)")
+      .option('--edge <device>', "edge profile JSON, device id or YAML instead of the scenario's")
+      .option('--links <split>', `links of ${SPLITS.join(', ')} (default: validation)`)
+      .option('--seeds <n>', 'paired episodes', integerOption({ min: 1, max: 10_000 }), 20)
+      .option('--load <x>', "load instead of the scenario's", numberOption({ min: 0, exclusiveMin: true }))
+      .option('--requests <n>', "requests an episode instead of the scenario's", integerOption({ min: 1 }))
+      .option(
+        '--tuning-episodes <n>',
+        'training episodes a tuned planner is tuned on',
+        integerOption({ min: 1 }),
+        8,
+      )
+      .option('--tuning-candidates <n>', 'prices tried for the priced planner', integerOption({ min: 1 }), 60)
+      .option('--runs <folder>', 'where tuned prices and the log of final evaluations are kept', RUNS_FOLDER)
+      .option('--final', 'test links: logged each time, for the last word on a policy')
+    addJson(command)
+    addExamples(command, [
+      ['A run against every planner on validation links', 'eval runs/quickstart-1 all'],
+      [
+        'Two planners at another load',
+        'eval per-state-dp priced --scenario configs/quickstart.scenario.yaml --load 0.9',
+      ],
+      [
+        'The last word, on links it was not trained on (logged)',
+        'eval runs/quickstart-1 all --final --seeds 40 --json',
+      ],
+    ])
+  },
+  async run(options, io, args) {
+    const split = splitOf(options)
+    const names = sortNames(args)
+    const scenario = await scenarioFor(
+      {
+        file: options.scenario,
+        edge: options.edge,
+        load: options.load,
+        requestsPerEpisode: options.requests,
+      },
+      names,
+    )
+    const learned = openLearned(scenario, names.runs, names.bundles)
+    const json = evaluateRequest(
+      {
+        scenario,
+        split,
+        seeds: options.seeds,
+        planners: names.planners,
+        learned,
+        tuning: { episodes: options.tuningEpisodes, candidates: options.tuningCandidates },
+        runsFolder: options.runs,
+      },
+      io,
+    )
+    if (options.json === true) printJson(io, json)
+    else {
+      const own = learned.map((policy) => policy.name)
+      printLine(io, describeEvaluation(json, own, io))
+    }
+  },
+}
+
+function splitOf({ links, final }: Options): (typeof SPLITS)[number] {
+  const split = requireChoice('--links', links ?? (final === true ? 'test' : 'validation'), SPLITS)
+  if (split === 'test' && final !== true) {
+    throw new InputError({
+      where: '--links test',
+      expected: '--final beside it: test links are for the last word, and each look is logged',
+      found: 'no --final',
+      remedy: 'use --links validation while developing',
+    })
+  }
+  if (split !== 'test' && final === true) {
+    throw new InputError({ where: '--final', expected: '--links test', found: `--links ${split}` })
+  }
+  return split
+}

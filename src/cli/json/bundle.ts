@@ -1,0 +1,129 @@
+import { z } from 'zod'
+import { planToJson, planJsonSchema } from '../../plan/json.ts'
+import type { Plan } from '../../plan/plan.ts'
+import { openParityEngines, type VerifyReport } from '../../policy/bundleVerify.ts'
+import { exportBundle, type ExportSummary } from '../../policy/export.ts'
+import type { ParitySizes } from '../../policy/parity.ts'
+import type { Conditions, OpenBundle, TimedDecision } from '../../runtime/edge.ts'
+import { openRunScenario } from '../../train/run.ts'
+import { readTrained, versionsWith } from './runs.ts'
+
+const count = z.int().min(0)
+const amount = z.number().min(0)
+
+/** `edgewise verify --json`. */
+export const verifyJsonSchema = z.strictObject({
+  ok: z.boolean(),
+  maxAbsError: amount,
+  greedyDisagreements: count,
+  observations: count,
+  rows: count,
+  sampledDisagreements: count,
+  bundle: z.string(),
+  /** What ran the file, with versions. */
+  engines: z.array(z.string()),
+  /** Engines that did not open here, and why. */
+  absent: z.array(z.string()),
+  /** The case that is furthest off, where something is. */
+  worst: z.string().nullable(),
+})
+
+/** `edgewise export --json`. */
+export const exportJsonSchema = z.strictObject({
+  folder: z.string(),
+  bytes: count,
+  scenario: z.string(),
+  scenarioHash: z.string(),
+  update: count,
+  validationCost: z.number().nullable(),
+  evaluated: z.boolean(),
+  parity: z.strictObject({
+    maxAbsError: amount,
+    greedyDisagreements: count,
+    observations: count,
+    rows: count,
+    engines: z.array(z.string()),
+  }),
+})
+
+/** `edgewise decide --json`. */
+export const decideJsonSchema = z.strictObject({
+  bundle: z.string(),
+  runs: z.string(),
+  conditions: z.record(z.string(), z.number()),
+  plan: planJsonSchema,
+  /** One decision on this machine; null where it was not timed. */
+  decisionSeconds: z.strictObject({ median: amount, p99: amount, repeats: count }),
+})
+
+export function verifyJson(report: VerifyReport): z.infer<typeof verifyJsonSchema> {
+  return {
+    ok: report.ok,
+    maxAbsError: report.maxAbsError,
+    greedyDisagreements: report.greedyDisagreements,
+    observations: report.observations,
+    rows: report.rows,
+    sampledDisagreements: report.sampledDisagreements,
+    bundle: report.bundle,
+    engines: report.engines.map(({ engine, version }) => `${engine} ${version}`),
+    absent: [...report.absent],
+    worst: report.worst,
+  }
+}
+
+export function exportJson({
+  folder,
+  bytes,
+  manifest,
+  parity,
+}: ExportSummary): z.infer<typeof exportJsonSchema> {
+  const { maxAbsError, greedyDisagreements, observations, rows } = parity
+  return {
+    folder,
+    bytes,
+    scenario: manifest.scenario.name,
+    scenarioHash: manifest.scenario.hash,
+    update: manifest.policy.update,
+    validationCost: manifest.policy.validationCost,
+    evaluated: manifest.evaluation !== null,
+    parity: { maxAbsError, greedyDisagreements, observations, rows, engines: manifest.parity.engines },
+  }
+}
+
+export function decideJson(
+  bundle: OpenBundle,
+  conditions: Conditions,
+  timed: TimedDecision,
+): z.infer<typeof decideJsonSchema> {
+  const { medianSeconds, p99Seconds, repeats } = timed
+  return {
+    bundle: bundle.manifest.name,
+    runs: bundle.runs,
+    conditions: Object.fromEntries(
+      Object.entries(conditions).filter((entry): entry is [string, number] => entry[1] !== undefined),
+    ),
+    plan: planToJson(bundle.problem.pair, timed.plan as Plan),
+    decisionSeconds: { median: medianSeconds, p99: p99Seconds, repeats },
+  }
+}
+
+/** Exports the best policy of a run; both engines are opened and closed here. */
+export async function exportRun(
+  run: string,
+  out: string,
+  options: { readonly evaluation: unknown; readonly replace: boolean; readonly sizes?: Partial<ParitySizes> },
+): Promise<ExportSummary> {
+  const { numbers, about } = readTrained(run)
+  const scenario = await openRunScenario(run)
+  const { engines } = await openParityEngines()
+  try {
+    const versions = engines.reduce((all, { info }) => ({ ...all, ...versionsWith(info) }), {})
+    const { evaluation, replace, sizes } = options
+    return await exportBundle({ scenario, numbers, about, evaluation, versions }, out, engines, {
+      replace,
+      ...(sizes === undefined ? {} : { sizes }),
+    })
+  } finally {
+    for (const engine of engines) await engine.close()
+  }
+}

@@ -1,0 +1,59 @@
+import { z } from 'zod'
+
+const amount = z.number().min(0)
+
+const distribution = z.strictObject({ mean: amount, p50: amount, p95: amount, p99: amount }).nullable()
+
+/** One policy's row; every figure is simulated. */
+export const policyRowSchema = z.strictObject({
+  cost: z.strictObject({ mean: amount, ci95: z.tuple([amount, amount]).nullable() }),
+  gapToLowerBound: z.number().nullable(),
+  ttftSeconds: distribution,
+  /** Null where every answer is one token. */
+  tpotSeconds: distribution,
+  e2eSeconds: distribution,
+  edgeJoules: amount,
+  cloudSeconds: amount,
+  upBytes: amount,
+  downBytes: amount,
+  accuracyLoss: amount,
+  queue: z.strictObject({ mean: amount, max: amount }),
+  mixedHeadShare: z.number().min(0).max(1),
+  provenance: z.strictObject({
+    figures: z.literal('simulated'),
+    edge: z.string(),
+    cloud: z.string(),
+    energy: z.string(),
+    accuracy: z.string(),
+    links: z.string(),
+  }),
+})
+
+/** `edgewise eval --json`. */
+export const evalJsonSchema = z.strictObject({
+  policies: z.record(z.string(), policyRowSchema),
+  lowerBound: amount,
+  headroom: z.number().nullable(),
+  seeds: z.int().min(1),
+  decisions: z.int().min(1),
+  scenario: z.string(),
+  scenarioHash: z.string(),
+  links: z.enum(['train', 'validation', 'test']),
+  load: z.number(),
+  objective: z.strictObject({
+    weights: z.strictObject({
+      latency: z.number(),
+      energy: z.number(),
+      cloud: z.number(),
+      bytes: z.number(),
+      accuracy: z.number(),
+    }),
+    latency: z.looseObject({ form: z.enum(['mean', 'qoe', 'convex']) }),
+  }),
+  /** The tuned planners' parameters; null where neither was asked for. */
+  tuned: z.strictObject({ prices: z.tuple([amount, amount, amount, amount]), v: amount }).nullable(),
+  /** Planners of the comparison that are not built yet, with the reason. */
+  absent: z.record(z.string(), z.string()),
+})
+
+export type EvalJson = z.infer<typeof evalJsonSchema>

@@ -1,0 +1,90 @@
+import { existsSync } from 'node:fs'
+import { basename, join } from 'node:path'
+import { z } from 'zod'
+import { InputError } from '../../base/errors.ts'
+import type { DecisionProblem } from '../../plan/problem.ts'
+import { LearnedPolicy, type PolicyNumbers } from '../../policy/learned.ts'
+import { resolveScenario, type Scenario } from '../../scenario/scenario.ts'
+import { RUN_FILES, readPolicy, readRun, type PolicyAbout } from '../../train/folder.ts'
+import { openRunScenario } from '../../train/run.ts'
+import { packageVersion } from '../root.ts'
+
+/** `edgewise train --json`. */
+export const trainJsonSchema = z.strictObject({
+  folder: z.string(),
+  updates: z.int().min(0),
+  totalUpdates: z.int().min(1),
+  decisions: z.int().min(0),
+  bestUpdate: z.int().min(1).nullable(),
+  /** Mean cost of a request on validation links, simulated. */
+  bestValidationCost: z.number().nullable(),
+  finished: z.boolean(),
+  scenario: z.string(),
+  scenarioHash: z.string(),
+  seed: z.int().min(0),
+})
+
+/** Where runs, tuned prices and the log of final evaluations lie. */
+export const RUNS_FOLDER = 'runs'
+
+/** `stem-1`, `stem-2`, ...: the first of which nothing exists yet. */
+export function freshFolder(parent: string, stem: string): string {
+  for (let n = 1; ; n++) {
+    const folder = join(parent, `${stem}-${n}`)
+    if (!existsSync(folder)) return folder
+  }
+}
+
+export function isRun(path: string): boolean {
+  return existsSync(join(path, RUN_FILES.run))
+}
+
+export interface TrainedRun {
+  readonly name: string
+  readonly numbers: PolicyNumbers
+  readonly about: PolicyAbout
+}
+
+/** The policy of a run that was best on validation. Throws InputError where none was validated yet. */
+export function readTrained(folder: string): TrainedRun {
+  readRun(folder)
+  const path = join(folder, RUN_FILES.best)
+  if (!existsSync(path)) {
+    throw new InputError({
+      where: folder,
+      expected: 'a run with a policy that was validated',
+      found: 'none yet',
+      remedy: `edgewise train --resume ${folder}`,
+    })
+  }
+  return { name: basename(folder), ...readPolicy(path) }
+}
+
+export function learnedPolicy(problem: DecisionProblem, run: TrainedRun): LearnedPolicy {
+  return new LearnedPolicy(problem, run.numbers, run.name)
+}
+
+/** The scenario of a run, as it was trained on or with changes for a what-if. */
+export async function scenarioOfRun(
+  folder: string,
+  changes: { readonly load?: number; readonly requestsPerEpisode?: number; readonly edge?: string } = {},
+): Promise<Scenario> {
+  if (Object.values(changes).every((value) => value === undefined)) return openRunScenario(folder)
+  const run = readRun(folder)
+  const { workload } = run.scenario
+  const {
+    load = workload.load,
+    requestsPerEpisode = workload.requestsPerEpisode,
+    edge = join(folder, RUN_FILES.edge),
+  } = changes
+  const config = { ...run.scenario, workload: { ...workload, load, requestsPerEpisode } }
+  return resolveScenario(config, run.folder, { edge, cloud: join(folder, RUN_FILES.cloud) })
+}
+
+/** Versions of what makes a result, by name. */
+export function versionsWith(engine: {
+  readonly name: string
+  readonly version: string
+}): Record<string, string> {
+  return { edgewise: packageVersion(), node: process.versions.node, [engine.name]: engine.version }
+}

@@ -1,0 +1,43 @@
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { z } from 'zod'
+import { canonicalJson, readText, sha256, writeAtomic } from '../../base/files.ts'
+import { check, parseJson } from '../../base/schema.ts'
+import { tuneBaselines, type TunedBaselines, type TuningBudget } from '../../evaluate/baselines.ts'
+import type { Scenario } from '../../scenario/scenario.ts'
+
+export const TUNED_SCHEMA = 'edgewise.tuned/1'
+
+const price = z.number().min(0)
+
+const tunedSchema = z.strictObject({
+  schema: z.literal(TUNED_SCHEMA),
+  /** The scenario with both profiles that the prices were tuned on. */
+  scenarioHash: z.string(),
+  version: z.string(),
+  episodes: z.int().min(1),
+  candidates: z.int().min(1),
+  prices: z.tuple([price, price, price, price]),
+  v: z.number().positive(),
+})
+
+/** The tuned planners of a scenario, from the cache or tuned now on training episodes (and then kept). */
+export function tunedFor(
+  scenario: Scenario,
+  runsFolder: string,
+  version: string,
+  budget: TuningBudget,
+): TunedBaselines & { readonly cached: boolean } {
+  const { episodes, candidates } = budget
+  const key = sha256(canonicalJson({ scenario: scenario.hash, version, episodes, candidates }))
+  const path = join(runsFolder, '.tuned', `${key}.json`)
+  if (existsSync(path)) {
+    const remedy = 'delete the file: the prices are tuned again'
+    const { prices, v } = check(tunedSchema, parseJson(readText(path, 65_536), path), path, remedy)
+    return { prices, v, cached: true }
+  }
+  const { prices, v } = tuneBaselines(scenario, budget)
+  const kept = { schema: TUNED_SCHEMA, scenarioHash: scenario.hash, version, episodes, candidates, prices, v }
+  writeAtomic(path, `${JSON.stringify(kept, null, 2)}\n`)
+  return { prices, v, cached: false }
+}
