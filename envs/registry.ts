@@ -23,7 +23,7 @@ export function makeEnv<Id extends keyof EnvOptions>(id: Id, options: EnvOptions
     throw new InputError({
       where: 'makeEnv: id',
       expected: `one of ${ENV_IDS.join(', ')}`,
-      found: String(id),
+      found: id,
     })
   return FACTORIES[id](options)
 }
