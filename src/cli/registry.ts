@@ -3,6 +3,11 @@ import type { CliEntry } from './command.ts'
 /** Every command, in the order of `edgewise --help`. Modules are loaded only when called. */
 export const COMMANDS: readonly CliEntry[] = [
   {
+    name: 'quickstart',
+    summary: 'measure this machine, train, compare, export and decide, in a few minutes',
+    load: async () => (await import('./commands/quickstart.ts')).quickstart,
+  },
+  {
     name: 'profile',
     summary: "measure a model's sub-blocks on this machine",
     load: async () => (await import('./commands/profile.ts')).profile,

@@ -1,0 +1,59 @@
+import { join } from 'node:path'
+import { writeAtomic } from '../../base/files.ts'
+import type { Conditions } from '../../runtime/edge.ts'
+import { decideTimed, openBundle } from '../../runtime/edge.ts'
+import { heatMapSpec } from '../../report/heatmap-chart.ts'
+import { renderTextMaps } from '../../report/heatmap-text.ts'
+import type { PicturedPlan } from '../../report/plan-picture.ts'
+import { renderPng, renderSvg } from '../../report/render.ts'
+import { formatSeconds } from '../../report/numbers.ts'
+import type { Io } from '../io.ts'
+import { printLine } from '../io.ts'
+import { decideJson } from '../json/bundle.ts'
+import { describePlan, pictureOf } from './oracle-table.ts'
+
+/** A question of ordinary length to an idle device. */
+const REQUEST = { promptTokens: 256, outputTokens: 128 }
+
+const CONDITIONS: readonly (readonly [string, Conditions])[] = [
+  ['good link', { ...REQUEST, upMbps: 50, downMbps: 200, rttMs: 20 }],
+  ['poor link', { ...REQUEST, upMbps: 0.5, downMbps: 2, rttMs: 200 }],
+  ['outage', { ...REQUEST, upMbps: 0, downMbps: 0, rttMs: 200, sinceHeartbeatSeconds: 10 }],
+]
+
+/** Columns to fill with maps side by side. */
+const COLUMNS = 110
+
+export interface DecisionMaps {
+  readonly decisions: Readonly<Record<string, ReturnType<typeof decideJson>>>
+  readonly svg: string
+  readonly png: string
+}
+
+/** Lets a bundle decide under three link conditions; prints the maps and draws them beside the run. */
+export async function decideConditions(folder: string, out: string, io: Io): Promise<DecisionMaps> {
+  const bundle = await openBundle(folder)
+  const pictures: PicturedPlan[] = []
+  const decisions: Record<string, ReturnType<typeof decideJson>> = {}
+  for (const [name, conditions] of CONDITIONS) {
+    const timed = await decideTimed(bundle, bundle.situation(conditions), io.clock)
+    const { upMbps, downMbps, rttMs } = conditions
+    const link = upMbps === 0 ? 'nothing comes through' : `${upMbps} / ${downMbps} Mbit/s, ${rttMs} ms`
+    pictures.push({ ...pictureOf(bundle.problem, timed.plan, name), subtitle: link })
+    decisions[name] = decideJson(bundle, conditions, timed)
+    printLine(
+      io,
+      `${name} (${link}): ${describePlan(bundle.problem, timed.plan)}; decided in ${formatSeconds(timed.medianSeconds)}`,
+    )
+  }
+  await bundle.close()
+  printLine(io, `\n${renderTextMaps(pictures, { colour: io.colour, columns: COLUMNS })}`)
+  const svg = join(out, 'decisions.svg')
+  const png = join(out, 'decisions.png')
+  const title = `${bundle.manifest.model.id}: where each part runs (${REQUEST.promptTokens} tokens in, about ${REQUEST.outputTokens} out)`
+  const drawing = await renderSvg(heatMapSpec(pictures, title))
+  writeAtomic(svg, drawing)
+  writeAtomic(png, await renderPng(drawing))
+  printLine(io, `\ndrawn in ${svg} and ${png}`)
+  return { decisions, svg, png }
+}
