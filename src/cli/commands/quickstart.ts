@@ -1,5 +1,5 @@
 import { existsSync, mkdirSync, rmSync } from 'node:fs'
-import { basename, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { InputError } from '../../base/errors.ts'
 import { readText, writeAtomic } from '../../base/files.ts'
 import { check, parseJson } from '../../base/schema.ts'
@@ -189,7 +189,8 @@ async function evaluated(out: string, run: string, options: Options, io: Io): Pr
       planners: PLANNERS,
       learned: openLearned(scenario, [run], []),
       tuning: { episodes: options.tuningEpisodes, candidates: options.tuningCandidates },
-      runsFolder: RUNS_FOLDER,
+      // Beside the run: `runs` unless --out lies elsewhere.
+      runsFolder: dirname(out),
     },
     io,
   )
@@ -216,7 +217,7 @@ async function exported(run: string, bundle: string, evaluation: EvalJson, io: I
     where: bundle,
     expected: 'a bundle that computes what it says',
     found: verify.worst ?? 'no engine opened',
-    remedy: `edgewise quickstart --force --out ${run}`,
+    remedy: 'edgewise quickstart --force makes everything anew',
   })
 }
 
