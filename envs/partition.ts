@@ -204,7 +204,7 @@ export class VectorPartition implements VectorEnv {
   private replay(slot: Slot, history: Int32Array): void {
     const { rows } = slot.walker
     for (let from = 0; from + rows <= history.length; from += rows) {
-      slot.walker.begin(slot.session.situation())
+      slot.walker.begin(slot.situation)
       for (let row = 0; row < rows; row++) {
         slot.walker.choose(row, history[from + row])
         slot.action[row] = history[from + row]
@@ -212,6 +212,7 @@ export class VectorPartition implements VectorEnv {
       if (this.dispatch(slot))
         throw new InputError({ where: this.id, expected: 'an unfinished episode', found: 'a finished one' })
       slot.meter.read(false)
+      slot.situation = slot.session.situation()
     }
   }
 

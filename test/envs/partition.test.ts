@@ -36,26 +36,29 @@ function options(
   }
 }
 
-/** Chooses a random allowed action and steps. */
-function act(env: VectorPartition, at: number, random: RandomStream): void {
+/** Chooses a random allowed action and steps; returns the features and masks it was shown. */
+function act(env: VectorPartition, at: number, random: RandomStream): number[] {
+  const shown: number[] = []
   const features = new Float32Array(env.action.rowFeatureSize)
   const mask = new Uint8Array(maxChoices(env.action))
   env.beginAction(at)
   for (let row = 0; row < env.action.headOf.length; row++) {
     let skip = random.integer(env.rowInput(at, row, features, mask))
+    shown.push(...features, ...mask)
     let choice = 0
     while (mask[choice] === 0 || skip-- > 0) choice++
     env.choose(at, row, choice)
   }
   env.step(at)
+  return shown
 }
 
 describe('edgewise/Partition-v0', () => {
   it('passes the vector checker: seeding, masks, independence, save and restore', () => {
-    expect(checkVectorEnv(() => new VectorPartition({ ...options(1), count: 3 }), 40)).toEqual([])
+    expect(checkVectorEnv(() => new VectorPartition({ ...options(1), count: 3 }), 43)).toEqual([])
     const pinned = options(2)
     const problem = { ...pinned.problem, edgeLayersFirst: 1, edgeLayersLast: 1 }
-    expect(checkVectorEnv(() => new VectorPartition({ ...pinned, problem, count: 2 }), 20)).toEqual([])
+    expect(checkVectorEnv(() => new VectorPartition({ ...pinned, problem, count: 2 }), 22)).toEqual([])
   })
 
   it('passes the checker as a single environment, by its id', () => {
@@ -96,8 +99,7 @@ describe('edgewise/Partition-v0', () => {
     const twin = randomStream(3, 'actions')
     for (let step = 0; step < 12; step++) {
       for (const at of [0, 1]) {
-        act(env, at, again)
-        act(other, at, twin)
+        expect(act(other, at, twin)).toEqual(act(env, at, again))
       }
       expect(other.performance).toEqual(env.performance)
       expect(other.stability).toEqual(env.stability)
