@@ -3,7 +3,7 @@ import { join, relative, sep } from 'node:path'
 import { InputError, IntegrityError } from '../base/errors.ts'
 import { readCapped, resolveInside, sha256 } from '../base/files.ts'
 import type { DecisionProblem } from '../plan/problem.ts'
-import { readAccuracyTable } from '../profile/accuracy.ts'
+import { parseAccuracyTable } from '../profile/accuracy.ts'
 import { MAX_PROFILE_BYTES, parseProfile } from '../profile/file.ts'
 import { BUNDLE_FILES, MANIFEST_FILE, MAX_MANIFEST_BYTES, parseManifest } from './bundleManifest.ts'
 import type { BundleFile, Manifest } from './bundleManifest.ts'
@@ -45,7 +45,11 @@ export function readBundle(folder: string): Bundle {
     })
   }
   const place = pathIn(folder, MANIFEST_FILE)
-  const manifest = parseManifest(readCapped(place, MAX_MANIFEST_BYTES).toString('utf8'), place)
+  const written = readCapped(place, MAX_MANIFEST_BYTES)
+  const text = written.toString('utf8')
+  // Bytes that are no UTF-8 are read as a replacement character: the seal would not see which.
+  if (!Buffer.from(text).equals(written)) throw new IntegrityError(place, 'UTF-8 text', 'other bytes')
+  const manifest = parseManifest(text, place)
   const contents = Object.fromEntries(
     BUNDLE_FILES.map((name) => [name, readVerified(folder, name, manifest.files[name])]),
   ) as Record<BundleFile, Buffer>
@@ -54,7 +58,11 @@ export function readBundle(folder: string): Bundle {
   const cloud = profile('cloud.profile.json')
   if (edge.model.id !== cloud.model.id)
     throw differs(place, 'model of both profiles', edge.model, cloud.model)
-  const accuracy = readAccuracyTable(pathIn(folder, 'accuracy.json'), edge.model)
+  const accuracy = parseAccuracyTable(
+    contents['accuracy.json'].toString('utf8'),
+    join(folder, 'accuracy.json'),
+    edge.model,
+  )
   const problem = problemFromBundle(manifest.problem, { edge, cloud }, accuracy)
   const model = { id: edge.model.id, layers: edge.model.layers, units: pairUnits(problem.pair) }
   if (JSON.stringify(model) !== JSON.stringify(manifest.model)) {

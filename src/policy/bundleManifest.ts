@@ -60,6 +60,8 @@ export const paritySummarySchema = z.strictObject({
   maxAbsError: z.number().min(0),
   maxScaledError: z.number().min(0),
   greedyDisagreements: count,
+  greedyBorderline: count,
+  greedyBorderlineDifferences: count,
   sampledDisagreements: count,
   sampledBorderline: count,
   sampledBorderlineDifferences: count,

@@ -3,6 +3,7 @@ import { InputError, show } from '../base/errors.ts'
 import { canonicalJson } from '../base/files.ts'
 import { OBSERVATION_NAMES, OBSERVATION_VERSION } from '../observe/observation.ts'
 import { ACTION_VERSION, ROW_FEATURE_NAMES, wideChoices } from '../observe/walker.ts'
+import type { WideChoice } from '../observe/walker.ts'
 import { pairUnits } from '../plan/pair.ts'
 import type { DecisionProblem } from '../plan/problem.ts'
 import type { ActorHead, ActorSpec } from './actor.ts'
@@ -64,12 +65,7 @@ export function contractOf(problem: DecisionProblem, spec: ActorSpec): Contract 
       version: ACTION_VERSION,
       rowFeatures: [...ROW_FEATURE_NAMES],
       heads: spec.heads.map((head) => ({ ...head })),
-      planWideChoices: wideChoices(problem).map(({ boundaryBits, embed, head, exit }) => ({
-        boundaryBits,
-        embed,
-        head,
-        exit,
-      })),
+      planWideChoices: planWide(problem),
     },
     actor: { observationClip: spec.observationClip, encoder: [...spec.encoder] },
   }
@@ -100,7 +96,7 @@ export function checkContract(contract: Contract, problem: DecisionProblem, wher
   sameVersion('action', action.version, ACTION_VERSION, where)
   sameList(observation.names, OBSERVATION_NAMES, `${where}: observation.names`)
   sameList(action.rowFeatures, ROW_FEATURE_NAMES, `${where}: action.rowFeatures`)
-  const choices = wideChoices(problem)
+  const choices = planWide(problem)
   sameList(action.planWideChoices, choices, `${where}: action.planWideChoices`)
   sameList(action.heads.map(shapeOfHead), expectedHeads(problem, choices.length), `${where}: action.heads`)
 }
@@ -122,6 +118,16 @@ export function checkSpec(spec: ActorSpec, problem: DecisionProblem, where: stri
   fits(spec.rowFeatureSize, ROW_FEATURE_NAMES.length, 'rowFeatureSize')
   fits(spec.headOf.length, 1 + layers, 'headOf (rows)')
   spec.headOf.forEach((head, row) => fits(head, row === 0 ? 0 : 1, `headOf.${row}`))
+}
+
+/** The plan-wide choices in order, without what else the walker's objects carry. */
+function planWide(problem: DecisionProblem): WideChoice[] {
+  return wideChoices(problem).map(({ boundaryBits, embed, head, exit }) => ({
+    boundaryBits,
+    embed,
+    head,
+    exit,
+  }))
 }
 
 function shapeOfHead({ name, choices, masked, usesRowFeatures }: ActorHead) {

@@ -156,6 +156,7 @@ function manifestOf(
   const { cloudSlots } = scenario.config
   const entry = (file: BundleFile) => ({ sha256: sha256(contents[file]), bytes: contents[file].byteLength })
   const { observations, rows, maxAbsError, maxScaledError, greedyDisagreements } = parity
+  const { greedyBorderline, greedyBorderlineDifferences } = parity
   const { sampledDisagreements, sampledBorderline, sampledBorderlineDifferences } = parity
   const manifest = {
     schema: BUNDLE_SCHEMA,
@@ -174,6 +175,8 @@ function manifestOf(
       maxAbsError,
       maxScaledError,
       greedyDisagreements,
+      greedyBorderline,
+      greedyBorderlineDifferences,
       sampledDisagreements,
       sampledBorderline,
       sampledBorderlineDifferences,
@@ -228,10 +231,14 @@ function checkTarget(folder: string, replace: boolean): void {
 /** Puts the finished folder in its place; an older bundle goes only when the new one is there. */
 function put(temporary: string, target: string): void {
   mkdirSync(dirname(target), { recursive: true })
-  if (!existsSync(target)) return renameSync(temporary, target)
+  if (!existsSync(target)) {
+    renameSync(temporary, target)
+    return
+  }
   if (readdirSync(target).length === 0) {
     rmdirSync(target)
-    return renameSync(temporary, target)
+    renameSync(temporary, target)
+    return
   }
   const old = `${temporary}.old`
   renameSync(target, old)

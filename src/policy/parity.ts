@@ -26,7 +26,11 @@ export interface ParityReport {
   readonly maxAbsError: number
   /** The same over max(1, |logit|): what must be at most LOGIT_TOLERANCE. */
   readonly maxScaledError: number
+  /** Greedy choices that differ though the two logits lie further apart than the tolerance. */
   readonly greedyDisagreements: number
+  /** Rows whose two largest logits lie nearer than the tolerance, and how many of them differ. Exact ties are not among them. */
+  readonly greedyBorderline: number
+  readonly greedyBorderlineDifferences: number
   /** Sampled choices that differ though the uniform is clear of every boundary of the distribution. */
   readonly sampledDisagreements: number
   /** Samples whose uniform lies within float32's rounding of a boundary, and how many of them differ. */
@@ -72,7 +76,7 @@ export async function checkParity(
   ]
   await compareModel(model, numbers, asked, engines, tallies)
   const twin = tiedTwin(model, numbers)
-  const tied = { ...randomSamples(twin.numbers, ties, seed + 1), label: 'ties' }
+  const tied = { ...randomSamples(twin.numbers, ties, seed + 1), label: 'ties', exactTies: true }
   await compareModel(twin.model, twin.numbers, [tied], engines, tallies)
   return reportOf([...asked, tied], engines, tallies)
 }
@@ -135,6 +139,8 @@ function reportOf(
     maxAbsError: most((tally) => tally.maxAbsError),
     maxScaledError: most((tally) => tally.maxScaledError),
     greedyDisagreements: sum((tally) => tally.greedyDisagreements),
+    greedyBorderline: sum((tally) => tally.greedyBorderline),
+    greedyBorderlineDifferences: sum((tally) => tally.greedyBorderlineDifferences),
     sampledDisagreements: sum((tally) => tally.sampledDisagreements),
     sampledBorderline: sum((tally) => tally.sampledBorderline),
     sampledBorderlineDifferences: sum((tally) => tally.sampledBorderlineDifferences),

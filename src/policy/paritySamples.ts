@@ -11,6 +11,8 @@ import type { PolicyNumbers } from './learned.ts'
 /** Rows to be asked: one observation, one row of every head each. Shapes [N, D], [N, S], per head [N, C], [N]. */
 export interface ParitySamples {
   readonly label: string
+  /** Equal logits are equal to the last bit on every engine, so that no disagreement is a matter of rounding. */
+  readonly exactTies: boolean
   readonly rows: number
   /** Distinct observations among the rows. */
   readonly distinct: number
@@ -176,6 +178,7 @@ function blank(label: string, numbers: PolicyNumbers, rows: number): ParitySampl
   const { spec } = numbers
   return {
     label,
+    exactTies: false,
     rows,
     distinct: rows,
     observations: new Float32Array(rows * spec.observationSize),

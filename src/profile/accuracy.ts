@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { InputError } from '../base/errors.ts'
-import { readConfig } from '../base/schema.ts'
+import { check, parseJson, readConfig } from '../base/schema.ts'
 import { attentionUnits } from '../model/spec.ts'
 import type { ModelSpec } from '../model/spec.ts'
 import { BOUNDARY_LOSS, EXIT_THRESHOLDS, exitFigures } from './published.ts'
@@ -100,7 +100,15 @@ export const accuracySchema = z.strictObject({
 
 /** Reads a user's table (YAML or JSON, edgewise.accuracy/1) and checks that it fits the model. */
 export function readAccuracyTable(path: string, model: ModelSpec): AccuracyTable {
-  const table: AccuracyTable = readConfig(accuracySchema, path)
+  return checkFits(readConfig(accuracySchema, path), path, model)
+}
+
+/** The same from the text of a JSON file: a device that reads a bundle has no YAML parser. */
+export function parseAccuracyTable(content: string, path: string, model: ModelSpec): AccuracyTable {
+  return checkFits(check(accuracySchema, parseJson(content, path), path), path, model)
+}
+
+function checkFits(table: AccuracyTable, path: string, model: ModelSpec): AccuracyTable {
   const fits = (holds: boolean, place: string, expected: string, found: string) => {
     if (!holds)
       throw new InputError({
