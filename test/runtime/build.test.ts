@@ -3,7 +3,7 @@ import { readFileSync, readdirSync, writeFileSync } from 'node:fs'
 import { builtinModules } from 'node:module'
 import { join, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import { build, type UserConfig } from 'tsdown'
+import { build } from 'tsdown'
 import ts from 'typescript'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import configs from '../../tsdown.config.ts'
@@ -18,7 +18,7 @@ const bundle = folder.path('bundle')
 
 /** Builds what an edge device loads, as the package does, into a folder without node_modules; and a bundle for it. */
 beforeAll(async () => {
-  const edge = (configs).find(({ entry }) => Object.keys(entry as object).includes('edge'))
+  const edge = configs.find(({ entry }) => Object.keys(entry as object).includes('edge'))
   expect(edge).toBeDefined()
   const cwd = resolve(import.meta.dirname, '../..')
   await build({ ...edge, config: false, cwd, outDir: out })
