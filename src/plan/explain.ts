@@ -126,13 +126,15 @@ function costOf(
 
 /** Sum of a record's numbers. */
 export function sumOf(parts: TimeParts | JouleParts | CostParts): number {
-  return Object.values(parts).reduce((sum: number, part: number) => sum + part, 0)
+  let sum = 0
+  for (const part of Object.values(parts) as number[]) sum += part
+  return sum
 }
 
 /** Adds two records of numbers field by field. */
 export function addParts<T extends TimeParts | JouleParts | PhaseUse>(a: T, b: T): T {
-  const other = b as unknown as Record<string, number>
-  return Object.fromEntries(Object.entries(a).map(([name, value]) => [name, value + other[name]])) as T
+  const [own, other] = [a, b] as unknown as Record<string, number>[]
+  return Object.fromEntries(Object.keys(own).map((name) => [name, own[name] + other[name]])) as unknown as T
 }
 
 type TimeName = keyof TimeParts

@@ -1,6 +1,5 @@
 import { z } from 'zod'
 import { planToJson, planJsonSchema } from '../../plan/json.ts'
-import type { Plan } from '../../plan/plan.ts'
 import { openParityEngines, type VerifyReport } from '../../policy/bundleVerify.ts'
 import { exportBundle, type ExportSummary } from '../../policy/export.ts'
 import type { ParitySizes } from '../../policy/parity.ts'
@@ -102,7 +101,7 @@ export function decideJson(
     conditions: Object.fromEntries(
       Object.entries(conditions).filter((entry): entry is [string, number] => entry[1] !== undefined),
     ),
-    plan: planToJson(bundle.problem.pair, timed.plan as Plan),
+    plan: planToJson(bundle.problem.pair, timed.plan),
     decisionSeconds: { median: medianSeconds, p99: p99Seconds, repeats },
   }
 }
