@@ -57,7 +57,13 @@ export function wideChoices(problem: DecisionProblem): WideChoice[] {
   }
   if (!problem.earlyExit) return choices
   const options = { ...problem, mixedLayers: false, memoryBytes: Infinity, reservedTokens: 0 }
-  return [...choices, ...exitPlans(pair, options)]
+  const exits = exitPlans(pair, options).map(({ boundaryBits, embed, head, exit }) => ({
+    boundaryBits,
+    embed,
+    head,
+    exit,
+  }))
+  return [...choices, ...exits]
 }
 
 /** Logits' initial linear term, [ROW_FEATURE_SIZE, (units + 1) x 3] row-major: stay on the residual's side. */
