@@ -1,7 +1,7 @@
 import { dirname } from 'node:path'
 import { canonicalJson, sha256 } from '../base/files.ts'
 import { randomStream } from '../base/random.ts'
-import { readConfig } from '../base/schema.ts'
+import { check, readConfig } from '../base/schema.ts'
 import { evaluateProgram } from '../plan/evaluate.ts'
 import { compileProgram } from '../plan/compile.ts'
 import { createPair, pairUnits } from '../plan/pair.ts'
@@ -14,6 +14,7 @@ import { sampleTenants } from '../trace/tenants.ts'
 import { sampleArrivals, type ArrivalProcess, type Workload } from '../trace/workload.ts'
 import { cloudSlowdown, type World } from '../sim/types.ts'
 import type { SessionTerms } from '../sim/session.ts'
+import { checkScenario } from './check.ts'
 import { openLink, type LinkSource } from './links.ts'
 import { besideConfig, loadCosts, loadModelBeside } from './profiles.ts'
 import { scenarioSchema, type ScenarioConfig } from './schema.ts'
@@ -46,11 +47,8 @@ export interface ScenarioOverrides {
 export async function loadScenario(path: string, overrides: ScenarioOverrides = {}): Promise<Scenario> {
   const config = readConfig(scenarioSchema, path)
   const { requestsPerEpisode = config.workload.requestsPerEpisode, load = config.workload.load } = overrides
-  return resolveScenario(
-    { ...config, workload: { ...config.workload, requestsPerEpisode, load } },
-    dirname(path),
-    overrides,
-  )
+  const changed = { ...config, workload: { ...config.workload, requestsPerEpisode, load } }
+  return resolveScenario(check(scenarioSchema, changed, path), dirname(path), overrides)
 }
 
 /** The same for a config in memory; its paths are relative to `folder`. */
@@ -60,6 +58,8 @@ export async function resolveScenario(
   overrides: ScenarioOverrides = {},
 ): Promise<Scenario> {
   const problem = problemOf(config, folder, overrides)
+  const terms = termsOf(config, problem)
+  checkScenario(config, problem, terms)
   const batchFactors = Array.from({ length: config.cloudSlots }, (_, i) =>
     problem.pair.cloud.batchFactor(i + 1),
   )
@@ -77,7 +77,7 @@ export async function resolveScenario(
       canonicalJson({ config, edge: edge.profile, cloud: cloud.profile, accuracy: problem.pair.accuracy }),
     ),
     problem,
-    terms: termsOf(config, problem),
+    terms,
     batchFactors,
     meanRatePerSecond,
     links,

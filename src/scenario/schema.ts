@@ -6,7 +6,8 @@ const positive = z.number().positive().max(1e12)
 const notNegative = z.number().min(0).max(1e12)
 const name = z.string().min(1).max(200)
 
-const constantLink = z.strictObject({ upMbps: notNegative, downMbps: notNegative, rttMs: notNegative })
+/** A constant link without a rate would never carry anything: outages are a recording's or a model's. */
+const constantLink = z.strictObject({ upMbps: positive, downMbps: positive, rttMs: notNegative })
 
 /** Where links come from: a synthetic model (YAML), or a constant. */
 const linkSource = z.union([name, constantLink])
@@ -40,7 +41,7 @@ const arrivals = z.discriminatedUnion('kind', [
 const lengths = z.union([
   z.strictObject({ model: name }),
   z.strictObject({ azure: name }),
-  z.strictObject({ promptTokens: positive, outputTokens: positive }),
+  z.strictObject({ promptTokens: z.int().min(1).max(1e6), outputTokens: z.int().min(1).max(1e6) }),
 ])
 
 const latency = z.discriminatedUnion('form', [
@@ -77,10 +78,15 @@ export const scenarioSchema = z.strictObject({
     requestsPerEpisode: z.int().min(1).max(100_000),
     maxNewTokens: z.int().min(1).max(100_000),
   }),
-  tenants: z.strictObject({
-    levels: z.array(notNegative).min(1).max(64),
-    meanSojournSeconds: z.array(positive).min(1).max(64),
-  }),
+  tenants: z
+    .strictObject({
+      levels: z.array(notNegative).min(1).max(64),
+      meanSojournSeconds: z.array(positive).min(1).max(64),
+    })
+    .refine(({ levels, meanSojournSeconds }) => levels.length === meanSojournSeconds.length, {
+      path: ['meanSojournSeconds'],
+      message: 'as many as levels',
+    }),
   cloudSlots: z.int().min(1).max(256),
   service: z.strictObject({
     maxInFlight: z.int().min(1).max(64),
