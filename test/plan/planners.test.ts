@@ -3,7 +3,8 @@ import { randomStream } from '../../src/base/random.ts'
 import { optimalPlan } from '../../src/plan/oracle.ts'
 import { pairUnits } from '../../src/plan/pair.ts'
 import { CLOUD, EDGE, uniformPlan } from '../../src/plan/plan.ts'
-import { layerCut, layerCuts, staticCut } from '../../src/plan/planners/fixed.ts'
+import { edgeMemory } from '../../src/plan/compile.ts'
+import { cloudOnly, layerCut, layerCuts, staticCut } from '../../src/plan/planners/fixed.ts'
 import {
   driftPlusPenalty,
   edgeWork,
@@ -124,7 +125,7 @@ describe('join-shortest-expected-delay', () => {
     for (let seed = 0; seed < 10; seed++) {
       const { problem, situation } = quietSituation(seed)
       const units = pairUnits(problem.pair)
-      const plans = [uniformPlan(3, units, EDGE), uniformPlan(3, units, CLOUD)]
+      const plans = [uniformPlan(3, units, EDGE), uniformPlan(3, units, CLOUD, 32)]
       const [edge, cloud] = plans.map((plan) => planCost(oracleInput(problem, situation), plan).e2eSeconds)
       const policy = joinShortestDelay(problem)
       const gap = Math.abs(edge - cloud)
@@ -138,6 +139,48 @@ describe('join-shortest-expected-delay', () => {
         plans[0],
       )
       expect(policy.decide({ ...situation, freeMemoryBytes: 0, cloudBacklogSeconds: 1e9 })).toEqual(plans[1])
+    }
+  })
+})
+
+describe('pinned ends', () => {
+  it('are honoured by every planner, whatever the link and the memory', () => {
+    for (let seed = 0; seed < 12; seed++) {
+      const quiet = quietSituation(seed)
+      const problem = { ...quiet.problem, edgeLayersFirst: 1, edgeLayersLast: 1 }
+      const { reservedTokens } = quiet.situation
+      const pinned = cloudOnly(problem).decide(quiet.situation)
+      expect([...pinned.ffn]).toEqual([0, 1, 0])
+      const { weightBytes, kvBytesPerToken } = edgeMemory(problem.pair, pinned)
+      const least = weightBytes + kvBytesPerToken * reservedTokens
+      const policies = [
+        ...[cloudOnly(problem), joinShortestDelay(problem), perStateDp(problem), randomPlans(problem)],
+        ...[priced(problem, [1, 1, 1, 1]), driftPlusPenalty(problem, 1)],
+        ...layerCuts(problem).map(({ cut, boundaryBits }) => staticCut(problem, cut, boundaryBits)),
+      ]
+      // Two cuts between the ends: one with every width, one with nothing in the cloud.
+      expect(layerCuts(problem)).toHaveLength(4 + 1)
+      for (const freeMemoryBytes of [Infinity, least]) {
+        for (const sinceHeartbeatSeconds of [0, 100]) {
+          for (const policy of policies) {
+            const plan = policy.decide({ ...quiet.situation, freeMemoryBytes, sinceHeartbeatSeconds })
+            const ends = [
+              plan.embed,
+              plan.head,
+              plan.ffn[0],
+              plan.ffn[2],
+              plan.unitsOnCloud[0],
+              plan.unitsOnCloud[2],
+            ]
+            expect(ends, policy.name).toEqual([EDGE, EDGE, 0, 0, 0, 0])
+            if (policy.name === 'static-cut') continue
+            expect(
+              fitsEdge(problem.pair, plan, { memoryBytes: freeMemoryBytes, reservedTokens }),
+              policy.name,
+            ).toBe(true)
+          }
+        }
+      }
     }
   })
 })

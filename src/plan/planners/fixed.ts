@@ -9,15 +9,33 @@ export function edgeOnly(problem: DecisionProblem): Policy {
   return { name: 'edge-only', decide: () => plan }
 }
 
-/** Everything in the cloud: token ids up once, tokens streamed down. */
+/** Everything in the cloud but pinned ends: without those, token ids up once and tokens streamed down. */
 export function cloudOnly(problem: DecisionProblem): Policy {
-  const plan = uniformPlan(problem.pair.model.layers, pairUnits(problem.pair), CLOUD)
+  const plan = cloudPlan(problem)
   return { name: 'cloud-only', decide: () => plan }
+}
+
+/** As much in the cloud as the pinned ends allow: the plan that takes the least edge memory. */
+export function cloudPlan(problem: DecisionProblem): Plan {
+  const { layers } = problem.pair.model
+  return pinEnds(problem, uniformPlan(layers, pairUnits(problem.pair), CLOUD, problem.boundaryBits[0]))
+}
+
+type Pins = Pick<DecisionProblem, 'edgeLayersFirst' | 'edgeLayersLast'>
+
+/** The plan with what is pinned moved to the edge: the first and last layers, embedding and LM head. */
+export function pinEnds({ edgeLayersFirst, edgeLayersLast }: Pins, plan: Plan): Plan {
+  if (edgeLayersFirst + edgeLayersLast === 0) return plan
+  const layers = plan.ffn.length
+  const free = (value: number, layer: number): number =>
+    layer < edgeLayersFirst || layer >= layers - edgeLayersLast ? 0 : value
+  const { unitsOnCloud, ffn } = plan
+  return { ...plan, embed: EDGE, head: EDGE, unitsOnCloud: unitsOnCloud.map(free), ffn: ffn.map(free) }
 }
 
 /** One layer cut for every request (Neurosurgeon-like). */
 export function staticCut(problem: DecisionProblem, cut: number, boundaryBits: BoundaryBits): Policy {
-  const plan = layerCut(problem, cut, boundaryBits)
+  const plan = pinEnds(problem, layerCut(problem, cut, boundaryBits))
   return { name: 'static-cut', decide: () => plan }
 }
 
@@ -41,15 +59,18 @@ export function layerCut(
   )
 }
 
-/** All distinct static cuts a scenario allows. */
+/** All distinct static cuts a scenario allows; with pinned ends, only cuts between them. */
 export function layerCuts(
   problem: DecisionProblem,
 ): { readonly cut: number; readonly boundaryBits: BoundaryBits }[] {
   const { layers } = problem.pair.model
+  const { edgeLayersFirst, edgeLayersLast, boundaryBits: all } = problem
+  const pinned = edgeLayersFirst + edgeLayersLast > 0
   const cuts: { cut: number; boundaryBits: BoundaryBits }[] = []
-  for (let cut = 0; cut <= layers; cut++) {
-    // No boundary is crossed by tensors at either end.
-    const widths = cut === 0 || cut === layers ? problem.boundaryBits.slice(0, 1) : problem.boundaryBits
+  for (let cut = edgeLayersFirst; cut <= layers - edgeLayersLast; cut++) {
+    // No boundary is crossed by tensors where everything lies on one side.
+    const uniform = pinned ? cut === layers - edgeLayersLast : cut === 0 || cut === layers
+    const widths = uniform ? all.slice(0, 1) : all
     for (const boundaryBits of widths) cuts.push({ cut, boundaryBits })
   }
   return cuts

@@ -2,17 +2,16 @@ import { exitPlans, planCost } from '../value.ts'
 import { optimalPlan } from '../oracle.ts'
 import type { OracleInput, Prices } from '../question.ts'
 import { pairUnits } from '../pair.ts'
-import { CLOUD, EDGE, uniformPlan, type Plan } from '../plan.ts'
+import { EDGE, uniformPlan, type Plan } from '../plan.ts'
 import { fitsEdge, planValue } from '../value.ts'
 import { isOutage, oracleInput, optionsIn, type DecisionProblem } from '../problem.ts'
 import type { Policy, Situation } from '../situation.ts'
-import { layerCut } from './fixed.ts'
+import { cloudPlan, layerCut, pinEnds } from './fixed.ts'
 import { randomStream } from '../../base/random.ts'
 
-/** Where no plan is reachable and fits, the cloud is the plan that always fits. */
+/** Where no plan is reachable and fits, the cloud (with pinned ends) is the plan that always fits. */
 function best(problem: DecisionProblem, input: OracleInput): Plan {
-  const answer = optimalPlan(input)
-  return answer?.plan ?? uniformPlan(problem.pair.model.layers, pairUnits(problem.pair), CLOUD)
+  return optimalPlan(input)?.plan ?? cloudPlan(problem)
 }
 
 /**
@@ -41,11 +40,12 @@ export function perStateDp(problem: DecisionProblem, hysteresis = 0.05): Policy 
 
 function usable(input: OracleInput, situation: Situation, plan: Plan): boolean {
   if (!fitsEdge(input.pair, plan, input.options)) return false
-  return (
-    !isOutage(situation) ||
-    plan.exit?.mode === 'standalone' ||
-    (plan.exit === null && plan.ffn.every((mode) => mode === 0))
-  )
+  return !isOutage(situation) || plan.exit?.mode === 'standalone' || (plan.exit === null && isEdgeOnly(plan))
+}
+
+function isEdgeOnly(plan: Plan): boolean {
+  const none = (part: number): boolean => part === 0
+  return plan.embed === EDGE && plan.head === EDGE && plan.ffn.every(none) && plan.unitsOnCloud.every(none)
 }
 
 /** Prices of a second on each side: p0 + p1 x edge backlog, p2 + p3 x cloud backlog (physics.md section 5). */
@@ -97,9 +97,7 @@ export function driftPlusPenalty(problem: DecisionProblem, v: number): Policy {
 /** Whole requests to the side with the shorter expected delay: its backlog plus its service. */
 export function joinShortestDelay(problem: DecisionProblem): Policy {
   const { layers } = problem.pair.model
-  const plans = [EDGE, CLOUD].map((side) =>
-    uniformPlan(layers, pairUnits(problem.pair), side === 0 ? EDGE : CLOUD),
-  )
+  const plans = [uniformPlan(layers, pairUnits(problem.pair), EDGE), cloudPlan(problem)]
   return {
     name: 'shortest-delay',
     decide: (situation) => {
@@ -125,7 +123,7 @@ export function randomPlans(problem: DecisionProblem): Policy {
       const options = optionsIn(problem, situation)
       const bits = problem.boundaryBits
       const plans = Array.from({ length: problem.pair.model.layers + 1 }, (_, cut) =>
-        layerCut(problem, cut, bits[random.integer(bits.length)]),
+        pinEnds(problem, layerCut(problem, cut, bits[random.integer(bits.length)])),
       )
       if (problem.earlyExit) plans.push(...exitPlans(problem.pair, options))
       const fitting = plans.filter((plan) => fitsEdge(problem.pair, plan, options))
