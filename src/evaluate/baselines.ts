@@ -28,7 +28,8 @@ export interface TuningBudget {
   readonly episodes: number
   /** Candidates for the four prices. */
   readonly candidates: number
-  readonly onProgress?: (what: string, done: number, total: number) => void
+  /** Awaited, so that a caller may let signals in, and throw to end the tuning. */
+  readonly onProgress?: (what: string, done: number, total: number) => void | Promise<void>
 }
 
 export interface TunedBaselines {
@@ -39,7 +40,7 @@ export interface TunedBaselines {
 const V_SWEEP = [0.3, 1, 3, 10, 30, 100]
 
 /** Tunes the priced planner and drift-plus-penalty's V on training episodes. */
-export function tuneBaselines(scenario: Scenario, budget: TuningBudget): TunedBaselines {
+export async function tuneBaselines(scenario: Scenario, budget: TuningBudget): Promise<TunedBaselines> {
   const cost = (policy: Policy): number =>
     mean(
       Array.from(
@@ -49,14 +50,15 @@ export function tuneBaselines(scenario: Scenario, budget: TuningBudget): TunedBa
     )
   let v = V_SWEEP[0]
   let least = Infinity
-  for (const candidate of V_SWEEP) {
+  for (const [index, candidate] of V_SWEEP.entries()) {
     const found = cost(driftPlusPenalty(scenario.problem, candidate))
     if (found < least) {
       least = found
       v = candidate
     }
+    await budget.onProgress?.('tuning drift-plus-penalty', index + 1, V_SWEEP.length)
   }
-  return { v, prices: tunePrices(scenario, budget, cost) }
+  return { v, prices: await tunePrices(scenario, budget, cost) }
 }
 
 /** Episodes for tuning lie apart from those the learner draws. */
@@ -66,7 +68,11 @@ const TUNING_SEED = 900_000_000
  * Four prices by a (1 + lambda) evolution strategy with log-normal steps: a start at zero prices and at
  * plain backlogs, then mutations of the best. Every candidate meets the same episodes.
  */
-function tunePrices(scenario: Scenario, budget: TuningBudget, cost: (policy: Policy) => number): PriceVector {
+async function tunePrices(
+  scenario: Scenario,
+  budget: TuningBudget,
+  cost: (policy: Policy) => number,
+): Promise<PriceVector> {
   const random = randomStream(0, 'tune-prices')
   const starts: PriceVector[] = [
     [0, 0, 0, 0],
@@ -92,7 +98,7 @@ function tunePrices(scenario: Scenario, budget: TuningBudget, cost: (policy: Pol
       least = found
       best = candidate
     } else if (i >= starts.length) step = Math.max(0.15, step * 0.95)
-    budget.onProgress?.('tuning the priced planner', i + 1, budget.candidates)
+    await budget.onProgress?.('tuning the priced planner', i + 1, budget.candidates)
   }
   return best
 }
@@ -122,16 +128,23 @@ export function baselines(scenario: Scenario, tuned: TunedBaselines): Policy[] {
 }
 
 /** The static cut with the least cost on the very episodes of the evaluation: hindsight. */
-export function bestStaticCut(scenario: Scenario, split: Split, seeds: readonly number[]): Policy {
+export async function bestStaticCut(
+  scenario: Scenario,
+  split: Split,
+  seeds: readonly number[],
+  onProgress?: (done: number, total: number) => void | Promise<void>,
+): Promise<Policy> {
   let best: Policy | null = null
   let least = Infinity
-  for (const { cut, boundaryBits } of layerCuts(scenario.problem)) {
+  const cuts = layerCuts(scenario.problem)
+  for (const [index, { cut, boundaryBits }] of cuts.entries()) {
     const policy = staticCut(scenario.problem, cut, boundaryBits)
     const found = mean(seeds.map((seed) => runEpisode(scenario, policy, split, seed).cost))
     if (best === null || found < least) {
       least = found
       best = { ...policy, name: `best-static-cut` }
     }
+    await onProgress?.(index + 1, cuts.length)
   }
   if (best === null) throw new RangeError('scenario: expected at least one layer cut')
   return best

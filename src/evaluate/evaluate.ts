@@ -50,21 +50,22 @@ export interface EvaluationInput {
   readonly policies: readonly Policy[]
   readonly split: Split
   readonly seeds: readonly number[]
-  readonly onProgress?: (done: number, total: number) => void
+  /** Awaited, so that a caller may let signals in, and throw to end the evaluation. */
+  readonly onProgress?: (done: number, total: number) => void | Promise<void>
 }
 
 /** Runs every policy on the same episodes. */
-export function evaluate(input: EvaluationInput): EvaluationReport {
+export async function evaluate(input: EvaluationInput): Promise<EvaluationReport> {
   const { scenario, policies, split, seeds } = input
   const results = policies.map((): EpisodeResult[] => [])
   const bounds: number[] = []
   let done = 0
   for (const seed of seeds) {
     const world = scenario.world(split, seed)
-    policies.forEach((policy, i) => {
+    for (const [i, policy] of policies.entries()) {
       results[i].push(runWorld(scenario, policy, world, seed))
-      input.onProgress?.(++done, seeds.length * policies.length)
-    })
+      await input.onProgress?.(++done, seeds.length * policies.length)
+    }
     bounds.push(
       worldLowerBound(
         scenario,

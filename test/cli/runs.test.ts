@@ -223,6 +223,15 @@ describe('edgewise eval', () => {
     }
   })
 
+  it('hears Ctrl-C between episodes', async () => {
+    const io = recordIo()
+    // A key is only heard where the event loop turns.
+    setTimeout(() => io.interrupt(), 0)
+    const argv = ['eval', 'per-state-dp', '--scenario', at('small.scenario.yaml'), '--seeds', '5000']
+    expect(await runCli(argv, io, COMMANDS, '0')).toBe(130)
+    expect(io.out()).toBe('')
+  })
+
   it('prints the weights, the bound, where the run stands, the absent and the provenance', async () => {
     const { out } = await edgewise('eval', at('whole'), 'priced', 'edge-only', ...small)
     for (const part of [

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { InputError } from '../../base/errors.ts'
 import { ABSENT_BASELINES, baselines, bestStaticCut, type TunedBaselines } from '../../evaluate/baselines.ts'
 import { evaluate } from '../../evaluate/evaluate.ts'
+import { layerCuts } from '../../plan/planners/fixed.ts'
 import type { Policy } from '../../plan/situation.ts'
 import { readBundle } from '../../policy/bundleFiles.ts'
 import { MANIFEST_FILE } from '../../policy/bundleManifest.ts'
@@ -139,55 +140,81 @@ export function openLearned(
   })
 }
 
-/** Runs everything on the same episodes; tunes what must be tuned first. */
-export function evaluateRequest(request: EvaluationRequest, io: Io): EvalJson {
+/**
+ * Runs everything on the same episodes; tunes what must be tuned first. Returns to the event loop between
+ * episodes, and throws AbortError there after Ctrl-C.
+ */
+export async function evaluateRequest(request: EvaluationRequest, io: Io): Promise<EvalJson> {
   const { scenario, split, planners, learned } = request
   const seeds = Array.from({ length: request.seeds }, (_, seed) => seed)
-  const tuned = planners.some((name) => TUNED.includes(name)) ? tune(request, io) : null
+  const tuned = planners.some((name) => TUNED.includes(name)) ? await tune(request, io) : null
   // The untuned planners need no prices.
   const built = baselines(scenario, tuned ?? { prices: [0, 0, 0, 0], v: 1 })
-  const policies = planners.flatMap((name) =>
-    name === STATIC_CUT
-      ? [bestStaticCut(scenario, split, seeds)]
-      : built.filter((policy) => policy.name === name),
-  )
-  const progress = startProgress(io, 'evaluate', request.seeds * (policies.length + learned.length))
-  try {
-    const report = evaluate({
+  const policies: Policy[] = []
+  for (const name of planners) {
+    if (name === STATIC_CUT) policies.push(await staticCut(request, seeds, io))
+    else policies.push(...built.filter((policy) => policy.name === name))
+  }
+  const total = request.seeds * (policies.length + learned.length)
+  const report = await during(io, 'evaluate', total, (step) =>
+    evaluate({
       scenario,
       policies: [...policies, ...learned],
       split,
       seeds,
-      onProgress: (done, total) => progress.update(done, `${done} of ${total} episodes`),
+      onProgress: (done) => step(done, `${done} of ${total} episodes`),
+    }),
+  )
+  const { weights, latency } = scenario.problem.objective
+  const json = {
+    ...report,
+    scenario: scenario.config.name,
+    scenarioHash: scenario.hash,
+    links: split,
+    load: scenario.config.workload.load,
+    objective: { weights: { ...weights }, latency: { ...latency } },
+    tuned: tuned === null ? null : { prices: tuned.prices, v: tuned.v },
+    absent: { ...ABSENT_BASELINES },
+  } as unknown as EvalJson
+  if (split === 'test') logFinal(json, request.runsFolder, io)
+  return json
+}
+
+type Step = (done: number, note: string) => Promise<void>
+
+/** Draws progress around a piece of work whose steps return to the event loop. */
+async function during<T>(io: Io, title: string, total: number, work: (step: Step) => Promise<T>): Promise<T> {
+  const progress = startProgress(io, title, total)
+  try {
+    return await work(async (done, note) => {
+      progress.update(done, note)
+      await new Promise((resume) => setImmediate(resume))
+      io.signal.throwIfAborted()
     })
-    const { weights, latency } = scenario.problem.objective
-    const json = {
-      ...report,
-      scenario: scenario.config.name,
-      scenarioHash: scenario.hash,
-      links: split,
-      load: scenario.config.workload.load,
-      objective: { weights: { ...weights }, latency: { ...latency } },
-      tuned: tuned === null ? null : { prices: tuned.prices, v: tuned.v },
-      absent: { ...ABSENT_BASELINES },
-    } as unknown as EvalJson
-    if (split === 'test') logFinal(json, request.runsFolder, io)
-    return json
   } finally {
     progress.stop()
   }
 }
 
-function tune({ scenario, tuning, runsFolder }: EvaluationRequest, io: Io): TunedBaselines {
-  const progress = startProgress(io, 'tune', tuning.candidates)
-  try {
-    return tunedFor(scenario, runsFolder, packageVersion(), {
+function staticCut(
+  { scenario, split }: EvaluationRequest,
+  seeds: readonly number[],
+  io: Io,
+): Promise<Policy> {
+  const count = layerCuts(scenario.problem).length
+  return during(io, 'static cuts', count, (step) =>
+    bestStaticCut(scenario, split, seeds, (done) => step(done, `${done} of ${count} layer cuts`)),
+  )
+}
+
+function tune({ scenario, tuning, runsFolder }: EvaluationRequest, io: Io): Promise<TunedBaselines> {
+  return during(io, 'tune', tuning.candidates, (step) =>
+    tunedFor(scenario, runsFolder, packageVersion(), {
       ...tuning,
-      onProgress: (what, done, total) => progress.update(done, `${what}: ${done} of ${total} candidates`),
-    })
-  } finally {
-    progress.stop()
-  }
+      onProgress: (what, done, total) =>
+        step((tuning.candidates * done) / total, `${what}: ${done} of ${total}`),
+    }),
+  )
 }
 
 function logFinal(json: EvalJson, runsFolder: string, io: Io): void {

@@ -70,7 +70,7 @@ export const evalCommand: CliCommand<Options> = {
       names,
     )
     const learned = openLearned(scenario, names.runs, names.bundles)
-    const json = evaluateRequest(
+    const json = await evaluateRequest(
       {
         scenario,
         split,

@@ -12,8 +12,14 @@ import { printLine } from '../io.ts'
 import { decideJson } from '../json/bundle.ts'
 import { describePlan, pictureOf } from './oracle-table.ts'
 
-/** A question of ordinary length to an idle device. */
-const REQUEST = { promptTokens: 256, outputTokens: 128 }
+/** A question of ordinary length to a device in a burst: alone on the device, it would wait for nothing. */
+const REQUEST = {
+  promptTokens: 256,
+  outputTokens: 128,
+  waitingRequests: 3,
+  inFlight: 1,
+  edgeBacklogSeconds: 5,
+}
 
 const CONDITIONS: readonly (readonly [string, Conditions])[] = [
   ['good link', { ...REQUEST, upMbps: 50, downMbps: 200, rttMs: 20 }],
@@ -22,7 +28,7 @@ const CONDITIONS: readonly (readonly [string, Conditions])[] = [
 ]
 
 /** Columns to fill with maps side by side. */
-const COLUMNS = 110
+const COLUMNS = 124
 
 export interface DecisionMaps {
   readonly decisions: Readonly<Record<string, ReturnType<typeof decideJson>>>
@@ -35,6 +41,11 @@ export async function decideConditions(folder: string, out: string, io: Io): Pro
   const bundle = await openBundle(folder)
   const pictures: PicturedPlan[] = []
   const decisions: Record<string, ReturnType<typeof decideJson>> = {}
+  printLine(
+    io,
+    `a prompt of ${REQUEST.promptTokens} tokens and an answer of about ${REQUEST.outputTokens}; ${REQUEST.waitingRequests} requests wait, ` +
+      `${formatSeconds(REQUEST.edgeBacklogSeconds)} of edge work is under way\n`,
+  )
   for (const [name, conditions] of CONDITIONS) {
     const timed = await decideTimed(bundle, bundle.situation(conditions), io.clock)
     const { upMbps, downMbps, rttMs } = conditions

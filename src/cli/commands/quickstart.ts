@@ -77,12 +77,18 @@ export const quickstart: CliCommand<Options> = {
     // With --json only the last object goes to standard output.
     const shown: Io = options.json === true ? { ...io, stdout: io.stderr } : io
     const steps = new Steps(shown)
+    const running = walk(options, out, bundle, steps, shown)
+    // After Ctrl-C the process waits for the step under way to end, and for the hint below.
+    io.onExit(async () => {
+      await running.catch(() => undefined)
+    })
     try {
-      const found = await walk(options, out, bundle, steps, shown)
+      const found = await running
       if (options.json === true) printJson(io, found)
       return
     } catch (error) {
-      if (!(error instanceof Interrupted)) throw error
+      // A step that is broken off throws AbortError.
+      if (!(error instanceof Interrupted) && !io.signal.aborted) throw error
       io.stderr.write(`interrupted; continue with: edgewise quickstart --out ${out}\n`)
       return EXIT_INTERRUPTED
     }
@@ -181,7 +187,7 @@ async function evaluated(out: string, run: string, options: Options, io: Io): Pr
     return check(evalJsonSchema, parseJson(readText(file, MAX_EVALUATION_BYTES), file), file)
   }
   const scenario = await openRunScenario(run)
-  const json = evaluateRequest(
+  const json = await evaluateRequest(
     {
       scenario,
       split: 'test',

@@ -22,12 +22,12 @@ const tunedSchema = z.strictObject({
 })
 
 /** The tuned planners of a scenario, from the cache or tuned now on training episodes (and then kept). */
-export function tunedFor(
+export async function tunedFor(
   scenario: Scenario,
   runsFolder: string,
   version: string,
   budget: TuningBudget,
-): TunedBaselines & { readonly cached: boolean } {
+): Promise<TunedBaselines & { readonly cached: boolean }> {
   const { episodes, candidates } = budget
   const key = sha256(canonicalJson({ scenario: scenario.hash, version, episodes, candidates }))
   const path = join(runsFolder, '.tuned', `${key}.json`)
@@ -36,7 +36,7 @@ export function tunedFor(
     const { prices, v } = check(tunedSchema, parseJson(readText(path, 65_536), path), path, remedy)
     return { prices, v, cached: true }
   }
-  const { prices, v } = tuneBaselines(scenario, budget)
+  const { prices, v } = await tuneBaselines(scenario, budget)
   const kept = { schema: TUNED_SCHEMA, scenarioHash: scenario.hash, version, episodes, candidates, prices, v }
   writeAtomic(path, `${JSON.stringify(kept, null, 2)}\n`)
   return { prices, v, cached: false }
