@@ -8,6 +8,8 @@ import { bootstrapInterval, distribution, type Distribution } from './statistics
 /** One policy's row. Everything is simulated; provenance says what the simulation rests on. */
 export interface PolicyReport {
   readonly cost: { readonly mean: number; readonly ci95: readonly [number, number] | null }
+  /** Cost minus the tuned priced planner's on the same episodes; null where that was not run, and for itself. */
+  readonly costMinusPriced: { readonly mean: number; readonly ci95: readonly [number, number] | null } | null
   /** (cost - lower bound) / lower bound. */
   readonly gapToLowerBound: number | null
   readonly ttftSeconds: Distribution | null
@@ -76,9 +78,11 @@ export async function evaluate(input: EvaluationInput): Promise<EvaluationReport
   }
   const lowerBound = mean(bounds)
   const provenance = provenances(scenario, split)
-  const rows = policies.map(
-    (policy, i) => [policy.name, policyReport(results[i], lowerBound, provenance)] as const,
-  )
+  const reference = results[policies.findIndex((policy) => policy.name === 'priced')]
+  const rows = policies.map((policy, i) => {
+    const report = policyReport(results[i], lowerBound, provenance)
+    return [policy.name, { ...report, costMinusPriced: paired(results[i], reference) }] as const
+  })
   return {
     policies: Object.fromEntries(rows),
     lowerBound,
@@ -107,11 +111,21 @@ export function worldLowerBound(scenario: Scenario, world: World, finishes: read
   )
 }
 
+/** The mean difference over paired episodes, with its interval. */
+function paired(
+  own: readonly EpisodeResult[],
+  other: readonly EpisodeResult[] | undefined,
+): PolicyReport['costMinusPriced'] {
+  if (other === undefined || other === own) return null
+  const differences = own.map((episode, i) => episode.cost - other[i].cost)
+  return { mean: mean(differences), ci95: bootstrapInterval(differences) }
+}
+
 function policyReport(
   episodes: readonly EpisodeResult[],
   lowerBound: number,
   provenance: Provenances,
-): PolicyReport {
+): Omit<PolicyReport, 'costMinusPriced'> {
   const requests = episodes.flatMap((episode) => episode.requests)
   const costs = episodes.map((episode) => episode.cost)
   const of = (pick: (request: (typeof requests)[number]) => number): number => mean(requests.map(pick))

@@ -84,10 +84,10 @@ export class BlockCosts {
     return this.profile.blocks.head.value
   }
 
-  /** Step time at `batch` sequences over that of one. */
+  /** Step time at `batch` sequences over that of one; a larger batch is never quicker, so less than 1 is noise. */
   batchFactor(batch: number): number {
     const { sizes, factors } = this.profile.batch
-    return curveSeconds({ knots: sizes, seconds: factors }, batch, 'batch')
+    return Math.max(1, curveSeconds({ knots: sizes, seconds: factors }, batch, 'batch'))
   }
 
   private checkUnits(units: number): void {

@@ -135,12 +135,17 @@ export function standing(json: EvalJson, learned: readonly string[]): string[] {
 
 function againstPriced(name: string, own: Row, priced: Row): string {
   const change = own.cost.mean / priced.cost.mean - 1
-  const [a, b] = [own.cost.ci95, priced.cost.ci95]
-  const apart = a !== null && b !== null && (a[1] < b[0] || b[1] < a[0])
   const words = change < 0 ? 'less' : 'more'
+  const interval = own.costMinusPriced?.ci95
+  const sure = interval !== null && interval !== undefined && (interval[1] < 0 || interval[0] > 0)
+  const range =
+    interval === null || interval === undefined
+      ? 'one episode, no interval'
+      : `difference ${interval.map((end) => formatNumber(end)).join(' to ')} over paired episodes, 95 %` +
+        (sure ? '' : ': may be chance')
   return (
     `against the tuned priced planner, ${name} costs ${formatShare(Math.abs(change))} ${words} ` +
-    `(${formatNumber(own.cost.mean)} against ${formatNumber(priced.cost.mean)}; the 95 % intervals ${apart ? 'do not overlap' : 'overlap'})`
+    `(${formatNumber(own.cost.mean)} against ${formatNumber(priced.cost.mean)}; ${range})`
   )
 }
 

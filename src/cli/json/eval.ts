@@ -7,6 +7,10 @@ const distribution = z.strictObject({ mean: amount, p50: amount, p95: amount, p9
 /** One policy's row; every figure is simulated. */
 export const policyRowSchema = z.strictObject({
   cost: z.strictObject({ mean: amount, ci95: z.tuple([amount, amount]).nullable() }),
+  /** Null for the priced planner itself, and where it was not run. */
+  costMinusPriced: z
+    .strictObject({ mean: z.number(), ci95: z.tuple([z.number(), z.number()]).nullable() })
+    .nullable(),
   gapToLowerBound: z.number().nullable(),
   ttftSeconds: distribution,
   /** Null where every answer is one token. */

@@ -1,12 +1,21 @@
 import { pairUnits } from '../pair.ts'
 import { CLOUD, EDGE, cutPlan, uniformPlan, type BoundaryBits, type Plan } from '../plan.ts'
 import type { DecisionProblem } from '../problem.ts'
-import type { Policy } from '../situation.ts'
+import type { Policy, Situation } from '../situation.ts'
+import { fitsEdge } from '../value.ts'
 
 /** Everything on the edge, whatever happens. */
 export function edgeOnly(problem: DecisionProblem): Policy {
   const plan = uniformPlan(problem.pair.model.layers, pairUnits(problem.pair), EDGE)
-  return { name: 'edge-only', decide: () => plan }
+  return always(problem, 'edge-only', plan)
+}
+
+/** One plan for every request; one that does not fit beside the requests in flight runs in the cloud. */
+function always(problem: DecisionProblem, name: string, plan: Plan): Policy {
+  const otherwise = cloudPlan(problem)
+  const fits = ({ freeMemoryBytes, reservedTokens }: Situation): boolean =>
+    fitsEdge(problem.pair, plan, { memoryBytes: freeMemoryBytes, reservedTokens })
+  return { name, decide: (situation) => (fits(situation) ? plan : otherwise) }
 }
 
 /** Everything in the cloud but pinned ends: without those, token ids up once and tokens streamed down. */
@@ -35,8 +44,7 @@ export function pinEnds({ edgeLayersFirst, edgeLayersLast }: Pins, plan: Plan): 
 
 /** One layer cut for every request (Neurosurgeon-like). */
 export function staticCut(problem: DecisionProblem, cut: number, boundaryBits: BoundaryBits): Policy {
-  const plan = pinEnds(problem, layerCut(problem, cut, boundaryBits))
-  return { name: 'static-cut', decide: () => plan }
+  return always(problem, 'static-cut', pinEnds(problem, layerCut(problem, cut, boundaryBits)))
 }
 
 /**
