@@ -78,10 +78,19 @@ function isUnused(plan: PicturedPlan, index: number): boolean {
   return plan.exit?.mode === 'standalone' && index >= plan.exit.layer
 }
 
+/** Whether anything that runs lies on the other side from the rest: then tensors travel, not only token ids. */
+function crosses(plan: PicturedPlan): boolean {
+  const cells = rowsOf(plan).flatMap(({ heads, ffn }) => [...heads, ...ffn])
+  const ends = plan.exit?.mode === 'standalone' ? [] : [cellOf(plan.head)]
+  const places = new Set([...cells, cellOf(plan.embed), ...ends].filter((cell) => cell !== 'unused'))
+  return places.size > 1
+}
+
 /** The plan-wide choices in words, one a line: bits and exit. Empty where there is nothing to say. */
 export function planNotes(plan: PicturedPlan): string[] {
   const notes: string[] = []
-  if (plan.boundaryBits !== undefined) notes.push(`boundary tensors in ${plan.boundaryBits} bits`)
+  if (!crosses(plan)) notes.push('no tensor crosses the link')
+  else if (plan.boundaryBits !== undefined) notes.push(`boundary tensors in ${plan.boundaryBits} bits`)
   const exit = plan.exit ?? null
   if (exit !== null) {
     const how = exit.mode === 'standalone' ? 'every token' : `confidence >= ${exit.threshold}`

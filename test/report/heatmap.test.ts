@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { heatMapSpec } from '../../src/report/heatmap-chart.ts'
 import { renderTextMaps } from '../../src/report/heatmap-text.ts'
 import type { PicturedPlan } from '../../src/report/plan-picture.ts'
-import { rowsOf } from '../../src/report/plan-picture.ts'
+import { planNotes, rowsOf } from '../../src/report/plan-picture.ts'
 import { renderPng, renderSvg } from '../../src/report/render.ts'
 import { PLACE_COLOURS } from '../../src/report/theme.ts'
 
@@ -53,6 +53,21 @@ describe('the text map', () => {
         '',
         '· edge   █ cloud   FFN: first matrix, second matrix',
       ].join('\n'),
+    )
+  })
+
+  it('names the width of boundary tensors only where some cross', () => {
+    const edge = {
+      ...plan,
+      layers: plan.layers.map(() => ({ headsOnCloud: [], ffn: 0 as const })),
+      head: 0 as const,
+    }
+    expect(planNotes(edge)).toEqual(['no tensor crosses the link'])
+    expect(planNotes({ ...edge, head: 1 })).toEqual(['boundary tensors in 8 bits'])
+    const cut = { ...plan, exit: { layer: 1, threshold: 0.5, mode: 'standalone' as const } }
+    expect(planNotes(cut)).toEqual(['no tensor crosses the link', 'exit after layer 1: every token'])
+    expect(planNotes({ ...cut, exit: { ...cut.exit, mode: 'collaborative' as const } })[0]).toBe(
+      'boundary tensors in 8 bits',
     )
   })
 

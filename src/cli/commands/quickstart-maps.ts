@@ -14,11 +14,11 @@ import { describePlan, pictureOf } from './oracle-table.ts'
 
 /** A question of ordinary length to a device in a burst: alone on the device, it would wait for nothing. */
 const REQUEST = {
-  promptTokens: 256,
-  outputTokens: 128,
-  waitingRequests: 3,
+  promptTokens: 768,
+  outputTokens: 200,
+  waitingRequests: 4,
   inFlight: 1,
-  edgeBacklogSeconds: 5,
+  edgeBacklogSeconds: 8,
 }
 
 const CONDITIONS: readonly (readonly [string, Conditions])[] = [
