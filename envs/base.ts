@@ -89,33 +89,9 @@ export abstract class VectorBase implements VectorEnv {
   }
 
   save(): Uint8Array {
-    const {
-      id,
-      count,
-      state,
-      choices,
-      observations,
-      finalObservations,
-      performance,
-      stability,
-      tauSeconds,
-      terminated,
-      truncated,
-    } = this
-    return packArchive({
-      json: { id, count, streams: this.streams.map((stream) => stream.state()) },
-      arrays: {
-        state,
-        choices,
-        observations,
-        finalObservations,
-        performance,
-        stability,
-        tauSeconds,
-        terminated,
-        truncated,
-      },
-    })
+    const { id, count } = this
+    const json = { id, count, streams: this.streams.map((stream) => stream.state()) }
+    return packArchive({ json, arrays: this.buffers() })
   }
 
   restore(bytes: Uint8Array): void {
@@ -133,18 +109,19 @@ export abstract class VectorBase implements VectorEnv {
         found: `${show(json.count)} of ${show(json.id)}`,
       })
     }
-    const {
-      state,
-      choices,
-      observations,
-      finalObservations,
-      performance,
-      stability,
-      tauSeconds,
-      terminated,
-      truncated,
-    } = this
-    const targets = {
+    for (const [name, target] of Object.entries(this.buffers())) loadArray(archive, name, target, where)
+    this.streams = json.streams.map((words, env) => {
+      const stream = randomStream(0, `${this.id}/${env}`)
+      stream.restore(words)
+      return stream
+    })
+  }
+
+  /** Everything of the environments that is arrays, by name. */
+  private buffers() {
+    const { state, choices, observations, finalObservations } = this
+    const { performance, stability, tauSeconds, terminated, truncated } = this
+    return {
       state,
       choices,
       observations,
@@ -155,11 +132,5 @@ export abstract class VectorBase implements VectorEnv {
       terminated,
       truncated,
     }
-    for (const [name, target] of Object.entries(targets)) loadArray(archive, name, target, where)
-    this.streams = json.streams.map((words, env) => {
-      const stream = randomStream(0, `${this.id}/${env}`)
-      stream.restore(words)
-      return stream
-    })
   }
 }
