@@ -58,8 +58,9 @@ function summarise(
   e2e: number,
   stall: number,
 ): PlanCost {
-  const edgeJoules = edgeJoulesAlone(input.pair.power, { ...walk, e2eSeconds: e2e })
-  const { cloudSeconds, upBytes } = walk
+  const { edgeSeconds, cloudSeconds, upBytes, downBytes, messages } = walk
+  const used = { edgeSeconds, e2eSeconds: e2e, upBytes, downBytes, messages }
+  const edgeJoules = edgeJoulesAlone(input.pair.power, used)
   const latencySeconds = latencyTerm(input.objective.latency, ttft, e2e, stall)
   const { accuracyLoss } = program
   return {

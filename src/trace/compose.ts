@@ -51,7 +51,7 @@ export function composeLink(parts: LinkComposition, window: EpisodeWindow, rando
     const start = drawStart(trace, lanes, count, window.binSeconds, random)
     for (const lane of lanes) {
       values[lane] = resample(trace, COLUMN[lane], start, window.binSeconds, count)
-      if (lane !== 'rtt') discountLoss(trace, values[lane]!, start, window.binSeconds)
+      if (lane !== 'rtt') discountLoss(trace, values[lane], start, window.binSeconds)
       labels[lane] = `${kind} ${describe(trace)} from ${start.toFixed(1)} s`
     }
   }
