@@ -108,6 +108,7 @@ function makeWorld(requests: number, gapSeconds: number): World {
     batchFactors: [1, 1.05, 1.12, 1.2],
     network: DEFAULT_NETWORK,
     readingTokensPerSecond: 10,
+    outageSeconds: 3,
   }
 }
 

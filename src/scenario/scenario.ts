@@ -208,5 +208,7 @@ function drawWorld(
     batchFactors,
     network: problem.pair.network,
     readingTokensPerSecond: config.objective.readingTokensPerSecond,
+    // 0 means never too.
+    outageSeconds: config.service.replanAfterOutageSeconds || null,
   }
 }

@@ -95,6 +95,8 @@ export const scenarioSchema = z.strictObject({
     loadReportPeriodSeconds: positive.default(5),
     loadReportDelaySeconds: notNegative.default(0),
     preloaded: z.boolean().default(true),
+    /** Requests in flight are re-planned when the link has been out for so long; 0 or null: never. */
+    replanAfterOutageSeconds: notNegative.nullable().default(3),
   }),
   objective: z.strictObject({
     weights: z.strictObject({

@@ -47,6 +47,9 @@ export function checkWorld(world: World): void {
   if (!(world.readingTokensPerSecond > 0)) {
     refuse('world.readingTokensPerSecond', 'a rate above 0', world.readingTokensPerSecond)
   }
+  if (world.outageSeconds !== null && !(world.outageSeconds > 0 && world.outageSeconds < Infinity)) {
+    refuse('world.outageSeconds', 'a duration above 0, or null', world.outageSeconds)
+  }
   checkTenants(world.tenants)
   let before = 0
   for (const [index, { arrivalSeconds, outputTokens, promptTokens }] of world.arrivals.entries()) {
@@ -109,6 +112,16 @@ export function refuseDeadLink(direction: string, startSeconds: number): never {
     `a rate above 0 at some time after ${startSeconds} s`,
     'none: a transfer would never end',
     'give a link that carries data in both directions',
+  )
+}
+
+/** keep() without a request under re-planning. */
+export function refuseKeep(): never {
+  refuse(
+    'Simulation.keep',
+    "a request named by advance() with the decision 'replan'",
+    'none',
+    'dispatch() what waits; only what is in flight can be kept as it is',
   )
 }
 

@@ -1,14 +1,15 @@
 import { latencySeconds } from '../plan/network.ts'
 import type { Program } from '../plan/program.ts'
 import { askedOfCloud, RESOURCE } from '../plan/program.ts'
-import { checkProgram, refuseDeadLink, refuseDispatch } from './check.ts'
+import { refuseDeadLink, refuseDispatch, refuseKeep } from './check.ts'
 import type { FlatList, Flight, Run } from './lists.ts'
-import { CLOUD_PLACE, comesBefore, DOWN_PLACE, EDGE_PLACE, flatten, profiledSeconds } from './lists.ts'
+import { CLOUD_PLACE, comesBefore, DOWN_PLACE, EDGE_PLACE, loadProgram, profiledSeconds } from './lists.ts'
 import { UP_PLACE, WIRE_PLACE } from './lists.ts'
-import { FastState } from './state.ts'
+import { changeLoss } from './outcome.ts'
+import { FastState, usesNetwork } from './state.ts'
 import type { StageQueue } from './stores.ts'
 import { stretchCloud, stretchEdge } from './stretch.ts'
-import type { Listener, Simulation, World } from './types.ts'
+import type { Decision, Listener, Simulation, World } from './types.ts'
 
 /** A simulation that can start over with another world and keep its buffers. */
 export interface FastSimulation extends Simulation {
@@ -23,21 +24,36 @@ class Engine extends FastState implements FastSimulation {
   private nextSeconds = Infinity
   private secondSeconds = Infinity
 
+  get decision(): Decision {
+    return this.offered.length > 0 ? 'replan' : 'dispatch'
+  }
+
+  deliveredTokens(): number {
+    return this.offered.length > 0 ? this.offered[0].deliveredTokens : 0
+  }
+
   advance(): number {
+    if (this.offered.length > 0) return this.offered[0].request
     if (this.deciding) return this.dispatched
     for (;;) {
       this.startAll()
       this.findNext()
       if (this.nextSeconds > this.now) {
         if (this.nextArrivalSeconds <= this.now) this.integrate(this.now)
+        const outageSeconds = this.networkFlights > 0 ? this.outages.nextSeconds : Infinity
+        if (outageSeconds <= this.now) {
+          if (this.outages.pass(this.now) && this.offer()) return this.settle(this.offered[0].request)
+          continue
+        }
         const free = this.dispatched - this.totals.finished < this.world.maxInFlight
         if (free && this.arrived > this.dispatched) return this.settle(this.dispatched)
-        if (free && this.nextArrivalSeconds < this.nextSeconds) {
-          this.now = this.nextArrivalSeconds
+        const decisionSeconds = free ? Math.min(this.nextArrivalSeconds, outageSeconds) : outageSeconds
+        if (decisionSeconds < this.nextSeconds) {
+          this.now = decisionSeconds
           continue
         }
         if (this.nextSeconds === Infinity) return this.settle(-1)
-        if (this.stretch(free ? this.nextArrivalSeconds : Infinity)) continue
+        if (this.stretch(decisionSeconds)) continue
         this.now = this.nextSeconds
       }
       if (this.secondSeconds > this.nextSeconds) this.completePlace(this.nextPlace)
@@ -49,18 +65,57 @@ class Engine extends FastState implements FastSimulation {
   dispatch(program: Program): void {
     if (!this.deciding) refuseDispatch()
     const flight = this.takeFlight()
-    this.load(flight, program)
+    loadProgram(flight, program)
     this.deciding = false
+    const present = this.offered.shift()
+    if (present !== undefined) {
+      this.replan(present, flight, program)
+      return
+    }
     this.integrate(this.now)
     const request = this.dispatched++
+    this.outcomes[request].dispatchSeconds = this.now
+    this.outcomes[request].accuracyLoss = program.accuracyLoss
+    this.begin(flight, request, 0)
+  }
+
+  keep(): void {
+    if (this.offered.shift() === undefined) refuseKeep()
+    this.deciding = false
+  }
+
+  /** Finds the requests to be offered for re-planning, if any. */
+  private offer(): boolean {
+    this.offered = this.flights
+      .filter((flight) => flight.deliveredTokens < flight.outputTokens)
+      .filter((flight) => flight.networkCycles || flight.networkPrefill > 0)
+      .sort((a, b) => a.request - b.request)
+    return this.offered.length > 0
+  }
+
+  private replan(present: Flight, flight: Flight, program: Program): void {
+    const { request, outcome, deliveredTokens: delivered, outputTokens: output } = present
+    changeLoss(outcome, { delivered, output }, present.accuracyLoss, program.accuracyLoss)
+    this.abandon(present)
+    flight.firstTokenSeconds = present.firstTokenSeconds
+    flight.deliveredSeconds = present.deliveredSeconds
+    this.begin(flight, request, delivered)
+  }
+
+  /** A request's program, loaded into `flight`, starts, with so many of its tokens delivered. */
+  private begin(flight: Flight, request: number, deliveredTokens: number): void {
     const arrival = this.world.arrivals[request]
     flight.request = request
     flight.outcome = this.outcomes[request]
-    flight.outcome.dispatchSeconds = this.now
-    flight.outcome.accuracyLoss = program.accuracyLoss
     flight.promptTokens = arrival.promptTokens
     flight.outputTokens = arrival.outputTokens
-    flight.launchedTokens = flight.deliveredTokens = flight.earlyTokens = flight.liveRuns = 0
+    flight.launchedTokens = flight.deliveredTokens = deliveredTokens
+    flight.firstToken = deliveredTokens + 1
+    flight.earlyTokens = flight.liveRuns = 0
+    if (usesNetwork(flight)) {
+      this.networkFlights++
+      this.outages.pass(this.now)
+    }
     flight.edgeSegment = flight.cloudSegment = -1
     flight.cloudRun = flight.lastCloudRun = null
     flight.cloudOccupied = false
@@ -68,18 +123,6 @@ class Engine extends FastState implements FastSimulation {
       flight.early = new Uint8Array(2 * arrival.outputTokens + 2)
     this.flights.push(flight)
     this.launch(flight)
-  }
-
-  private load(flight: Flight, program: Program): void {
-    const { cycles, askShare } = program
-    if (cycles.length < 1) checkProgram(program)
-    flight.prefill = flatten('program.prefill', program.prefill, program)
-    flight.edgeCycle = flatten('program.cycles[0]', cycles[0], program)
-    const asks = cycles.length > 1 ? flatten('program.cycles[1]', cycles[1], program) : null
-    flight.askCycle = askShare > 0 ? asks : null
-    flight.askShare = askShare
-    flight.edgeKnots = program.edgeKnots as Float64Array<ArrayBuffer>
-    flight.cloudKnots = program.cloudKnots as Float64Array<ArrayBuffer>
   }
 
   private findNext(): void {
@@ -169,6 +212,10 @@ class Engine extends FastState implements FastSimulation {
     flight.outcome.cloudBusySeconds += seconds
     this.totals.cloudBusySeconds += seconds
     this.listener.compute?.(1, profiled, seconds, this.now)
+    if (flight.abandoned) {
+      this.totals.stageEvents++
+      return
+    }
     flight.cloudOccupied = false
     flight.cloudStage = list.nextCloud[stage]
     if (flight.cloudStage < 0) {
@@ -215,6 +262,8 @@ class Engine extends FastState implements FastSimulation {
   private complete(run: Run, stage: number): void {
     const { list, flight } = run
     this.totals.stageEvents++
+    if (flight.abandoned) return
+    if (run.token === flight.firstToken && list.resource[stage] !== RESOURCE.edge) flight.networkPrefill--
     const end = list.followerStart[stage + 1]
     for (let i = list.followerStart[stage]; i < end; i++) {
       const follower = list.followers[i]
@@ -241,7 +290,7 @@ class Engine extends FastState implements FastSimulation {
   }
 
   private listOf(flight: Flight, token: number): FlatList {
-    if (token === 1) return flight.prefill as FlatList
+    if (token === flight.firstToken) return flight.prefill as FlatList
     const asked = flight.askCycle !== null && askedOfCloud(flight.askShare, token)
     return (asked ? flight.askCycle : flight.edgeCycle) as FlatList
   }

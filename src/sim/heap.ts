@@ -40,6 +40,13 @@ export class Heap<T> {
     }
   }
 
+  /** Drops everything else. */
+  retain(keep: (item: T) => boolean): void {
+    const kept = this.items.filter(keep)
+    this.items.length = 0
+    for (const item of kept) this.push(item)
+  }
+
   private swap(a: number, b: number): void {
     const item = this.items[a]
     this.items[a] = this.items[b]

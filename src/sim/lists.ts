@@ -1,6 +1,6 @@
 import type { Program, StageList } from '../plan/program.ts'
 import { RESOURCE } from '../plan/program.ts'
-import { checkList } from './check.ts'
+import { checkList, checkProgram } from './check.ts'
 import { emptyOutcome } from './outcome.ts'
 import type { Outcome } from './types.ts'
 
@@ -35,6 +35,8 @@ export interface FlatList {
   readonly firstCloud: number
   readonly loop: number
   readonly deliver: number
+  /** Stages that are not the edge's. */
+  readonly networkStages: number
   readonly shape: number
   readonly edgeKnots: number
   readonly cloudKnots: number
@@ -68,18 +70,26 @@ export class Run {
   }
 }
 
-/** A request that was dispatched and has stages left. */
+/** A request that was dispatched and has stages left; a re-plan makes another one of it. */
 export class Flight {
   request = 0
   outcome: Outcome = emptyOutcome(-1)
   promptTokens = 0
   outputTokens = 0
   askShare = 0
+  accuracyLoss = 0
   edgeKnots = new Float64Array(0)
   cloudKnots = new Float64Array(0)
   prefill: FlatList | null = null
   edgeCycle: FlatList | null = null
   askCycle: FlatList | null = null
+  /** Number of the token that the prefill yields: 1, or after a re-plan the first one that was lacking. */
+  firstToken = 1
+  /** Another program has taken over: nothing follows from what is still in service, and nothing of it is used again. */
+  abandoned = false
+  /** Whether a cycle needs the network, and how many stages of the prefill still do. */
+  networkCycles = false
+  networkPrefill = 0
   launchedTokens = 0
   deliveredTokens = 0
   firstTokenSeconds = 0
@@ -113,6 +123,22 @@ export function flatten(where: string, list: StageList, program: Program): FlatL
   if (flatLists.size >= KNOWN_LISTS) flatLists.clear()
   flatLists.set(list, flat)
   return flat
+}
+
+/** Puts a program into a flight; throws InputError on one that cannot run. */
+export function loadProgram(flight: Flight, program: Program): void {
+  const { cycles, askShare } = program
+  if (cycles.length < 1) checkProgram(program)
+  flight.prefill = flatten('program.prefill', program.prefill, program)
+  flight.edgeCycle = flatten('program.cycles[0]', cycles[0], program)
+  const asks = cycles.length > 1 ? flatten('program.cycles[1]', cycles[1], program) : null
+  flight.askCycle = askShare > 0 ? asks : null
+  flight.askShare = askShare
+  flight.accuracyLoss = program.accuracyLoss
+  flight.networkPrefill = flight.prefill.networkStages
+  flight.networkCycles = flight.edgeCycle.networkStages > 0 || (flight.askCycle?.networkStages ?? 0) > 0
+  flight.edgeKnots = program.edgeKnots as Float64Array<ArrayBuffer>
+  flight.cloudKnots = program.cloudKnots as Float64Array<ArrayBuffer>
 }
 
 function makeFlat(list: StageList, edgeKnots: number, cloudKnots: number): FlatList {
@@ -155,6 +181,7 @@ function makeFlat(list: StageList, edgeKnots: number, cloudKnots: number): FlatL
     firstCloud,
     loop,
     deliver,
+    networkStages: resource.filter((one) => one !== RESOURCE.edge).length,
     shape,
     edgeKnots,
     cloudKnots,

@@ -1,5 +1,15 @@
 import type { Outcome, Totals } from './types.ts'
 
+/** A request's loss is that of a new plan from its token delivered + 1 on. */
+export function changeLoss(
+  outcome: Outcome,
+  tokens: { delivered: number; output: number },
+  was: number,
+  is: number,
+): void {
+  outcome.accuracyLoss += ((tokens.output - tokens.delivered) / tokens.output) * (is - was)
+}
+
 /** The outcome of a request to which nothing has happened yet. */
 export function emptyOutcome(request: number): Outcome {
   return {

@@ -1,92 +1,22 @@
 import { latencySeconds } from '../plan/network.ts'
-import type { Program, Stage, StageList } from '../plan/program.ts'
+import type { Program } from '../plan/program.ts'
 import { askedOfCloud, curveAt, RESOURCE } from '../plan/program.ts'
-import type { Direction, StepSeries } from '../trace/types.ts'
-import { checkProgram, checkWorld, refuseDeadLink, refuseDispatch } from './check.ts'
+import type { Direction } from '../trace/types.ts'
+import { checkProgram, checkWorld, refuseDeadLink, refuseDispatch, refuseKeep } from './check.ts'
 import { Heap } from './heap.ts'
-import { emptyOutcome, emptyTotals } from './outcome.ts'
-import type { Listener, Outcome, Simulation, Totals, World } from './types.ts'
+import { changeLoss, emptyOutcome, emptyTotals } from './outcome.ts'
+import type { Completion, Flight, LinkDirection, Run, Task } from './tasks.ts'
+import {
+  completesBefore,
+  isCompute,
+  needsNetwork,
+  OutageWatch,
+  stepAt,
+  takeFirst,
+  withdraw,
+} from './tasks.ts'
+import type { Decision, Listener, Outcome, Simulation, Totals, World } from './types.ts'
 import { cloudSlowdown } from './types.ts'
-
-/** A request that was dispatched and has stages left. */
-interface Flight {
-  readonly request: number
-  readonly program: Program
-  readonly outcome: Outcome
-  /** Tokens launched so far that have stages left, in order. */
-  runs: Run[]
-  /** Tokens whose deliver stage is complete, by number. */
-  readonly arrivedTokens: Set<number>
-  deliveredTokens: number
-  /** The cloud works on one stage of a request at a time. */
-  cloudOccupied: boolean
-}
-
-/** One token under way: its list of stages and what is complete. */
-interface Run {
-  readonly flight: Flight
-  readonly token: number
-  readonly list: StageList
-  readonly complete: boolean[]
-  readonly tasks: Task[]
-}
-
-/** One stage of one token. Times are NaN until they happen. */
-interface Task {
-  readonly run: Run
-  readonly index: number
-  readonly stage: Stage
-  /** Seconds of work by the profile (0 for a transfer). */
-  readonly profiledSeconds: number
-  readySeconds: number
-  startSeconds: number
-  /** Compute: the end. Transfer: the last byte has left. */
-  sentSeconds: number
-  endSeconds: number
-}
-
-interface Completion {
-  readonly timeSeconds: number
-  readonly task: Task
-  /** A transfer leaves the link (`sent`) before it is complete. */
-  readonly phase: 'sent' | 'end'
-}
-
-/** Order of stages that compete: request, then token, then stage. */
-function compareTasks(a: Task, b: Task): number {
-  return a.run.flight.request - b.run.flight.request || a.run.token - b.run.token || a.index - b.index
-}
-
-function completesBefore(a: Completion, b: Completion): boolean {
-  if (a.timeSeconds !== b.timeSeconds) return a.timeSeconds < b.timeSeconds
-  const order = compareTasks(a.task, b.task)
-  return order !== 0 ? order < 0 : a.phase === 'sent' && b.phase === 'end'
-}
-
-/** A serialised direction of the link. */
-interface LinkDirection {
-  readonly name: Direction
-  readonly waiting: Task[]
-  underWay: Task | null
-  /** When the last message past the window was sent; the connection is warm at the start. */
-  lastLargeSentSeconds: number
-}
-
-function stepAt(series: StepSeries, atSeconds: number): number {
-  let index = 0
-  while (index + 1 < series.timeSeconds.length && series.timeSeconds[index + 1] <= atSeconds) index++
-  return series.value[index]
-}
-
-/** Takes the stage that became ready first out of a queue. */
-function takeFirst(queue: Task[]): Task {
-  let best = 0
-  for (let i = 1; i < queue.length; i++) {
-    const difference = queue[i].readySeconds - queue[best].readySeconds
-    if (difference < 0 || (difference === 0 && compareTasks(queue[i], queue[best]) < 0)) best = i
-  }
-  return queue.splice(best, 1)[0]
-}
 
 class ReferenceSimulation implements Simulation {
   now = 0
@@ -113,12 +43,26 @@ class ReferenceSimulation implements Simulation {
   private dispatched = 0
   private withoutFirstToken = 0
   private deciding = false
+  /** In order of dispatch; a re-planned request stays in its place. */
+  private readonly flights: Flight[] = []
+  /** Requests still to be offered for re-planning at this very moment. */
+  private offered: Flight[] = []
+  private readonly outage: OutageWatch | null
 
   constructor(world: World, listener: Listener) {
     checkWorld(world)
     this.world = world
+    this.outage = world.outageSeconds === null ? null : new OutageWatch(world.link, world.outageSeconds)
     this.listener = listener
     this.outcomes = world.arrivals.map((_, request) => emptyOutcome(request))
+  }
+
+  get decision(): Decision {
+    return this.offered.length > 0 ? 'replan' : 'dispatch'
+  }
+
+  deliveredTokens(): number {
+    return this.offered[0]?.deliveredTokens ?? 0
   }
 
   waiting(): number {
@@ -145,11 +89,16 @@ class ReferenceSimulation implements Simulation {
   }
 
   advance(): number {
+    if (this.offered.length > 0) return this.offered[0].request
     if (this.deciding) return this.dispatched
     for (;;) {
       this.startAll()
       if (this.completeAll()) continue
       this.receiveArrivals()
+      if (this.outage?.detect(this.now) === true) {
+        this.offered = this.flights.filter((flight) => this.isUnderWay(flight) && needsNetwork(flight))
+        if (this.offered.length > 0) return this.offered[0].request
+      }
       if (this.waiting() > 0 && this.inFlight() < this.world.maxInFlight) {
         this.deciding = true
         return this.dispatched
@@ -157,28 +106,77 @@ class ReferenceSimulation implements Simulation {
       const nextArrival = this.world.arrivals[this.arrived]?.arrivalSeconds ?? Infinity
       const next = Math.min(this.completions.peek()?.timeSeconds ?? Infinity, nextArrival)
       if (next === Infinity) return -1
-      this.moveTo(next)
+      this.moveTo(Math.min(next, this.outage?.nextSeconds() ?? Infinity))
     }
   }
 
   dispatch(program: Program): void {
-    if (!this.deciding) refuseDispatch()
+    if (!this.deciding && this.offered.length === 0) refuseDispatch()
     checkProgram(program)
+    const present = this.offered.shift()
+    if (present !== undefined) {
+      this.replan(present, program)
+      return
+    }
     this.deciding = false
     const request = this.dispatched++
     const outcome = this.outcomes[request]
     outcome.dispatchSeconds = this.now
     outcome.accuracyLoss = program.accuracyLoss
+    this.flights.push(this.begin(request, program, 0))
+  }
+
+  keep(): void {
+    if (this.offered.shift() === undefined) refuseKeep()
+  }
+
+  /** A request's program starts, with so many of its tokens delivered. */
+  private begin(request: number, program: Program, deliveredTokens: number): Flight {
     const flight: Flight = {
       request,
       program,
-      outcome,
+      outcome: this.outcomes[request],
+      firstToken: deliveredTokens + 1,
+      abandoned: false,
       runs: [],
       arrivedTokens: new Set(),
-      deliveredTokens: 0,
+      deliveredTokens,
       cloudOccupied: false,
     }
-    this.launch(flight, 1)
+    this.launch(flight, flight.firstToken)
+    return flight
+  }
+
+  private replan(present: Flight, program: Program): void {
+    const { request, deliveredTokens: delivered, outcome } = present
+    const output = this.world.arrivals[request].outputTokens
+    changeLoss(outcome, { delivered, output }, present.program.accuracyLoss, program.accuracyLoss)
+    this.abandon(present)
+    this.flights[this.flights.indexOf(present)] = this.begin(request, program, delivered)
+  }
+
+  /** Drops all of a flight but the compute stages in service. */
+  private abandon(flight: Flight): void {
+    flight.abandoned = true
+    const queues = [this.edgeQueue, this.cloudQueue, this.cloudHeld, this.expressReady]
+    for (const queue of [...queues, this.up.waiting, this.down.waiting]) withdraw(queue, flight)
+    for (const direction of [this.up, this.down]) {
+      if (direction.underWay?.run.flight === flight) this.breakOff(direction, direction.underWay)
+    }
+    this.completions.retain(({ task }) => task.run.flight !== flight || isCompute(task))
+  }
+
+  /** The link is free again; what was on it never arrives. */
+  private breakOff(direction: LinkDirection, task: Task): void {
+    const busySeconds = this.now - task.startSeconds
+    if (direction === this.up) this.totals.upBusySeconds += busySeconds
+    else this.totals.downBusySeconds += busySeconds
+    if (task.stage.bytes > this.world.network.windowBytes) direction.lastLargeSentSeconds = this.now
+    direction.underWay = null
+  }
+
+  private isUnderWay({ request, deliveredTokens }: Flight): boolean {
+    return deliveredTokens < this.world.arrivals[request].outputTokens
   }
 
   private moveTo(timeSeconds: number): void {
@@ -212,7 +210,7 @@ class ReferenceSimulation implements Simulation {
   private launch(flight: Flight, token: number): void {
     const { program } = flight
     const kind = askedOfCloud(program.askShare, token) && program.cycles.length > 1 ? 1 : 0
-    const list = token === 1 ? program.prefill : program.cycles[kind]
+    const list = token === flight.firstToken ? program.prefill : program.cycles[kind]
     const context = this.world.arrivals[flight.request].promptTokens + token - 1
     const run: Run = { flight, token, list, complete: list.stages.map(() => false), tasks: [] }
     list.stages.forEach((stage, index) => {
@@ -328,8 +326,9 @@ class ReferenceSimulation implements Simulation {
     const { flight, token, list } = run
     this.totals.stageEvents++
     run.complete[index] = true
-    if (stage.resource === RESOURCE.edge || stage.resource === RESOURCE.cloud) this.leaveCompute(task)
+    if (isCompute(task)) this.leaveCompute(task)
     else if (!stage.express) this.reportTransfer(task)
+    if (flight.abandoned) return
     if (index === list.deliver) this.deliver(flight, token)
     if (index === list.loop && token < this.world.arrivals[flight.request].outputTokens)
       this.launch(flight, token + 1)

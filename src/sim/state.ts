@@ -2,7 +2,8 @@ import { RESOURCE } from '../plan/program.ts'
 import { StepCursor } from '../trace/step.ts'
 import { checkWorld } from './check.ts'
 import type { FlatList } from './lists.ts'
-import { CLOUD_PLACE, Flight, profiledSeconds, Run, segmentAt, UP_PLACE } from './lists.ts'
+import { CLOUD_PLACE, DOWN_PLACE, Flight, profiledSeconds, Run, segmentAt, UP_PLACE } from './lists.ts'
+import { OutageSchedule } from './outages.ts'
 import { emptyOutcome, emptyTotals } from './outcome.ts'
 import { StageQueue, TokenWires, Wires } from './stores.ts'
 import type { Listener, Outcome, Totals, World } from './types.ts'
@@ -44,6 +45,11 @@ export class FastState {
   private integratedSeconds = 0
   protected nextArrivalSeconds = Infinity
   protected deciding = false
+  /** Requests still to be offered for re-planning at this very moment. */
+  protected offered: Flight[] = []
+  protected outages!: OutageSchedule
+  /** Requests in flight whose program has stages besides the edge's: without any, no outage matters. */
+  protected networkFlights = 0
 
   constructor(world: World, listener: Listener) {
     this.world = world
@@ -73,6 +79,9 @@ export class FastState {
     this.upLargeSeconds = this.downLargeSeconds = 0
     this.slowdownActive = NaN
     this.flights = []
+    this.offered = []
+    this.networkFlights = 0
+    this.outages = new OutageSchedule(world.link, world.outageSeconds)
     this.deciding = false
     this.nextArrivalSeconds = world.arrivals[0]?.arrivalSeconds ?? Infinity
   }
@@ -175,6 +184,36 @@ export class FastState {
     return this.spareFlights.pop() ?? new Flight()
   }
 
+  /** Drops all of a flight but the compute stages in service; settle() came before. */
+  protected abandon(flight: Flight): void {
+    flight.abandoned = true
+    if (usesNetwork(flight)) this.networkFlights--
+    this.flights.splice(this.flights.indexOf(flight), 1)
+    for (let run = flight.cloudRun; run !== null; run = run.nextCloudRun) {
+      for (let s = 0; s < run.list.count; s++) if (run.held[s]) this.heldStages--
+    }
+    for (const queue of [this.edgeQueue, this.cloudQueue, this.upQueue, this.downQueue, this.expressQueue])
+      queue.withdraw(flight)
+    this.wires.withdraw(flight)
+    for (const place of [UP_PLACE, DOWN_PLACE]) {
+      if (this.ends[place] !== Infinity && this.runs[place].flight === flight) this.breakOff(place)
+    }
+  }
+
+  /** The link is free again; what was on it never arrives. */
+  private breakOff(place: number): void {
+    const busySeconds = this.now - this.starts[place]
+    const large = this.runs[place].list.bytes[this.stages[place]] > this.world.network.windowBytes
+    this.ends[place] = Infinity
+    if (place === UP_PLACE) {
+      this.totals.upBusySeconds += busySeconds
+      if (large) this.upLargeSeconds = this.now
+    } else {
+      this.totals.downBusySeconds += busySeconds
+      if (large) this.downLargeSeconds = this.now
+    }
+  }
+
   /** A run of `list` for a token, nothing complete yet. Tokens are taken in order. */
   takeRun(flight: Flight, list: FlatList, token: number): Run {
     const run = list.spare.pop() ?? new Run(list, flight)
@@ -235,6 +274,12 @@ export class FastState {
     this.integrate(atSeconds)
     outcome.lastTokenSeconds = atSeconds
     this.totals.finished++
+    if (usesNetwork(flight)) this.networkFlights--
     this.listener.finished?.(flight.request, atSeconds)
   }
+}
+
+/** Whether any stage of a request's program is not the edge's. */
+export function usesNetwork(flight: Flight): boolean {
+  return flight.networkCycles || (flight.prefill !== null && flight.prefill.networkStages > 0)
 }

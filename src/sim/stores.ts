@@ -1,5 +1,5 @@
 import type { Run } from './lists.ts'
-import { comesBefore } from './lists.ts'
+import { comesBefore, type Flight } from './lists.ts'
 
 /** Stages that wait for a resource, in the order they became ready; a ring that grows. */
 export class StageQueue {
@@ -39,6 +39,17 @@ export class StageQueue {
 
   clear(): void {
     this.length = 0
+  }
+
+  /** Drops what belongs to a request. */
+  withdraw(flight: Flight): void {
+    const count = this.length
+    this.length = 0
+    for (let from = 0; from < count; from++) {
+      const place = (this.head + from) & this.mask
+      const run = this.runs[place]
+      if (run.flight !== flight) this.put(this.length++, run, this.stages[place], this.readySeconds[place])
+    }
   }
 
   private put(at: number, run: Run, stage: number, readySeconds: number): void {
@@ -114,6 +125,11 @@ export class Wires {
   clear(): void {
     this.length = 0
     this.findFirst()
+  }
+
+  /** Drops what belongs to a request. */
+  withdraw(flight: Flight): void {
+    for (let at = this.length - 1; at >= 0; at--) if (this.runs[at].flight === flight) this.remove(at)
   }
 
   private findFirst(): void {

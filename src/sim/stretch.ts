@@ -16,7 +16,8 @@ function repeats(run: Run, flight: Flight, shape: number): boolean {
     run.list.shape === shape &&
     run.list === flight.edgeCycle &&
     flight.askCycle === null &&
-    flight.deliveredTokens > 0 &&
+    flight.deliveredTokens >= flight.firstToken &&
+    !flight.abandoned &&
     run.token < flight.outputTokens
   )
 }

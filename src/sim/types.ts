@@ -18,6 +18,11 @@ export interface World {
   readonly network: NetworkTerms
   /** Tokens a reader takes per second; a later token is a stall. */
   readonly readingTokensPerSecond: number
+  /**
+   * Once the link has been out (its up or its down rate 0) for this long, requests in flight that need it are
+   * offered for re-planning, once an outage; null: never.
+   */
+  readonly outageSeconds: number | null
 }
 
 /**
@@ -46,10 +51,14 @@ export interface Outcome {
   upBytes: number
   downBytes: number
   messages: number
+  /** Mean over its tokens of the loss of the plan that each came (or, if nothing changes, will come) from. */
   accuracyLoss: number
 }
 
-/** Running totals up to the present moment. Busy seconds and bytes count when a stage completes (a transfer: when it is sent). */
+/**
+ * Running totals up to the present moment. Busy seconds and bytes count when a stage completes (a transfer: when
+ * it is sent). A transfer broken off by a re-plan counts the time it held the link, but neither bytes nor message.
+ */
 export interface Totals {
   edgeBusySeconds: number
   cloudBusySeconds: number
@@ -87,14 +96,33 @@ export interface Listener {
   finished?(request: number, atSeconds: number): void
 }
 
-/** A simulation between decisions. `advance` runs until the head of the FIFO may be dispatched. */
+/** What advance() asks for: the program of a request that waits, or another one for a request in flight. */
+export type Decision = 'dispatch' | 'replan'
+
+/**
+ * A simulation between decisions. `advance` runs until the head of the FIFO may be dispatched, or an outage is
+ * detected: at the first time t at which the link was out over all of [t - outageSeconds, t], after all that
+ * completes at t and before a dispatch, each request in flight whose program needs the network is offered for
+ * re-planning, in index order: those with a transfer or a cloud stage in a cycle, or left of their prefill.
+ */
 export interface Simulation {
   /** Present time in seconds. */
   readonly now: number
-  /** Runs on; returns the index of the request to be dispatched now, or -1 when all is drained. */
+  /** Which decision the request that advance() named is due. */
+  readonly decision: Decision
+  /** Runs on; returns the index of the request under decision, or -1 when all is drained. */
   advance(): number
-  /** Dispatches the request that advance() named, now. */
+  /**
+   * Dispatches the request that advance() named, now. In a re-plan with j tokens delivered the program is for a
+   * prompt of promptTokens + j; its prefill yields token j + 1, and tokens keep their numbers and contexts. What
+   * the old program has queued or on its way is dropped and its transfer in service is broken off (the link is
+   * free at once); its compute stage in service runs to its end and counts, but nothing follows from it.
+   */
   dispatch(program: Program): void
+  /** Answers a re-plan: the request goes on as it is. */
+  keep(): void
+  /** Tokens that the user has of the request under decision (0 at a dispatch). */
+  deliveredTokens(): number
   readonly totals: Totals
   readonly outcomes: readonly Outcome[]
   /** Requests that have arrived and are not dispatched (the one under decision included). */

@@ -85,6 +85,7 @@ function expectEqual(random: RandomStream, problem: DecisionProblem, create: Sim
     batchFactors: [1],
     network: pair.network,
     readingTokensPerSecond: problem.readingTokensPerSecond,
+    outageSeconds: null,
   }
   const simulation = create(world)
   expect(simulation.advance()).toBe(0)

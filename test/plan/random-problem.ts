@@ -109,6 +109,7 @@ export function randomWorld(random: RandomStream, problem: DecisionProblem, requ
     batchFactors: BATCH_FACTORS,
     network: problem.pair.network,
     readingTokensPerSecond: problem.readingTokensPerSecond,
+    outageSeconds: null,
   }
 }
 

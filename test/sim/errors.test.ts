@@ -24,6 +24,7 @@ const badWorlds: [string, Partial<World>, RegExp][] = [
   ['no slot', { maxInFlight: 0 }, /world\.maxInFlight/],
   ['half a cloud slot', { cloudSlots: 0.5 }, /world\.cloudSlots/],
   ['a short batch curve', { cloudSlots: 3, batchFactors: [1, 1.1] }, /world\.batchFactors/],
+  ['an outage without a length', { outageSeconds: 0 }, /outageSeconds/],
   ['a reader who does not read', { readingTokensPerSecond: 0 }, /readingTokensPerSecond/],
   ['arrivals out of order', { arrivals: [arrival, { ...arrival, arrivalSeconds: 0.5 }] }, /arrivals\[1\]/],
   ['an answer of no tokens', { arrivals: [{ ...arrival, outputTokens: 0 }] }, /arrivals\[0\]\.outputTokens/],

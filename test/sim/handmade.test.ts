@@ -37,6 +37,7 @@ function makeWorld(arrivals: [number, number, number][], changes: Partial<World>
       coldAfterSeconds: 30,
     },
     readingTokensPerSecond: 2,
+    outageSeconds: null,
     ...changes,
   }
 }

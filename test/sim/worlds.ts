@@ -266,6 +266,7 @@ export function gridCase(seed: number): Case {
       coldAfterSeconds: 1 + random.integer(3),
     },
     readingTokensPerSecond: 4,
+    outageSeconds: null,
   }
   const maker = new ProgramMaker(random, true)
   return { world, programs: world.arrivals.map(() => maker.any()), label: `grid seed ${seed}` }
@@ -295,6 +296,7 @@ export function randomCase(seed: number): Case {
       coldAfterSeconds: scaled(random, 0.05, 30),
     },
     readingTokensPerSecond: scaled(random, 5, 40),
+    outageSeconds: null,
   }
   const maker = new ProgramMaker(random, false)
   const few = Array.from({ length: 1 + random.integer(4) }, () => maker.any())

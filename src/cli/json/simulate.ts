@@ -147,6 +147,7 @@ function aloneWorld({ pair, state, readingTokensPerSecond }: OracleInput): World
     batchFactors: [1],
     network: { ...pair.network, coldRtts: 0 },
     readingTokensPerSecond,
+    outageSeconds: null,
   }
 }
 

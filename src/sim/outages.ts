@@ -1,0 +1,56 @@
+import type { Link } from '../trace/types.ts'
+
+/** Link changes looked at in one go: rarely enough to cost nothing, and never far past what is needed. */
+const LOOK_AHEAD_CHANGES = 64
+
+/** When outages of a link are detected, for the fast simulator: looked up ahead of time, some changes at once. */
+export class OutageSchedule {
+  /** No outage is detected before this time; there it is (`certain`), or the link has to be looked at further on. */
+  nextSeconds: number
+  private certain = false
+  private readonly link: Link
+  private readonly outageSeconds: number
+  /** Start of the next constant part not looked at. */
+  private partSeconds = 0
+  private outSinceSeconds = NaN
+  private detected = false
+
+  constructor(link: Link, outageSeconds: number | null) {
+    this.link = link
+    this.outageSeconds = outageSeconds ?? Infinity
+    this.nextSeconds = outageSeconds === null ? Infinity : 0
+  }
+
+  /** Moves on past `nowSeconds`; whether an outage is detected at that very time. */
+  pass(nowSeconds: number): boolean {
+    let atNow = false
+    while (this.nextSeconds <= nowSeconds) {
+      if (this.certain && this.nextSeconds === nowSeconds) atNow = true
+      this.lookAhead()
+    }
+    return atNow
+  }
+
+  private lookAhead(): void {
+    const { link, outageSeconds } = this
+    this.certain = false
+    for (let i = 0; i < LOOK_AHEAD_CHANGES && this.partSeconds < Infinity; i++) {
+      const from = this.partSeconds
+      const out = link.bitsPerSecond('up', from) === 0 || link.bitsPerSecond('down', from) === 0
+      if (!out) {
+        this.outSinceSeconds = NaN
+        this.detected = false
+      } else if (Number.isNaN(this.outSinceSeconds)) this.outSinceSeconds = from
+      const end = link.nextChangeSeconds(from)
+      const detection = this.outSinceSeconds + outageSeconds
+      if (!this.detected && detection < end) {
+        this.detected = true
+        this.certain = true
+        this.nextSeconds = detection
+        return
+      }
+      this.partSeconds = end
+    }
+    this.nextSeconds = this.partSeconds
+  }
+}
