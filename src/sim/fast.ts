@@ -63,7 +63,7 @@ class Engine extends FastState implements FastSimulation {
   }
 
   dispatch(program: Program): void {
-    if (!this.deciding) refuseDispatch()
+    if (!this.deciding && this.offered.length === 0) refuseDispatch()
     const flight = this.takeFlight()
     loadProgram(flight, program)
     this.deciding = false
