@@ -1,7 +1,6 @@
 import { InputError } from '../src/base/errors.ts'
 import { OBSERVATION_SIZE, encodeObservation } from '../src/observe/observation.ts'
 import { PlanWalker, ROW_FEATURE_SIZE, stayBias } from '../src/observe/walker.ts'
-import { planAccuracyLoss } from '../src/plan/loss.ts'
 import { pairUnits } from '../src/plan/pair.ts'
 import type { DecisionProblem } from '../src/plan/problem.ts'
 import type { Situation } from '../src/plan/situation.ts'
@@ -40,8 +39,8 @@ interface Slot {
 const SEED_STRIDE = 1_000_003
 
 /**
- * `edgewise/Partition-v0`: a semi-Markov decision process with one step per dispatched request. The action is
- * the whole plan: a plan-wide row (boundary bits, ends, early exit), then one row a layer (heads in the cloud, FFN mode).
+ * `edgewise/Partition-v0`: a semi-Markov decision process with one step per dispatched request, and one for each
+ * that an outage catches in flight (the plan it has: go on). The action is the whole plan: a plan-wide row (boundary bits, ends, early exit), then one row a layer (heads in the cloud, FFN mode).
  * An episode ends when all its requests are served.
  */
 export class VectorPartition implements VectorEnv {
@@ -192,12 +191,14 @@ export class VectorPartition implements VectorEnv {
 
   /** Dispatches the slot's action and runs to the next decision; true if there is none. */
   private dispatch(slot: Slot): boolean {
-    const plan = slot.walker.plan()
-    slot.meter.accrual.dispatched(
-      planAccuracyLoss(this.options.problem.pair.accuracy, slot.walker.units, plan),
-    )
+    const { session, meter, walker } = slot
+    const { outcomes } = session.simulation
+    const { request } = session
+    const before = outcomes[request].accuracyLoss
     slot.history.push(...slot.action)
-    slot.session.dispatch(plan)
+    session.dispatch(walker.plan())
+    if (session.kind === 'dispatch') meter.accrual.dispatched(outcomes[request].accuracyLoss)
+    else meter.accrual.replanned(before, outcomes[request].accuracyLoss)
     return !slot.session.next()
   }
 

@@ -47,12 +47,14 @@ export const OBSERVATION_NAMES = [
   'log1pEdgeWorkWaitingSeconds',
   'logModelParametersPerLayer',
   'logEdgeOverCloudDecode',
+  'replanning',
+  'log1pDeliveredTokens',
 ] as const
 
 export const OBSERVATION_SIZE = OBSERVATION_NAMES.length
 
 /** Version of the names and their meaning; a bundle of another version is refused. */
-export const OBSERVATION_VERSION = 1
+export const OBSERVATION_VERSION = 2
 
 /**
  * Writes the observation of a situation, [OBSERVATION_SIZE], unnormalised. The one function that
@@ -105,6 +107,8 @@ export function encodeObservation(problem: DecisionProblem, s: Situation, out: F
     Math.log1p(edgeWaiting),
     Math.log(pair.model.width * pair.model.ffnWidth),
     Math.log(edge.decodeSeconds / cloud.decodeSeconds),
+    s.replanning ? 1 : 0,
+    Math.log1p(s.deliveredTokens),
   ])
 }
 

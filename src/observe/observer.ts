@@ -36,6 +36,8 @@ export interface Finished {
 /** The part of a situation that the queue and the memory say, not the estimators. */
 export type Circumstances = Pick<
   Situation,
+  | 'replanning'
+  | 'deliveredTokens'
   | 'promptTokens'
   | 'predictedOutputTokens'
   | 'predictedOutputSd'
@@ -120,6 +122,17 @@ export class Observer {
     this.edgePerRequest.add(work.edgeSeconds)
   }
 
+  /** Another plan for a request in flight; `had` is the work that it has had. Tokens and prompt as the new plan sees them. */
+  replanned(
+    request: number,
+    program: Program,
+    promptTokens: number,
+    predictedOutputTokens: number,
+    had: Work,
+  ): void {
+    this.ledger.add(request, expectedWork(program, promptTokens, predictedOutputTokens), had)
+  }
+
   /** `cloudHead`: whether the plan ended in the cloud. */
   finished(request: number, cloudHead: boolean, took: Finished): void {
     this.ledger.remove(request)
@@ -138,11 +151,18 @@ export class Observer {
     return this.ledger.remaining(done)
   }
 
-  /** All that is known at `nowSeconds`. */
-  situation(nowSeconds: number, circumstances: Circumstances, done: (request: number) => Work): Situation {
-    const backlog = this.ledger.remaining(done)
+  /** All that is known at `nowSeconds`. `replanned`: the request in flight that is under decision, whose work does not count. */
+  situation(
+    nowSeconds: number,
+    circumstances: Circumstances,
+    done: (request: number) => Work,
+    replanned = -1,
+  ): Situation {
+    const backlog = this.ledger.remaining(done, replanned)
     // Spelt out: spreading is slow, and this runs at every decision.
     return {
+      replanning: circumstances.replanning,
+      deliveredTokens: circumstances.deliveredTokens,
       promptTokens: circumstances.promptTokens,
       predictedOutputTokens: circumstances.predictedOutputTokens,
       predictedOutputSd: circumstances.predictedOutputSd,

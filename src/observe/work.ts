@@ -32,26 +32,39 @@ export function expectedWork(program: Program, promptTokens: number, outputToken
 /** A request in flight that outlasts what was predicted is taken to have this share of its work left. */
 const LEAST_LEFT = 0.1
 
+const NO_WORK: Work = { edgeSeconds: 0, cloudSeconds: 0 }
+
+interface Expected {
+  readonly work: Work
+  readonly had: Work
+}
+
+function left(expectedSeconds: number, doneSeconds: number): number {
+  return Math.max(expectedSeconds - doneSeconds, LEAST_LEFT * expectedSeconds)
+}
+
 /** Remaining work of the requests in flight, from predicted lengths and completed stages. */
 export class WorkLedger {
-  private readonly expected = new Map<number, Work>()
+  private readonly expected = new Map<number, Expected>()
 
-  add(request: number, work: Work): void {
-    this.expected.set(request, work)
+  /** `had`: the busy seconds that the request has had before this work. */
+  add(request: number, work: Work, had: Work = NO_WORK): void {
+    this.expected.set(request, { work, had })
   }
 
   remove(request: number): void {
     this.expected.delete(request)
   }
 
-  /** `done` tells the busy seconds a request has had on each side. */
-  remaining(done: (request: number) => Work): Work {
+  /** `done` tells the busy seconds a request has had on each side; request `except` does not count. */
+  remaining(done: (request: number) => Work, except = -1): Work {
     let edgeSeconds = 0
     let cloudSeconds = 0
-    for (const [request, work] of this.expected) {
-      const had = done(request)
-      edgeSeconds += Math.max(work.edgeSeconds - had.edgeSeconds, LEAST_LEFT * work.edgeSeconds)
-      cloudSeconds += Math.max(work.cloudSeconds - had.cloudSeconds, LEAST_LEFT * work.cloudSeconds)
+    for (const [request, { work, had }] of this.expected) {
+      if (request === except) continue
+      const now = done(request)
+      edgeSeconds += left(work.edgeSeconds, now.edgeSeconds - had.edgeSeconds)
+      cloudSeconds += left(work.cloudSeconds, now.cloudSeconds - had.cloudSeconds)
     }
     return { edgeSeconds, cloudSeconds }
   }

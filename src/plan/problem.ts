@@ -24,8 +24,9 @@ export interface DecisionProblem {
 /** A heartbeat missed for this long is an outage. */
 export const OUTAGE_SECONDS = 3
 
+/** A re-plan is asked for in an outage only, perhaps before a heartbeat has been missed for long. */
 export function isOutage(situation: Situation): boolean {
-  return situation.sinceHeartbeatSeconds > OUTAGE_SECONDS
+  return situation.replanning || situation.sinceHeartbeatSeconds > OUTAGE_SECONDS
 }
 
 /** The options of a plan in a situation. */

@@ -7,17 +7,24 @@ import type { Plan } from './plan.ts'
 export interface Situation {
   /** Episode seconds. */
   readonly nowSeconds: number
+  /** Whether a request in flight was caught by an outage and may be given another plan (the present one goes on else). */
+  readonly replanning: boolean
+  /** Tokens of it that the user has; 0 at a dispatch. */
+  readonly deliveredTokens: number
+  /** Tokens that a prefill takes in: in a re-plan, those delivered too. */
   readonly promptTokens: number
+  /** Tokens expected from here on. */
   readonly predictedOutputTokens: number
   readonly predictedOutputSd: number
-  /** How long the request under decision has waited. */
+  /** Time since the request under decision arrived. */
   readonly waitedSeconds: number
-  /** Requests waiting at the edge, this one included. */
+  /** Requests waiting at the edge, the one under decision included. */
   readonly waitingRequests: number
+  /** Requests in flight, the one under decision not included. */
   readonly inFlight: number
   /** Seconds between recent arrivals, as a rate per second. */
   readonly arrivalsPerSecond: number
-  /** Work of requests in flight that is expected to be left, profiled seconds. */
+  /** Work of those requests in flight that is expected to be left, profiled seconds. */
   readonly edgeBacklogSeconds: number
   readonly cloudBacklogSeconds: number
   /** Edge seconds of a recent request, moving average. */

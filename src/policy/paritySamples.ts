@@ -137,11 +137,14 @@ export function randomSituation(
     relativeSpread: stream.uniform(),
   })
   const whole = new Residency(problem.pair).wholeBytes()
+  const replanning = stream.uniform() < 0.2
   const pinned = problem.edgeLayersFirst + problem.edgeLayersLast > 0
   // Tight memory makes masks bite; where ends are pinned, too little would leave no plan at all.
   const freeMemoryBytes = pinned || stream.uniform() < 0.5 ? memoryBytes : whole * 1.2 * stream.uniform()
   return {
     nowSeconds: 1000 * stream.uniform(),
+    replanning,
+    deliveredTokens: replanning ? stream.integer(promptTokens) : 0,
     promptTokens,
     predictedOutputTokens: predicted,
     predictedOutputSd: predicted * stream.uniform(),

@@ -63,6 +63,8 @@ export function situationFrom(
   )
   if (tenants !== undefined) observer.loadReport(tenants, nowSeconds - tenantsAgeSeconds)
   const circumstances = {
+    replanning: false,
+    deliveredTokens: 0,
     promptTokens,
     predictedOutputTokens: outputTokens,
     predictedOutputSd: conditions.outputSd ?? 0,

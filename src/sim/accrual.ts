@@ -22,6 +22,11 @@ export class CostAccrual {
     this.lossSum += accuracyLoss
   }
 
+  /** A re-plan changes the mean loss over a request's tokens; whoever pays the cost knows how many there are. */
+  replanned(lossBefore: number, lossAfter: number): void {
+    this.lossSum += lossAfter - lossBefore
+  }
+
   /** The convex part of a request's latency is known when it ends. */
   finished(outcome: Outcome, arrivalSeconds: number): void {
     const { latency } = this.objective

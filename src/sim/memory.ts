@@ -37,19 +37,24 @@ export class EdgeMemory {
   /**
    * Memory that a plan's weights and K/V for `reservedTokens` may take, bytes. Weights of requests in flight
    * cannot be evicted: unless everything fits, they are counted beside the new plan's as if, but for the
-   * pinned ends, nothing were shared.
+   * pinned ends, nothing were shared. The plan that request `replanned` has (if any) makes room for the new one.
    */
-  freeBytes(reservedTokens: number): number {
-    const left = Math.max(0, this.maxInFlight - this.held.size - 1)
-    const room = this.limitBytes - this.kvBytes() - left * this.pinnedKvBytes
+  freeBytes(reservedTokens: number, replanned = -1): number {
+    const others = this.held.size - (this.held.has(replanned) ? 1 : 0)
+    const left = Math.max(0, this.maxInFlight - others - 1)
+    const room = this.limitBytes - this.kvBytes(replanned) - left * this.pinnedKvBytes
     if (room >= this.residency.wholeBytes() + this.wholeKvBytesPerToken * reservedTokens) return room
-    if (this.held.size === 0) return Math.max(0, room)
-    const needed = this.residency.neededBytes(this.plans())
+    if (others === 0) return Math.max(0, room)
+    const needed = this.residency.neededBytes(this.plans(replanned))
     return Math.max(0, room - needed + this.pinnedWeightBytes)
   }
 
-  /** Takes the memory of a request's plan; returns the bytes of weights that must be loaded for it. */
+  /**
+   * Takes the memory of a request's plan, in place of one that it had; returns the bytes of weights that must be
+   * loaded for it.
+   */
   take(request: number, plan: Plan, reservedTokens: number): number {
+    this.held.delete(request)
     const loadBytes = this.residency.missingBytes(plan)
     const inFlight = this.plans()
     const kvBytes = edgeMemory(this.pair, plan).kvBytesPerToken * reservedTokens
@@ -65,14 +70,19 @@ export class EdgeMemory {
     this.held.delete(request)
   }
 
-  private plans(): Plan[] {
-    return Array.from(this.held.values(), ({ plan }) => plan)
+  /** Plans of requests in flight but one. */
+  private plans(except = -1): Plan[] {
+    const plans: Plan[] = []
+    for (const [request, { plan }] of this.held) if (request !== except) plans.push(plan)
+    return plans
   }
 
-  /** Reserved K/V; a request counts at least what is set aside for any. */
-  private kvBytes(): number {
+  /** Reserved K/V of requests but one; a request counts at least what is set aside for any. */
+  private kvBytes(except = -1): number {
     let bytes = 0
-    for (const { kvBytes } of this.held.values()) bytes += Math.max(kvBytes, this.pinnedKvBytes)
+    for (const [request, { kvBytes }] of this.held) {
+      if (request !== except) bytes += Math.max(kvBytes, this.pinnedKvBytes)
+    }
     return bytes
   }
 }

@@ -1,6 +1,7 @@
 import { compileProgram } from '../plan/compile.ts'
 import { latencyTerm, requestCost } from '../plan/objective.ts'
 import { Observer, type Budgets } from '../observe/observer.ts'
+import type { Work } from '../observe/work.ts'
 import { CLOUD, type Plan } from '../plan/plan.ts'
 import { pairUnits } from '../plan/pair.ts'
 import type { DecisionProblem } from '../plan/problem.ts'
@@ -8,7 +9,7 @@ import type { Residency } from '../plan/residency.ts'
 import type { Situation } from '../plan/situation.ts'
 import { StepCursor } from '../trace/step.ts'
 import { EdgeMemory } from './memory.ts'
-import type { Outcome, Simulation, SimulationFactory, World } from './types.ts'
+import type { Decision, Outcome, Simulation, SimulationFactory, World } from './types.ts'
 
 /** What surrounds the queues: memory, what is reported when, budgets. */
 export interface SessionTerms {
@@ -21,7 +22,7 @@ export interface SessionTerms {
   readonly reportPeriodSeconds: number
   readonly reportDelaySeconds: number
   readonly budgets: Budgets
-  /** The policy's own run time, charged to the edge at each dispatch. */
+  /** The policy's own run time, charged to the edge at each dispatch and change of plan. */
   readonly decisionSeconds: number
   /** Whether the whole model is in edge memory at the start (where it fits). */
   readonly preloaded: boolean
@@ -49,6 +50,7 @@ export interface RequestResult {
  * One episode: the queues of a simulation, the estimators that listen to it, edge memory, and plans
  * compiled as they are dispatched. Policies and environments drive it alike:
  * while (session.next()) session.dispatch(policy.decide(session.situation()))
+ * Most decisions are dispatches; in an outage requests in flight may be given another plan (kind 'replan').
  */
 export class Session {
   readonly world: World
@@ -57,6 +59,10 @@ export class Session {
   readonly residency: Residency
   /** Index of the request under decision. */
   request = -1
+  /** Which decision it is due. */
+  kind: Decision = 'dispatch'
+  /** Changes of plan inside a request so far. */
+  replans = 0
   /** Most requests that ever waited at the edge. */
   mostWaiting = 0
   /** Called when a request has its last token. */
@@ -104,6 +110,7 @@ export class Session {
   next(): boolean {
     this.request = this.simulation.advance()
     if (this.request < 0) return false
+    this.kind = this.simulation.decision
     this.mostWaiting = Math.max(this.mostWaiting, this.simulation.waiting())
     this.listen(this.simulation.now)
     return true
@@ -111,34 +118,45 @@ export class Session {
 
   /** What may be known now. */
   situation(): Situation {
-    const { simulation, world, terms } = this
-    const arrival = world.arrivals[this.request]
+    const { simulation, terms, kind } = this
+    const arrival = this.world.arrivals[this.request]
+    const replanning = kind === 'replan'
+    const { promptTokens, predictedOutputTokens } = this.rest()
+    const inFlightHere = replanning ? this.request : -1
     const reservedTokens = this.reservedTokens()
     return this.observer.situation(
       simulation.now,
       {
-        promptTokens: arrival.promptTokens,
-        predictedOutputTokens: arrival.predictedOutputTokens,
+        replanning,
+        deliveredTokens: simulation.deliveredTokens(),
+        promptTokens,
+        predictedOutputTokens,
         predictedOutputSd: arrival.predictedOutputSd,
         waitedSeconds: simulation.now - arrival.arrivalSeconds,
-        waitingRequests: simulation.waiting(),
-        inFlight: simulation.inFlight(),
+        waitingRequests: simulation.waiting() + (replanning ? 1 : 0),
+        inFlight: simulation.inFlight() - (replanning ? 1 : 0),
         uplinkQueuedBytes: simulation.uplinkQueuedBytes(),
-        freeMemoryBytes: this.memory.freeBytes(reservedTokens),
+        freeMemoryBytes: this.memory.freeBytes(reservedTokens, inFlightHere),
         memoryBytes: terms.memoryBytes,
         residentBytes: this.residency.residentBytes(),
         reservedTokens,
       },
-      (request) => {
-        const { edgeBusySeconds, cloudBusySeconds } = simulation.outcomes[request]
-        return { edgeSeconds: edgeBusySeconds, cloudSeconds: cloudBusySeconds }
-      },
+      (request) => this.workDone(request),
+      inFlightHere,
     )
   }
 
-  /** Dispatches the request under decision. The plan must fit situation().freeMemoryBytes. */
+  /**
+   * Gives the request under decision its plan; one in flight goes on as it is if that is the plan it has.
+   * Another one must fit situation().freeMemoryBytes.
+   */
   dispatch(plan: Plan): void {
-    const { promptTokens, predictedOutputTokens } = this.world.arrivals[this.request]
+    const present = this.plans[this.request]
+    if (this.kind === 'replan' && present !== null && samePlan(plan, present)) {
+      this.simulation.keep()
+      return
+    }
+    const { promptTokens, predictedOutputTokens } = this.rest()
     const loadBytes = this.memory.take(this.request, plan, this.reservedTokens())
     const program = compileProgram(this.problem.pair, plan, {
       promptTokens,
@@ -146,7 +164,13 @@ export class Session {
       decisionSeconds: this.terms.decisionSeconds,
     })
     this.plans[this.request] = plan
-    this.observer.dispatched(this.request, program, promptTokens, predictedOutputTokens)
+    if (this.kind === 'dispatch') {
+      this.observer.dispatched(this.request, program, promptTokens, predictedOutputTokens)
+    } else {
+      const had = this.workDone(this.request)
+      this.observer.replanned(this.request, program, promptTokens, predictedOutputTokens, had)
+      this.replans++
+    }
     this.simulation.dispatch(program)
   }
 
@@ -184,6 +208,22 @@ export class Session {
       radioJoulesPerByte * (outcome.upBytes + outcome.downBytes) +
       radioJoulesPerMessage * outcome.messages
     )
+  }
+
+  /** What is left of the request under decision: tokens that the user has belong to the prompt. */
+  private rest(): { promptTokens: number; predictedOutputTokens: number } {
+    const { promptTokens, predictedOutputTokens } = this.world.arrivals[this.request]
+    const delivered = this.simulation.deliveredTokens()
+    if (delivered === 0) return { promptTokens, predictedOutputTokens }
+    return {
+      promptTokens: Math.min(this.problem.pair.model.contextTokens, promptTokens + delivered),
+      predictedOutputTokens: Math.max(1, predictedOutputTokens - delivered),
+    }
+  }
+
+  private workDone(request: number): Work {
+    const { edgeBusySeconds, cloudBusySeconds } = this.simulation.outcomes[request]
+    return { edgeSeconds: edgeBusySeconds, cloudSeconds: cloudBusySeconds }
   }
 
   /** Tokens for which the request under decision reserves K/V. */
@@ -224,6 +264,18 @@ export class Session {
     })
     this.onFinish?.(request)
   }
+}
+
+/** Whether two plans are the same in all that they say. */
+export function samePlan(a: Plan, b: Plan): boolean {
+  if (a === b) return true
+  if (a.embed !== b.embed || a.head !== b.head || a.boundaryBits !== b.boundaryBits) return false
+  if (a.exit?.layer !== b.exit?.layer || a.exit?.mode !== b.exit?.mode) return false
+  if (a.exit?.threshold !== b.exit?.threshold) return false
+  return (
+    a.unitsOnCloud.every((units, layer) => units === b.unitsOnCloud[layer]) &&
+    a.ffn.every((mode, layer) => mode === b.ffn[layer])
+  )
 }
 
 /** Layers with heads on both sides. */

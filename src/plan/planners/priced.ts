@@ -16,7 +16,7 @@ function best(problem: DecisionProblem, input: OracleInput): Plan {
 
 /**
  * The exact optimum of each request under the present estimates; the last plan is kept
- * unless the new one is better by more than `hysteresis` (a share).
+ * unless the new one is better by more than `hysteresis` (a share). A re-plan neither looks at it nor changes it.
  */
 export function perStateDp(problem: DecisionProblem, hysteresis = 0.05): Policy {
   let last: Plan | null = null
@@ -28,6 +28,7 @@ export function perStateDp(problem: DecisionProblem, hysteresis = 0.05): Policy 
     decide: (situation) => {
       const input = oracleInput(problem, situation)
       const plan = best(problem, input)
+      if (situation.replanning) return plan
       const keep =
         last !== null &&
         usable(input, situation, last) &&
