@@ -113,6 +113,28 @@ export function randomWorld(random: RandomStream, problem: DecisionProblem, requ
   }
 }
 
+/**
+ * A world whose link breaks every few requests for a while, and comes back. Outages are on the scale of one
+ * request's service, so that many are caught, some more than once.
+ */
+export function outageWorld(random: RandomStream, problem: DecisionProblem, requests = 6): World {
+  const world = randomWorld(random, problem, requests)
+  const binSeconds = scaled(random, 0.01, 0.2)
+  const bins = 4 + random.integer(8)
+  const broken = new Uint8Array(bins).map((_, i) => (i > 0 && random.uniform() < 0.4 ? 1 : 0))
+  broken[bins - 1] = 1
+  const rates = (): Float64Array =>
+    new Float64Array(bins).map((_, i) => (broken[i] === 1 ? 0 : scaled(random, 1e6, 1e9)))
+  const link = createLink({
+    timeSeconds: Float64Array.from({ length: bins + 1 }, (_, i) => i * binSeconds),
+    upBitsPerSecond: rates(),
+    downBitsPerSecond: rates(),
+    rttSeconds: new Float64Array(bins).map(() => scaled(random, 1e-5, 0.05)),
+    label: 'broken',
+  })
+  return { ...world, link, outageSeconds: binSeconds * between(random, 0.05, 0.9) }
+}
+
 /** Plenty of memory and no budgets, unless said otherwise. */
 export function sessionTerms(changes: Partial<SessionTerms> = {}): SessionTerms {
   return {
