@@ -15,6 +15,8 @@ const PROBE = { upBitsPerSecond: 8e6, downBitsPerSecond: 16e6, rttSeconds: 0.1 }
 const NO_BUDGETS = { energyJoules: null, accuracyLoss: null, cloudSeconds: null }
 
 const circumstances: Circumstances = {
+  replanning: false,
+  deliveredTokens: 0,
   promptTokens: 10,
   predictedOutputTokens: 20,
   predictedOutputSd: 5,

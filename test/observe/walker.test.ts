@@ -33,6 +33,8 @@ function anySituation(random: RandomStream, problem: DecisionProblem): Situation
   const memoryBytes = often(() => whole * 2 * random.uniform(), Infinity, 0)
   return {
     nowSeconds: some(100)(),
+    replanning: random.uniform() < 0.3,
+    deliveredTokens: random.integer(promptTokens),
     promptTokens,
     predictedOutputTokens,
     predictedOutputSd: often(some(50), 0),

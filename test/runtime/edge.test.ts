@@ -117,6 +117,7 @@ describe('a situation from conditions', () => {
         batchFactors: Array.from({ length: SLOTS }, (_, i) => problem.pair.cloud.batchFactor(i + 1)),
         network: problem.pair.network,
         readingTokensPerSecond: 10,
+        outageSeconds: null,
       },
       {
         ...TERMS,
