@@ -35,19 +35,18 @@ function fastCloud(): DecisionProblem {
   }
 }
 
-/** One request of 30 tokens; the link fails a moment after the first ones have come, for 60 s. */
-function caughtWorld(problem: DecisionProblem, outageSeconds: number | null): World {
-  const step = 4 * (problem.pair.cloud.ffnSeconds('whole', 1) + problem.pair.cloud.attentionDecodeCurve(2)[0])
-  const failSeconds = 12 * step + 0.01
+/** One request of 60 tokens. The link fails at `failSeconds` for 60 s. */
+function failingWorld(problem: DecisionProblem, failSeconds: number, outageSeconds: number | null): World {
+  const rates = (): Float64Array => Float64Array.of(1e9, 0, 1e9)
   return {
     ...outageWorld(randomStream(1, 'caught'), problem, 1),
     tenants: { timeSeconds: Float64Array.of(0), value: Float64Array.of(0) },
     link: createLink({
       timeSeconds: Float64Array.of(0, failSeconds, failSeconds + 60, 1000),
-      upBitsPerSecond: Float64Array.of(1e9, 0, 1e9),
-      downBitsPerSecond: Float64Array.of(1e9, 0, 1e9),
-      rttSeconds: Float64Array.of(0.001, 0.001, 0.001),
-      label: 'caught',
+      upBitsPerSecond: rates(),
+      downBitsPerSecond: rates(),
+      rttSeconds: new Float64Array(3).fill(0.001),
+      label: 'failing',
     }),
     arrivals: [
       {
@@ -60,6 +59,13 @@ function caughtWorld(problem: DecisionProblem, outageSeconds: number | null): Wo
     ],
     outageSeconds,
   }
+}
+
+/** The same: the link fails when about half of the tokens that stream from the cloud have come. */
+function caughtWorld(problem: DecisionProblem, outageSeconds: number | null): World {
+  const session = run(problem, failingWorld(problem, 500, null), cloudOnly(problem))
+  const { firstTokenSeconds, lastTokenSeconds } = session.simulation.outcomes[0]
+  return failingWorld(problem, (firstTokenSeconds + lastTokenSeconds) / 2, outageSeconds)
 }
 
 function run(
