@@ -193,7 +193,8 @@ class Engine extends FastState implements FastSimulation {
     run.flight.outcome.edgeBusySeconds += seconds
     this.totals.edgeBusySeconds += seconds
     this.listener.compute?.(0, this.profiled[EDGE_PLACE], seconds, this.now)
-    this.complete(run, this.stages[EDGE_PLACE])
+    if (run.flight.abandoned) this.totals.stageEvents++
+    else this.complete(run, this.stages[EDGE_PLACE])
   }
 
   private completeCloud(place: number): void {
@@ -216,6 +217,7 @@ class Engine extends FastState implements FastSimulation {
       this.totals.stageEvents++
       return
     }
+    if (run.token === flight.firstToken) flight.networkPrefill--
     flight.cloudOccupied = false
     flight.cloudStage = list.nextCloud[stage]
     if (flight.cloudStage < 0) {
@@ -256,14 +258,13 @@ class Engine extends FastState implements FastSimulation {
       )
     }
     wires.remove(at)
+    if (run.token === run.flight.firstToken) run.flight.networkPrefill--
     this.complete(run, stage)
   }
 
   private complete(run: Run, stage: number): void {
     const { list, flight } = run
     this.totals.stageEvents++
-    if (flight.abandoned) return
-    if (run.token === flight.firstToken && list.resource[stage] !== RESOURCE.edge) flight.networkPrefill--
     const end = list.followerStart[stage + 1]
     for (let i = list.followerStart[stage]; i < end; i++) {
       const follower = list.followers[i]

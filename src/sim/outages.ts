@@ -1,7 +1,7 @@
 import type { Link } from '../trace/types.ts'
 
 /** Link changes looked at in one go: rarely enough to cost nothing, and never far past what is needed. */
-const LOOK_AHEAD_CHANGES = 64
+const LOOK_AHEAD_CHANGES = 16
 
 /** When outages of a link are detected, for the fast simulator: looked up ahead of time, some changes at once. */
 export class OutageSchedule {
@@ -24,6 +24,7 @@ export class OutageSchedule {
   /** Moves on past `nowSeconds`; whether an outage is detected at that very time. */
   pass(nowSeconds: number): boolean {
     let atNow = false
+    this.skipTo(nowSeconds - 2 * this.outageSeconds)
     while (this.nextSeconds <= nowSeconds) {
       if (this.certain && this.nextSeconds === nowSeconds) atNow = true
       this.lookAhead()
@@ -31,13 +32,25 @@ export class OutageSchedule {
     return atNow
   }
 
+  /** Leaves out what was long ago: an outage that lay across `fromSeconds` was detected before now. */
+  private skipTo(fromSeconds: number): void {
+    if (!(fromSeconds > this.partSeconds) || this.nextSeconds > fromSeconds) return
+    this.partSeconds = fromSeconds
+    this.detected = this.isOut(fromSeconds)
+    this.outSinceSeconds = this.detected ? fromSeconds : NaN
+  }
+
+  private isOut(atSeconds: number): boolean {
+    const { link } = this
+    return link.bitsPerSecond('up', atSeconds) === 0 || link.bitsPerSecond('down', atSeconds) === 0
+  }
+
   private lookAhead(): void {
     const { link, outageSeconds } = this
     this.certain = false
     for (let i = 0; i < LOOK_AHEAD_CHANGES && this.partSeconds < Infinity; i++) {
       const from = this.partSeconds
-      const out = link.bitsPerSecond('up', from) === 0 || link.bitsPerSecond('down', from) === 0
-      if (!out) {
+      if (!this.isOut(from)) {
         this.outSinceSeconds = NaN
         this.detected = false
       } else if (Number.isNaN(this.outSinceSeconds)) this.outSinceSeconds = from
