@@ -1,7 +1,8 @@
 import type { Link } from '../trace/types.ts'
 
-/** Link changes looked at in one go: rarely enough to cost nothing, and never far past what is needed. */
-const LOOK_AHEAD_CHANGES = 16
+/** Link changes looked at in one go: few for a short request, more and more for a long one. */
+const FIRST_CHANGES = 3
+const MOST_CHANGES = 48
 
 /** When outages of a link are detected, for the fast simulator: looked up ahead of time, some changes at once. */
 export class OutageSchedule {
@@ -12,6 +13,7 @@ export class OutageSchedule {
   private readonly outageSeconds: number
   /** Start of the next constant part not looked at. */
   private partSeconds = 0
+  private changes = FIRST_CHANGES
   private outSinceSeconds = NaN
   private detected = false
 
@@ -36,6 +38,7 @@ export class OutageSchedule {
   private skipTo(fromSeconds: number): void {
     if (!(fromSeconds > this.partSeconds) || this.nextSeconds > fromSeconds) return
     this.partSeconds = fromSeconds
+    this.changes = FIRST_CHANGES
     this.detected = this.isOut(fromSeconds)
     this.outSinceSeconds = this.detected ? fromSeconds : NaN
   }
@@ -48,7 +51,9 @@ export class OutageSchedule {
   private lookAhead(): void {
     const { link, outageSeconds } = this
     this.certain = false
-    for (let i = 0; i < LOOK_AHEAD_CHANGES && this.partSeconds < Infinity; i++) {
+    const { changes } = this
+    this.changes = Math.min(MOST_CHANGES, 2 * changes)
+    for (let i = 0; i < changes && this.partSeconds < Infinity; i++) {
       const from = this.partSeconds
       if (!this.isOut(from)) {
         this.outSinceSeconds = NaN
