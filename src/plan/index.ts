@@ -1,6 +1,7 @@
 export { requestLowerBound } from './bounds.ts'
 export type { BoundInput } from './bounds.ts'
 export type { LinkState } from './boundary.ts'
+export { cloudSlowdown } from './cloud.ts'
 export { compileProgram } from './compile.ts'
 export type { CompileInput } from './compile.ts'
 export { evaluateProgram } from './evaluate.ts'

@@ -1,3 +1,4 @@
+import { cloudSlowdown } from '../plan/cloud.ts'
 import { z } from 'zod'
 import type { AccuracyTable } from '../profile/accuracy.ts'
 import { BlockCosts } from '../profile/costs.ts'
@@ -82,19 +83,6 @@ export function problemFromBundle(
     exitThresholds: described.exitThresholds,
     edgeLayersFirst: described.edgeLayersFirst,
     edgeLayersLast: described.edgeLayersLast,
-    cloudSlowdown: (active) => batchSlowdown(factors, active),
+    cloudSlowdown: (active) => cloudSlowdown(factors, factors.length, active),
   }
-}
-
-/**
- * Slowdown of a cloud stage among `active` sequences: the batch curve up to the slots, time sharing
- * beyond. The simulator's own (sim/types.ts) may not be loaded on a device; a test holds this one to it.
- */
-export function batchSlowdown(factors: readonly number[], active: number): number {
-  const slots = factors.length
-  const within = Math.max(1, Math.min(active, slots))
-  const low = Math.floor(within)
-  const high = Math.min(low + 1, slots)
-  const factor = factors[low - 1] + (factors[high - 1] - factors[low - 1]) * (within - low)
-  return active > slots ? (factor * active) / slots : factor
 }

@@ -16,7 +16,7 @@ import {
   withdraw,
 } from './tasks.ts'
 import type { Decision, Listener, Outcome, Simulation, Totals, World } from './types.ts'
-import { cloudSlowdown } from './types.ts'
+import { cloudSlowdown } from '../plan/cloud.ts'
 
 class ReferenceSimulation implements Simulation {
   now = 0

@@ -17,7 +17,7 @@ import { randomSituation } from '../../src/policy/paritySamples.ts'
 import { accuracyTable } from '../../src/profile/accuracy.ts'
 import { BlockCosts } from '../../src/profile/costs.ts'
 import { datasheetProfile } from '../../src/profile/datasheet.ts'
-import { cloudSlowdown } from '../../src/sim/types.ts'
+import { cloudSlowdown } from '../../src/plan/cloud.ts'
 
 export const SLOTS = 8
 

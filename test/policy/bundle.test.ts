@@ -14,14 +14,12 @@ import {
   parseManifest,
 } from '../../src/policy/bundleManifest.ts'
 import type { Manifest } from '../../src/policy/bundleManifest.ts'
-import { batchSlowdown } from '../../src/policy/bundleProblem.ts'
 import { openParityEngines, verifyBundle } from '../../src/policy/bundleVerify.ts'
 import { exportBundle } from '../../src/policy/export.ts'
 import { LearnedPolicy } from '../../src/policy/learned.ts'
 import { randomSituation } from '../../src/policy/paritySamples.ts'
 import { decodeModel } from '../../src/onnx/read.ts'
 import { encodeModel } from '../../src/onnx/write.ts'
-import { cloudSlowdown } from '../../src/sim/types.ts'
 import {
   editManifest,
   numbersOf,
@@ -270,15 +268,3 @@ function replaceAt(manifest: Manifest, place: readonly string[], value: unknown)
   inner[place[place.length - 1]] = value
   return copied
 }
-
-test("the slowdown on a device is the simulator's", () => {
-  fc.assert(
-    fc.property(
-      fc.array(fc.double({ min: 1, max: 10, noNaN: true }), { minLength: 1, maxLength: 12 }),
-      fc.double({ min: 0, max: 300, noNaN: true }),
-      (factors, active) => {
-        expect(batchSlowdown(factors, active)).toBe(cloudSlowdown(factors, factors.length, active))
-      },
-    ),
-  )
-})
