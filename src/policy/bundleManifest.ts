@@ -57,8 +57,8 @@ export const evaluationSchema = z.looseObject({
 export const paritySummarySchema = z.strictObject({
   observations: count,
   rows: count,
+  maxRawError: z.number().min(0),
   maxAbsError: z.number().min(0),
-  maxScaledError: z.number().min(0),
   greedyDisagreements: count,
   greedyBorderline: count,
   greedyBorderlineDifferences: count,

@@ -71,7 +71,7 @@ export class ParityError extends EdgewiseError {
   constructor(where: string, report: ParityReport) {
     const counts =
       `${report.greedyDisagreements} greedy and ${report.sampledDisagreements} sampled disagreements, ` +
-      `largest scaled error ${report.maxScaledError} over ${report.rows} rows`
+      `largest error ${report.maxAbsError} over ${report.rows} rows`
     super(
       'E_PARITY',
       `${where}\n  expected: the outputs of the trained numbers on every engine\n  found: ${counts}\n  worst: ${report.worst ?? 'none'}`,
@@ -155,7 +155,7 @@ function manifestOf(
   const { memoryBytes, maxNewTokens } = scenario.terms
   const { cloudSlots } = scenario.config
   const entry = (file: BundleFile) => ({ sha256: sha256(contents[file]), bytes: contents[file].byteLength })
-  const { observations, rows, maxAbsError, maxScaledError, greedyDisagreements } = parity
+  const { observations, rows, maxRawError, maxAbsError, greedyDisagreements } = parity
   const { greedyBorderline, greedyBorderlineDifferences } = parity
   const { sampledDisagreements, sampledBorderline, sampledBorderlineDifferences } = parity
   const manifest = {
@@ -172,8 +172,8 @@ function manifestOf(
     parity: {
       observations,
       rows,
+      maxRawError,
       maxAbsError,
-      maxScaledError,
       greedyDisagreements,
       greedyBorderline,
       greedyBorderlineDifferences,

@@ -23,9 +23,9 @@ export interface ParityReport {
   /** Rows compared on every engine; each is one choice of every head. */
   readonly rows: number
   /** Largest |logit - kernel's|, over all engines. */
-  readonly maxAbsError: number
+  readonly maxRawError: number
   /** The same over max(1, |logit|): what must be at most LOGIT_TOLERANCE. */
-  readonly maxScaledError: number
+  readonly maxAbsError: number
   /** Greedy choices that differ though the two logits lie further apart than the tolerance. */
   readonly greedyDisagreements: number
   /** Rows whose two largest logits lie nearer than the tolerance, and how many of them differ. Exact ties are not among them. */
@@ -136,8 +136,8 @@ function reportOf(
     ok: tallies.length > 0 && tallies.every((tally) => tally.ok),
     observations: asked.reduce((total, samples) => total + samples.distinct, 0),
     rows: asked.reduce((total, samples) => total + samples.rows, 0),
+    maxRawError: most((tally) => tally.maxRawError),
     maxAbsError: most((tally) => tally.maxAbsError),
-    maxScaledError: most((tally) => tally.maxScaledError),
     greedyDisagreements: sum((tally) => tally.greedyDisagreements),
     greedyBorderline: sum((tally) => tally.greedyBorderline),
     greedyBorderlineDifferences: sum((tally) => tally.greedyBorderlineDifferences),

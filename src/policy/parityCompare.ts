@@ -8,8 +8,10 @@ export const LOGIT_TOLERANCE = 1e-5
 
 /** A running comparison of one engine with the kernel. */
 export interface ParityTally {
+  /** Largest difference of a logit, as it stands. */
+  maxRawError: number
+  /** Largest difference over max(1, |logit|): absolute up to 1, relative beyond. */
   maxAbsError: number
-  maxScaledError: number
   greedyDisagreements: number
   greedyBorderline: number
   greedyBorderlineDifferences: number
@@ -24,8 +26,8 @@ export interface ParityTally {
 
 export function tallyOf(): ParityTally {
   return {
+    maxRawError: 0,
     maxAbsError: 0,
-    maxScaledError: 0,
     greedyDisagreements: 0,
     greedyBorderline: 0,
     greedyBorderlineDifferences: 0,
@@ -36,7 +38,7 @@ export function tallyOf(): ParityTally {
     worstRank: 0,
     get ok(): boolean {
       return (
-        this.maxScaledError <= LOGIT_TOLERANCE &&
+        this.maxAbsError <= LOGIT_TOLERANCE &&
         this.greedyDisagreements === 0 &&
         this.sampledDisagreements === 0
       )
@@ -128,9 +130,9 @@ function compareLogits(
     const absolute = Number.isNaN(error) ? Infinity : error
     const scaled =
       absolute === Infinity ? Infinity : absolute / (masked ? 1 : Math.max(1, Math.abs(expected[c])))
-    if (absolute > tally.maxAbsError) tally.maxAbsError = absolute
-    if (scaled > tally.maxScaledError) {
-      tally.maxScaledError = scaled
+    if (absolute > tally.maxRawError) tally.maxRawError = absolute
+    if (scaled > tally.maxAbsError) {
+      tally.maxAbsError = scaled
       const rank = scaled / (1 + scaled)
       note(tally, scaled === Infinity ? 1 : rank, `${place}: logit ${c} is ${value}, expected ${expected[c]}`)
     }

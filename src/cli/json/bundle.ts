@@ -13,8 +13,13 @@ const amount = z.number().min(0)
 /** `edgewise verify --json`. */
 export const verifyJsonSchema = z.strictObject({
   ok: z.boolean(),
+  /** Largest difference of a logit: absolute up to 1, relative to the logit beyond. */
   maxAbsError: amount,
+  /** The same, absolute throughout. */
+  maxRawError: amount,
   greedyDisagreements: count,
+  /** Rows in which two logits are closer than the tolerance and an engine takes the other one. */
+  greedyNearTies: count,
   observations: count,
   rows: count,
   sampledDisagreements: count,
@@ -59,7 +64,9 @@ export function verifyJson(report: VerifyReport): z.infer<typeof verifyJsonSchem
   return {
     ok: report.ok,
     maxAbsError: report.maxAbsError,
+    maxRawError: report.maxRawError,
     greedyDisagreements: report.greedyDisagreements,
+    greedyNearTies: report.greedyBorderlineDifferences,
     observations: report.observations,
     rows: report.rows,
     sampledDisagreements: report.sampledDisagreements,
