@@ -13,7 +13,7 @@ import {
   type Plan,
   type Side,
 } from '../plan/plan.ts'
-import { expectedCloudSlowdown, type DecisionProblem } from '../plan/problem.ts'
+import { expectedCloudSlowdown, isOutage, type DecisionProblem } from '../plan/problem.ts'
 import type { Situation } from '../plan/situation.ts'
 
 /** A plan-wide choice: the first row of an action. */
@@ -41,7 +41,7 @@ export const ROW_FEATURE_NAMES = [
 export const ROW_FEATURE_SIZE = ROW_FEATURE_NAMES.length
 
 /** Version of rows, features and masks; a bundle of another version is refused. */
-export const ACTION_VERSION = 1
+export const ACTION_VERSION = 2
 
 /** An untrained policy leaves the residual's side about this often in a whole plan. */
 const INITIAL_MOVES_PER_PLAN = 0.3
@@ -110,6 +110,8 @@ export class PlanWalker {
   private readonly ffn: Uint8Array
   private situation: Situation | null = null
   private seconds: LayerSeconds | null = null
+  /** In an outage no plan that needs the network can begin, as long as the edge can do without it. */
+  private alone = false
   private wide: WideChoice
   private side: Side = EDGE
   private edgeSeconds = 0
@@ -141,6 +143,7 @@ export class PlanWalker {
   begin(situation: Situation): void {
     this.situation = situation
     this.seconds = null
+    this.alone = isOutage(situation) && this.wholeBytes() <= situation.freeMemoryBytes
   }
 
   /** Writes a row's features and mask (1 = allowed); returns how many choices are allowed. */
@@ -169,7 +172,7 @@ export class PlanWalker {
         this.choices[i].exit === null
           ? this.endBytes(this.choices[i]) + this.pinnedBytes(0)
           : weights + perToken * reservedTokens
-      mask[i] = needed <= freeMemoryBytes ? 1 : 0
+      mask[i] = needed <= freeMemoryBytes && !(this.alone && needsNetwork(this.choices[i])) ? 1 : 0
       allowed += mask[i]
     }
     return allowed
@@ -196,11 +199,16 @@ export class PlanWalker {
     return allowed
   }
 
-  /** The only choice of a layer that an exit or a pinned end decides, or -1. */
+  /** The only choice of a layer that an exit, a pinned end or an outage decides, or -1. */
   private forcedChoice(layer: number): number {
     const { exit } = this.wide
     if (exit !== null) return layer < exit.layer ? layerChoice(0, 0) : layerChoice(this.units, 1)
-    return this.isPinned(layer) ? layerChoice(0, 0) : -1
+    return this.alone || this.isPinned(layer) ? layerChoice(0, 0) : -1
+  }
+
+  /** The whole model on the edge, with its K/V. */
+  private wholeBytes(): number {
+    return this.endBytes({ ...this.wide, embed: EDGE, head: EDGE }) + this.layers * this.layerBytes(0, 0)
   }
 
   private isPinned(layer: number): boolean {
@@ -286,6 +294,11 @@ export class PlanWalker {
     const ffn = new Uint8Array(this.layers).fill(1, choice.exit?.layer ?? this.layers)
     return { ...choice, unitsOnCloud, ffn }
   }
+}
+
+/** Whether a plan-wide choice puts anything in the cloud. */
+function needsNetwork({ embed, head, exit }: WideChoice): boolean {
+  return exit === null ? embed === CLOUD || head === CLOUD : exit.mode === 'collaborative'
 }
 
 function layerSeconds(problem: DecisionProblem, s: Situation, bits: number): LayerSeconds {

@@ -172,6 +172,28 @@ describe('the walker', () => {
     expect(layer.size).toBe((walker.units + 1) * 3)
   })
 
+  it('begins nothing in an outage that needs the network, as long as the whole model fits the edge', () => {
+    const random = randomStream(6, 'outage')
+    let cloud = 0
+    for (let i = 0; i < 300; i++) {
+      const problem = problems(i % 7, { layers: 3, units: 2 })
+      const drawn = anySituation(random, problem)
+      const whole = wholeEdgeBytes(problem.pair, drawn.reservedTokens)
+      const outage = { ...drawn, sinceHeartbeatSeconds: 10, memoryBytes: whole, freeMemoryBytes: whole }
+      const plan = randomWalk(random, new PlanWalker(problem), outage)
+      const { layer, mode } = plan.exit ?? { layer: plan.ffn.length, mode: 'standalone' }
+      expect(mode).toBe('standalone')
+      expect([plan.embed, plan.head]).toEqual([EDGE, EDGE])
+      expect([...plan.ffn.slice(0, layer), ...plan.unitsOnCloud.slice(0, layer)].every((k) => k === 0)).toBe(
+        true,
+      )
+      // Without room for it, waiting for the cloud is all there is.
+      const short = randomWalk(random, new PlanWalker(problem), { ...outage, freeMemoryBytes: 0.3 * whole })
+      if (short.exit === null && short.ffn.some((ffn) => ffn === 1)) cloud++
+    }
+    expect(cloud).toBeGreaterThan(50)
+  })
+
   it('has finite row features at every row, and starts on the side of the embedding', () => {
     const random = randomStream(5, 'features')
     const features = new Float32Array(ROW_FEATURE_SIZE)
