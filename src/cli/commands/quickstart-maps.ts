@@ -21,10 +21,14 @@ const REQUEST = {
   edgeBacklogSeconds: 8,
 }
 
+/** Seconds since the last heartbeat came back. */
+const OUTAGE = 10
+
 const CONDITIONS: readonly (readonly [string, Conditions])[] = [
   ['good link', { ...REQUEST, upMbps: 50, downMbps: 200, rttMs: 20 }],
   ['poor link', { ...REQUEST, upMbps: 0.5, downMbps: 2, rttMs: 200 }],
-  ['outage', { ...REQUEST, upMbps: 0, downMbps: 0, rttMs: 200, sinceHeartbeatSeconds: 10 }],
+  // Estimates stay what they were; that nothing is heard any more is what tells an outage.
+  ['outage', { ...REQUEST, upMbps: 50, downMbps: 200, rttMs: 20, sinceHeartbeatSeconds: OUTAGE }],
 ]
 
 /** Columns to fill with maps side by side. */
@@ -48,8 +52,9 @@ export async function decideConditions(folder: string, out: string, io: Io): Pro
   )
   for (const [name, conditions] of CONDITIONS) {
     const timed = await decideTimed(bundle, bundle.situation(conditions), io.clock)
-    const { upMbps, downMbps, rttMs } = conditions
-    const link = upMbps === 0 ? 'nothing comes through' : `${upMbps} / ${downMbps} Mbit/s, ${rttMs} ms`
+    const { upMbps, downMbps, rttMs, sinceHeartbeatSeconds: silent } = conditions
+    const link =
+      silent === undefined ? `${upMbps} / ${downMbps} Mbit/s, ${rttMs} ms` : `nothing heard for ${silent} s`
     pictures.push({ ...pictureOf(bundle.problem, timed.plan, name), subtitle: link })
     decisions[name] = decideJson(bundle, conditions, timed)
     printLine(
