@@ -1,4 +1,5 @@
-import { dirname } from 'node:path'
+import { dirname, resolve } from 'node:path'
+import { InputError, show } from '../base/errors.ts'
 import { canonicalJson, sha256 } from '../base/files.ts'
 import { randomStream } from '../base/random.ts'
 import { check, readConfig } from '../base/schema.ts'
@@ -18,7 +19,7 @@ import type { SessionTerms } from '../sim/session.ts'
 import { checkScenario } from './check.ts'
 import { openLink, type LinkSource } from './links.ts'
 import { besideConfig, loadCosts, loadModelBeside } from './profiles.ts'
-import { scenarioSchema, type ScenarioConfig } from './schema.ts'
+import { scenarioSchema, type LinkEntry, type ScenarioConfig } from './schema.ts'
 
 export type Split = 'train' | 'validation' | 'test'
 
@@ -42,14 +43,63 @@ export interface ScenarioOverrides {
   readonly cloud?: string
   readonly requestsPerEpisode?: number
   readonly load?: number
+  /** `poisson`, `mmpp`, or an Azure trace (CSV) of arrivals and lengths. */
+  readonly workload?: string
+  /** Link models (YAML) or recordings (Parquet) that take the place of the test links. */
+  readonly testLinks?: readonly string[]
 }
 
 /** Reads a scenario file and all that it names. Throws InputError naming file and field. */
 export async function loadScenario(path: string, overrides: ScenarioOverrides = {}): Promise<Scenario> {
   const config = readConfig(scenarioSchema, path)
+  return resolveScenario(changeConfig(config, overrides, path), dirname(path), overrides)
+}
+
+/** A config with what the command line changes of it; files named there are relative to the working folder. */
+export function changeConfig(
+  config: ScenarioConfig,
+  overrides: ScenarioOverrides,
+  where: string,
+): ScenarioConfig {
   const { requestsPerEpisode = config.workload.requestsPerEpisode, load = config.workload.load } = overrides
-  const changed = { ...config, workload: { ...config.workload, requestsPerEpisode, load } }
-  return resolveScenario(check(scenarioSchema, changed, path), dirname(path), overrides)
+  const workload = {
+    ...config.workload,
+    ...workloadChange(config, overrides.workload),
+    requestsPerEpisode,
+    load,
+  }
+  const test = overrides.testLinks?.map(linkEntryOf) ?? config.links.test
+  return check(scenarioSchema, { ...config, workload, links: { ...config.links, test } }, where)
+}
+
+/** Bursts of quickstart's kind, for a scenario that declares none. */
+const DEFAULT_BURSTS = { kind: 'mmpp', burstRatio: 5, meanCalmSeconds: 120, meanBurstSeconds: 40 } as const
+
+function workloadChange(
+  config: ScenarioConfig,
+  workload: string | undefined,
+): Partial<ScenarioConfig['workload']> {
+  if (workload === undefined) return {}
+  if (workload === 'poisson') return { arrivals: { kind: 'poisson' } }
+  if (workload === 'mmpp')
+    return { arrivals: config.workload.arrivals.kind === 'mmpp' ? config.workload.arrivals : DEFAULT_BURSTS }
+  if (!workload.endsWith('.csv')) {
+    throw new InputError({
+      where: '--workload',
+      expected: 'poisson, mmpp, or an Azure LLM trace (CSV)',
+      found: show(workload),
+    })
+  }
+  const file = resolve(workload)
+  return { arrivals: { kind: 'azure', file }, lengths: { azure: file } }
+}
+
+/** A link named on the command line: a recording brings uplink, downlink and RTT, or is refused. */
+function linkEntryOf(name: string): LinkEntry {
+  const file = resolve(name)
+  if (!file.endsWith('.parquet')) return file
+  const part = { recording: file }
+  return { uplink: part, downlink: part, rtt: part }
 }
 
 /** The same for a config in memory; its paths are relative to `folder`. */

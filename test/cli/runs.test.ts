@@ -141,6 +141,28 @@ describe('edgewise train', () => {
 describe('edgewise eval', () => {
   const small = ['--seeds', '3', '--tuning-episodes', '1', '--tuning-candidates', '4', '--runs', at('runs')]
 
+  it("takes another load, workload and links of the user's own beside a run", async () => {
+    const link = join(import.meta.dirname, '..', '..', 'traces', 'links', 'wifi-cafe.yaml')
+    const argv = ['--links', link, '--workload', 'poisson', '--load', '0.2', '--requests', '4', ...small]
+    const { code, err, json } = await edgewise('eval', at('whole'), 'cloud-only', ...argv, '--json')
+    expect(code, err).toBe(0)
+    const found = evalJsonSchema.parse(json())
+    expect(found).toMatchObject({ links: 'given', load: 0.2, decisions: 12 })
+    expect(found.policies['cloud-only'].provenance.links).toContain('wifi-cafe')
+    expect(existsSync(join(at('runs'), 'final-evaluations.jsonl'))).toBe(false)
+  })
+
+  it.each([
+    [['--workload', 'bursts'], '--workload'],
+    [['--links', 'absent.yaml'], 'absent.yaml'],
+    [['--links', 'absent.parquet'], 'absent.parquet'],
+    [['--links', 'wifi.yaml', '--final'], '--final'],
+  ])('refuses %j', async (argv, place) => {
+    const { code, err } = await edgewise('eval', at('whole'), 'cloud-only', ...argv, ...small)
+    expect(code).toBe(2)
+    expect(err).toContain(place)
+  })
+
   it('puts a run beside every planner; nothing is below the bound', async () => {
     const { code, err, json } = await edgewise('eval', at('whole'), 'all', ...small, '--json')
     expect(code, err).toBe(0)

@@ -10,7 +10,7 @@ import { MANIFEST_FILE } from '../../policy/bundleManifest.ts'
 import { checkSpec } from '../../policy/contract.ts'
 import { LearnedPolicy } from '../../policy/learned.ts'
 import { openJsonl } from '../../report/jsonl.ts'
-import { loadScenario, type Scenario, type Split } from '../../scenario/scenario.ts'
+import { loadScenario, type Scenario, type ScenarioOverrides, type Split } from '../../scenario/scenario.ts'
 import type { Io } from '../io.ts'
 import type { EvalJson } from '../json/eval.ts'
 import { isRun, learnedPolicy, readTrained, scenarioOfRun } from '../json/runs.ts'
@@ -44,6 +44,8 @@ export interface TuningSize {
 export interface EvaluationRequest {
   readonly scenario: Scenario
   readonly split: Split
+  /** The test links are files named on the command line. */
+  readonly givenLinks?: boolean
   readonly seeds: number
   /** Planner names, `all` spelt out. */
   readonly planners: readonly string[]
@@ -77,11 +79,8 @@ export function sortNames(names: readonly string[]): {
   return { ...found, planners: [...found.planners] }
 }
 
-interface ScenarioChoice {
+interface ScenarioChoice extends ScenarioOverrides {
   readonly file?: string
-  readonly edge?: string
-  readonly load?: number
-  readonly requestsPerEpisode?: number
 }
 
 /** The scenario given, else that of the first run; a bundle brings its profiles to a scenario file. */
@@ -170,13 +169,14 @@ export async function evaluateRequest(request: EvaluationRequest, io: Io): Promi
     ...report,
     scenario: scenario.config.name,
     scenarioHash: scenario.hash,
-    links: split,
+    links: request.givenLinks === true ? 'given' : split,
     load: scenario.config.workload.load,
     objective: { weights: { ...weights }, latency: { ...latency } },
     tuned: tuned === null ? null : { prices: tuned.prices, v: tuned.v },
     absent: { ...ABSENT_BASELINES },
   } as unknown as EvalJson
-  if (split === 'test') logFinal(json, request.runsFolder, io)
+  // Links named on the command line are the user's own, not the scenario's last word.
+  if (split === 'test' && request.givenLinks !== true) logFinal(json, request.runsFolder, io)
   return json
 }
 

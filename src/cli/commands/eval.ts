@@ -11,6 +11,7 @@ interface Options {
   readonly scenario?: string
   readonly edge?: string
   readonly links?: string
+  readonly workload?: string
   readonly seeds: number
   readonly load?: number
   readonly requests?: number
@@ -31,7 +32,11 @@ export const evalCommand: CliCommand<Options> = {
       .argument('<names...>', `run folders, bundles, \`all\`, or planners: ${PLANNERS.join(', ')}`)
       .option('--scenario <file>', "scenario (default: the first run's)")
       .option('--edge <device>', "edge profile JSON, device id or YAML instead of the scenario's")
-      .option('--links <split>', `links of ${SPLITS.join(', ')} (default: validation)`)
+      .option(
+        '--links <split|files>',
+        `links of ${SPLITS.join(', ')}, or link models (YAML) and recordings (Parquet), comma-separated (default: validation)`,
+      )
+      .option('--workload <kind>', "poisson, mmpp, or an Azure LLM trace (CSV) instead of the scenario's")
       .option('--seeds <n>', 'paired episodes', integerOption({ min: 1, max: 10_000 }), 20)
       .option('--load <x>', "load instead of the scenario's", numberOption({ min: 0, exclusiveMin: true }))
       .option('--requests <n>', "requests an episode instead of the scenario's", integerOption({ min: 1 }))
@@ -52,13 +57,18 @@ export const evalCommand: CliCommand<Options> = {
         'eval per-state-dp priced --scenario configs/quickstart.scenario.yaml --load 0.9',
       ],
       [
+        'On a link and a workload of your own',
+        'eval exports/mine per-state-dp --scenario configs/quickstart.scenario.yaml --links drive.parquet --workload azure.csv',
+      ],
+      [
         'The last word, on links it was not trained on (logged)',
         'eval runs/quickstart-1 all --final --seeds 40 --json',
       ],
     ])
   },
   async run(options, io, args) {
-    const split = splitOf(options)
+    const testLinks = linkFiles(options)
+    const split = testLinks === undefined ? splitOf(options) : 'test'
     const names = sortNames(args)
     const scenario = await scenarioFor(
       {
@@ -66,6 +76,8 @@ export const evalCommand: CliCommand<Options> = {
         edge: options.edge,
         load: options.load,
         requestsPerEpisode: options.requests,
+        workload: options.workload,
+        testLinks,
       },
       names,
     )
@@ -74,6 +86,7 @@ export const evalCommand: CliCommand<Options> = {
       {
         scenario,
         split,
+        givenLinks: testLinks !== undefined,
         seeds: options.seeds,
         planners: names.planners,
         learned,
@@ -88,6 +101,18 @@ export const evalCommand: CliCommand<Options> = {
       printLine(io, describeEvaluation(json, own, io))
     }
   },
+}
+
+/** The files that --links names, or undefined where it names a split. */
+function linkFiles({ links, final }: Options): string[] | undefined {
+  if (links === undefined || !/\.(ya?ml|parquet)(,|$)/.test(links)) return undefined
+  if (final !== true) return links.split(',')
+  throw new InputError({
+    where: '--final',
+    expected: "the scenario's test links",
+    found: `--links ${links}`,
+    remedy: 'leave --final out: links of your own are not logged',
+  })
 }
 
 function splitOf({ links, final }: Options): (typeof SPLITS)[number] {

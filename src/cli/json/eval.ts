@@ -42,7 +42,8 @@ export const evalJsonSchema = z.strictObject({
   decisions: z.int().min(1),
   scenario: z.string(),
   scenarioHash: z.string(),
-  links: z.enum(['train', 'validation', 'test']),
+  /** The scenario's split, or `given`: files named on the command line. */
+  links: z.enum(['train', 'validation', 'test', 'given']),
   load: z.number(),
   objective: z.strictObject({
     weights: z.strictObject({

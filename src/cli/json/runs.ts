@@ -1,10 +1,15 @@
 import { existsSync } from 'node:fs'
-import { basename, join } from 'node:path'
+import { basename, join, resolve } from 'node:path'
 import { z } from 'zod'
 import { InputError } from '../../base/errors.ts'
 import type { DecisionProblem } from '../../plan/problem.ts'
 import { LearnedPolicy, type PolicyNumbers } from '../../policy/learned.ts'
-import { resolveScenario, type Scenario } from '../../scenario/scenario.ts'
+import {
+  changeConfig,
+  resolveScenario,
+  type Scenario,
+  type ScenarioOverrides,
+} from '../../scenario/scenario.ts'
 import { RUN_FILES, readPolicy, readRun, type PolicyAbout } from '../../train/folder.ts'
 import { openRunScenario } from '../../train/run.ts'
 import { packageVersion } from '../root.ts'
@@ -65,20 +70,12 @@ export function learnedPolicy(problem: DecisionProblem, run: TrainedRun): Learne
 }
 
 /** The scenario of a run, as it was trained on or with changes for a what-if. */
-export async function scenarioOfRun(
-  folder: string,
-  changes: { readonly load?: number; readonly requestsPerEpisode?: number; readonly edge?: string } = {},
-): Promise<Scenario> {
+export async function scenarioOfRun(folder: string, changes: ScenarioOverrides = {}): Promise<Scenario> {
   if (Object.values(changes).every((value) => value === undefined)) return openRunScenario(folder)
   const run = readRun(folder)
-  const { workload } = run.scenario
-  const {
-    load = workload.load,
-    requestsPerEpisode = workload.requestsPerEpisode,
-    edge = join(folder, RUN_FILES.edge),
-  } = changes
-  const config = { ...run.scenario, workload: { ...workload, load, requestsPerEpisode } }
-  return resolveScenario(config, run.folder, { edge, cloud: join(folder, RUN_FILES.cloud) })
+  const { edge = join(folder, RUN_FILES.edge), cloud = join(folder, RUN_FILES.cloud) } = changes
+  const config = changeConfig(run.scenario, changes, folder)
+  return resolveScenario(config, resolve(folder, run.folder), { edge, cloud })
 }
 
 /** Versions of what makes a result, by name. */
