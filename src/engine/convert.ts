@@ -27,8 +27,13 @@ export interface OrtModule {
 
 export function toOrt(ort: OrtModule, feeds: Feeds): Record<string, OrtTensor> {
   const out: Record<string, OrtTensor> = {}
-  for (const [name, { dtype, data, dims }] of Object.entries(feeds))
-    out[name] = new ort.Tensor(dtype, data, dims)
+  for (const [name, { dtype, data, dims }] of Object.entries(feeds)) {
+    const value = new ort.Tensor(dtype, data, dims)
+    // Where Node has Float16Array (24 and later) the tensor turns raw bits into one, which the native binding
+    // reads as empty: it gets its bits back.
+    if (dtype === 'float16' && value.data !== data) Object.defineProperty(value, 'cpuData', { value: data })
+    out[name] = value
+  }
   return out
 }
 

@@ -21,7 +21,11 @@ const operations = {
   async run(ort, { session, feeds, fetches }) {
     const inner = sessions.get(session)
     const given = {}
-    for (const [name, { dtype, data, dims }] of Object.entries(feeds)) given[name] = new ort.Tensor(dtype, data, dims)
+    for (const [name, { dtype, data, dims }] of Object.entries(feeds)) {
+      given[name] = new ort.Tensor(dtype, data, dims)
+      // As in convert.ts: the native binding wants float16 as raw bits, also where Node has Float16Array.
+      if (dtype === 'float16' && given[name].data !== data) Object.defineProperty(given[name], 'cpuData', { value: data })
+    }
     const results = await inner.run(given, fetches)
     const out = {}
     for (const name of fetches) {
