@@ -34,15 +34,19 @@ interface Weighting {
  */
 export function requestLowerBound(input: BoundInput): number {
   const choices = weightings(input)
-  const costs = choices.map(({ intercept }) => intercept)
-  const addPass = (tokens: number, context: number, prefill: boolean): void => {
-    const pass = passOf(input, context, prefill)
-    choices.forEach((weighting, i) => (costs[i] += tokens * passCost(input, weighting, pass)))
-  }
-  addPass(1, input.promptTokens, true)
+  const first = passOf(input, input.promptTokens, true)
+  const costs = choices.map((weighting) => weighting.intercept + passCost(input, weighting, first))
+  // After a re-plan a token comes from a second prefill, of this prompt or a longer one.
+  const again = choices.map((weighting) =>
+    passCost(input, { ...weighting, prefillSecond: weighting.decodeSecond }, first),
+  )
   const last = input.promptTokens + input.outputTokens - 1
   for (let context = input.promptTokens + 1; context <= last; context += CONTEXT_STEP) {
-    addPass(Math.min(CONTEXT_STEP, last - context + 1), context, false)
+    const tokens = Math.min(CONTEXT_STEP, last - context + 1)
+    const pass = passOf(input, context, false)
+    choices.forEach((weighting, i) => {
+      costs[i] += tokens * Math.min(passCost(input, weighting, pass), again[i])
+    })
   }
   return Math.max(0, ...costs)
 }
@@ -192,6 +196,8 @@ function messageCost(input: BoundInput, price: PassPrice, direction: 'up' | 'dow
   const bytes = tokenIdBytes(pair.network, tokens)
   const rate = direction === 'up' ? bestLink.upBitsPerSecond : bestLink.downBitsPerSecond
   const seconds = serialisationSeconds(rate, bytes) + warmLatencySeconds(pair.network, bestLink, bytes)
+  // A link that never carries anything: no way there, whatever a second is worth.
+  if (seconds === Infinity) return Infinity
   return price.second * seconds + (direction === 'up' ? price.upByte : price.downByte) * bytes + price.message
 }
 
