@@ -8,6 +8,7 @@ import {
   randomPlans,
   type PriceVector,
 } from '../plan/planners/priced.ts'
+import { ceCollm, thresholdRouting } from '../plan/planners/published.ts'
 import type { Policy } from '../plan/situation.ts'
 import type { Scenario, Split } from '../scenario/scenario.ts'
 import { mean, runEpisode } from './episode.ts'
@@ -15,10 +16,7 @@ import { mean, runEpisode } from './episode.ts'
 /** Planners of physics.md section 6 that are not built yet, with the reason: every table lists them. */
 export const ABSENT_BASELINES: Readonly<Record<string, string>> = {
   'edgeshard-dp': 'per-state DP covers layer cuts between two devices; more devices come later',
-  threshold: 'threshold routing of whole requests: not built yet',
   mpc: 'model-predictive control with a bandwidth forecast: not built yet',
-  'ce-collm':
-    'both modes are plans that every planner here may choose; a fixed-threshold row is not built yet',
   clairvoyant: 'branch and bound over whole runs: not built yet',
 }
 
@@ -35,11 +33,15 @@ export interface TuningBudget {
 export interface TunedBaselines {
   readonly prices: PriceVector
   readonly v: number
+  /** Edge seconds up to which threshold routing keeps requests at the edge. */
+  readonly thresholdSeconds: number
 }
 
 const V_SWEEP = [0.3, 1, 3, 10, 30, 100]
+/** Edge seconds tried for threshold routing. */
+const THRESHOLD_SWEEP = [0, 0.5, 1, 2, 4, 8, 16, 32]
 
-/** Tunes the priced planner and drift-plus-penalty's V on training episodes. */
+/** Tunes the priced planner, drift-plus-penalty's V and the threshold on training episodes. */
 export async function tuneBaselines(scenario: Scenario, budget: TuningBudget): Promise<TunedBaselines> {
   const cost = (policy: Policy): number =>
     mean(
@@ -48,17 +50,23 @@ export async function tuneBaselines(scenario: Scenario, budget: TuningBudget): P
         (_, seed) => runEpisode(scenario, policy, 'train', TUNING_SEED + seed).cost,
       ),
     )
-  let v = V_SWEEP[0]
-  let least = Infinity
-  for (const [index, candidate] of V_SWEEP.entries()) {
-    const found = cost(driftPlusPenalty(scenario.problem, candidate))
-    if (found < least) {
-      least = found
-      v = candidate
+  const sweep = async (
+    name: string,
+    values: readonly number[],
+    policy: (value: number) => Policy,
+  ): Promise<number> => {
+    const costs: number[] = []
+    for (const value of values) {
+      costs.push(cost(policy(value)))
+      await budget.onProgress?.(`tuning ${name}`, costs.length, values.length)
     }
-    await budget.onProgress?.('tuning drift-plus-penalty', index + 1, V_SWEEP.length)
+    return values[costs.indexOf(Math.min(...costs))]
   }
-  return { v, prices: await tunePrices(scenario, budget, cost) }
+  const v = await sweep('drift-plus-penalty', V_SWEEP, (value) => driftPlusPenalty(scenario.problem, value))
+  const thresholdSeconds = await sweep('threshold routing', THRESHOLD_SWEEP, (value) =>
+    thresholdRouting(scenario.problem, value),
+  )
+  return { v, thresholdSeconds, prices: await tunePrices(scenario, budget, cost) }
 }
 
 /** Episodes for tuning lie apart from those the learner draws. */
@@ -113,7 +121,7 @@ function mutate(prices: PriceVector, step: number, normal: () => number, uniform
   return [move(prices[0]), move(prices[1]), move(prices[2]), move(prices[3])]
 }
 
-/** All planners of the comparison except the best static cut, which is chosen in hindsight. */
+/** All planners of the comparison that the scenario allows, but the best static cut: that is chosen in hindsight. */
 export function baselines(scenario: Scenario, tuned: TunedBaselines): Policy[] {
   const { problem } = scenario
   return [
@@ -121,6 +129,10 @@ export function baselines(scenario: Scenario, tuned: TunedBaselines): Policy[] {
     cloudOnly(problem),
     randomPlans(problem),
     joinShortestDelay(problem),
+    thresholdRouting(problem, tuned.thresholdSeconds),
+    ...[ceCollm(problem, 'standalone'), ceCollm(problem, 'collaborative')].filter(
+      (policy) => policy !== null,
+    ),
     perStateDp(problem),
     driftPlusPenalty(problem, tuned.v),
     priced(problem, tuned.prices),

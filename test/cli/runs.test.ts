@@ -169,6 +169,8 @@ describe('edgewise eval', () => {
     const found = evalJsonSchema.parse(json())
     expect(Object.keys(found.policies).sort()).toEqual([
       'best-static-cut',
+      'ce-collm',
+      'ce-collm-standalone',
       'cloud-only',
       'drift-plus-penalty',
       'edge-only',
@@ -176,6 +178,7 @@ describe('edgewise eval', () => {
       'priced',
       'random',
       'shortest-delay',
+      'threshold',
       'whole',
     ])
     expect(found).toMatchObject({ seeds: 3, decisions: 24, links: 'validation', scenario: 'small' })
@@ -361,7 +364,7 @@ describe('edgewise quickstart', () => {
     expect(first.code, first.err).toBe(0)
     const found = first.json()
     const evaluation = evalJsonSchema.parse(found.evaluation)
-    expect(Object.keys(evaluation.policies)).toHaveLength(9)
+    expect(Object.keys(evaluation.policies)).toHaveLength(12)
     expect(evaluation.links).toBe('test')
     expect(verifyJsonSchema.parse(found.verify).ok).toBe(true)
     expect(Object.keys(found.decisions)).toEqual(['good link', 'poor link', 'outage'])

@@ -7,6 +7,7 @@ import { bootstrapInterval, distribution } from '../../src/evaluate/statistics.t
 import { layerCuts, staticCut } from '../../src/plan/planners/fixed.ts'
 import { priced } from '../../src/plan/planners/priced.ts'
 import { loadScenario } from '../../src/scenario/scenario.ts'
+import { thresholdRouting } from '../../src/plan/planners/published.ts'
 import { createReference } from '../../src/sim/reference.ts'
 import { inFolder, tinyScenario, writeConfig } from '../scenario/tiny.ts'
 
@@ -20,8 +21,15 @@ const report = await evaluate({ scenario, policies, split: 'validation', seeds }
 describe('an evaluation', () => {
   it('runs every planner on the same episodes, and none below the lower bound', () => {
     expect(Object.keys(report.policies)).toEqual([
-      ...['edge-only', 'cloud-only', 'random', 'shortest-delay', 'per-state-dp'],
-      ...['drift-plus-penalty', 'priced', 'best-static-cut'],
+      ...['edge-only', 'cloud-only', 'random', 'shortest-delay', 'threshold'],
+      ...[
+        'ce-collm-standalone',
+        'ce-collm',
+        'per-state-dp',
+        'drift-plus-penalty',
+        'priced',
+        'best-static-cut',
+      ],
     ])
     for (const policy of policies) {
       const row = report.policies[policy.name]
@@ -57,6 +65,17 @@ describe('an evaluation', () => {
       return mean(seeds.map((seed) => runEpisode(scenario, policy, 'validation', seed).cost))
     })
     expect(report.policies['best-static-cut'].cost.mean).toBeCloseTo(Math.min(...costs), 12)
+  })
+
+  it('tunes a threshold that no other of the sweep betters on the tuning episodes', () => {
+    const cost = (seconds: number): number =>
+      mean(
+        [0, 1].map(
+          (i) =>
+            runEpisode(scenario, thresholdRouting(scenario.problem, seconds), 'train', 900_000_000 + i).cost,
+        ),
+      )
+    for (const other of [0, 1, 4, 32]) expect(cost(tuned.thresholdSeconds)).toBeLessThanOrEqual(cost(other))
   })
 
   it('tunes prices that are no worse on the tuning episodes than none', async () => {

@@ -4,7 +4,8 @@ import { optimalPlan } from '../../src/plan/oracle.ts'
 import { pairUnits } from '../../src/plan/pair.ts'
 import { CLOUD, EDGE, uniformPlan } from '../../src/plan/plan.ts'
 import { edgeMemory } from '../../src/plan/compile.ts'
-import { cloudOnly, layerCut, layerCuts, staticCut } from '../../src/plan/planners/fixed.ts'
+import { cloudOnly, cloudPlan, layerCut, layerCuts, staticCut } from '../../src/plan/planners/fixed.ts'
+import { ceCollm, thresholdRouting } from '../../src/plan/planners/published.ts'
 import {
   driftPlusPenalty,
   edgeWork,
@@ -219,5 +220,32 @@ describe('fixed and random plans', () => {
     expect(draw(1)).toEqual(draw(1))
     expect(draw(2)).not.toEqual(draw(1))
     expect(new Set(draw(3)).size).toBeGreaterThan(10)
+  })
+})
+
+describe('published ways', () => {
+  it('CE-CoLLM leaves at its last exit at 0.8, alone in an outage, and not where exits are not allowed', () => {
+    const { problem, situation } = quietSituation(3)
+    const allowed = { ...problem, earlyExit: true, boundaryBits: [32, 16] as const }
+    const layer = Math.max(...problem.pair.accuracy.exits.map((exit) => exit.layer))
+    const collaborative = ceCollm(allowed, 'collaborative')?.decide(situation)
+    expect(collaborative?.exit).toEqual({ layer, threshold: 0.8, mode: 'collaborative' })
+    expect(collaborative?.boundaryBits).toBe(16)
+    const outage = { ...situation, sinceHeartbeatSeconds: 10 }
+    expect(ceCollm(allowed, 'collaborative')?.decide(outage).exit?.mode).toBe('standalone')
+    expect(ceCollm(allowed, 'standalone')?.decide(situation).exit?.mode).toBe('standalone')
+    const tight = { ...situation, freeMemoryBytes: 0 }
+    expect(ceCollm(allowed, 'standalone')?.decide(tight)).toEqual(cloudPlan(allowed))
+    expect(ceCollm({ ...allowed, earlyExit: false }, 'collaborative')).toBeNull()
+    expect(ceCollm({ ...allowed, edgeLayersLast: 1 }, 'collaborative')).toBeNull()
+  })
+
+  it('threshold routing goes to the cloud once more edge work waits than it says', () => {
+    const { problem, situation } = quietSituation(4)
+    const side = (edgeBacklogSeconds: number, extra: Partial<Situation> = {}): number =>
+      thresholdRouting(problem, 2).decide({ ...situation, edgeBacklogSeconds, ...extra }).head
+    expect([side(0), side(2), side(2.1)]).toEqual([EDGE, EDGE, CLOUD])
+    expect(side(9, { sinceHeartbeatSeconds: 10 })).toBe(EDGE)
+    expect(side(0, { freeMemoryBytes: 0 })).toBe(CLOUD)
   })
 })

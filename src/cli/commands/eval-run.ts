@@ -26,11 +26,14 @@ export const PLANNERS = [
   'random',
   STATIC_CUT,
   'shortest-delay',
+  'threshold',
+  'ce-collm-standalone',
+  'ce-collm',
   'per-state-dp',
   'drift-plus-penalty',
   'priced',
 ] as const
-const TUNED = ['drift-plus-penalty', 'priced']
+const TUNED = ['threshold', 'drift-plus-penalty', 'priced']
 
 /** Log of evaluations on test links: each one is a look that cannot be taken back. */
 export const FINAL_LOG = 'final-evaluations.jsonl'
@@ -148,7 +151,7 @@ export async function evaluateRequest(request: EvaluationRequest, io: Io): Promi
   const seeds = Array.from({ length: request.seeds }, (_, seed) => seed)
   const tuned = planners.some((name) => TUNED.includes(name)) ? await tune(request, io) : null
   // The untuned planners need no prices.
-  const built = baselines(scenario, tuned ?? { prices: [0, 0, 0, 0], v: 1 })
+  const built = baselines(scenario, tuned ?? { prices: [0, 0, 0, 0], v: 1, thresholdSeconds: 0 })
   const policies: Policy[] = []
   for (const name of planners) {
     if (name === STATIC_CUT) policies.push(await staticCut(request, seeds, io))
@@ -172,12 +175,22 @@ export async function evaluateRequest(request: EvaluationRequest, io: Io): Promi
     links: request.givenLinks === true ? 'given' : split,
     load: scenario.config.workload.load,
     objective: { weights: { ...weights }, latency: { ...latency } },
-    tuned: tuned === null ? null : { prices: tuned.prices, v: tuned.v },
-    absent: { ...ABSENT_BASELINES },
+    tuned:
+      tuned === null ? null : { prices: tuned.prices, v: tuned.v, thresholdSeconds: tuned.thresholdSeconds },
+    absent: { ...ABSENT_BASELINES, ...notAllowed(planners, report.policies) },
   } as unknown as EvalJson
   // Links named on the command line are the user's own, not the scenario's last word.
   if (split === 'test' && request.givenLinks !== true) logFinal(json, request.runsFolder, io)
   return json
+}
+
+/** Planners that were asked for and that the scenario does not allow. */
+function notAllowed(
+  planners: readonly string[],
+  policies: Readonly<Record<string, unknown>>,
+): Record<string, string> {
+  const missing = planners.filter((name) => policies[name] === undefined)
+  return Object.fromEntries(missing.map((name) => [name, 'this scenario allows no early exit at 0.8']))
 }
 
 type Step = (done: number, note: string) => Promise<void>

@@ -112,7 +112,10 @@ function boundLine({ lowerBound, headroom }: EvalJson): string {
 function tunedLine({ tuned }: EvalJson): string[] {
   if (tuned === null) return []
   const prices = tuned.prices.map((price) => formatNumber(price)).join(', ')
-  return [`tuned on training links: priced (${prices}), drift-plus-penalty V = ${formatNumber(tuned.v)}`]
+  return [
+    `tuned on training links: priced (${prices}), drift-plus-penalty V = ${formatNumber(tuned.v)}, ` +
+      `threshold ${formatNumber(tuned.thresholdSeconds)} s of edge work`,
+  ]
 }
 
 /** Where each trained policy stands against every planner that it is compared with, in plain words. */

@@ -56,7 +56,9 @@ export const evalJsonSchema = z.strictObject({
     latency: z.looseObject({ form: z.enum(['mean', 'qoe', 'convex']) }),
   }),
   /** The tuned planners' parameters; null where neither was asked for. */
-  tuned: z.strictObject({ prices: z.tuple([amount, amount, amount, amount]), v: amount }).nullable(),
+  tuned: z
+    .strictObject({ prices: z.tuple([amount, amount, amount, amount]), v: amount, thresholdSeconds: amount })
+    .nullable(),
   /** Planners of the comparison that are not built yet, with the reason. */
   absent: z.record(z.string(), z.string()),
 })

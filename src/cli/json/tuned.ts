@@ -6,7 +6,7 @@ import { check, parseJson } from '../../base/schema.ts'
 import { tuneBaselines, type TunedBaselines, type TuningBudget } from '../../evaluate/baselines.ts'
 import type { Scenario } from '../../scenario/scenario.ts'
 
-export const TUNED_SCHEMA = 'edgewise.tuned/1'
+export const TUNED_SCHEMA = 'edgewise.tuned/2'
 
 const price = z.number().min(0)
 
@@ -19,6 +19,7 @@ const tunedSchema = z.strictObject({
   candidates: z.int().min(1),
   prices: z.tuple([price, price, price, price]),
   v: z.number().positive(),
+  thresholdSeconds: price,
 })
 
 /** The tuned planners of a scenario, from the cache or tuned now on training episodes (and then kept). */
@@ -33,11 +34,16 @@ export async function tunedFor(
   const path = join(runsFolder, '.tuned', `${key}.json`)
   if (existsSync(path)) {
     const remedy = 'delete the file: the prices are tuned again'
-    const { prices, v } = check(tunedSchema, parseJson(readText(path, 65_536), path), path, remedy)
-    return { prices, v, cached: true }
+    const { prices, v, thresholdSeconds } = check(
+      tunedSchema,
+      parseJson(readText(path, 65_536), path),
+      path,
+      remedy,
+    )
+    return { prices, v, thresholdSeconds, cached: true }
   }
-  const { prices, v } = await tuneBaselines(scenario, budget)
-  const kept = { schema: TUNED_SCHEMA, scenarioHash: scenario.hash, version, episodes, candidates, prices, v }
+  const tuned = await tuneBaselines(scenario, budget)
+  const kept = { schema: TUNED_SCHEMA, scenarioHash: scenario.hash, version, episodes, candidates, ...tuned }
   writeAtomic(path, `${JSON.stringify(kept, null, 2)}\n`)
-  return { prices, v, cached: false }
+  return { ...tuned, cached: false }
 }
