@@ -52,7 +52,7 @@ export const quickstart: CliCommand<Options> = {
       .option('--force', 'start the folder anew')
       .option('--edge <device>', 'a device id, YAML or profile JSON instead of measuring this machine')
       .option('--updates <n>', 'training updates instead of those of the config', integerOption({ min: 1 }))
-      .option('--seeds <n>', 'paired test episodes', integerOption({ min: 1 }), 40)
+      .option('--seeds <n>', 'paired test episodes', integerOption({ min: 1 }), 30)
       .option(
         '--tuning-episodes <n>',
         'training episodes a planner is tuned on',
