@@ -31,6 +31,7 @@ export function runEpisode(
   return runWorld(scenario, policy, scenario.world(split, seed), seed, create)
 }
 
+/** Runs a policy through a world; `seed` is for policies that draw. */
 export function runWorld(
   scenario: Scenario,
   policy: Policy,
@@ -65,6 +66,7 @@ function summarise(scenario: Scenario, session: Session): EpisodeResult {
   }
 }
 
+/** Arithmetic mean; NaN of nothing. */
 export function mean(values: readonly number[]): number {
   let sum = 0
   for (const value of values) sum += value

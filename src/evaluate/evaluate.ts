@@ -1,4 +1,4 @@
-import { requestLowerBound } from '../plan/bounds.ts'
+import { lowerBoundUntil } from '../plan/bounds.ts'
 import type { Policy } from '../plan/situation.ts'
 import type { World } from '../sim/types.ts'
 import type { Scenario, Split } from '../scenario/scenario.ts'
@@ -97,16 +97,13 @@ export async function evaluate(input: EvaluationInput): Promise<EvaluationReport
  * by the given times (absolute seconds; one array a policy).
  */
 export function worldLowerBound(scenario: Scenario, world: World, finishes: readonly Float64Array[]): number {
-  const { problem } = scenario
   return mean(
-    world.arrivals.map(({ arrivalSeconds, promptTokens, outputTokens }, request) => {
-      const until = finishes.reduce((latest, finish) => Math.max(latest, finish[request]), arrivalSeconds)
-      const bestLink = {
-        upBitsPerSecond: world.link.bestBitsPerSecond('up', arrivalSeconds, until),
-        downBitsPerSecond: world.link.bestBitsPerSecond('down', arrivalSeconds, until),
-        rttSeconds: world.link.bestRttSeconds(arrivalSeconds, until),
-      }
-      return requestLowerBound({ ...problem, bestLink, promptTokens, outputTokens })
+    world.arrivals.map((arrival, request) => {
+      const until = finishes.reduce(
+        (latest, finish) => Math.max(latest, finish[request]),
+        arrival.arrivalSeconds,
+      )
+      return lowerBoundUntil(scenario.problem, world.link, arrival, until)
     }),
   )
 }

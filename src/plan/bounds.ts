@@ -1,5 +1,6 @@
 import { boundaryLoss } from '../profile/accuracy.ts'
 import { tokenIdBytes, serialisationSeconds, warmLatencySeconds, type LinkState } from './boundary.ts'
+import type { Link, RequestArrival } from '../trace/types.ts'
 import type { Objective } from './objective.ts'
 import { pairUnits, type Pair } from './pair.ts'
 import { sideAfterFfn, type BoundaryBits } from './plan.ts'
@@ -49,6 +50,24 @@ export function requestLowerBound(input: BoundInput): number {
     })
   }
   return Math.max(0, ...costs)
+}
+
+/**
+ * The bound of a request on a link, for any policy that finishes it by `untilSeconds` (absolute): the best
+ * rates and the least RTT between its arrival and then.
+ */
+export function lowerBoundUntil(
+  problem: Omit<BoundInput, 'bestLink' | 'promptTokens' | 'outputTokens'>,
+  link: Link,
+  { arrivalSeconds, promptTokens, outputTokens }: RequestArrival,
+  untilSeconds: number,
+): number {
+  const bestLink = {
+    upBitsPerSecond: link.bestBitsPerSecond('up', arrivalSeconds, untilSeconds),
+    downBitsPerSecond: link.bestBitsPerSecond('down', arrivalSeconds, untilSeconds),
+    rttSeconds: link.bestRttSeconds(arrivalSeconds, untilSeconds),
+  }
+  return requestLowerBound({ ...problem, bestLink, promptTokens, outputTokens })
 }
 
 /** Every weighting gives a bound: the penalty on time is convex, so a line below it may stand for it. */

@@ -1,4 +1,4 @@
-export { requestLowerBound } from './bounds.ts'
+export { lowerBoundUntil, requestLowerBound } from './bounds.ts'
 export type { BoundInput } from './bounds.ts'
 export type { LinkState } from './boundary.ts'
 export { cloudSlowdown } from './cloud.ts'

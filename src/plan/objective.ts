@@ -56,6 +56,7 @@ export interface Consumption {
   readonly accuracyLoss: number
 }
 
+/** The cost of a request, in the unit of the latency weight (seconds at weight 1): physics.md section 2. */
 export function requestCost(weights: Weights, used: Consumption): number {
   return (
     weights.latency * used.latencySeconds +

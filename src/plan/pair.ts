@@ -34,6 +34,7 @@ export interface EdgePower {
   readonly radioJoulesPerMessage: number
 }
 
+/** Joins two profiles of one model. Throws RangeError if they are of different models. */
 export function createPair(
   edge: BlockCosts,
   cloud: BlockCosts,
@@ -75,6 +76,7 @@ export interface BlockBytes {
   readonly kvPerUnitToken: number
 }
 
+/** Bytes of each part at a precision; K/V is held in 4 bytes an element at fp32, else in 2. */
 export function blockBytes(model: ModelSpec, precision: Precision): BlockBytes {
   const bytes = BYTES_PER_WEIGHT[precision]
   return {
@@ -87,6 +89,7 @@ export function blockBytes(model: ModelSpec, precision: Precision): BlockBytes {
   }
 }
 
+/** Placement units of one attention block (K/V groups). */
 export function pairUnits(pair: Pair): number {
   return attentionUnits(pair.model)
 }

@@ -30,6 +30,7 @@ export interface PlanOptions {
   readonly edgeLayersLast: number
 }
 
+/** Every width, no early exit, mixed layers allowed, the device's memory, nothing pinned. */
 export function defaultOptions(pair: Pair, promptTokens: number, outputTokens: number): PlanOptions {
   return {
     boundaryBits: BOUNDARY_BITS,

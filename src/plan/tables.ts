@@ -33,6 +33,7 @@ export interface LayerTables {
   readonly crossings: Float64Array
 }
 
+/** Place of a layer's choice in the tables. */
 export function choiceIndex(units: number, side: number, unitsOnCloud: number, ffn: number): number {
   return (side * (units + 1) + unitsOnCloud) * 3 + ffn
 }

@@ -18,6 +18,7 @@ export interface Terms {
   readonly timeOfDecode: number
 }
 
+/** The objective and the prices as coefficients, with what boundary tensors of `bits` bits lose. */
 export function termsOf(input: OracleInput, bits: BoundaryBits): Terms {
   const { weights, latency } = input.objective
   const { power, accuracy } = input.pair

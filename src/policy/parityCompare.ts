@@ -24,6 +24,7 @@ export interface ParityTally {
   readonly ok: boolean
 }
 
+/** An empty comparison; `ok` follows its counts. */
 export function tallyOf(): ParityTally {
   return {
     maxRawError: 0,

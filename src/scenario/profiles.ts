@@ -32,11 +32,13 @@ export function loadProfile(name: string, model: ModelSpec, folder = '.'): Profi
   return profile
 }
 
+/** A model by id, or by a YAML file beside the config. */
 export function loadModelBeside(name: string, folder: string): ModelSpec {
   const file = besideConfig(folder, name)
   return loadModel(/\.ya?ml$/.test(name) && existsSync(file) ? file : name)
 }
 
+/** loadProfile, as the planners read it. */
 export function loadCosts(name: string, model: ModelSpec, folder = '.'): BlockCosts {
   return new BlockCosts(loadProfile(name, model, folder))
 }

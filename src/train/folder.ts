@@ -108,6 +108,7 @@ export interface PolicyAbout {
   readonly validationCost: number | null
 }
 
+/** Reads what writePolicy wrote. Throws IntegrityError where a byte differs, InputError where it is no archive. */
 export function readPolicy(path: string): { numbers: PolicyNumbers; about: PolicyAbout } {
   const { json, arrays } = unpackArchive(readCapped(path, MAX_POLICY_BYTES), path)
   const { spec, about } = json as { spec: PolicyNumbers['spec']; about: PolicyAbout }

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { randomStream, type RandomStream } from '../../src/base/random.ts'
 import { PlanWalker } from '../../src/observe/walker.ts'
-import { requestLowerBound } from '../../src/plan/bounds.ts'
+import { lowerBoundUntil, requestLowerBound } from '../../src/plan/bounds.ts'
 import { NO_PRICES } from '../../src/plan/question.ts'
 import { optimalPlan } from '../../src/plan/oracle.ts'
 import { cloudOnly, edgeOnly } from '../../src/plan/planners/fixed.ts'
@@ -27,14 +27,7 @@ function randomWalker(problem: DecisionProblem, random: RandomStream): Policy {
 
 /** The bound of one request that finished at `untilSeconds`. */
 function boundOf(problem: DecisionProblem, world: World, request: number, untilSeconds: number): number {
-  const { arrivalSeconds, promptTokens, outputTokens } = world.arrivals[request]
-  const { link } = world
-  const bestLink = {
-    upBitsPerSecond: link.bestBitsPerSecond('up', arrivalSeconds, untilSeconds),
-    downBitsPerSecond: link.bestBitsPerSecond('down', arrivalSeconds, untilSeconds),
-    rttSeconds: link.bestRttSeconds(arrivalSeconds, untilSeconds),
-  }
-  return requestLowerBound({ ...problem, bestLink, promptTokens, outputTokens })
+  return lowerBoundUntil(problem, world.link, world.arrivals[request], untilSeconds)
 }
 
 describe('no policy undercuts the lower bound', () => {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { randomStream, type RandomStream } from '../../src/base/random.ts'
 import { PlanWalker } from '../../src/observe/walker.ts'
-import { requestLowerBound } from '../../src/plan/bounds.ts'
+import { lowerBoundUntil } from '../../src/plan/bounds.ts'
 import { cloudOnly } from '../../src/plan/planners/fixed.ts'
 import { perStateDp, priced, randomPlans } from '../../src/plan/planners/priced.ts'
 import type { DecisionProblem } from '../../src/plan/problem.ts'
@@ -25,14 +25,7 @@ function restless(problem: DecisionProblem, random: RandomStream): Policy {
 }
 
 function boundOf(problem: DecisionProblem, world: World, request: number, untilSeconds: number): number {
-  const { arrivalSeconds, promptTokens, outputTokens } = world.arrivals[request]
-  const { link } = world
-  const bestLink = {
-    upBitsPerSecond: link.bestBitsPerSecond('up', arrivalSeconds, untilSeconds),
-    downBitsPerSecond: link.bestBitsPerSecond('down', arrivalSeconds, untilSeconds),
-    rttSeconds: link.bestRttSeconds(arrivalSeconds, untilSeconds),
-  }
-  return requestLowerBound({ ...problem, bestLink, promptTokens, outputTokens })
+  return lowerBoundUntil(problem, world.link, world.arrivals[request], untilSeconds)
 }
 
 describe('no re-plan undercuts the lower bound', () => {

@@ -6,6 +6,7 @@ import type { SimulationFactory, World } from '../../src/sim/types.ts'
 import type { LinkSeries } from '../../src/trace/types.ts'
 import { createLink } from '../../src/trace/link.ts'
 import { drive } from './episode.ts'
+import { plainWorld } from './plain-world.ts'
 import { CLOUD, DOWN, EDGE, list, program, stage, UP } from './worlds.ts'
 
 /** 1 MB/s both ways, 100 ms. */
@@ -19,27 +20,7 @@ const PLAIN: LinkSeries = {
 
 /** Arrivals as [seconds, prompt tokens, output tokens]. */
 function makeWorld(arrivals: [number, number, number][], changes: Partial<World> = {}): World {
-  return {
-    link: createLink(PLAIN),
-    tenants: { timeSeconds: Float64Array.of(0), value: Float64Array.of(0) },
-    arrivals: arrivals.map(([arrivalSeconds, promptTokens, outputTokens]) => {
-      return { arrivalSeconds, promptTokens, outputTokens, predictedOutputTokens: 1, predictedOutputSd: 1 }
-    }),
-    maxInFlight: 1,
-    cloudSlots: 2,
-    batchFactors: [1, 1.5],
-    network: {
-      frameBytes: 0,
-      messageSeconds: 0,
-      windowBytes: 14_600,
-      beyondWindowRtts: 0.5,
-      coldRtts: 3,
-      coldAfterSeconds: 30,
-    },
-    readingTokensPerSecond: 2,
-    outageSeconds: null,
-    ...changes,
-  }
+  return plainWorld(createLink(PLAIN), arrivals, changes)
 }
 
 const once = (...stages: Parameters<typeof list>[0]): Program => program(list(stages), [list(stages)])

@@ -5,6 +5,7 @@ import type { Program } from '../../src/plan/program.ts'
 import type { Simulation, SimulationFactory, World } from '../../src/sim/types.ts'
 import { constantLink, createLink } from '../../src/trace/link.ts'
 import type { Link } from '../../src/trace/types.ts'
+import { plainWorld } from './plain-world.ts'
 import { CLOUD, DOWN, EDGE, list, program, stage, UP } from './worlds.ts'
 
 const RATE = 8e6
@@ -26,27 +27,7 @@ function linkWith(outages: readonly (readonly [number, number])[], endSeconds = 
 
 /** Arrivals as [seconds, prompt tokens, output tokens]. */
 function worldOf(link: Link, arrivals: [number, number, number][], changes: Partial<World> = {}): World {
-  return {
-    link,
-    tenants: { timeSeconds: Float64Array.of(0), value: Float64Array.of(0) },
-    arrivals: arrivals.map(([arrivalSeconds, promptTokens, outputTokens]) => {
-      return { arrivalSeconds, promptTokens, outputTokens, predictedOutputTokens: 1, predictedOutputSd: 1 }
-    }),
-    maxInFlight: 3,
-    cloudSlots: 2,
-    batchFactors: [1, 1.5],
-    network: {
-      frameBytes: 0,
-      messageSeconds: 0,
-      windowBytes: 14_600,
-      beyondWindowRtts: 0.5,
-      coldRtts: 3,
-      coldAfterSeconds: 30,
-    },
-    readingTokensPerSecond: 2,
-    outageSeconds: 3,
-    ...changes,
-  }
+  return plainWorld(link, arrivals, { maxInFlight: 3, outageSeconds: 3, ...changes })
 }
 
 const edge = (seconds: number, ...after: number[]) => stage(EDGE, after, { seconds })
