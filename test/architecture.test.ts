@@ -37,6 +37,27 @@ const ROOMS: Readonly<Record<string, Room>> = {
     mayImport: ['profile', 'model', 'engine', 'onnx', 'base'],
     reason: 'runs sub-blocks to fill a profile',
   },
+  pretrained: {
+    folder: 'src/pretrained',
+    mayImport: ['model', 'onnx', 'base'],
+    reason: 'opens weights and tokenizers that lie on disk; runs nothing',
+  },
+  pretrain: {
+    folder: 'src/pretrain',
+    mayImport: ['pretrained', 'model', 'engine', 'onnx', 'base'],
+    reason: 'trains the built-in model',
+  },
+  wire: { folder: 'src/wire', mayImport: ['base'], reason: 'carries frames and knows nothing of models' },
+  relay: {
+    folder: 'src/relay',
+    mayImport: ['trace', 'base'],
+    reason: 'imposes a recorded link on any TCP connection',
+  },
+  execute: {
+    folder: 'src/execute',
+    mayImport: ['wire', 'plan', 'profile', 'model', 'engine', 'onnx', 'base'],
+    reason: 'a plan becomes sessions and messages; weights, links and policies are handed in',
+  },
   trace: { folder: 'src/trace', mayImport: ['base'], reason: 'links and workloads mean nothing of models' },
   plan: {
     folder: 'src/plan',
@@ -119,6 +140,25 @@ const ROOMS: Readonly<Record<string, Room>> = {
     reason:
       'one training from its file to its run folder: brings learner, world, validation and log together',
   },
+  calibrate: {
+    folder: 'src/calibrate',
+    mayImport: [
+      ...[
+        'execute',
+        'wire',
+        'relay',
+        'pretrained',
+        'measure',
+        'scenario',
+        'sim',
+        'plan',
+        'observe',
+        'profile',
+      ],
+      ...['model', 'trace', 'engine', 'onnx', 'base'],
+    ],
+    reason: 'holds the simulator to the runtime, so it must know both',
+  },
   report: { folder: 'src/report', mayImport: ['base'], reason: 'draws plain data' },
   cli: {
     folder: 'src/cli',
@@ -138,6 +178,7 @@ const ROOMS: Readonly<Record<string, Room>> = {
         'envs',
       ],
       ...['policy', 'learn', 'train', 'runtime', 'evaluate', 'report'],
+      ...['pretrained', 'pretrain', 'wire', 'relay', 'execute', 'calibrate'],
     ],
     reason: 'the only place where everything meets',
   },
@@ -147,6 +188,7 @@ const ROOMS: Readonly<Record<string, Room>> = {
 const PACKAGE_OWNERS: Readonly<Record<string, readonly string[]>> = {
   'onnxruntime-node': ['engine'],
   'onnxruntime-web': ['engine'],
+  '@huggingface/tokenizers': ['pretrained'],
   hyparquet: ['trace'],
   'hyparquet-writer': ['trace'],
   'hyparquet-compressors': ['trace'],

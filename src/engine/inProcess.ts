@@ -1,6 +1,15 @@
 import type { OrtModule, OrtSession } from './convert.ts'
 import { checkNames, fromOrt, loadProblem, ortOptions, toOrt } from './convert.ts'
-import type { Engine, EngineInfo, Feeds, Fetched, RunOptions, Session, SessionOptions } from './types.ts'
+import type {
+  Engine,
+  EngineInfo,
+  Feeds,
+  Fetched,
+  Resident,
+  RunOptions,
+  Session,
+  SessionOptions,
+} from './types.ts'
 import { EngineError } from './types.ts'
 import { InputError } from '../base/errors.ts'
 
@@ -34,6 +43,10 @@ export class InProcessEngine implements Engine {
     const session = new InProcessSession(this.ort, inner, () => this.open.delete(session))
     this.open.add(session)
     return session
+  }
+
+  allocate(): Promise<Resident> {
+    return Promise.reject(new EngineError('residents come with the next commit'))
   }
 
   async close(): Promise<void> {

@@ -1,7 +1,16 @@
 import { createRequire } from 'node:module'
 import { Worker } from 'node:worker_threads'
 import { checkNames, loadProblem, ortOptions } from './convert.ts'
-import type { Engine, EngineInfo, Feeds, Fetched, RunOptions, Session, SessionOptions } from './types.ts'
+import type {
+  Engine,
+  EngineInfo,
+  Feeds,
+  Fetched,
+  Resident,
+  RunOptions,
+  Session,
+  SessionOptions,
+} from './types.ts'
 import { EngineError } from './types.ts'
 import { workerSource } from './workerSource.ts'
 import { InputError } from '../base/errors.ts'
@@ -58,6 +67,10 @@ export class WorkerEngine implements Engine {
     } catch (error) {
       throw link.ended ? error : loadProblem(model, error)
     }
+  }
+
+  allocate(): Promise<Resident> {
+    return Promise.reject(new EngineError('residents come with the next commit'))
   }
 
   async close(): Promise<void> {

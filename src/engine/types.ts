@@ -33,6 +33,32 @@ export interface RunOptions {
   timeoutSeconds?: number
   /** Worker only: hand the feeds' buffers over instead of copying them; the caller's arrays become empty. */
   transferFeeds?: boolean
+  /** Inputs that are read from tensors which stay with the engine. Names beside the feeds'. */
+  residents?: Readonly<Record<string, Resident>>
+  /** Outputs that go into residents instead of coming back; none of them may be in `fetches`. */
+  inserts?: readonly Insert[]
+}
+
+/**
+ * A float32 tensor [rows, capacity, columns] that stays with the engine between runs, where the graphs run: a
+ * head-major K/V cache never crosses a thread. Zeros at first.
+ */
+export interface Resident {
+  readonly dims: readonly [rows: number, capacity: number, columns: number]
+  /** Enlarges the capacity; what is held stays at its place along it. Throws InputError for a smaller one. */
+  grow(capacity: number): Promise<void>
+  /** A copy of positions [from, to): float32 [rows, to - from, columns]. */
+  read(from: number, to: number): Promise<Tensor>
+  /** Puts float32 [rows, n, columns] at positions [at, at + n). */
+  write(at: number, value: Tensor): Promise<void>
+  dispose(): Promise<void>
+}
+
+/** Output float32 [rows, n, columns] goes to positions [at, at + n) of `into`, after the run. */
+export interface Insert {
+  readonly output: string
+  readonly into: Resident
+  readonly at: number
 }
 
 export type Feeds = Readonly<Record<string, Tensor>>
@@ -51,6 +77,8 @@ export interface Engine {
   readonly info: EngineInfo
   /** Loads a model from its bytes, or from a file with any external data beside it. Throws InputError where it does not load. */
   create(model: Uint8Array | string, options?: SessionOptions): Promise<Session>
+  /** A tensor of zeros that stays with the engine, for `residents` and `inserts` of this engine's runs. */
+  allocate(dims: readonly [rows: number, capacity: number, columns: number]): Promise<Resident>
   /** Frees the engine and what it still holds. */
   close(): Promise<void>
 }

@@ -20,6 +20,8 @@ export const modelSpecSchema = z
     vocabulary: count(4_194_304),
     contextTokens: count(1_048_576).min(2),
     tiedHead: z.boolean(),
+    normEpsilon: z.number().gt(0).max(1).optional(),
+    ropeBase: z.number().gt(1).max(1e9).optional(),
   })
   .refine((spec) => spec.heads % spec.kvHeads === 0, { path: ['kvHeads'], message: 'a divisor of heads' })
   .refine((spec) => spec.family !== 'gpt2' || spec.heads === spec.kvHeads, {

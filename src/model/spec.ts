@@ -20,6 +20,10 @@ export interface ModelSpec {
   readonly contextTokens: number
   /** True where the LM head shares the embedding's matrix. */
   readonly tiedHead: boolean
+  /** Epsilon of every norm. Absent: the family's usual one (GPT-2 1e-5, LLaMA 1e-6). */
+  readonly normEpsilon?: number
+  /** Base of the rotary embedding's angles (LLaMA). Absent: 10,000. */
+  readonly ropeBase?: number
 }
 
 /** The two halves of an FFN: `first` is W1 (and the gate), `second` is W2. */

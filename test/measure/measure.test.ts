@@ -67,6 +67,9 @@ class FakeEngine implements Engine {
       },
     })
   }
+  allocate(): Promise<never> {
+    return Promise.reject(new Error('no residents here'))
+  }
   close(): Promise<void> {
     return Promise.resolve()
   }

@@ -1,0 +1,94 @@
+/**
+ * The wire: one persistent connection that carries frames. Every frame is a header of 32 bytes and a payload.
+ * Little-endian header: payloadBytes u32, version u8, type u8, step u16, request u32, sequence u32, position u32,
+ * count u32, bits u8, flags u8, reserved u16 (0), crc32 u32 over the 28 bytes before it and the payload.
+ */
+export const PROTOCOL_VERSION = 1
+/** Equals DEFAULT_NETWORK.frameBytes: what the cost model charges a message for. */
+export const FRAME_HEADER_BYTES = 32
+
+/** Frame types by number. */
+export const FRAME = {
+  /** First frame of either side: a JSON greeting. A version that is not ours is refused by naming both. */
+  hello: 1,
+  welcome: 2,
+  /** The connection is refused or given up: JSON { code, message }. */
+  refuse: 3,
+  /** Keeps the connection warm, measures RTT and clock offset: payload is echoed with the receiver's clock. */
+  ping: 4,
+  pong: 5,
+  /** A plan (JSON) under the number in `request`, said once a connection. */
+  plan: 6,
+  /** A request begins: JSON with the plan's number, lengths and sampling. */
+  open: 7,
+  /** A boundary tensor: `count` rows (tokens) of `bits` per element, of which the first has token position `position`. */
+  tensor: 8,
+  /** `count` token ids, u32 each; the first has token position `position`. */
+  ids: 9,
+  /** An early exit was not confident: the cloud is asked for the token at `position`. */
+  ask: 10,
+  /** A request ends, at its peer too. */
+  close: 11,
+  /** What the peer measured of a request: JSON. */
+  report: 12,
+  /** One request failed; the connection goes on: JSON { code, message }. */
+  fail: 13,
+  /** The sender is about to close the connection. */
+  bye: 14,
+} as const
+
+export type FrameType = (typeof FRAME)[keyof typeof FRAME]
+
+/** Bits of `flags`. */
+export const FLAG = {
+  /** The last token of its request. */
+  last: 1,
+  /** The sampler's top two logits were closer than 1e-3. */
+  nearTie: 2,
+} as const
+
+/** A frame as its users see it; sequence number, version and checksum belong to the connection. */
+export interface Frame {
+  readonly type: FrameType
+  /** 0 where no request is meant. */
+  readonly request: number
+  /** Index of the schedule's step that a tensor belongs to. */
+  readonly step: number
+  readonly position: number
+  readonly count: number
+  /** Bits per element of a tensor: 32, 16, 8 or 4; else 0. */
+  readonly bits: number
+  readonly flags: number
+  readonly payload: Uint8Array
+}
+
+export type CloseReason =
+  | { readonly kind: 'closed' | 'ended'; readonly message: string }
+  | { readonly kind: 'failed'; readonly message: string; readonly error: Error }
+
+/** An open connection after both greetings. Events come in order; nothing is delivered after `closed`. */
+export interface Connection {
+  /** The greeting of the other side, as parsed JSON: checked by the caller's schema. */
+  readonly peer: unknown
+  /** Sends frames in one write. Throws ConnectionError once closed. */
+  send(...frames: readonly Frame[]): void
+  onFrame(listener: (frame: Frame) => void): void
+  onClose(listener: (reason: CloseReason) => void): void
+  /** Bytes handed to the socket and not yet taken by it. */
+  readonly queuedBytes: number
+  /** All bytes of frames so far, headers included. */
+  readonly sentBytes: number
+  readonly receivedBytes: number
+  /** Round trip to the peer and the peer's clock less ours, in seconds, from one ping. */
+  ping(): Promise<{ rttSeconds: number; clockOffsetSeconds: number }>
+  /** Says bye, flushes and closes. */
+  close(): Promise<void>
+}
+
+export interface WireLimits {
+  /** A frame with a larger payload is refused before anything is allocated. */
+  readonly maxPayloadBytes: number
+  /** A peer that sends slower than we read is fine; one that does not read is given up past this. */
+  readonly maxQueuedBytes: number
+  readonly greetingSeconds: number
+}
