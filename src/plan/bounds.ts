@@ -171,8 +171,10 @@ function splitCost(
   const { pair } = input
   const loss = boundaryLoss(pair.accuracy, bits)
   const step = leastSteps(tables, price, prefill, loss)
-  let edge = (price.second + price.edgeSecond) * pair.edge.embedSeconds(tokens)
-  let cloud = (price.second + price.cloudSecond) * pair.cloud.embedSeconds(tokens)
+  // A pass begins with one call; the tables hold the calls after that.
+  const { edge: onEdge, cloud: inCloud } = pair
+  let edge = (price.second + price.edgeSecond) * (onEdge.dispatchSeconds + onEdge.embedSeconds(tokens))
+  let cloud = (price.second + price.cloudSecond) * (inCloud.dispatchSeconds + inCloud.embedSeconds(tokens))
   if (prefill) cloud += messageCost(input, price, 'up', tokens)
   for (let layer = 0; layer < pair.model.layers; layer++) {
     const toEdge = Math.min(edge + step[0][0], cloud + step[1][0])
@@ -226,7 +228,7 @@ function exitCost(input: BoundInput, price: PassPrice, { prefill, tokens, times 
   const units = pairUnits(pair)
   const layer =
     (prefill ? times.prefill[0][units] : times.decodeSum[0][units]) + pair.edge.ffnSeconds('whole', tokens)
-  const ends = pair.edge.embedSeconds(tokens) + pair.edge.headSeconds()
+  const ends = pair.edge.dispatchSeconds + pair.edge.embedSeconds(tokens) + pair.edge.headSeconds()
   let least = Infinity
   for (const exit of pair.accuracy.exits) {
     const loss = Math.min(exit.standaloneLoss.value, exit.collaborativeLoss.value)

@@ -1,8 +1,8 @@
 import type { BlockCosts } from '../profile/costs.ts'
 import { boundaryBytes, tokenIdBytes } from './boundary.ts'
 import { CLOUD, EDGE, sideAfterFfn, sideOfFfnInput, type EarlyExit, type Plan, type Side } from './plan.ts'
-import { blockBytes, pairUnits, type Pair } from './pair.ts'
-import type { Program, StageList } from './program.ts'
+import { blockBytes, dispatchSeconds, pairUnits, type Pair } from './pair.ts'
+import { RESOURCE, type Program, type StageList } from './program.ts'
 import { exitEntryOf } from '../profile/accuracy.ts'
 import { planAccuracyLoss } from './loss.ts'
 import { StageBuilder, type ComputeWork } from './stages.ts'
@@ -10,7 +10,7 @@ import { StageBuilder, type ComputeWork } from './stages.ts'
 /** What the program of a plan depends on besides the plan. */
 export interface CompileInput {
   readonly promptTokens: number
-  /** Weights to be loaded from storage first. */
+  /** Weights to be loaded from storage first; if any are, the sessions of the plan are made with them. */
   readonly loadBytes: number
   /** The policy's own run time. */
   readonly decisionSeconds: number
@@ -34,12 +34,20 @@ export function compileProgram(pair: Pair, plan: Plan, input: CompileInput): Pro
 type Lists = Pick<Program, 'prefill' | 'cycles' | 'askShare'>
 
 function splitLists(pair: Pair, plan: Plan, input: CompileInput): Lists {
-  const prefill = tokenPass(pair, plan, input.promptTokens, startSeconds(pair, input))
-  return { prefill, cycles: [tokenPass(pair, plan, 0, 0)], askShare: 0 }
+  const cycle = tokenPass(pair, plan, 0, 0)
+  const start = startSeconds(pair, edgeCalls(cycle), input)
+  return { prefill: tokenPass(pair, plan, input.promptTokens, start), cycles: [cycle], askShare: 0 }
 }
 
-function startSeconds(pair: Pair, input: CompileInput): number {
-  return input.decisionSeconds + (input.loadBytes > 0 ? input.loadBytes / pair.edgeLoadBytesPerSecond : 0)
+/** Decision and loading. `segments`: sessions that the plan needs on the edge. */
+function startSeconds(pair: Pair, segments: number, { decisionSeconds, loadBytes }: CompileInput): number {
+  if (loadBytes <= 0) return decisionSeconds
+  return decisionSeconds + (segments * pair.edgeSegmentSeconds + loadBytes / pair.edgeLoadBytesPerSecond)
+}
+
+/** Calls of edge sessions in one decode cycle: each is of a session of its own, which serves the prompt too. */
+function edgeCalls({ stages }: StageList): number {
+  return stages.filter(({ resource }) => resource === RESOURCE.edge).length
 }
 
 /** One pass through all layers: the prompt's (`prompt` > 0 tokens) or one token's of the decode cycle (`prompt` = 0). */
@@ -47,9 +55,9 @@ function tokenPass(pair: Pair, plan: Plan, prompt: number, edgeStartSeconds: num
   const { model, network } = pair
   const decode = prompt === 0
   const tokens = decode ? 1 : prompt
-  const build = new StageBuilder()
+  const build = new StageBuilder(dispatchSeconds(pair))
   const bytes = boundaryBytes(network, tokens, model.width, plan.boundaryBits)
-  if (edgeStartSeconds > 0) build.compute(EDGE, edgeStartSeconds, null)
+  if (edgeStartSeconds > 0) build.prepare(EDGE, edgeStartSeconds)
   if (plan.embed === CLOUD) {
     // In decode a cloud-side sampler already has the token; an edge-side one sends its id up.
     if (!decode) build.transfer(EDGE, tokenIdBytes(network, tokens))
@@ -128,9 +136,11 @@ function feedForward(pair: Pair, build: StageBuilder, mode: number, tokens: numb
 function exitLists(pair: Pair, plan: Plan, exit: EarlyExit, input: CompileInput): Lists {
   const below = (prompt: number): ComputeWork => exitWork(pair, exit.layer, prompt)
   const first = below(input.promptTokens)
-  const prefill = new StageBuilder()
-  prefill.compute(EDGE, startSeconds(pair, input) + first.seconds, null)
-  const cycle = new StageBuilder()
+  const dispatch = dispatchSeconds(pair)
+  const prefill = new StageBuilder(dispatch)
+  prefill.prepare(EDGE, startSeconds(pair, 1, input))
+  prefill.compute(EDGE, first.seconds, null)
+  const cycle = new StageBuilder(dispatch)
   const step = below(0)
   cycle.compute(EDGE, step.seconds, step.curve)
   const left = cycle.last()
@@ -154,7 +164,7 @@ function upload(pair: Pair, build: StageBuilder, tokens: number, bits: number): 
 
 /** A token asked of the cloud: its hidden state goes up, the cloud catches up on the tokens since the last ask, an id comes back. */
 function askCycle(pair: Pair, plan: Plan, exit: EarlyExit, askShare: number): StageList {
-  const build = new StageBuilder()
+  const build = new StageBuilder(dispatchSeconds(pair))
   const step = exitWork(pair, exit.layer, 0)
   build.compute(EDGE, step.seconds, step.curve)
   upload(pair, build, 1, plan.boundaryBits)

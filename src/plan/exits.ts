@@ -34,12 +34,16 @@ export function exitUse(
   const units = pairUnits(pair)
   const edgeFixed =
     state.edgeSlowdown *
-    (exit.layer * pair.edge.ffnSeconds('whole', 1) + pair.edge.embedSeconds(1) + pair.edge.headSeconds())
+    (exit.layer * pair.edge.ffnSeconds('whole', 1) +
+      pair.edge.dispatchSeconds +
+      pair.edge.embedSeconds(1) +
+      pair.edge.headSeconds())
   const first =
     state.edgeSlowdown *
     (exit.layer *
       (pair.edge.attentionPrefillSeconds(state.promptTokens, units) +
         pair.edge.ffnSeconds('whole', state.promptTokens)) +
+      pair.edge.dispatchSeconds +
       pair.edge.embedSeconds(state.promptTokens) +
       pair.edge.headSeconds())
   const use: ExitUse = {
@@ -92,10 +96,17 @@ function collaborate(
   const units = pairUnits(pair)
   const promptWork =
     slow *
-    upper *
-    (pair.cloud.attentionPrefillSeconds(promptTokens, units) + pair.cloud.ffnSeconds('whole', promptTokens))
+    (upper *
+      (pair.cloud.attentionPrefillSeconds(promptTokens, units) +
+        pair.cloud.ffnSeconds('whole', promptTokens)) +
+      pair.cloud.dispatchSeconds)
   const catchUp = share > 0 ? (1 / share - 1) * upperMarginalSeconds(pair, exit.layer) : 0
-  const askFixed = slow * (upper * pair.cloud.ffnSeconds('whole', 1) + catchUp + pair.cloud.headSeconds())
+  const askFixed =
+    slow *
+    (upper * pair.cloud.ffnSeconds('whole', 1) +
+      catchUp +
+      pair.cloud.dispatchSeconds +
+      pair.cloud.headSeconds())
   const ask = new Steps(pair.cloud, pair.cloud.attentionDecodeCurve(units), slow * upper, askFixed)
   let upFree = use.ttftSeconds + serialisationSeconds(link.upBitsPerSecond, prompt)
   let cloudFree = upFree + warmLatencySeconds(pair.network, link, prompt) + promptWork

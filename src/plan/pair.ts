@@ -10,6 +10,7 @@ import {
   headParameters,
 } from '../model/spec.ts'
 import { BYTES_PER_WEIGHT, type Precision } from '../profile/types.ts'
+import type { Profile } from '../profile/types.ts'
 import { DEFAULT_NETWORK, type NetworkTerms } from './network.ts'
 
 /** One model on one edge device and one cloud device, with the terms of the wire between them. */
@@ -22,6 +23,8 @@ export interface Pair {
   /** Figures of the edge device's profile, unwrapped. */
   readonly power: EdgePower
   readonly edgeLoadBytesPerSecond: number
+  /** What making one session on the edge takes beside reading its weights. */
+  readonly edgeSegmentSeconds: number
   readonly edgeMemoryBytes: number
   readonly edgePrecision: Precision
 }
@@ -34,19 +37,22 @@ export interface EdgePower {
   readonly radioJoulesPerMessage: number
 }
 
-/** Joins two profiles of one model. Throws RangeError if they are of different models. */
+/**
+ * Joins two profiles of one model; without `network`, a message is handled as fast as the profiles measured it.
+ * Throws RangeError if they are of different models.
+ */
 export function createPair(
   edge: BlockCosts,
   cloud: BlockCosts,
   accuracy: AccuracyTable,
-  network: NetworkTerms = DEFAULT_NETWORK,
+  network: NetworkTerms = measuredNetwork(edge.profile, cloud.profile),
 ): Pair {
   if (edge.model.id !== cloud.model.id) {
     throw new RangeError(
       `profiles: expected one model, found ${edge.model.id} (edge) and ${cloud.model.id} (cloud)`,
     )
   }
-  const { power, loadBytesPerSecond, device, precision } = edge.profile
+  const { power, loadBytesPerSecond, load, device, precision } = edge.profile
   return {
     model: edge.model,
     edge,
@@ -60,9 +66,22 @@ export function createPair(
       radioJoulesPerMessage: power.radioJoulesPerMessage.value,
     },
     edgeLoadBytesPerSecond: loadBytesPerSecond.value,
+    edgeSegmentSeconds: load?.segmentSeconds.value ?? 0,
     edgeMemoryBytes: device.memoryBytes,
     edgePrecision: precision,
   }
+}
+
+/** Either device handles its half of a message; one that was not measured takes half of the usual time. */
+function measuredNetwork(edge: Profile, cloud: Profile): NetworkTerms {
+  const usual = DEFAULT_NETWORK.messageSeconds
+  const both = [edge, cloud].map(({ wire }) => wire?.messageSeconds.value ?? usual)
+  return { ...DEFAULT_NETWORK, messageSeconds: (both[0] + both[1]) / 2 }
+}
+
+/** What one call of a session takes beside its blocks, by side. */
+export function dispatchSeconds({ edge, cloud }: Pick<Pair, 'edge' | 'cloud'>): readonly [number, number] {
+  return [edge.dispatchSeconds, cloud.dispatchSeconds]
 }
 
 /** Edge memory of the parts a plan may place there. */

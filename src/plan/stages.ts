@@ -2,23 +2,32 @@ import { CLOUD, EDGE, type Side } from './plan.ts'
 import { RESOURCE, type Stage, type StageList } from './program.ts'
 
 /**
- * Builds a stage list: consecutive compute on one side becomes one stage, and a
- * transfer or a join ends it.
+ * Builds a stage list: consecutive compute on one side becomes one stage (one call of one session, which costs
+ * `dispatchSeconds` of its side beside its blocks), and a transfer or a join ends it.
  */
 export class StageBuilder {
   private readonly stages: Stage[] = []
-  private open: { side: Side; seconds: number; curve: Float64Array | null; after: number[] } | null = null
+  private open: OpenStage | null = null
   /** What the next stage waits for. */
   private tail: number[] = []
+  private readonly dispatchSeconds: readonly [edge: number, cloud: number]
+
+  constructor(dispatchSeconds: readonly [edge: number, cloud: number]) {
+    this.dispatchSeconds = dispatchSeconds
+  }
+
+  /** Adds time before the first call: deciding, loading. */
+  prepare(side: Side, seconds: number): void {
+    this.openAt(side).seconds += seconds
+  }
 
   /** Adds compute that follows everything before it. `curve` (seconds at the side's context knots) is summed. */
   compute(side: Side, seconds: number, curve: Float64Array | null): void {
-    if (this.open === null || this.open.side !== side) {
-      this.flush()
-      this.open = { side, seconds: 0, curve: null, after: this.tail }
-    }
-    this.open.seconds += seconds
-    if (curve !== null) this.open.curve = addCurves(this.open.curve, curve)
+    const stage = this.openAt(side)
+    if (!stage.called) stage.seconds += this.dispatchSeconds[side]
+    stage.called = true
+    stage.seconds += seconds
+    if (curve !== null) stage.curve = addCurves(stage.curve, curve)
   }
 
   /** Adds a transfer that follows everything before it and leaves from `from`. */
@@ -42,8 +51,8 @@ export class StageBuilder {
     const start = this.tail
     const far: Side = near === EDGE ? CLOUD : EDGE
     const sent = this.push(transferStage(near, bytes, start, false))
-    const nearDone = this.push(computeStage(near, nearWork, start))
-    const farDone = this.push(computeStage(far, farWork, [sent]))
+    const nearDone = this.push(computeStage(near, this.called(near, nearWork), start))
+    const farDone = this.push(computeStage(far, this.called(far, farWork), [sent]))
     const partial =
       sumAt === near
         ? this.push(transferStage(far, bytes, [farDone], false))
@@ -64,6 +73,17 @@ export class StageBuilder {
     return { stages: this.stages, loop, deliver }
   }
 
+  private openAt(side: Side): OpenStage {
+    if (this.open?.side === side) return this.open
+    this.flush()
+    this.open = { side, seconds: 0, curve: null, after: this.tail, called: false }
+    return this.open
+  }
+
+  private called(side: Side, { seconds, curve }: ComputeWork): ComputeWork {
+    return { seconds: this.dispatchSeconds[side] + seconds, curve }
+  }
+
   private flush(): void {
     if (this.open === null) return
     const { side, seconds, curve, after } = this.open
@@ -75,6 +95,15 @@ export class StageBuilder {
     this.stages.push(stage)
     return this.stages.length - 1
   }
+}
+
+interface OpenStage {
+  readonly side: Side
+  seconds: number
+  curve: Float64Array | null
+  readonly after: number[]
+  /** Whether it calls a session: preparations do not. */
+  called: boolean
 }
 
 export interface ComputeWork {

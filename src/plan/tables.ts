@@ -2,8 +2,8 @@ import type { BlockCosts } from '../profile/costs.ts'
 import { boundaryBytes, serialisationSeconds, warmLatencySeconds, type LinkState } from './boundary.ts'
 import { lastIntegerInSegment, sumCurve } from './curves.ts'
 import { layerCrossings } from './loss.ts'
-import { pairUnits, type Pair } from './pair.ts'
-import { EDGE, sideOfFfnInput, type Side } from './plan.ts'
+import { dispatchSeconds, pairUnits, type Pair } from './pair.ts'
+import { CLOUD, EDGE, sideOfFfnInput, type Side } from './plan.ts'
 import { curveAt } from './program.ts'
 
 /** One request under a constant link: what the oracle is asked about. */
@@ -194,6 +194,8 @@ class Pass {
   private readonly x: readonly [Message, Message]
   private readonly inner: Message
   private readonly ffn: Readonly<Record<'edge' | 'cloud' | 'first' | 'second', number>>
+  /** Of one call, by side. */
+  private readonly dispatch: readonly [number, number]
   private readonly state: PlanningState
   private readonly times: AttentionTimes
   private readonly prefill: boolean
@@ -209,6 +211,8 @@ class Pass {
     const x = boundaryBytes(pair.network, tokens, width, bits)
     this.x = [message(pair, state.link, 0, x), message(pair, state.link, 1, x)]
     this.inner = message(pair, state.link, 0, boundaryBytes(pair.network, tokens, width + ffnWidth, bits))
+    const [edge, cloud] = dispatchSeconds(pair)
+    this.dispatch = [state.edgeSlowdown * edge, state.cloudSlowdown * cloud]
     this.ffn = {
       edge: state.edgeSlowdown * pair.edge.ffnSeconds('whole', tokens),
       cloud: state.cloudSlowdown * pair.cloud.ffnSeconds('whole', tokens),
@@ -224,7 +228,10 @@ class Pass {
     seconds[at] += this.feedForward(tables, at, mode)
   }
 
-  /** Seconds of the attention; counts its compute and messages. */
+  /**
+   * Seconds of the attention, up to where the FFN begins; counts its compute and messages. A layer goes on with the
+   * call that is open on its side; every message ends a call, and the next compute begins one.
+   */
   private attention(tables: LayerTables, at: number, side: Side, k: number, sumAt: Side): number {
     const unitsAt = [this.units - k, k] as const
     const work = this.prefill ? this.times.prefill : this.times.decodeSum
@@ -234,8 +241,8 @@ class Pass {
     if (unitsAt[0] > 0 && unitsAt[1] > 0) return this.fork(tables, at, side, unitsAt, sumAt)
     const where: Side = unitsAt[far] > 0 ? far : side
     let seconds = work[where][this.units]
-    if (where !== side) seconds += this.send(tables, at, side)
-    if (where !== sumAt) seconds += this.send(tables, at, where)
+    if (where !== side) seconds += this.send(tables, at, side) + this.call(tables, at, where)
+    if (where !== sumAt) seconds += this.send(tables, at, where) + this.call(tables, at, sumAt)
     return seconds
   }
 
@@ -249,15 +256,22 @@ class Pass {
     const far: Side = near === 0 ? 1 : 0
     this.send(tables, at, near)
     this.send(tables, at, sumAt === near ? far : near)
+    for (const side of [near, far, sumAt] as const) this.call(tables, at, side)
     const there = this.x[near]
+    const [nearCall, farCall] = [this.dispatch[near], this.dispatch[far]]
     // The partial sum goes back from the far side, or follows x on the same direction.
     const join: Join =
       sumAt === near
-        ? { near: 0, far: there.total + this.x[far].total, floor: 0 }
-        : { near: there.total, far: there.total, floor: there.serialisation + there.total }
-    if (this.prefill)
-      return joinSeconds(join, this.times.prefill[near][unitsAt[near]], this.times.prefill[far][unitsAt[far]])
-    return this.sumJoin(near, far, unitsAt, join)
+        ? { near: nearCall, far: there.total + farCall + this.x[far].total, floor: 0 }
+        : {
+            near: nearCall + there.total,
+            far: there.total + farCall,
+            floor: there.serialisation + there.total,
+          }
+    const after = this.cycles * this.dispatch[sumAt]
+    if (!this.prefill) return after + this.sumJoin(near, far, unitsAt, join)
+    const { prefill } = this.times
+    return after + joinSeconds(join, prefill[near][unitsAt[near]], prefill[far][unitsAt[far]])
   }
 
   /** Sum of the join over all cycles; a loop only where the slower branch changes on the way. */
@@ -296,7 +310,15 @@ class Pass {
     tables.cloudSeconds[at] += n * this.ffn.second
     tables.upBytes[at] += n * this.inner.bytes
     tables.messages[at] += n
-    return n * (this.ffn.first + this.inner.total + this.ffn.second)
+    return n * (this.ffn.first + this.inner.total + this.ffn.second) + this.call(tables, at, CLOUD)
+  }
+
+  /** Counts one call a cycle on `side`; returns its seconds over all cycles. */
+  private call(tables: LayerTables, at: number, side: Side): number {
+    const seconds = this.cycles * this.dispatch[side]
+    const busy = side === EDGE ? tables.edgeSeconds : tables.cloudSeconds
+    busy[at] += seconds
+    return seconds
   }
 
   /** Counts one boundary tensor a cycle from `from`; returns its seconds over all cycles. */

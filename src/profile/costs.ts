@@ -25,6 +25,11 @@ export class BlockCosts {
     this.decodeCurves = new Array<Float64Array | undefined>(this.units + 1)
   }
 
+  /** What one call of a session takes beside its blocks; 0 where the block times contain it. */
+  get dispatchSeconds(): number {
+    return this.profile.dispatchSeconds?.value ?? 0
+  }
+
   /** Embedding of `tokens` tokens. */
   embedSeconds(tokens: number): number {
     return curveSeconds(this.profile.blocks.embed, tokens, 'embed')

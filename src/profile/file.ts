@@ -4,7 +4,7 @@ import { canonicalJson, readText, writeAtomic } from '../base/files.ts'
 import { check, parseJson } from '../base/schema.ts'
 import { modelSpecSchema } from '../model/catalog.ts'
 import { attentionUnits } from '../model/spec.ts'
-import { PROFILE_SCHEMA } from './types.ts'
+import { CALIBRATION_SCHEMA, PROFILE_SCHEMA } from './types.ts'
 import type { Profile } from './types.ts'
 
 /** A profile is some tens of kilobytes; anything much larger is not one. */
@@ -78,6 +78,30 @@ const batch = z
     message: 'factor 1 at size 1, the first',
   })
 
+const MAX_CALIBRATION_TERMS = 1024
+const label = z.string().min(1).max(200)
+
+/** Schema of `edgewise.calibration/1`, as it stands in a profile. */
+export const calibrationSchema = z.strictObject({
+  schema: z.literal(CALIBRATION_SCHEMA),
+  at: label,
+  file: text.min(1).optional(),
+  terms: z
+    .array(
+      z.strictObject({
+        term: label,
+        link: label,
+        medianRelativeError: z.number().min(-1e9).max(1e9),
+        p95RelativeError: z.number().min(0).max(1e9),
+        noise: z.number().min(0).max(1e9),
+        count: z.int().min(1).max(1e9),
+      }),
+    )
+    .min(1)
+    .max(MAX_CALIBRATION_TERMS),
+  verdict: z.enum(['met', 'missed']),
+})
+
 /** Schema of `edgewise.profile/1`; knows which axes must cover the model. */
 export const profileSchema = z
   .strictObject({
@@ -92,6 +116,9 @@ export const profileSchema = z
     precision: z.enum(['fp32', 'fp16', 'int8', 'int4']),
     model: modelSpecSchema,
     blocks,
+    dispatchSeconds: figureSchema.optional(),
+    wire: z.strictObject({ messageSeconds: figureSchema }).optional(),
+    load: z.strictObject({ segmentSeconds: figureSchema }).optional(),
     memory: z.strictObject({ residentBytesPerWeightByte: figureSchema }).optional(),
     loadBytesPerSecond: z.strictObject({ value: positive, provenance: provenanceSchema }),
     power: z.strictObject({
@@ -102,6 +129,7 @@ export const profileSchema = z
     }),
     batch,
     decisionSeconds: figureSchema,
+    calibration: calibrationSchema.optional(),
   })
   .superRefine((profile, context) => {
     const { attention, embed, ffn } = profile.blocks

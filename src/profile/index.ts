@@ -13,6 +13,7 @@ export type { DatasheetOptions } from './datasheet.ts'
 export { DEVICES, deviceSchema, loadDevice } from './devices.ts'
 export type { DeviceSheet } from './devices.ts'
 export {
+  calibrationSchema,
   checkProfile,
   formatProfile,
   parseProfile,
@@ -22,5 +23,15 @@ export {
 } from './file.ts'
 export { fullGrid, quickGrid } from './grid.ts'
 export type { ProfileGrid } from './grid.ts'
-export { BYTES_PER_WEIGHT, PROFILE_SCHEMA } from './types.ts'
-export type { Curve, Figure, Precision, Profile, Provenance, ProvenanceKind, Surface } from './types.ts'
+export { BYTES_PER_WEIGHT, CALIBRATION_SCHEMA, PROFILE_SCHEMA } from './types.ts'
+export type {
+  Calibration,
+  CalibrationTerm,
+  Curve,
+  Figure,
+  Precision,
+  Profile,
+  Provenance,
+  ProvenanceKind,
+  Surface,
+} from './types.ts'

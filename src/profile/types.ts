@@ -34,6 +34,35 @@ export interface Surface {
 
 export const PROFILE_SCHEMA = 'edgewise.profile/1'
 
+export const CALIBRATION_SCHEMA = 'edgewise.calibration/1'
+
+/** How far the simulator's predictions were from the real runtime, for one term on one link. */
+export interface CalibrationTerm {
+  /** E.g. `ttft`, `tpot`, `edge compute`. */
+  readonly term: string
+  readonly link: string
+  /** (predicted - measured) / measured, its sign kept. */
+  readonly medianRelativeError: number
+  /** 95th percentile of its absolute value. */
+  readonly p95RelativeError: number
+  /** The same median, absolute, between two measurements of one thing (A/A). */
+  readonly noise: number
+  /** Comparisons made. */
+  readonly count: number
+}
+
+/** What `edgewise calibrate` found with the profile it is stored with. */
+export interface Calibration {
+  readonly schema: typeof CALIBRATION_SCHEMA
+  /** Wall time of the run, ISO 8601. */
+  readonly at: string
+  /** Where the whole result was written. */
+  readonly file?: string
+  readonly terms: readonly CalibrationTerm[]
+  /** Whether every term met its target. */
+  readonly verdict: 'met' | 'missed'
+}
+
 export type Precision = 'fp32' | 'fp16' | 'int8' | 'int4'
 
 /** Bytes of one weight element. */
@@ -66,6 +95,15 @@ export interface Profile {
     /** Final norm and LM head for one position, seconds. */
     readonly head: Figure
   }
+  /**
+   * What one compute stage (one call of a session, however many blocks it fuses) takes beside its blocks, seconds.
+   * Absent: contained in the block times.
+   */
+  readonly dispatchSeconds?: Figure
+  /** Handling of one message on the wire by both ends, seconds beside its bytes and the RTT. Absent: not measured. */
+  readonly wire?: { readonly messageSeconds: Figure }
+  /** What making one session takes beside reading its weights, seconds. Absent: contained in `loadBytesPerSecond`. */
+  readonly load?: { readonly segmentSeconds: Figure }
   /** What a loaded block takes of memory over the bytes of its weights; absent where not measured. */
   readonly memory?: { readonly residentBytesPerWeightByte: Figure }
   /** Weights from storage into memory, bytes per second. */
@@ -84,4 +122,6 @@ export interface Profile {
   }
   /** One decision of the policy. */
   readonly decisionSeconds: Figure
+  /** Written by `edgewise calibrate`; absent: never compared with the real runtime. */
+  readonly calibration?: Calibration
 }

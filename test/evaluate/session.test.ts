@@ -239,7 +239,9 @@ describe('edge memory', () => {
     const busy = session.simulation.outcomes.map((outcome) => outcome.edgeBusySeconds)
     const warm = new Session(problem, world, sessionTerms(), createFast)
     while (warm.next()) warm.dispatch(plan)
-    const loading = edgeMemory(problem.pair, plan).weightBytes / problem.pair.edgeLoadBytesPerSecond
+    const { weightBytes } = edgeMemory(problem.pair, plan)
+    // All on the edge is one segment.
+    const loading = problem.pair.edgeSegmentSeconds + weightBytes / problem.pair.edgeLoadBytesPerSecond
     expect(busy[0] - warm.simulation.outcomes[0].edgeBusySeconds).toBeCloseTo(loading, 9)
     expect(busy[1]).toBeCloseTo(warm.simulation.outcomes[1].edgeBusySeconds, 9)
   })

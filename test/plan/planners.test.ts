@@ -83,7 +83,7 @@ describe('per-state DP', () => {
   it('keeps its plan until another is better by more than the hysteresis', () => {
     let kept = 0
     let changed = 0
-    for (let seed = 0; seed < 60; seed++) {
+    for (let seed = 0; seed < 200; seed++) {
       const { problem, situation } = quietSituation(seed)
       const policy = perStateDp(problem, 0.1)
       policy.reset?.(0)

@@ -5,9 +5,11 @@ import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
 import { InputError } from '../../src/base/errors.ts'
 import { loadModel } from '../../src/model/catalog.ts'
+import { BlockCosts } from '../../src/profile/costs.ts'
 import { datasheetProfile } from '../../src/profile/datasheet.ts'
 import { loadDevice } from '../../src/profile/devices.ts'
 import { formatProfile, parseProfile, readProfile, writeProfile } from '../../src/profile/file.ts'
+import type { Profile } from '../../src/profile/types.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'edgewise-profile-'))
 afterAll(() => rmSync(folder, { recursive: true }))
@@ -40,6 +42,32 @@ describe('profile files', () => {
     refuse((p) => (p.power.busyWatts = { value: 3 }), /power\.busyWatts\.provenance/)
     refuse((p) => (p.batch.factors[0] = 2), /batch\.factors/)
     refuse((p) => (p.surprise = 1), /pi\.json/)
+  })
+
+  test('what a call, a message and a session cost may be there or not, and calibration likewise', () => {
+    const figure = { value: 2e-5, provenance: { kind: 'measured', source: 'a test' } } as const
+    const term = { term: 'ttft', link: 'lte', medianRelativeError: -0.04, p95RelativeError: 0.2, noise: 0.02 }
+    const more: Profile = {
+      ...profile,
+      dispatchSeconds: figure,
+      wire: { messageSeconds: figure },
+      load: { segmentSeconds: figure },
+      calibration: {
+        schema: 'edgewise.calibration/1',
+        at: '2026-01-01T00:00:00.000Z',
+        terms: [{ ...term, count: 12 }],
+        verdict: 'met',
+      },
+    }
+    expect(parseProfile(formatProfile(more), 'more')).toEqual(more)
+    expect(new BlockCosts(more).dispatchSeconds).toBe(2e-5)
+    expect(new BlockCosts(profile).dispatchSeconds).toBe(0)
+    const refuse = (change: object, message: RegExp) =>
+      expect(() => parseProfile(JSON.stringify({ ...more, ...change }), 'more')).toThrow(message)
+    refuse({ dispatchSeconds: 1 }, /more: dispatchSeconds/)
+    refuse({ load: { segmentSeconds: figure, surprise: 1 } }, /more: load/)
+    refuse({ calibration: { ...more.calibration, schema: 'edgewise.calibration/2' } }, /calibration\.schema/)
+    refuse({ calibration: { ...more.calibration, terms: [term] } }, /calibration\.terms\.0\.count/)
   })
 
   test('a damaged file gives a profile or an InputError, nothing else', () => {

@@ -87,6 +87,15 @@ function figureTable(profile: Profile, style: TableStyle): string {
     text: (value: number | undefined) => string,
   ): string[] => [name, text(figure?.value), figure?.provenance.kind ?? '', figure?.provenance.source ?? '']
   const rows = [
+    ...(profile.dispatchSeconds === undefined
+      ? []
+      : [row('one call of a session', profile.dispatchSeconds, formatSeconds)]),
+    ...(profile.wire === undefined
+      ? []
+      : [row('one message, both ends', profile.wire.messageSeconds, formatSeconds)]),
+    ...(profile.load === undefined
+      ? []
+      : [row('making a session', profile.load.segmentSeconds, formatSeconds)]),
     row('loading weights', profile.loadBytesPerSecond, (value) => `${formatBytes(value)}/s`),
     row('memory over weight bytes', memory?.residentBytesPerWeightByte, (value) => formatNumber(value)),
     row('power, busy', power.busyWatts, formatWatts),
@@ -102,7 +111,7 @@ function figureTable(profile: Profile, style: TableStyle): string {
   return renderTable({ columns, rows }, style)
 }
 
-/** The sum of the blocks, were the whole model on this device. */
+/** One call and the sum of the blocks, were the whole model on this device. */
 function wholeModel(profile: Profile): string {
   const { model } = profile
   const tokens = Math.min(TYPICAL_TOKENS, model.contextTokens - 1)
@@ -113,10 +122,10 @@ function wholeModel(profile: Profile): string {
   const layerPrefill = costs.attentionPrefillSeconds(tokens, units) + costs.ffnSeconds('whole', tokens)
   const layerDecode = decode[at] + costs.ffnSeconds('whole', 1)
   const ends = profile.blocks.head.value
-  const prefill = costs.embedSeconds(tokens) + model.layers * layerPrefill + ends
-  const token = costs.embedSeconds(1) + model.layers * layerDecode + ends
+  const prefill = costs.dispatchSeconds + costs.embedSeconds(tokens) + model.layers * layerPrefill + ends
+  const token = costs.dispatchSeconds + costs.embedSeconds(1) + model.layers * layerDecode + ends
   return [
     `The whole model here, its ${model.layers} layers added up: ${formatSeconds(prefill)} for a prompt of ${tokens} tokens,`,
-    `then ${formatSeconds(token)} a token at a context of ${formatNumber(costs.contextKnots[at])} (no overhead between blocks, whether it fits in memory or not).`,
+    `then ${formatSeconds(token)} a token at a context of ${formatNumber(costs.contextKnots[at])} (one call, whether it fits in memory or not).`,
   ].join('\n')
 }
