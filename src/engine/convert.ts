@@ -25,9 +25,10 @@ export interface OrtModule {
   env: { versions: Record<string, string | undefined>; wasm: { numThreads?: number; proxy?: boolean } }
 }
 
-export function toOrt(ort: OrtModule, feeds: Feeds): Record<string, OrtTensor> {
+export function toOrt(ort: OrtModule, names: readonly string[], feeds: Feeds): Record<string, OrtTensor> {
   const out: Record<string, OrtTensor> = {}
-  for (const [name, { dtype, data, dims }] of Object.entries(feeds)) {
+  for (const name of names) {
+    const { dtype, data, dims } = feeds[name]
     const value = new ort.Tensor(dtype, data, dims)
     // Where Node has Float16Array (24 and later) the tensor turns raw bits into one, which the native binding
     // reads as empty: it gets its bits back.
@@ -78,31 +79,6 @@ export function ortOptions(options: SessionOptions, provider: 'cpu' | 'wasm'): R
     extra: {
       session: { intra_op: { ...spin }, inter_op: { ...spin }, disable_prepacking: prepacking ? '0' : '1' },
     },
-  }
-}
-
-/** Refuses feeds and fetches whose names the session does not have, alike on every engine. */
-export function checkNames(
-  session: { inputNames: readonly string[]; outputNames: readonly string[] },
-  feeds: Feeds,
-  fetches: readonly string[],
-): void {
-  const missing = session.inputNames.filter((name) => !Object.hasOwn(feeds, name))
-  const unknown = Object.keys(feeds).filter((name) => !session.inputNames.includes(name))
-  if (missing.length > 0 || unknown.length > 0) {
-    throw new InputError({
-      where: 'session feeds',
-      expected: session.inputNames.join(', '),
-      found: Object.keys(feeds).join(', ') || 'nothing',
-    })
-  }
-  const absent = fetches.filter((name) => !session.outputNames.includes(name))
-  if (absent.length > 0) {
-    throw new InputError({
-      where: 'session fetches',
-      expected: session.outputNames.join(', '),
-      found: absent.join(', '),
-    })
   }
 }
 

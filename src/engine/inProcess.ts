@@ -1,5 +1,10 @@
-import type { OrtModule, OrtSession } from './convert.ts'
-import { checkNames, fromOrt, loadProblem, ortOptions, toOrt } from './convert.ts'
+import type { OrtModule, OrtSession, OrtTensor } from './convert.ts'
+import { fromOrt, loadProblem, ortOptions, toOrt } from './convert.ts'
+import { NameChecker } from './names.ts'
+import type { RunNames } from './names.ts'
+import { checkDims, HeldResident, homesOf } from './resident.ts'
+import type { ResidentDims, RunHomes } from './resident.ts'
+import { ResidentMemory, Sequence } from './residentMemory.ts'
 import type {
   Engine,
   EngineInfo,
@@ -23,6 +28,7 @@ export class InProcessEngine implements Engine {
   private readonly provider: 'cpu' | 'wasm'
   private readonly loadFile: LoadFile
   private readonly open = new Set<InProcessSession>()
+  private sequence = new Sequence()
 
   constructor(ort: OrtModule, info: EngineInfo, provider: 'cpu' | 'wasm', loadFile: LoadFile) {
     this.ort = ort
@@ -40,33 +46,49 @@ export class InProcessEngine implements Engine {
     } catch (error) {
       throw loadProblem(model, error)
     }
-    const session = new InProcessSession(this.ort, inner, () => this.open.delete(session))
+    const surroundings = { engine: this, ort: this.ort, sequence: this.sequence }
+    const session = new InProcessSession(surroundings, inner, () => this.open.delete(session))
     this.open.add(session)
     return session
   }
 
-  allocate(): Promise<Resident> {
-    return Promise.reject(new EngineError('residents come with the next commit'))
+  // Async, so that a refusal is a rejection here as on the worker.
+  // eslint-disable-next-line @typescript-eslint/require-await
+  async allocate([rows, capacity, columns]: ResidentDims): Promise<Resident> {
+    const dims: ResidentDims = [rows, capacity, columns]
+    checkDims('engine.allocate', dims)
+    const home = new ResidentMemory(this.ort, this.sequence, dims)
+    return new HeldResident(this, dims, home)
   }
 
   async close(): Promise<void> {
+    this.sequence.ended = 'the engine was closed'
+    this.sequence = new Sequence()
     for (const session of [...this.open]) await session.dispose()
   }
+}
+
+interface Surroundings {
+  readonly engine: InProcessEngine
+  readonly ort: OrtModule
+  readonly sequence: Sequence
 }
 
 class InProcessSession implements Session {
   readonly inputNames: readonly string[]
   readonly outputNames: readonly string[]
-  private readonly ort: OrtModule
+  private readonly names: NameChecker
+  private readonly surroundings: Surroundings
   private readonly onDispose: () => void
   private inner: OrtSession | null
 
-  constructor(ort: OrtModule, inner: OrtSession, onDispose: () => void) {
-    this.ort = ort
+  constructor(surroundings: Surroundings, inner: OrtSession, onDispose: () => void) {
+    this.surroundings = surroundings
     this.inner = inner
     this.onDispose = onDispose
     this.inputNames = [...inner.inputNames]
     this.outputNames = [...inner.outputNames]
+    this.names = new NameChecker(this.inputNames, this.outputNames)
   }
 
   async run(feeds: Feeds, options: RunOptions = {}): Promise<Fetched> {
@@ -79,14 +101,36 @@ class InProcessSession implements Session {
         remedy: "use the 'worker' engine",
       })
     }
-    const fetches = options.fetches ?? this.outputNames
-    checkNames(this, feeds, fetches)
+    const names = this.names.check(feeds, options)
+    const { engine, sequence } = this.surroundings
+    const homes = homesOf<ResidentMemory>(engine, names.residents, options)
+    if (names.residents.length + names.inserts.length === 0) return this.compute(feeds, names, homes, [])
+    const positions = options.inserts?.map(({ at }) => at) ?? []
+    return sequence.next(() => this.compute(feeds, names, homes, positions))
+  }
+
+  private async compute(
+    feeds: Feeds,
+    names: RunNames,
+    { residents, targets }: RunHomes<ResidentMemory>,
+    positions: readonly number[],
+  ): Promise<Fetched> {
+    if (this.inner === null) throw new EngineError('the session has been disposed of')
+    const given = toOrt(this.surroundings.ort, names.feeds, feeds)
+    names.residents.forEach((name, i) => (given[name] = residents[i].tensor))
+    let results: Record<string, OrtTensor>
     try {
-      const results = await this.inner.run(toOrt(this.ort, feeds), fetches)
-      return Object.fromEntries(fetches.map((name) => [name, fromOrt(results[name])]))
+      results = await this.inner.run(given, names.outputs)
     } catch (error) {
       throw new EngineError(`ONNX Runtime refused to run: ${(error as Error).message}`, { cause: error })
     }
+    const lengths = names.inserts.map((name, i) => targets[i].checkInsert(name, results[name], positions[i]))
+    names.inserts.forEach((name, i) => {
+      targets[i].insert(results[name].data as Float32Array, lengths[i], positions[i])
+    })
+    const fetched: Fetched = {}
+    for (const name of names.fetches) fetched[name] = fromOrt(results[name])
+    return fetched
   }
 
   async dispose(): Promise<void> {

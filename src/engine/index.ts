@@ -7,6 +7,8 @@ export type {
   EngineKind,
   Feeds,
   Fetched,
+  Insert,
+  Resident,
   RunOptions,
   Session,
   SessionOptions,

@@ -1,6 +1,10 @@
 import { createRequire } from 'node:module'
 import { Worker } from 'node:worker_threads'
-import { checkNames, loadProblem, ortOptions } from './convert.ts'
+import { loadProblem, ortOptions } from './convert.ts'
+import { NameChecker } from './names.ts'
+import type { RunNames } from './names.ts'
+import { checkDims, HeldResident, homesOf } from './resident.ts'
+import type { ResidentDims, ResidentHome } from './resident.ts'
 import type {
   Engine,
   EngineInfo,
@@ -13,7 +17,9 @@ import type {
 } from './types.ts'
 import { EngineError } from './types.ts'
 import { workerSource } from './workerSource.ts'
-import { InputError } from '../base/errors.ts'
+import { EdgewiseError, InputError } from '../base/errors.ts'
+import type { InputProblem } from '../base/errors.ts'
+import type { Tensor, TensorData } from '../onnx/tensor.ts'
 
 interface Loaded {
   session: number
@@ -63,14 +69,19 @@ export class WorkerEngine implements Engine {
     if (this.link.ended) this.link = new WorkerLink()
     const { link } = this
     try {
-      return new WorkerSession(link, (await link.call('create', { model, settings })) as Loaded)
+      return new WorkerSession(this, link, (await link.call('create', { model, settings })) as Loaded)
     } catch (error) {
       throw link.ended ? error : loadProblem(model, error)
     }
   }
 
-  allocate(): Promise<Resident> {
-    return Promise.reject(new EngineError('residents come with the next commit'))
+  async allocate([rows, capacity, columns]: ResidentDims): Promise<Resident> {
+    const dims: ResidentDims = [rows, capacity, columns]
+    checkDims('engine.allocate', dims)
+    if (this.link.ended) this.link = new WorkerLink()
+    const home = new WorkerHome(this.link)
+    await home.ask('allocate', { rows, capacity, columns })
+    return new HeldResident(this, dims, home)
   }
 
   async close(): Promise<void> {
@@ -78,33 +89,97 @@ export class WorkerEngine implements Engine {
   }
 }
 
+/** A resident in the worker: here is only its number. */
+class WorkerHome implements ResidentHome {
+  readonly link: WorkerLink
+  readonly resident: number
+  private failed: string | undefined = undefined
+
+  constructor(link: WorkerLink) {
+    this.link = link
+    this.resident = link.count++
+  }
+
+  get lost(): string | undefined {
+    return this.link.ended ? this.link.reason : this.failed
+  }
+
+  async enlarge(capacity: number): Promise<void> {
+    try {
+      await this.ask('grow', { capacity })
+    } catch (error) {
+      this.failed = (error as Error).message
+      throw error
+    }
+  }
+
+  async take(from: number, to: number): Promise<Float32Array> {
+    return (await this.ask('read', { from, to })) as Float32Array
+  }
+
+  async put(at: number, n: number, data: Float32Array): Promise<void> {
+    await this.ask('write', { at, n, data: alone(data) })
+  }
+
+  async free(): Promise<void> {
+    await this.ask('free', {})
+  }
+
+  async ask(op: string, body: Record<string, unknown>): Promise<unknown> {
+    try {
+      return await this.link.call(op, { resident: this.resident, ...body })
+    } catch (error) {
+      throw asEngineError(error, `the worker refused to ${op} a resident`)
+    }
+  }
+}
+
+function asEngineError(error: unknown, what: string): Error {
+  if (error instanceof EdgewiseError) return error
+  return new EngineError(`${what}: ${(error as Error).message}`, { cause: error })
+}
+
 class WorkerSession implements Session {
   readonly inputNames: readonly string[]
   readonly outputNames: readonly string[]
+  private readonly engine: WorkerEngine
   private readonly link: WorkerLink
   private readonly session: number
+  private readonly names: NameChecker
+  /** By slot, the names that the worker knows. */
+  private readonly told: RunNames[] = []
   private disposed = false
 
-  constructor(link: WorkerLink, { session, inputNames, outputNames }: Loaded) {
+  constructor(engine: WorkerEngine, link: WorkerLink, { session, inputNames, outputNames }: Loaded) {
+    this.engine = engine
     this.link = link
     this.session = session
     this.inputNames = inputNames
     this.outputNames = outputNames
+    this.names = new NameChecker(inputNames, outputNames)
   }
 
   async run(feeds: Feeds, options: RunOptions = {}): Promise<Fetched> {
     if (this.disposed) throw new EngineError('the session has been disposed of')
-    const fetches = options.fetches ?? this.outputNames
-    checkNames(this, feeds, fetches)
-    const { session } = this
+    const names = this.names.check(feeds, options)
+    const { residents, targets } = homesOf<WorkerHome>(this.engine, names.residents, options)
+    if (this.link.ended) throw new EngineError(this.link.reason)
+    const question = {
+      session: this.session,
+      slot: names.slot,
+      names: this.told[names.slot] === names ? undefined : names,
+      feeds: flatten(names.feeds, feeds, options.transferFeeds === true),
+      held: residents.map(({ resident }) => resident),
+      inserts: names.inserts.flatMap((_, i) => [targets[i].resident, options.inserts?.[i].at]),
+    }
     const buffers =
       options.transferFeeds === true ? Object.values(feeds).map(({ data }) => data.buffer as ArrayBuffer) : []
-    const answer = this.link.call('run', { session, feeds, fetches }, [...new Set(buffers)])
     try {
-      return (await this.link.within(answer, options.timeoutSeconds)) as Fetched
+      const answer = this.link.call('run', question, [...new Set(buffers)])
+      this.told[names.slot] = names
+      return unflatten(names.fetches, (await this.link.within(answer, options.timeoutSeconds)) as unknown[])
     } catch (error) {
-      if (error instanceof EngineError) throw error
-      throw new EngineError(`ONNX Runtime refused to run: ${(error as Error).message}`, { cause: error })
+      throw asEngineError(error, 'ONNX Runtime refused to run')
     }
   }
 
@@ -115,18 +190,43 @@ class WorkerSession implements Session {
   }
 }
 
+/** Type, dims and data of each: an array crosses a thread faster than objects do. */
+function flatten(names: readonly string[], feeds: Feeds, transferred: boolean): unknown[] {
+  const flat: unknown[] = []
+  for (const name of names) {
+    const { dtype, dims, data } = feeds[name]
+    flat.push(dtype, dims, transferred ? data : alone(data))
+  }
+  return flat
+}
+
+function unflatten(names: readonly string[], flat: readonly unknown[]): Fetched {
+  const fetched: Fetched = {}
+  for (let i = 0; i < names.length; i++) {
+    const [dtype, dims, data] = [flat[3 * i], flat[3 * i + 1], flat[3 * i + 2]]
+    fetched[names[i]] = { dtype, dims, data } as Tensor
+  }
+  return fetched
+}
+
+/** A message carries the whole buffer of a view: of a part, a copy goes. */
+function alone<T extends TensorData>(data: T): T {
+  return data.byteLength < data.buffer.byteLength ? (data.slice() as T) : data
+}
+
 /**
  * One worker and the questions it has not answered yet. A worker is never terminated inside native code:
  * onnxruntime-node would abort the whole process. It is asked to quit, and does so after its present run.
  */
 class WorkerLink {
   ended = false
-  private reason = 'the worker ended'
+  reason = 'the worker ended'
+  /** Numbers of questions and residents. */
+  count = 0
   private readonly worker: Worker
   private readonly flags = new Int32Array(new SharedArrayBuffer(8))
   private readonly pending = new Map<number, Pending>()
   private readonly gone: Promise<void>
-  private count = 0
 
   constructor() {
     // An evaluated source instead of a file: the same under vitest and inside any bundle.
@@ -150,15 +250,13 @@ class WorkerLink {
     liveFlags.add(this.flags)
   }
 
-  /** Asks the worker; the process stays alive until it has answered. */
+  /** Asks the worker; the process stays alive until it has answered. Throws what cannot be sent. */
   call(op: string, body: Record<string, unknown>, transfer: ArrayBuffer[] = []): Promise<unknown> {
     if (this.ended) return Promise.reject(new EngineError(this.reason))
     const id = this.count++
-    return new Promise((resolve, reject) => {
-      this.worker.postMessage({ id, op, ...body }, transfer)
-      this.pending.set(id, { resolve, reject })
-      this.worker.ref()
-    })
+    this.worker.postMessage({ id, op, ...body }, transfer)
+    this.worker.ref()
+    return new Promise((resolve, reject) => this.pending.set(id, { resolve, reject }))
   }
 
   /** Gives up on the worker when `answer` takes longer than `seconds`. */
@@ -184,13 +282,13 @@ class WorkerLink {
     return this.gone
   }
 
-  private settle({ id, value, error }: Answer): void {
+  private settle({ id, value, error, problem }: Answer): void {
     const asked = this.pending.get(id)
     if (asked === undefined) return
     this.pending.delete(id)
     if (this.pending.size === 0 && !this.ended) this.worker.unref()
     if (error === undefined) asked.resolve(value)
-    else asked.reject(new Error(error))
+    else asked.reject(problem === undefined ? new Error(error) : new InputError(problem))
   }
 
   private fail(reason: string): void {
@@ -205,6 +303,8 @@ interface Answer {
   id: number
   value?: unknown
   error?: string
+  /** Where the caller is to blame. */
+  problem?: InputProblem
 }
 
 /** How long `process.exit` waits for a run in progress. */

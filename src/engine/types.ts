@@ -24,7 +24,7 @@ export interface SessionOptions {
 }
 
 export interface RunOptions {
-  /** Names of the outputs wanted; default all. */
+  /** Names of the outputs wanted; default all that are not inserted. May be empty where something is inserted. */
   fetches?: readonly string[]
   /**
    * Worker only: stop waiting after this long and give up on the worker and every session in it. The run
@@ -41,7 +41,10 @@ export interface RunOptions {
 
 /**
  * A float32 tensor [rows, capacity, columns] that stays with the engine between runs, where the graphs run: a
- * head-major K/V cache never crosses a thread. Zeros at first.
+ * head-major K/V cache never crosses a thread. Zeros at first. What is asked of residents, by these methods and
+ * by runs, happens in the order it was asked: `dims` change at once, and a `grow`, `write` or run need not be
+ * awaited before the next run. Once disposed of, or with another engine, its use is an InputError; once its
+ * engine is closed or its worker was given up on, what it held is lost and its use is an EngineError.
  */
 export interface Resident {
   readonly dims: readonly [rows: number, capacity: number, columns: number]
@@ -54,7 +57,10 @@ export interface Resident {
   dispose(): Promise<void>
 }
 
-/** Output float32 [rows, n, columns] goes to positions [at, at + n) of `into`, after the run. */
+/**
+ * Output float32 [rows, n, columns] goes to positions [at, at + n) of `into`, after the run. Where one of a run's
+ * inserts does not fit, none is made, and the run is an InputError.
+ */
 export interface Insert {
   readonly output: string
   readonly into: Resident
@@ -67,7 +73,7 @@ export type Fetched = Record<string, Tensor>
 export interface Session {
   readonly inputNames: readonly string[]
   readonly outputNames: readonly string[]
-  /** Runs once. Throws InputError for wrong names, EngineError for anything the runtime refuses. */
+  /** Runs once. Throws InputError for wrong names, residents or inserts, EngineError for anything the runtime refuses. */
   run(feeds: Feeds, options?: RunOptions): Promise<Fetched>
   /** Frees the session; running it afterwards is an EngineError. */
   dispose(): Promise<void>
@@ -77,7 +83,7 @@ export interface Engine {
   readonly info: EngineInfo
   /** Loads a model from its bytes, or from a file with any external data beside it. Throws InputError where it does not load. */
   create(model: Uint8Array | string, options?: SessionOptions): Promise<Session>
-  /** A tensor of zeros that stays with the engine, for `residents` and `inserts` of this engine's runs. */
+  /** A tensor of zeros that stays with the engine, for `residents` and `inserts` of this engine's runs. Throws InputError past 2 GiB. */
   allocate(dims: readonly [rows: number, capacity: number, columns: number]): Promise<Resident>
   /** Frees the engine and what it still holds. */
   close(): Promise<void>

@@ -7,38 +7,108 @@ export const workerSource = `
 'use strict'
 const { parentPort, workerData } = require('node:worker_threads')
 const sessions = new Map()
+const residents = new Map()
 const { runtimePath, flags } = workerData
 let count = 0
 
 const operations = {
   version: (ort) => ort.env.versions.node ?? 'unknown',
   async create(ort, { model, settings }) {
-    const session = await ort.InferenceSession.create(model, settings)
+    const inner = await ort.InferenceSession.create(model, settings)
     const id = count++
-    sessions.set(id, session)
-    return { session: id, inputNames: [...session.inputNames], outputNames: [...session.outputNames] }
+    sessions.set(id, { inner, names: [] })
+    return { session: id, inputNames: [...inner.inputNames], outputNames: [...inner.outputNames] }
   },
-  async run(ort, { session, feeds, fetches }) {
-    const inner = sessions.get(session)
+  async run(ort, { session, slot, names, feeds, held, inserts }) {
+    const { inner, names: known } = sessions.get(session)
+    if (names !== undefined) known[slot] = names
+    const said = known[slot]
     const given = {}
-    for (const [name, { dtype, data, dims }] of Object.entries(feeds)) {
-      given[name] = new ort.Tensor(dtype, data, dims)
+    for (let i = 0; i < said.feeds.length; i++) {
+      const data = feeds[3 * i + 2]
+      const value = new ort.Tensor(feeds[3 * i], data, feeds[3 * i + 1])
       // As in convert.ts: the native binding wants float16 as raw bits, also where Node has Float16Array.
-      if (dtype === 'float16' && given[name].data !== data) Object.defineProperty(given[name], 'cpuData', { value: data })
+      if (value.data !== data) Object.defineProperty(value, 'cpuData', { value: data })
+      given[said.feeds[i]] = value
     }
-    const results = await inner.run(given, fetches)
-    const out = {}
-    for (const name of fetches) {
+    for (let i = 0; i < said.residents.length; i++) given[said.residents[i]] = residents.get(held[i]).tensor
+    const results = await inner.run(given, said.outputs)
+    const lengths = said.inserts.map((name, i) =>
+      checkInsert(name, results[name], residents.get(inserts[2 * i]), inserts[2 * i + 1]))
+    for (let i = 0; i < lengths.length; i++) {
+      insert(residents.get(inserts[2 * i]), results[said.inserts[i]].data, lengths[i], inserts[2 * i + 1])
+    }
+    const out = []
+    for (const name of said.fetches) {
       const { type, dims, data } = results[name]
       const bits = type === 'float16' && !(data instanceof Uint16Array)
-      out[name] = { dtype: type, dims: [...dims], data: bits ? new Uint16Array(data.buffer, data.byteOffset, data.length) : data }
+      out.push(type, dims, bits ? new Uint16Array(data.buffer, data.byteOffset, data.length) : data)
     }
     return out
   },
   async dispose(ort, { session }) {
-    await sessions.get(session).release()
+    await sessions.get(session).inner.release()
     sessions.delete(session)
   },
+  allocate(ort, { resident, rows, capacity, columns }) {
+    hold(ort, resident, { rows, capacity, columns }, new Float32Array(rows * capacity * columns))
+  },
+  grow(ort, { resident, capacity }) {
+    const { rows, columns, data, capacity: before } = residents.get(resident)
+    const span = before * columns
+    const larger = new Float32Array(rows * capacity * columns)
+    for (let row = 0; row < rows; row++) {
+      larger.set(data.subarray(row * span, (row + 1) * span), row * capacity * columns)
+    }
+    hold(ort, resident, { rows, capacity, columns }, larger)
+  },
+  read(ort, { resident, from, to }) {
+    const { rows, capacity, columns, data } = residents.get(resident)
+    const span = (to - from) * columns
+    const out = new Float32Array(rows * span)
+    for (let row = 0; row < rows; row++) {
+      const start = (row * capacity + from) * columns
+      out.set(data.subarray(start, start + span), row * span)
+    }
+    return out
+  },
+  write: (ort, { resident, at, n, data }) => insert(residents.get(resident), data, n, at),
+  free(ort, { resident }) {
+    residents.delete(resident)
+  },
+}
+
+// The runtime reads the array itself at each run, so one tensor over it serves until it grows.
+function hold(ort, id, { rows, capacity, columns }, data) {
+  const tensor = new ort.Tensor('float32', data, [rows, capacity, columns])
+  residents.set(id, { rows, capacity, columns, data, tensor })
+}
+
+// checkInsert and insert are those of residentMemory.ts.
+function checkInsert(output, { type, dims }, { rows, capacity, columns }, at) {
+  const fits = type === 'float32' && dims.length === 3 && dims[0] === rows && dims[2] === columns
+  if (fits && at + dims[1] <= capacity) return dims[1]
+  const problem = {
+    where: 'insert of ' + output + ' at ' + at,
+    expected: 'float32 [' + rows + ', n, ' + columns + '], n <= ' + (capacity - at),
+    found: type + ' [' + dims.join(', ') + ']',
+  }
+  throw Object.assign(new Error(problem.where), { problem })
+}
+
+function insert({ rows, capacity, columns, data }, value, n, at) {
+  const span = n * columns
+  const stride = capacity * columns
+  for (let row = 0, to = at * columns, from = 0; row < rows; row++, to += stride, from += span) {
+    if (span <= 128) for (let i = 0; i < span; i++) data[to + i] = value[from + i]
+    else data.set(value.subarray(from, from + span), to)
+  }
+}
+
+function buffersOf(op, value) {
+  if (op === 'read') return [value.buffer]
+  if (op !== 'run') return []
+  return [...new Set(value.filter((_, i) => i % 3 === 2).map(({ buffer }) => buffer))]
 }
 
 async function answer({ id, op, ...body }) {
@@ -46,10 +116,10 @@ async function answer({ id, op, ...body }) {
   try {
     if (Atomics.load(flags, 1) === 1) return
     const value = await operations[op](require(runtimePath), body)
-    const transfer = op === 'run' ? [...new Set(Object.values(value).map(({ data }) => data.buffer))] : []
-    parentPort.postMessage({ id, value }, transfer)
+    parentPort.postMessage({ id, value }, buffersOf(op, value))
   } catch (error) {
-    parentPort.postMessage({ id, error: error instanceof Error ? error.message : String(error) })
+    const text = error instanceof Error ? error.message : String(error)
+    parentPort.postMessage({ id, error: text, problem: error?.problem })
   } finally {
     Atomics.store(flags, 0, 0)
     Atomics.notify(flags, 0)
