@@ -45,6 +45,8 @@ export const FLAG = {
   last: 1,
   /** The sampler's top two logits were closer than 1e-3. */
   nearTie: 2,
+  /** The early exit was not confident: the peer is asked for the token that follows these rows. */
+  ask: 4,
 } as const
 
 /** A frame as its users see it; sequence number, version and checksum belong to the connection. */
@@ -70,17 +72,25 @@ export type CloseReason =
 export interface Connection {
   /** The greeting of the other side, as parsed JSON: checked by the caller's schema. */
   readonly peer: unknown
-  /** Sends frames in one write. Throws ConnectionError once closed. */
+  /**
+   * Sends frames in one write. Payloads are kept by reference until they have left: do not write to them again.
+   * Throws ConnectionError once closed, WireError for a frame that this side may not send, or not so large.
+   */
   send(...frames: readonly Frame[]): void
+  /** Frames that came before the first listener are kept for it. */
   onFrame(listener: (frame: Frame) => void): void
+  /** A listener that comes after the end hears of it at once. */
   onClose(listener: (reason: CloseReason) => void): void
-  /** Bytes handed to the socket and not yet taken by it. */
+  /** Bytes handed to what carries them and not yet taken by it. */
   readonly queuedBytes: number
   /** All bytes of frames so far, headers included. */
   readonly sentBytes: number
   readonly receivedBytes: number
-  /** Round trip to the peer and the peer's clock less ours, in seconds, from one ping. */
-  ping(): Promise<{ rttSeconds: number; clockOffsetSeconds: number }>
+  /**
+   * Round trip to the peer and the peer's clock less ours, in seconds, from one ping.
+   * `warmBytes` (at most 64 KiB) of padding go there and back, which opens TCP's windows on a cold connection.
+   */
+  ping(warmBytes?: number): Promise<{ rttSeconds: number; clockOffsetSeconds: number }>
   /** Says bye, flushes and closes. */
   close(): Promise<void>
 }
@@ -90,5 +100,8 @@ export interface WireLimits {
   readonly maxPayloadBytes: number
   /** A peer that sends slower than we read is fine; one that does not read is given up past this. */
   readonly maxQueuedBytes: number
+  /** From the first byte (a client: from the attempt to connect) to the end of the greeting. */
   readonly greetingSeconds: number
+  /** A closing connection whose peer takes nothing for so long is cut. */
+  readonly closingSeconds: number
 }

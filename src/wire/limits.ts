@@ -1,0 +1,42 @@
+import { FRAME } from './types.ts'
+import type { FrameType, WireLimits } from './types.ts'
+
+/** Largest JSON payload, and largest ping. */
+export const MAX_JSON_BYTES = 64 * 1024
+/** What a peer measured of a request: an event for every step of every token. */
+export const MAX_REPORT_BYTES = 8 * 1024 * 1024
+/** A pong is its ping and the receiver's clock (f64). */
+export const PONG_CLOCK_BYTES = 8
+
+export const DEFAULT_LIMITS: WireLimits = {
+  /** Room for 2048 prompt tokens of LLaMA-7B's hidden FFN width and residual, 32 bits each. */
+  maxPayloadBytes: 128 * 1024 * 1024,
+  maxQueuedBytes: 256 * 1024 * 1024,
+  greetingSeconds: 5,
+  closingSeconds: 5,
+}
+
+/** Connections of one server at a time, those that have not greeted yet included. */
+export const DEFAULT_MAX_CONNECTIONS = 64
+
+const CAPS: Readonly<Record<FrameType, number>> = {
+  [FRAME.hello]: MAX_JSON_BYTES,
+  [FRAME.welcome]: MAX_JSON_BYTES,
+  [FRAME.refuse]: MAX_JSON_BYTES,
+  [FRAME.ping]: MAX_JSON_BYTES,
+  [FRAME.pong]: MAX_JSON_BYTES + PONG_CLOCK_BYTES,
+  [FRAME.plan]: MAX_JSON_BYTES,
+  [FRAME.open]: MAX_JSON_BYTES,
+  [FRAME.tensor]: Infinity,
+  [FRAME.ids]: Infinity,
+  [FRAME.ask]: 0,
+  [FRAME.close]: 0,
+  [FRAME.report]: MAX_REPORT_BYTES,
+  [FRAME.fail]: MAX_JSON_BYTES,
+  [FRAME.bye]: 0,
+}
+
+/** Largest payload of a frame of this type under `limits`, in bytes. */
+export function payloadCap(type: FrameType, limits: WireLimits): number {
+  return Math.min(CAPS[type], limits.maxPayloadBytes)
+}

@@ -1,0 +1,65 @@
+import { WireError } from './errors.ts'
+import { frameName } from './frame.ts'
+import { FRAME } from './types.ts'
+import type { FrameType } from './types.ts'
+
+/** The client connects and says hello; the server says welcome. */
+export type Role = 'client' | 'server'
+
+/**
+ * greeting -> open -> closing -> closed. `closing`: we said bye, what is queued is flushed and what arrives is
+ * dropped. Any phase may end in `closed` at once.
+ */
+export type Phase = 'greeting' | 'open' | 'closing' | 'closed'
+
+type Senders = readonly Role[]
+const BOTH: Senders = ['client', 'server']
+const CLIENT: Senders = ['client']
+const SERVER: Senders = ['server']
+const NOBODY: Senders = []
+
+/** Who may send each type while greeting, and once open. */
+const SENDERS: Readonly<Record<FrameType, { readonly greeting: Senders; readonly open: Senders }>> = {
+  [FRAME.hello]: { greeting: CLIENT, open: NOBODY },
+  [FRAME.welcome]: { greeting: SERVER, open: NOBODY },
+  [FRAME.refuse]: { greeting: BOTH, open: BOTH },
+  [FRAME.ping]: { greeting: NOBODY, open: BOTH },
+  [FRAME.pong]: { greeting: NOBODY, open: BOTH },
+  [FRAME.plan]: { greeting: NOBODY, open: CLIENT },
+  [FRAME.open]: { greeting: NOBODY, open: CLIENT },
+  [FRAME.tensor]: { greeting: NOBODY, open: BOTH },
+  [FRAME.ids]: { greeting: NOBODY, open: BOTH },
+  [FRAME.ask]: { greeting: NOBODY, open: CLIENT },
+  [FRAME.close]: { greeting: NOBODY, open: BOTH },
+  [FRAME.report]: { greeting: NOBODY, open: SERVER },
+  [FRAME.fail]: { greeting: NOBODY, open: BOTH },
+  [FRAME.bye]: { greeting: NOBODY, open: BOTH },
+}
+
+/** Frames that a connection sends and takes by itself: its users neither send nor see them. */
+const OWN: readonly FrameType[] = [
+  FRAME.hello,
+  FRAME.welcome,
+  FRAME.refuse,
+  FRAME.ping,
+  FRAME.pong,
+  FRAME.bye,
+]
+
+export function isOwnFrame(type: FrameType): boolean {
+  return OWN.includes(type)
+}
+
+export function otherRole(role: Role): Role {
+  return role === 'client' ? 'server' : 'client'
+}
+
+/** Throws WireError (E_WIRE_STATE) where `sender` may not send a frame of this type in `phase`. */
+export function checkLegal(sender: Role, phase: Phase, type: FrameType): void {
+  const legal = (candidate: FrameType): boolean =>
+    (phase === 'greeting' || phase === 'open') && SENDERS[candidate][phase].includes(sender)
+  if (legal(type)) return
+  const expected = Object.entries(FRAME).flatMap(([name, candidate]) => (legal(candidate) ? [name] : []))
+  const what = `frame from the ${sender} while ${phase}`
+  throw new WireError('E_WIRE_STATE', what, expected.join(', ') || 'none', frameName(type))
+}

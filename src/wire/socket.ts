@@ -1,0 +1,36 @@
+import type { Duplex } from 'node:stream'
+import type { Carriage } from './carriage.ts'
+import { WireConnection } from './connection.ts'
+import type { ConnectionOptions, Handshake } from './connection.ts'
+
+/** Lets a connected stream socket carry a connection. The greeting does not begin before `start`. */
+export function overSocket(socket: Duplex, handshake: Handshake, options: ConnectionOptions): WireConnection {
+  const connection = new WireConnection(carriageOf(socket), handshake, options)
+  let cause: Error | undefined
+  socket.on('data', (chunk: Uint8Array) => connection.receive(chunk))
+  socket.on('end', () => connection.ended())
+  socket.on('error', (error) => (cause = error))
+  socket.on('close', () => connection.carriageGone(cause))
+  return connection
+}
+
+function carriageOf(socket: Duplex): Carriage {
+  return {
+    get queuedBytes() {
+      return socket.writableLength
+    },
+    write(parts) {
+      if (socket.writableEnded || socket.destroyed) return
+      // One gathered write (writev): a header never travels in a packet of its own.
+      socket.cork()
+      for (const part of parts) socket.write(part)
+      socket.uncork()
+    },
+    end() {
+      socket.end()
+    },
+    destroy() {
+      socket.destroy()
+    },
+  }
+}
