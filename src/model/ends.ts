@@ -1,5 +1,8 @@
 import { GraphRecorder } from '../onnx/graph.ts'
-import { norm, op, weight } from './layers.ts'
+import type { Handle } from '../onnx/graph.ts'
+import { embeddingBlock, headBlock } from './blocks.ts'
+import { norm, op } from './layers.ts'
+import { Scope } from './scope.ts'
 import type { ModelSpec } from './spec.ts'
 import type { EmbeddingWeights, HeadWeights } from './weights.ts'
 
@@ -9,29 +12,39 @@ import type { EmbeddingWeights, HeadWeights } from './weights.ts'
  */
 export function embeddingGraph(model: ModelSpec, weights: EmbeddingWeights): GraphRecorder {
   const graph = new GraphRecorder('embedding')
-  const ids = graph.input('ids', 'int64', ['tokens'])
-  const rows = op(
+  const scope = new Scope(
     graph,
-    'Gather',
-    [weight(graph, 'tokens', [model.vocabulary, model.width], weights.tokens), ids],
-    { axis: 0 },
+    model,
+    embeddingBlock('embedding', model, () => weights),
   )
-  if (weights.positions === null) {
-    graph.output(rows, 'x')
-    return graph
-  }
-  const positions = graph.input('positions', 'int64', ['tokens'])
-  const table = weight(graph, 'positionTable', [model.contextTokens, model.width], weights.positions)
-  graph.output(op(graph, 'Add', [rows, op(graph, 'Gather', [table, positions], { axis: 0 })]), 'x')
+  const ids = graph.input('ids', 'int64', ['tokens'])
+  const positions = model.family === 'gpt2' ? graph.input('positions', 'int64', ['tokens']) : null
+  graph.output(embed(scope, ids, positions), 'x')
   return graph
 }
 
 /** Final norm and LM head of one position. Input: x float32 [1, width]. Output: logits float32 [1, vocabulary]. */
 export function headGraph(model: ModelSpec, weights: HeadWeights): GraphRecorder {
   const graph = new GraphRecorder('head')
+  const scope = new Scope(
+    graph,
+    model,
+    headBlock('head', model, 'fp32', false, () => weights),
+  )
   const x = graph.input('x', 'float32', [1, model.width])
-  const normed = norm(graph, model, x, weights.normScale, weights.normBias)
-  const matrix = weight(graph, 'matrix', [model.vocabulary, model.width], weights.matrix)
-  graph.output(op(graph, 'Gemm', [normed, matrix], { transB: 1 }), 'logits')
+  graph.output(logitsOf(scope, x, scope.weight('matrix')), 'logits')
   return graph
+}
+
+/** Rows of the table, and of the learned positions where the model has them: [n, width]. */
+export function embed(scope: Scope, ids: Handle, positions: Handle | null): Handle {
+  const { graph } = scope
+  const rows = op(graph, 'Gather', [scope.weight('tokens'), ids], { axis: 0 })
+  if (positions === null) return rows
+  return op(graph, 'Add', [rows, op(graph, 'Gather', [scope.weight('positions'), positions], { axis: 0 })])
+}
+
+/** Norm and projection of rows x [n, width] by a matrix [vocabulary, width]. */
+export function logitsOf(scope: Scope, x: Handle, matrix: Handle): Handle {
+  return op(scope.graph, 'Gemm', [norm(scope, x), matrix], { transB: 1 })
 }

@@ -1,6 +1,8 @@
 import { GraphRecorder } from '../onnx/graph.ts'
 import type { Handle } from '../onnx/graph.ts'
+import { ffnFirstBlock, ffnSecondBlock } from './blocks.ts'
 import { linear, norm, op } from './layers.ts'
+import { Scope } from './scope.ts'
 import type { FfnPart, ModelSpec } from './spec.ts'
 import type { FfnWeights } from './weights.ts'
 
@@ -13,35 +15,36 @@ import type { FfnWeights } from './weights.ts'
 export function ffnGraph(model: ModelSpec, part: FfnPart, weights: FfnWeights): GraphRecorder {
   const graph = new GraphRecorder(`ffn-${part}`)
   const x = graph.input('x', 'float32', ['tokens', model.width])
-  if (part === 'second') {
-    const hidden = graph.input('hidden', 'float32', ['tokens', model.ffnWidth])
-    graph.output(secondHalf(graph, model, x, hidden, weights), 'y')
-    return graph
-  }
-  const hidden = firstHalf(graph, model, x, weights)
+  const first = new Scope(
+    graph,
+    model,
+    ffnFirstBlock('ffn', model, 'fp32', () => weights),
+  )
+  const second = new Scope(
+    graph,
+    model,
+    ffnSecondBlock('ffn', model, 'fp32', () => weights),
+  )
+  const hidden =
+    part === 'second' ? graph.input('hidden', 'float32', ['tokens', model.ffnWidth]) : ffnFirst(first, x)
   if (part === 'first') graph.output(hidden, 'hidden')
-  else graph.output(secondHalf(graph, model, x, hidden, weights), 'y')
+  else graph.output(ffnSecond(second, x, hidden), 'y')
   return graph
 }
 
 /** GPT-2: gelu(x W1 + b1), gelu by tanh as GPT-2 has it. LLaMA: silu(x Wgate) * (x W1). */
-function firstHalf(graph: GraphRecorder, model: ModelSpec, x: Handle, weights: FfnWeights): Handle {
-  const normed = norm(graph, model, x, weights.normScale, weights.normBias)
-  const up = linear(graph, 'first', normed, model.ffnWidth, weights.first, weights.firstBias)
-  if (weights.gate === null) return op(graph, 'Gelu', [up], { approximate: 'tanh' })
-  const gate = linear(graph, 'gate', normed, model.ffnWidth, weights.gate, null)
+export function ffnFirst(scope: Scope, x: Handle): Handle {
+  const { graph } = scope
+  const normed = norm(scope, x)
+  if (scope.model.family === 'gpt2')
+    return op(graph, 'Gelu', [linear(scope, 'first', normed, 'firstBias')], { approximate: 'tanh' })
+  const up = linear(scope, 'first', normed, null)
+  const gate = linear(scope, 'gate', normed, null)
   return op(graph, 'Mul', [op(graph, 'Mul', [gate, op(graph, 'Sigmoid', [gate])]), up])
 }
 
-function secondHalf(
-  graph: GraphRecorder,
-  model: ModelSpec,
-  x: Handle,
-  hidden: Handle,
-  weights: FfnWeights,
-): Handle {
-  return op(graph, 'Add', [
-    x,
-    linear(graph, 'second', hidden, model.width, weights.second, weights.secondBias),
-  ])
+/** x + hidden W2 + b2. */
+export function ffnSecond(scope: Scope, x: Handle, hidden: Handle): Handle {
+  const bias = scope.has('secondBias') ? 'secondBias' : null
+  return op(scope.graph, 'Add', [x, linear(scope, 'second', hidden, bias)])
 }

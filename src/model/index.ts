@@ -3,6 +3,11 @@ export type { AttentionOptions } from './attention.ts'
 export { loadModel, MODELS, modelSpecSchema } from './catalog.ts'
 export { embeddingGraph, headGraph } from './ends.ts'
 export { ffnGraph } from './ffn.ts'
+export { segmentGraph } from './segment.ts'
+export type { SegmentOptions } from './segment.ts'
+export { segmentNames } from './segmentTypes.ts'
+export type { Segment, SegmentPart, WeightPrecision } from './segmentTypes.ts'
+export type { WeightSource } from './source.ts'
 export {
   attentionUnitParameters,
   attentionUnits,

@@ -1,6 +1,7 @@
 import { float } from '../onnx/graph.ts'
 import type { AttributeInput, GraphRecorder, Handle } from '../onnx/graph.ts'
-import { tensor, tensorOf } from '../onnx/tensor.ts'
+import { tensorOf } from '../onnx/tensor.ts'
+import type { Scope } from './scope.ts'
 import type { ModelSpec } from './spec.ts'
 
 /** Pieces that the sub-block graphs share. Values are [tokens, width] unless said otherwise. */
@@ -15,15 +16,6 @@ export function op(
   return graph.node(type, inputs, attributes)[0]
 }
 
-export function weight(
-  graph: GraphRecorder,
-  name: string,
-  dims: readonly number[],
-  data: Float32Array,
-): Handle {
-  return graph.initializer(name, tensor('float32', dims, data))
-}
-
 export function integers(graph: GraphRecorder, values: readonly number[]): Handle {
   return graph.constantTensor(tensorOf('int64', [values.length], values))
 }
@@ -36,54 +28,43 @@ export function reshape(graph: GraphRecorder, value: Handle, dims: readonly numb
   return op(graph, 'Reshape', [value, integers(graph, dims)])
 }
 
-/** x W + b, with W [in, out]. */
-export function linear(
-  graph: GraphRecorder,
-  name: string,
-  x: Handle,
-  out: number,
-  matrix: Float32Array,
-  bias: Float32Array | null,
-): Handle {
-  const y = op(graph, 'MatMul', [x, weight(graph, name, [matrix.length / out, out], matrix)])
-  return bias === null ? y : op(graph, 'Add', [y, weight(graph, `${name}Bias`, [out], bias)])
+/** x W + b, with W [in, out] of the scope's block; `bias` names a weight [out] or is null. */
+export function linear(scope: Scope, name: string, x: Handle, bias: string | null): Handle {
+  const y = op(scope.graph, 'MatMul', [x, scope.weight(name)])
+  return bias === null ? y : op(scope.graph, 'Add', [y, scope.weight(bias)])
 }
 
-/** LayerNorm (GPT-2, epsilon 1e-5) or RMSNorm (LLaMA, epsilon 1e-6 as in arXiv 2302.13971's code). */
-export function norm(
-  graph: GraphRecorder,
-  model: ModelSpec,
-  x: Handle,
-  scale: Float32Array,
-  bias: Float32Array | null,
-): Handle {
-  const gain = weight(graph, 'normScale', [model.width], scale)
-  if (bias !== null) {
-    const shift = weight(graph, 'normBias', [model.width], bias)
-    return op(graph, 'LayerNormalization', [x, gain, shift], { axis: -1, epsilon: float(GPT2_EPSILON) })
-  }
+/** LayerNorm (GPT-2) or RMSNorm (LLaMA) with the scope's `normScale` and `normBias`. */
+export function norm(scope: Scope, x: Handle): Handle {
+  const { graph, model } = scope
+  const attributes = { axis: -1, epsilon: float(normEpsilon(model)) }
+  const gain = scope.weight('normScale')
+  if (model.family === 'gpt2')
+    return op(graph, 'LayerNormalization', [x, gain, scope.weight('normBias')], attributes)
   // ONNX Runtime's own operator, in the default domain: opset 21 has no RMS normalisation.
   const outputs = [{ dtype: x.dtype, dims: x.dims }]
-  return graph.node(
-    'SimplifiedLayerNormalization',
-    [x, gain],
-    { axis: -1, epsilon: float(LLAMA_EPSILON) },
-    { outputs },
-  )[0]
+  return graph.node('SimplifiedLayerNormalization', [x, gain], attributes, { outputs })[0]
 }
 
-export const GPT2_EPSILON = 1e-5
-export const LLAMA_EPSILON = 1e-6
-export const ROPE_BASE = 10_000
+/** GPT-2's code; LLaMA's code (arXiv 2302.13971). */
+const GPT2_EPSILON = 1e-5
+const LLAMA_EPSILON = 1e-6
+/** RoFormer, arXiv 2104.09864, section 3.2.2. */
+const ROPE_BASE = 10_000
+
+export function normEpsilon(model: ModelSpec): number {
+  return model.normEpsilon ?? (model.family === 'gpt2' ? GPT2_EPSILON : LLAMA_EPSILON)
+}
 
 /** Cosines and sines of every position: [contextTokens, headDim / 2] each (RoFormer, arXiv 2104.09864, eq. 15). */
 export function ropeTables(model: ModelSpec): { cosine: Float32Array; sine: Float32Array } {
+  const base = model.ropeBase ?? ROPE_BASE
   const half = model.headDim / 2
   const cosine = new Float32Array(model.contextTokens * half)
   const sine = new Float32Array(model.contextTokens * half)
   for (let position = 0; position < model.contextTokens; position++) {
     for (let pair = 0; pair < half; pair++) {
-      const angle = position * ROPE_BASE ** (-pair / half)
+      const angle = position * base ** (-pair / half)
       cosine[position * half + pair] = Math.cos(angle)
       sine[position * half + pair] = Math.sin(angle)
     }
@@ -91,17 +72,31 @@ export function ropeTables(model: ModelSpec): { cosine: Float32Array; sine: Floa
   return { cosine, sine }
 }
 
-/** Turns pairs (i, i + headDim / 2) of [.., tokens, headDim] by the angle of their position; the "half" layout of Hugging Face. */
-export function rotate(
-  graph: GraphRecorder,
-  model: ModelSpec,
-  x: Handle,
-  cosine: Handle,
-  sine: Handle,
-): Handle {
+/** Turns queries or keys by the positions of their tokens. */
+export type Rope = (x: Handle) => Handle
+
+/** GPT-2 has its positions in the embedding. */
+export const noRope: Rope = (x) => x
+
+/**
+ * Turns pairs (i, i + headDim / 2) by the angle of their position; the "half" layout of Hugging Face.
+ * `scope` holds the tables. With `perRow` 0 the turned value is [.., positions, headDim]; else it is
+ * [positions, .., headDim] with `perRow` axes in between.
+ */
+export function ropeAt(scope: Scope, positions: Handle, perRow: number): Rope {
+  const { graph, model } = scope
+  const axes = Array.from({ length: perRow }, (_, i) => i + 1)
+  const rows = (name: string) => {
+    const found = op(graph, 'Gather', [scope.weight(name), positions], { axis: 0 })
+    return perRow === 0 ? found : op(graph, 'Unsqueeze', [found, integers(graph, axes)])
+  }
+  const cosine = rows('cosine')
+  const sine = rows('sine')
   const half = model.headDim / 2
-  const [a, b] = graph.node('Split', [x, integers(graph, [half, half])], { axis: -1 }, { outputs: 2 })
-  const real = op(graph, 'Sub', [op(graph, 'Mul', [a, cosine]), op(graph, 'Mul', [b, sine])])
-  const imaginary = op(graph, 'Add', [op(graph, 'Mul', [b, cosine]), op(graph, 'Mul', [a, sine])])
-  return op(graph, 'Concat', [real, imaginary], { axis: -1 })
+  return (x) => {
+    const [a, b] = graph.node('Split', [x, integers(graph, [half, half])], { axis: -1 }, { outputs: 2 })
+    const real = op(graph, 'Sub', [op(graph, 'Mul', [a, cosine]), op(graph, 'Mul', [b, sine])])
+    const imaginary = op(graph, 'Add', [op(graph, 'Mul', [b, cosine]), op(graph, 'Mul', [a, sine])])
+    return op(graph, 'Concat', [real, imaginary], { axis: -1 })
+  }
 }

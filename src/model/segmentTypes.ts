@@ -30,7 +30,7 @@ export type SegmentPart =
   | { readonly kind: 'ffn'; readonly layer: number; readonly part: FfnPart }
   /** Final norm and LM head of the last position (of every sequence, in a batch). The last part. */
   | { readonly kind: 'head' }
-  /** Norm and head of the early exit after the first `layer` layers. The last part; x is an output beside the logits. */
+  /** Norm and head of the early exit after the first `layer` layers. The last part; the residual is an output beside the logits. */
   | { readonly kind: 'exit'; readonly layer: number }
 
 /**
@@ -38,13 +38,15 @@ export type SegmentPart =
  *
  * One sequence (`batch` = 1): tokens n >= 1 after `position` tokens in the cache.
  *   inputs  `ids` int64 [n] | `x` [n, width], with `partial` [n, width] or `hidden` [n, ffnWidth];
- *           `positions` int64 [n] where the graph needs them (GPT-2's embedding, LLaMA's attention);
+ *           `positions` int64 [n] where the graph needs them (GPT-2's embedding; attention with units, except in a
+ *           batch of GPT-2, where no token sees another);
  *           `mask` float32 [1, capacity], 0 where the cache holds a token, else -Infinity (where there is attention);
  *           `keys.L`, `values.L` [units, capacity, headDim] for each layer L with units; capacity >= 1, all alike.
- *   outputs `x` [n, width] (the residual, or the share of an attention without residual) unless it ends in a head;
- *           `hidden` [n, ffnWidth] beside `x` after an FFN's first half; `logits` [1, vocabulary] after a head or exit;
+ *   outputs `y` [n, width] (the residual, or the share of an attention without residual) unless it ends in a head:
+ *           not `x`, for in ONNX an input and an output cannot have one name;
+ *           `hidden` [n, ffnWidth] beside `y` after an FFN's first half; `logits` [1, vocabulary] after a head or exit;
  *           `newKeys.L`, `newValues.L` [units, n, headDim].
- * A batch of B >= 2 sequences, one token each: `ids`, `x`, `positions`, `partial`, `hidden`, `logits` have B rows;
+ * A batch of B >= 2 sequences, one token each: `ids`, `x`, `positions`, `partial`, `hidden`, `y`, `logits` have B rows;
  *   `mask.b`, `keys.L.b`, `values.L.b` and `newKeys.L.b`, `newValues.L.b` [units, 1, headDim] per sequence b,
  *   whose capacities may differ.
  */

@@ -207,6 +207,12 @@ const topK: InferRule = (c) => {
   ]
 }
 
+const shape: InferRule = (c) => {
+  const rank = c.input(0).dims.length
+  const at = (index: number) => Math.min(Math.max(index < 0 ? index + rank : index, 0), rank)
+  return [{ dtype: 'int64', dims: [Math.max(0, at(c.int('end', rank)) - at(c.int('start', 0)))] }]
+}
+
 export const inferLayout: Readonly<Record<string, InferRule>> = {
   Reshape: reshape,
   Transpose: transpose,
@@ -222,5 +228,5 @@ export const inferLayout: Readonly<Record<string, InferRule>> = {
   Pad: pad,
   Tile: tile,
   TopK: topK,
-  Shape: (c) => [{ dtype: 'int64', dims: [c.input(0).dims.length] }],
+  Shape: shape,
 }

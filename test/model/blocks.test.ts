@@ -3,7 +3,7 @@ import { randomStream } from '../../src/base/random.ts'
 import { embeddingGraph, headGraph } from '../../src/model/ends.ts'
 import { ffnGraph } from '../../src/model/ffn.ts'
 import { embeddingWeights, ffnWeights, headWeights, normalFill, sharedFill } from '../../src/model/weights.ts'
-import { gpt2Like, llamaLike, maxDifference, normRow, range, runGraph, times } from './support.ts'
+import { gelu, gpt2Like, llamaLike, maxDifference, normRow, range, runGraph, times } from './support.ts'
 
 const TOKENS = 5
 
@@ -83,7 +83,3 @@ test('a shared fill repeats its tile, has the spread asked for and takes memory 
   const scales = fill(150, 1, 0.02)
   expect(Math.abs(scales.reduce((sum, value) => sum + value, 0) / 150 - 1)).toBeLessThan(0.01)
 })
-
-function gelu(x: number): number {
-  return 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)))
-}

@@ -1,7 +1,16 @@
 import * as ort from 'onnxruntime-node'
+import { randomStream } from '../../src/base/random.ts'
+import type { WeightSource } from '../../src/model/source.ts'
 import type { ModelSpec } from '../../src/model/spec.ts'
 import type { GraphRecorder } from '../../src/onnx/graph.ts'
-import type { AttentionWeights } from '../../src/model/weights.ts'
+import type { AttentionWeights, FfnWeights } from '../../src/model/weights.ts'
+import {
+  attentionWeights,
+  embeddingWeights,
+  ffnWeights,
+  headWeights,
+  normalFill,
+} from '../../src/model/weights.ts'
 
 export const gpt2Like: ModelSpec = {
   id: 'small-gpt2',
@@ -58,12 +67,14 @@ export function maxDifference(a: ArrayLike<number>, b: ArrayLike<number>): numbe
 export function referenceAttention(
   model: ModelSpec,
   w: AttentionWeights,
-  x: Float32Array,
+  x: Float32Array | Float64Array,
   tokens: number,
 ): Float64Array {
   const { width, heads, kvHeads, headDim } = model
   const out = Float64Array.from(x)
-  const rows = Array.from({ length: tokens }, (_, t) => normRow(x.subarray(t * width, (t + 1) * width), w))
+  const rows = Array.from({ length: tokens }, (_, t) =>
+    normRow(x.subarray(t * width, (t + 1) * width), w, model.normEpsilon),
+  )
   const q = rows.map((row) => times(row, w.query, heads * headDim, w.queryBias))
   const k = rows.map((row) => times(row, w.key, kvHeads * headDim, w.keyBias))
   const v = rows.map((row) => times(row, w.value, kvHeads * headDim, w.valueBias))
@@ -90,14 +101,17 @@ export function referenceAttention(
 }
 
 export function normRow(
-  row: Float32Array,
+  row: ArrayLike<number>,
   w: { normScale: Float32Array; normBias: Float32Array | null },
+  normEpsilon?: number,
 ): Float64Array {
   const { normBias } = w
+  const epsilon = normEpsilon ?? (normBias === null ? 1e-6 : 1e-5)
   const n = row.length
-  const mean = normBias === null ? 0 : row.reduce((sum, value) => sum + value, 0) / n
-  const variance = row.reduce((sum, value) => sum + (value - mean) ** 2, 0) / n
-  const deviation = Math.sqrt(variance + (normBias === null ? 1e-6 : 1e-5))
+  const values = Float64Array.from(row)
+  const mean = normBias === null ? 0 : values.reduce((sum, value) => sum + value, 0) / n
+  const variance = values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / n
+  const deviation = Math.sqrt(variance + epsilon)
   return Float64Array.from(
     row,
     (value, i) => ((value - mean) / deviation) * w.normScale[i] + (normBias?.[i] ?? 0),
@@ -119,8 +133,84 @@ function turn(model: ModelSpec, vector: Float64Array, position: number): Float64
   if (model.family === 'gpt2') return vector
   const half = vector.length / 2
   return vector.map((_, i) => {
-    const angle = position / 10_000 ** ((i % half) / half)
+    const angle = position / (model.ropeBase ?? 10_000) ** ((i % half) / half)
     const partner = i < half ? -vector[i + half] : vector[i - half]
     return vector[i] * Math.cos(angle) + partner * Math.sin(angle)
   })
+}
+
+/** x plus the FFN of every row. */
+export function referenceFfn(model: ModelSpec, w: FfnWeights, x: Float64Array): Float64Array {
+  const { width, ffnWidth } = model
+  const out = Float64Array.from(x)
+  for (let at = 0; at < x.length; at += width) {
+    const normed = normRow(x.subarray(at, at + width), w, model.normEpsilon)
+    const up = times(normed, w.first, ffnWidth, w.firstBias)
+    const gate = w.gate === null ? null : times(normed, w.gate, ffnWidth, null)
+    const inner = up.map((value, i) =>
+      gate === null ? gelu(value) : (value * gate[i]) / (1 + Math.exp(-gate[i])),
+    )
+    const sum = times(inner, w.second, width, w.secondBias)
+    for (let i = 0; i < width; i++) out[at + i] += sum[i]
+  }
+  return out
+}
+
+/** The residual after the embedding and the first `layers` layers: [ids.length, width]. */
+export function referenceResidual(
+  source: WeightSource,
+  ids: readonly number[],
+  layers = source.model.layers,
+): Float64Array {
+  const { model } = source
+  const { tokens, positions } = source.embedding()
+  let x = new Float64Array(ids.length * model.width)
+  for (const [t, id] of ids.entries()) {
+    for (let i = 0; i < model.width; i++)
+      x[t * model.width + i] = tokens[id * model.width + i] + (positions?.[t * model.width + i] ?? 0)
+  }
+  for (let l = 0; l < layers; l++) {
+    x = referenceAttention(model, source.attention(l), x, ids.length) as typeof x
+    x = referenceFfn(model, source.ffn(l), x) as typeof x
+  }
+  return x
+}
+
+/** Logits of the last row of x. */
+export function referenceLogits(
+  model: ModelSpec,
+  head: { normScale: Float32Array; normBias: Float32Array | null; matrix: Float32Array },
+  x: Float64Array,
+): Float64Array {
+  const normed = normRow(x.subarray(x.length - model.width), head, model.normEpsilon)
+  return Float64Array.from({ length: model.vocabulary }, (_, v) =>
+    normed.reduce((sum, value, i) => sum + value * head.matrix[v * model.width + i], 0),
+  )
+}
+
+/** Random weights, wider than a trained model's start, so that attention is far from uniform; an exit after layer 1. */
+export function randomSource(model: ModelSpec, seed = 5, widen = 10): WeightSource {
+  const fill = normalFill(randomStream(seed, `source ${model.id}`))
+  const wide = (size: number, mean: number, spread: number) => fill(size, mean, widen * spread)
+  const layers = Array.from({ length: model.layers }, () => ({
+    attention: attentionWeights(model, model.kvHeads, wide),
+    ffn: ffnWeights(model, wide),
+  }))
+  const embedding = embeddingWeights(model, wide)
+  const own = headWeights(model, wide)
+  const head = model.tiedHead ? { ...own, matrix: embedding.tokens } : own
+  const exit = headWeights(model, wide)
+  return {
+    model,
+    embedding: () => embedding,
+    attention: (layer) => layers[layer].attention,
+    ffn: (layer) => layers[layer].ffn,
+    head: () => head,
+    exitLayers: [1],
+    exitHead: () => exit,
+  }
+}
+
+export function gelu(x: number): number {
+  return 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)))
 }
