@@ -1,0 +1,7 @@
+export { BUILTIN_MODELS, openPretrained } from './open.ts'
+export type { OpenOptions } from './open.ts'
+export { writeLlamaDirectory } from './writeDirectory.ts'
+export type { WriteOptions } from './writeDirectory.ts'
+export { writeSafetensors } from './writeSafetensors.ts'
+export type { TensorToWrite } from './writeSafetensors.ts'
+export type { PretrainedModel, TextTokenizer } from './types.ts'
