@@ -45,8 +45,6 @@ export interface ExecutionEvent {
   readonly position: number
   /** Tokens (rows) computed or carried. */
   readonly tokens: number
-  /** In words, e.g. `embed, layers 0-3` or `x, 8 bits`. */
-  readonly label: string
   /** When it was asked for (a compute waits for its engine), started and ended. */
   readonly askedSeconds: number
   readonly startSeconds: number

@@ -1,0 +1,76 @@
+import type { Engine, Resident } from '../engine/types.ts'
+import type { ModelSpec } from '../model/spec.ts'
+import type { Segment } from '../model/segmentTypes.ts'
+import { cacheCapacity } from '../model/cache.ts'
+
+/** Keys and values of one layer's units on one side. */
+export interface LayerCache {
+  readonly layer: number
+  readonly keys: Resident
+  readonly values: Resident
+}
+
+/**
+ * The K/V caches of one request on one side: padded, head-major, owned by the side that computes the heads. They
+ * grow in chunks; the mask says what is held.
+ */
+export class RequestCaches {
+  private readonly engine: Engine
+  private readonly model: ModelSpec
+  private readonly layers = new Map<number, LayerCache>()
+  private capacity = 0
+  private maskValues = new Float32Array(0)
+  private masked = 0
+
+  constructor(engine: Engine, model: ModelSpec) {
+    this.engine = engine
+    this.model = model
+  }
+
+  /** Makes room for `tokens` tokens and returns the caches of the segment's layers. */
+  async reserve(segment: Segment, tokens: number): Promise<LayerCache[]> {
+    this.grow(tokens)
+    const caches: LayerCache[] = []
+    for (const part of segment.parts) {
+      if (part.kind !== 'attention' || part.units.length === 0) continue
+      caches.push(this.layers.get(part.layer) ?? (await this.allocate(part.layer, part.units.length)))
+    }
+    return caches
+  }
+
+  /** Additive mask [1, capacity] when `tokens` positions are held: 0 for them, -Infinity beyond. */
+  mask(tokens: number): Float32Array {
+    if (this.maskValues.length !== this.capacity || tokens < this.masked) {
+      this.maskValues = new Float32Array(this.capacity).fill(-Infinity)
+      this.masked = 0
+    }
+    this.maskValues.fill(0, this.masked, tokens)
+    this.masked = tokens
+    return this.maskValues
+  }
+
+  async dispose(): Promise<void> {
+    const all = [...this.layers.values()]
+    this.layers.clear()
+    await Promise.all(all.flatMap(({ keys, values }) => [keys.dispose(), values.dispose()]))
+  }
+
+  /** Messages to an engine are done in order: nobody waits for a growth. */
+  private grow(tokens: number): void {
+    const capacity = cacheCapacity(tokens)
+    if (capacity <= this.capacity) return
+    this.capacity = capacity
+    for (const { keys, values } of this.layers.values()) {
+      void keys.grow(capacity)
+      void values.grow(capacity)
+    }
+  }
+
+  private async allocate(layer: number, units: number): Promise<LayerCache> {
+    const dims = [units, this.capacity, this.model.headDim] as const
+    const [keys, values] = await Promise.all([this.engine.allocate(dims), this.engine.allocate(dims)])
+    const cache = { layer, keys, values }
+    this.layers.set(layer, cache)
+    return cache
+  }
+}

@@ -1,0 +1,170 @@
+import type { Clock } from '../base/clock.ts'
+import { InputError } from '../base/errors.ts'
+import type { ModelSpec } from '../model/spec.ts'
+import { CLOUD } from '../plan/plan.ts'
+import { readJson, refusalFrame, refusalOf } from '../wire/payloads.ts'
+import { FRAME, type Connection, type Frame } from '../wire/types.ts'
+import { payloadBytes } from './boundary.ts'
+import { ExecutionError } from './errors.ts'
+import { walkExitOnCloud } from './exitWalk.ts'
+import { Mailbox } from './mailbox.ts'
+import { placedPlanFromJson, readOpen, reportFrame, type OpenMessage } from './messages.ts'
+import { NO_RECORD } from './record.ts'
+import type { SegmentRunner } from './runner.ts'
+import { planSchedule, type Schedule } from './schedule.ts'
+import type { ExecutionEvent } from './types.ts'
+import { walk, type Walk } from './walk.ts'
+import type { Plan } from '../plan/plan.ts'
+
+export interface CloudOptions {
+  readonly model: ModelSpec
+  /** Shared by all connections: that is where their tokens meet in batches. */
+  readonly runner: SegmentRunner
+  readonly clock: Clock
+  /** Requests of one connection at a time. */
+  readonly maxRequests: number
+  /** Plans that one connection may have said. */
+  readonly maxPlans: number
+}
+
+export const CLOUD_DEFAULTS = { maxRequests: 64, maxPlans: 1024 } as const
+
+interface KnownPlan {
+  readonly plan: Plan
+  readonly schedule: Schedule
+}
+
+/** Carries out the cloud's part of every request of one connection, until it closes. */
+export class CloudPeer {
+  private readonly connection: Connection
+  private readonly options: CloudOptions
+  private readonly plans = new Map<number, KnownPlan>()
+  private readonly requests = new Map<number, Mailbox>()
+
+  constructor(connection: Connection, options: CloudOptions) {
+    this.connection = connection
+    this.options = options
+    connection.onFrame((frame) => this.take(frame))
+    connection.onClose((reason) => this.failAll(new ExecutionError('E_PEER_FAILED', reason.message)))
+  }
+
+  /** Requests that are being carried out. */
+  get active(): number {
+    return this.requests.size
+  }
+
+  private take(frame: Frame): void {
+    try {
+      if (frame.type === FRAME.plan) this.learnPlan(frame)
+      else if (frame.type === FRAME.open) this.begin(frame)
+      else if (frame.type === FRAME.close) this.end(frame.request)
+      else this.requests.get(frame.request)?.deliver(frame, this.options.clock.nowSeconds())
+    } catch (error) {
+      this.refuse(frame.request, error)
+    }
+  }
+
+  private learnPlan(frame: Frame): void {
+    const { model, maxPlans } = this.options
+    if (this.plans.size >= maxPlans && !this.plans.has(frame.request)) {
+      throw new InputError({
+        where: 'plans of this connection',
+        expected: `at most ${maxPlans}`,
+        found: 'one more',
+      })
+    }
+    const placed = placedPlanFromJson(model, readJson(frame), `plan ${frame.request}`)
+    this.plans.set(frame.request, {
+      plan: placed.plan,
+      schedule: planSchedule(model, placed.plan, placed.cloudUnits),
+    })
+  }
+
+  private begin(frame: Frame): void {
+    const { request } = frame
+    const { model, maxRequests } = this.options
+    const message = readOpen(model, frame)
+    const known = this.plans.get(message.plan)
+    const refuse = (expected: string, found: string): never => {
+      throw new InputError({ where: `request ${request}`, expected, found })
+    }
+    if (known === undefined) return refuse('a plan that was said before', `plan ${message.plan}`)
+    if (this.requests.has(request)) return refuse('a new request number', `${request}, which is open`)
+    if (this.requests.size >= maxRequests) refuse(`at most ${maxRequests} open requests`, 'one more')
+    const tokens = message.promptTokens + message.maxNewTokens
+    const mailbox = new Mailbox(payloadBytes(tokens, model.width + model.ffnWidth, 32))
+    this.requests.set(request, mailbox)
+    void this.carryOut(request, message, known, mailbox)
+  }
+
+  private async carryOut(
+    request: number,
+    open: OpenMessage,
+    known: KnownPlan,
+    mailbox: Mailbox,
+  ): Promise<void> {
+    const events: ExecutionEvent[] = []
+    const w = this.walkOf(
+      request,
+      open,
+      known,
+      mailbox,
+      open.report ? (event) => events.push(event) : NO_RECORD,
+    )
+    try {
+      await (known.plan.exit === null ? walk(w, known.schedule) : walkExitOnCloud(w, known.plan.exit))
+    } catch (error) {
+      if (error !== ENDED && this.requests.get(request) === mailbox) this.refuse(request, error)
+    }
+    if (this.requests.get(request) === mailbox) this.requests.delete(request)
+    await w.caches.dispose()
+    if (open.report) this.say(reportFrame(request, events))
+  }
+
+  private walkOf(
+    request: number,
+    open: OpenMessage,
+    { plan }: KnownPlan,
+    mailbox: Mailbox,
+    record: Walk['record'],
+  ): Walk {
+    const { model, runner, clock } = this.options
+    return {
+      ...{ side: CLOUD, model, runner, clock, record, caches: runner.newCaches(), prompt: [] },
+      ...{ promptTokens: open.promptTokens, maxNewTokens: open.maxNewTokens },
+      ...{ sampling: open.sampling, stopIds: open.stopIds, boundaryBits: plan.boundaryBits },
+      peer: {
+        send: (frame) => this.connection.send({ ...frame, request }),
+        take: (position, step) => mailbox.take(position, step),
+      },
+      onToken: () => {},
+    }
+  }
+
+  /** The edge has all it wanted. */
+  private end(request: number): void {
+    this.requests.get(request)?.fail(ENDED)
+  }
+
+  private refuse(request: number, error: unknown): void {
+    this.requests.get(request)?.fail(ENDED)
+    this.requests.delete(request)
+    this.say(refusalFrame(FRAME.fail, refusalOf(error), { request }))
+  }
+
+  /** Says something to a peer that may be gone. */
+  private say(frame: Frame): void {
+    try {
+      this.connection.send(frame)
+    } catch {
+      // The connection closed meanwhile: nobody is left to hear it.
+    }
+  }
+
+  private failAll(error: Error): void {
+    for (const mailbox of this.requests.values()) mailbox.fail(error)
+  }
+}
+
+/** How a request ends that the edge closed: no failure. */
+const ENDED = new ExecutionError('E_CANCELLED', 'the edge closed the request')

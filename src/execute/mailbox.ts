@@ -1,0 +1,79 @@
+import type { Frame } from '../wire/types.ts'
+import { ExecutionError } from './errors.ts'
+
+/** A frame and when it was here. */
+export interface Delivered {
+  readonly frame: Frame
+  readonly atSeconds: number
+}
+
+interface Taker {
+  readonly resolve: (delivered: Delivered) => void
+  readonly reject: (error: Error) => void
+}
+
+/** A request's frames between the connection, which delivers them, and the walker, which takes them in its own order. */
+export class Mailbox {
+  private readonly held = new Map<string, Delivered>()
+  private readonly takers = new Map<string, Taker>()
+  private readonly maxHeldBytes: number
+  private heldBytes = 0
+  private failure: Error | null = null
+  private reject: (error: Error) => void = () => {}
+  /** Rejects when the request fails; for waits that are not for a message of a step. */
+  readonly failed: Promise<never>
+
+  constructor(maxHeldBytes: number) {
+    this.maxHeldBytes = maxHeldBytes
+    this.failed = new Promise((_, reject) => (this.reject = reject))
+    // Nobody may be waiting when it fails.
+    this.failed.catch(() => {})
+  }
+
+  /** Throws ExecutionError when more is held than the schedule could have asked for. */
+  deliver(frame: Frame, atSeconds: number): void {
+    if (this.failure !== null) return
+    const key = keyOf(frame.position, frame.step)
+    const taker = this.takers.get(key)
+    if (taker !== undefined) {
+      this.takers.delete(key)
+      taker.resolve({ frame, atSeconds })
+      return
+    }
+    const heldBytes = this.heldBytes + frame.payload.byteLength
+    if (this.held.has(key) || heldBytes > this.maxHeldBytes) {
+      throw new ExecutionError(
+        'E_UNEXPECTED_FRAME',
+        `request ${frame.request}: a message that nobody waits for: step ${frame.step}, position ${frame.position}`,
+      )
+    }
+    this.heldBytes = heldBytes
+    this.held.set(key, { frame, atSeconds })
+  }
+
+  /** The message of one step at one position, as soon as it is here. */
+  take(position: number, step: number): Promise<Delivered> {
+    const key = keyOf(position, step)
+    const here = this.held.get(key)
+    if (here !== undefined) {
+      this.held.delete(key)
+      this.heldBytes -= here.frame.payload.byteLength
+      return Promise.resolve(here)
+    }
+    if (this.failure !== null) return Promise.reject(this.failure)
+    return new Promise((resolve, reject) => this.takers.set(key, { resolve, reject }))
+  }
+
+  /** Refuses everything that is waited for, now and later. The first failure stays. */
+  fail(error: Error): void {
+    this.failure ??= error
+    for (const { reject } of this.takers.values()) reject(this.failure)
+    this.takers.clear()
+    this.held.clear()
+    this.reject(this.failure)
+  }
+}
+
+function keyOf(position: number, step: number): string {
+  return `${position}/${step}`
+}
