@@ -39,7 +39,6 @@ describe('the schedule of a plan', () => {
       const program = compileProgram(pair, plan, {
         promptTokens: PROMPT,
         loadBytes: 0,
-        loadSegments: 0,
         decisionSeconds: 0,
       })
       const schedule = planSchedule(pair.model, plan, cloudUnits)
