@@ -15,7 +15,7 @@ import type {
   Session,
   SessionOptions,
 } from './types.ts'
-import { EngineError } from './types.ts'
+import { asEngineError, EngineError } from './types.ts'
 import { InputError } from '../base/errors.ts'
 
 /** How a model given by its path reaches the runtime. */
@@ -57,8 +57,11 @@ export class InProcessEngine implements Engine {
   async allocate([rows, capacity, columns]: ResidentDims): Promise<Resident> {
     const dims: ResidentDims = [rows, capacity, columns]
     checkDims('engine.allocate', dims)
-    const home = new ResidentMemory(this.ort, this.sequence, dims)
-    return new HeldResident(this, dims, home)
+    try {
+      return new HeldResident(this, dims, new ResidentMemory(this.ort, this.sequence, dims))
+    } catch (error) {
+      throw asEngineError(error, `no memory for float32 [${dims.join(', ')}]`)
+    }
   }
 
   async close(): Promise<void> {
@@ -122,7 +125,7 @@ class InProcessSession implements Session {
     try {
       results = await this.inner.run(given, names.outputs)
     } catch (error) {
-      throw new EngineError(`ONNX Runtime refused to run: ${(error as Error).message}`, { cause: error })
+      throw asEngineError(error, 'ONNX Runtime refused to run')
     }
     const lengths = names.inserts.map((name, i) => targets[i].checkInsert(name, results[name], positions[i]))
     names.inserts.forEach((name, i) => {

@@ -2,7 +2,7 @@ import { InputError } from '../base/errors.ts'
 import { sizeOf } from '../onnx/tensor.ts'
 import type { Tensor } from '../onnx/tensor.ts'
 import type { Engine, Resident, RunOptions } from './types.ts'
-import { EngineError } from './types.ts'
+import { asEngineError, EngineError } from './types.ts'
 
 export type ResidentDims = readonly [rows: number, capacity: number, columns: number]
 
@@ -25,7 +25,8 @@ const maxBytes = 2 ** 31 - 4
 export class HeldResident<H extends ResidentHome> implements Resident {
   readonly engine: Engine
   readonly home: H
-  disposed = false
+  private disposed = false
+  private failed: string | undefined = undefined
   private shape: ResidentDims
 
   constructor(engine: Engine, dims: ResidentDims, home: H) {
@@ -45,7 +46,13 @@ export class HeldResident<H extends ResidentHome> implements Resident {
     checkDims('resident.grow', [rows, capacity, columns])
     if (capacity === before) return
     this.shape = [rows, capacity, columns]
-    await this.home.enlarge(capacity)
+    try {
+      await this.home.enlarge(capacity)
+    } catch (error) {
+      const problem = asEngineError(error, `no memory for float32 [${this.shape.join(', ')}]`)
+      this.failed = problem.message
+      throw problem
+    }
   }
 
   async read(from: number, to: number): Promise<Tensor> {
@@ -80,7 +87,7 @@ export class HeldResident<H extends ResidentHome> implements Resident {
   /** Throws InputError once disposed of, EngineError where the memory went with its worker or engine. */
   checkUsable(where: string): void {
     if (this.disposed) refuse(where, 'a resident that is in use', 'one that has been disposed of')
-    const { lost } = this.home
+    const lost = this.home.lost ?? this.failed
     if (lost !== undefined) throw new EngineError(`${where}: the resident is lost: ${lost}`)
   }
 }

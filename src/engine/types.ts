@@ -95,3 +95,11 @@ export class EngineError extends EdgewiseError {
     super('E_ENGINE', message, options)
   }
 }
+
+/** What the engine throws for `error`, which befell it while doing `what`. */
+export function asEngineError(error: unknown, what: string): EdgewiseError {
+  if (error instanceof EdgewiseError) return error
+  return new EngineError(`${what}: ${error instanceof Error ? error.message : String(error)}`, {
+    cause: error,
+  })
+}

@@ -10,33 +10,39 @@ const sessions = new Map()
 const residents = new Map()
 const { runtimePath, flags } = workerData
 let count = 0
+let runtime
+
+// The runtime puts every call behind a setImmediate, to let the event loop breathe: here nothing else waits.
+globalThis.setImmediate = (step) => step()
 
 const operations = {
   version: (ort) => ort.env.versions.node ?? 'unknown',
   async create(ort, { model, settings }) {
     const inner = await ort.InferenceSession.create(model, settings)
     const id = count++
-    sessions.set(id, { inner, names: [] })
+    sessions.set(id, { inner, slots: [] })
     return { session: id, inputNames: [...inner.inputNames], outputNames: [...inner.outputNames] }
   },
-  async run(ort, { session, slot, names, feeds, held, inserts }) {
-    const { inner, names: known } = sessions.get(session)
-    if (names !== undefined) known[slot] = names
-    const said = known[slot]
+  // names and shapes come when they are not the last ones of that slot; numbers are residents, then pairs of
+  // a resident and a position.
+  async run(ort, { session, slot, names, shapes, feeds, numbers }) {
+    const { inner, slots } = sessions.get(session)
+    if (names !== undefined) slots[slot] = { names, shapes }
+    else if (shapes !== undefined) slots[slot].shapes = shapes
+    const { names: said, shapes: as } = slots[slot]
     const given = {}
-    for (let i = 0; i < said.feeds.length; i++) {
-      const data = feeds[3 * i + 2]
-      const value = new ort.Tensor(feeds[3 * i], data, feeds[3 * i + 1])
-      // As in convert.ts: the native binding wants float16 as raw bits, also where Node has Float16Array.
-      if (value.data !== data) Object.defineProperty(value, 'cpuData', { value: data })
-      given[said.feeds[i]] = value
-    }
-    for (let i = 0; i < said.residents.length; i++) given[said.residents[i]] = residents.get(held[i]).tensor
+    for (let i = 0; i < feeds.length; i++) given[said.feeds[i]] = toOrt(ort, as[2 * i], as[2 * i + 1], feeds[i])
+    const held = said.residents.length
+    for (let i = 0; i < held; i++) given[said.residents[i]] = residents.get(numbers[i]).tensor
     const results = await inner.run(given, said.outputs)
-    const lengths = said.inserts.map((name, i) =>
-      checkInsert(name, results[name], residents.get(inserts[2 * i]), inserts[2 * i + 1]))
+    const lengths = []
+    for (let i = 0; i < said.inserts.length; i++) {
+      const [into, at] = [residents.get(numbers[held + 2 * i]), numbers[held + 2 * i + 1]]
+      lengths.push(checkInsert(said.inserts[i], results[said.inserts[i]], into, at))
+    }
     for (let i = 0; i < lengths.length; i++) {
-      insert(residents.get(inserts[2 * i]), results[said.inserts[i]].data, lengths[i], inserts[2 * i + 1])
+      const [into, at] = [residents.get(numbers[held + 2 * i]), numbers[held + 2 * i + 1]]
+      insert(into, results[said.inserts[i]].data, lengths[i], at)
     }
     const out = []
     for (const name of said.fetches) {
@@ -78,6 +84,13 @@ const operations = {
   },
 }
 
+function toOrt(ort, dtype, dims, data) {
+  const value = new ort.Tensor(dtype, data, dims)
+  // As in convert.ts: the native binding wants float16 as raw bits, also where Node has Float16Array.
+  if (value.data !== data) Object.defineProperty(value, 'cpuData', { value: data })
+  return value
+}
+
 // The runtime reads the array itself at each run, so one tensor over it serves until it grows.
 function hold(ort, id, { rows, capacity, columns }, data) {
   const tensor = new ort.Tensor('float32', data, [rows, capacity, columns])
@@ -105,17 +118,21 @@ function insert({ rows, capacity, columns, data }, value, n, at) {
   }
 }
 
+// Handing over a small buffer costs more than copying it.
 function buffersOf(op, value) {
   if (op === 'read') return [value.buffer]
   if (op !== 'run') return []
-  return [...new Set(value.filter((_, i) => i % 3 === 2).map(({ buffer }) => buffer))]
+  const buffers = new Set()
+  for (let i = 2; i < value.length; i += 3) if (value[i].byteLength > 8192) buffers.add(value[i].buffer)
+  return [...buffers]
 }
 
 async function answer({ id, op, ...body }) {
   Atomics.store(flags, 0, 1)
   try {
     if (Atomics.load(flags, 1) === 1) return
-    const value = await operations[op](require(runtimePath), body)
+    runtime ??= require(runtimePath)
+    const value = await operations[op](runtime, body)
     parentPort.postMessage({ id, value }, buffersOf(op, value))
   } catch (error) {
     const text = error instanceof Error ? error.message : String(error)

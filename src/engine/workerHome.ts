@@ -1,0 +1,48 @@
+import type { TensorData } from '../onnx/tensor.ts'
+import type { ResidentHome } from './resident.ts'
+import { asEngineError } from './types.ts'
+import type { WorkerLink } from './workerLink.ts'
+
+/** A resident in the worker: here is only its number. */
+export class WorkerHome implements ResidentHome {
+  readonly link: WorkerLink
+  readonly resident: number
+
+  constructor(link: WorkerLink) {
+    this.link = link
+    this.resident = link.residents++
+  }
+
+  get lost(): string | undefined {
+    return this.link.ended ? this.link.reason : undefined
+  }
+
+  async enlarge(capacity: number): Promise<void> {
+    await this.ask('grow', { capacity })
+  }
+
+  async take(from: number, to: number): Promise<Float32Array> {
+    return (await this.ask('read', { from, to })) as Float32Array
+  }
+
+  async put(at: number, n: number, data: Float32Array): Promise<void> {
+    await this.ask('write', { at, n, data: alone(data) })
+  }
+
+  async free(): Promise<void> {
+    await this.ask('free', {})
+  }
+
+  async ask(op: string, body: Record<string, unknown>): Promise<unknown> {
+    try {
+      return await this.link.call(op, { resident: this.resident, ...body })
+    } catch (error) {
+      throw asEngineError(error, `the worker refused to ${op} a resident`)
+    }
+  }
+}
+
+/** A message carries the whole buffer of a view: of a part, a copy goes. */
+export function alone<T extends TensorData>(data: T): T {
+  return data.byteLength < data.buffer.byteLength ? (data.slice() as T) : data
+}
