@@ -4,7 +4,10 @@ import { WIFI, WIFI_SOURCES } from '../profile/devices.ts'
 import type { ProfileGrid } from '../profile/grid.ts'
 import { PROFILE_SCHEMA } from '../profile/types.ts'
 import type { Curve, Figure, Profile, Provenance, Surface } from '../profile/types.ts'
+import type { BatchCurve } from './batch.ts'
 import type { Bench, LoadReading } from './blocks.ts'
+import { fitLoads } from './loads.ts'
+import type { LoadFit } from './loads.ts'
 import type { Timing } from './timing.ts'
 
 /** All timings of one run; attention row-major [knots, units]. */
@@ -21,11 +24,16 @@ export interface Measured {
   readonly grid: ProfileGrid
   readonly bench: Bench
   readonly timings: BlockTimings
+  /** Of a call without blocks. */
+  readonly dispatch: Timing
+  /** Null where it did not fit the machine. */
+  readonly batch: BatchCurve | null
   readonly loads: readonly LoadReading[]
   /** Null where no counter could be read: not measured is never 0. */
   readonly busyWatts: number | null
   readonly idleWatts: number | null
   readonly decisionSeconds: number | null
+  readonly messageSeconds: number | null
 }
 
 /** Share of the machine's memory that weights and caches may take. */
@@ -36,8 +44,10 @@ const MODELLED_IDLE_WATTS = 5
 const MODELLED_CORE_WATTS = 10
 const BATCH_SIZES = 8
 const BATCH_CONTEXT_TOKENS = 512
-/** Loads of blocks smaller than this say more about session overhead than about storage. */
-const LOAD_BYTES = 1e6
+/** Weights smaller than this drown in what else the process holds. */
+const RESIDENT_BYTES = 1e6
+/** Its rows are mapped and read where they are used: loading does not touch them. */
+const MAPPED = 'embedding'
 
 /** Puts a profile together; what was not measured says modelled or assumed. */
 export function assembleProfile(measured: Measured): Profile {
@@ -53,6 +63,7 @@ export function assembleProfile(measured: Measured): Profile {
     provenance,
   })
   const memory = residentFigure(measured.loads, provenance)
+  const load = fitLoads(measured.loads.filter(({ name }) => name !== MAPPED))
   const profile: Profile = {
     schema: PROFILE_SCHEMA,
     device: {
@@ -77,13 +88,16 @@ export function assembleProfile(measured: Measured): Profile {
       },
       head: { value: timings.head.medianSeconds, provenance },
     },
+    dispatchSeconds: { value: measured.dispatch.medianSeconds, provenance },
+    ...(measured.messageSeconds === null ? {} : { wire: wireFigures(measured.messageSeconds) }),
+    load: { segmentSeconds: { value: load.segmentSeconds, provenance: loadProvenance(source) } },
     ...(memory === null ? {} : { memory: { residentBytesPerWeightByte: memory } }),
-    loadBytesPerSecond: loadFigure(measured.loads, source),
+    loadBytesPerSecond: loadFigure(load, source),
     power: powerFigures(measured, source),
-    batch: { sizes: [1], factors: [1], provenance },
+    batch: { sizes: [1], factors: [1], ...measured.batch, provenance },
     decisionSeconds: decisionFigure(measured.decisionSeconds),
   }
-  return { ...profile, batch: batchCurve(profile) }
+  return measured.batch === null ? { ...profile, batch: modelledBatch(profile) } : profile
 }
 
 function columns(timings: readonly Timing[]): { seconds: number[]; relativeSpread: number[] } {
@@ -93,24 +107,27 @@ function columns(timings: readonly Timing[]): { seconds: number[]; relativeSprea
   }
 }
 
-function loadFigure(loads: readonly LoadReading[], source: string): Figure {
-  const large = loads.filter((load) => load.weightBytes >= LOAD_BYTES)
-  const used = large.length > 0 ? large : loads
-  const seconds = used.reduce((sum, load) => sum + load.seconds, 0)
-  const bytes = used.reduce((sum, load) => sum + load.weightBytes, 0)
+function loadFigure(load: LoadFit, source: string): Figure {
+  return { value: load.bytesPerSecond, provenance: loadProvenance(source) }
+}
+
+function loadProvenance(source: string): Provenance {
   return {
-    value: bytes / seconds,
-    provenance: {
-      kind: 'measured',
-      source: `sessions made from weight files just written, so from the page cache; ${source}`,
-    },
+    kind: 'measured',
+    source: `a line over sessions made from weight files just written, so from the page cache; ${source}`,
+  }
+}
+
+function wireFigures(seconds: number): NonNullable<Profile['wire']> {
+  return {
+    messageSeconds: { value: seconds, provenance: { kind: 'measured', source: 'given by the caller' } },
   }
 }
 
 /** Of the FFN, whose weights are all read and rearranged at load; small ones drown in what else the process does. */
 function residentFigure(loads: readonly LoadReading[], provenance: Provenance): Figure | null {
   const ffn = loads.find((load) => load.name === 'ffn-whole')
-  if (ffn === undefined || ffn.weightBytes < LOAD_BYTES || ffn.residentBytes <= 0) return null
+  if (ffn === undefined || ffn.weightBytes < RESIDENT_BYTES || ffn.residentBytes <= 0) return null
   return { value: ffn.residentBytes / ffn.weightBytes, provenance }
 }
 
@@ -155,7 +172,7 @@ function decisionFigure(seconds: number | null): Figure {
 }
 
 /** FFNs serve a batch at once, as they do the tokens of a prompt; attention goes sequence by sequence. */
-function batchCurve(profile: Profile): Profile['batch'] {
+function modelledBatch(profile: Profile): Profile['batch'] {
   const costs = new BlockCosts(profile)
   const { model } = profile
   const context = Math.min(BATCH_CONTEXT_TOKENS, model.contextTokens)

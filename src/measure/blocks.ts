@@ -1,18 +1,24 @@
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Clock } from '../base/clock.ts'
-import type { Engine, Feeds, Session } from '../engine/types.ts'
+import type { Engine, Session } from '../engine/types.ts'
+import { segmentGraph } from '../model/segment.ts'
+import type { Segment } from '../model/segmentTypes.ts'
+import type { WeightSource } from '../model/source.ts'
 import { storeModel } from '../model/store.ts'
-import type { GraphRecorder } from '../onnx/graph.ts'
+import type { WeightFill } from '../model/weights.ts'
+import { SegmentCaches } from './caches.ts'
+import { segmentFeeds } from './feeds.ts'
+import type { Step } from './feeds.ts'
 import type { Host } from './host.ts'
+import type { Run } from './timing.ts'
 
-/** What loading the copies of one block showed. */
+/** What making one session showed. */
 export interface LoadReading {
   readonly name: string
-  /** Of all copies together. */
   readonly weightBytes: number
   readonly seconds: number
-  /** Rise of the process's resident memory by the sessions and a first run of each. */
+  /** Rise of the process's resident memory by the session and a first run of it. */
   readonly residentBytes: number
 }
 
@@ -23,44 +29,77 @@ export interface Bench {
   readonly threads: number
   /** An existing folder for weight files, which are removed after use. */
   readonly folder: string
+  readonly source: WeightSource
+  /** Makes inputs. */
+  readonly fill: WeightFill
+  readonly onLoad: (reading: LoadReading) => void
 }
 
-export interface Block {
-  readonly name: string
-  readonly graph: GraphRecorder
-  /** Sessions to make, each with weights of its own in memory. */
-  readonly copies: number
-  readonly firstFeeds: Feeds
-}
+/** A segment that is loaded. */
+export class LoadedSegment {
+  private readonly bench: Bench
+  private readonly name: string
+  private readonly session: Session
+  private readonly batch: number
+  private readonly caches: SegmentCaches
 
-/**
- * Writes a block to disk, loads its copies, runs each once, lets `use` measure them, and removes all.
- * Why copies: a running model comes to a block's weights after having read those of all its other layers,
- * while the code is the same for every layer and stays in the caches.
- */
-export async function withBlock<T>(
-  bench: Bench,
-  block: Block,
-  use: (sessions: readonly Session[]) => Promise<T>,
-  onLoad: (reading: LoadReading) => void,
-): Promise<T> {
-  const { name } = block
-  const stored = storeModel(bench.folder, name, block.graph.toModel())
-  const sessions: Session[] = []
-  try {
-    const residentBefore = bench.host.residentBytes()
-    let seconds = 0
-    for (let copy = 0; copy < block.copies; copy++) {
-      const start = bench.clock.nowSeconds()
-      sessions.push(await bench.engine.create(stored.path, { threads: bench.threads }))
-      seconds += bench.clock.nowSeconds() - start
-      await sessions[copy].run(block.firstFeeds)
-    }
-    const residentBytes = bench.host.residentBytes() - residentBefore
-    onLoad({ name, weightBytes: block.copies * stored.weightBytes, seconds, residentBytes })
-    return await use(sessions)
-  } finally {
-    for (const session of sessions) await session.dispose()
-    for (const ending of ['onnx', 'bin']) rmSync(join(bench.folder, `${name}.${ending}`), { force: true })
+  private constructor(bench: Bench, name: string, session: Session, segment: Segment, batch: number) {
+    this.bench = bench
+    this.name = name
+    this.session = session
+    this.batch = batch
+    this.caches = new SegmentCaches(bench.engine, bench.source.model, segment, batch, bench.fill)
   }
+
+  /** Writes a segment to disk, loads it and runs it once. `name` is that of its files. */
+  static async load(
+    bench: Bench,
+    name: string,
+    segment: Segment,
+    firstStep: Step,
+    batch = 1,
+  ): Promise<LoadedSegment> {
+    const { engine, clock, host, source, threads } = bench
+    try {
+      const { path, weightBytes } = storeModel(
+        bench.folder,
+        name,
+        segmentGraph(source, segment, { batch }).toModel(),
+      )
+      const residentBefore = host.residentBytes()
+      const start = clock.nowSeconds()
+      const session = await engine.create(path, { threads })
+      const seconds = clock.nowSeconds() - start
+      const loaded = new LoadedSegment(bench, name, session, segment, batch)
+      const run = await loaded.runner(firstStep)
+      await run()
+      bench.onLoad({ name, weightBytes, seconds, residentBytes: host.residentBytes() - residentBefore })
+      return loaded
+    } catch (error) {
+      removeFiles(bench, name)
+      throw error
+    }
+  }
+
+  /** A run of this step, ready to be timed. */
+  async runner(step: Step): Promise<Run> {
+    const { session, caches, batch } = this
+    const { source, fill } = this.bench
+    const options = await caches.optionsOf(step, session.outputNames)
+    const capacity = caches.seenCapacity(step)
+    const feeds = segmentFeeds(source.model, session.inputNames, step, batch, capacity, fill)
+    return async () => {
+      await session.run(feeds, options)
+    }
+  }
+
+  async dispose(): Promise<void> {
+    await this.caches.dispose()
+    await this.session.dispose()
+    removeFiles(this.bench, this.name)
+  }
+}
+
+function removeFiles({ folder }: Bench, name: string): void {
+  for (const ending of ['onnx', 'bin']) rmSync(join(folder, `${name}.${ending}`), { force: true })
 }

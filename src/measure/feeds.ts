@@ -1,57 +1,54 @@
 import type { Feeds } from '../engine/types.ts'
+import { segmentNames } from '../model/segmentTypes.ts'
+import type { ModelSpec } from '../model/spec.ts'
 import type { WeightFill } from '../model/weights.ts'
-import type { FfnPart, ModelSpec } from '../model/spec.ts'
 import { tensor } from '../onnx/tensor.ts'
+import type { Tensor } from '../onnx/tensor.ts'
 
-/** Inputs of the blocks, at the sizes to be measured. Values are normal draws: time does not depend on them. */
+/** What one run does: `tokens` tokens after `position` tokens in the cache; in a batch, one token of each sequence. */
+export interface Step {
+  readonly tokens: number
+  readonly position: number
+}
 
-const floats = (dims: readonly number[], fill: WeightFill) =>
-  tensor(
-    'float32',
-    dims,
-    fill(
-      dims.reduce((a, b) => a * b, 1),
-      0,
-      1,
-    ),
+/** Positions of a cache that holds nothing: one, which is masked. */
+export const EMPTY_CAPACITY = 1
+
+/**
+ * Inputs of a segment at the sizes to be measured, of those names that it has. Values are normal draws: time does
+ * not depend on them. `capacity` is that of the caches.
+ */
+export function segmentFeeds(
+  model: ModelSpec,
+  names: readonly string[],
+  step: Step,
+  batch: number,
+  capacity: number,
+  fill: WeightFill,
+): Feeds {
+  const rows = batch === 1 ? step.tokens : batch
+  const make: Record<string, () => Tensor> = {
+    ids: () => integers(rows, (i) => (i * 7919) % model.vocabulary),
+    // A full context has no position left for one more token, yet that is where the profile's last knot lies.
+    positions: () =>
+      integers(rows, (i) => Math.min(model.contextTokens - 1, step.position + (batch === 1 ? i : 0))),
+    x: () => tensor('float32', [rows, model.width], fill(rows * model.width, 0, 1)),
+    hidden: () => tensor('float32', [rows, model.ffnWidth], fill(rows * model.ffnWidth, 0, 1)),
+  }
+  for (let b = 0; b < batch; b++) make[segmentNames.mask(b, batch)] = () => mask(step.position, capacity)
+  return Object.fromEntries(
+    names.flatMap((name) => (Object.hasOwn(make, name) ? [[name, make[name]()]] : [])),
   )
-const integersFrom = (first: number, count: number) =>
-  tensor(
+}
+
+function integers(count: number, value: (i: number) => number): Tensor {
+  return tensor(
     'int64',
     [count],
-    BigInt64Array.from({ length: count }, (_, i) => BigInt(first + i)),
+    BigInt64Array.from({ length: count }, (_, i) => BigInt(value(i))),
   )
-
-export function embedFeeds(model: ModelSpec, tokens: number): Feeds {
-  const ids = BigInt64Array.from({ length: tokens }, (_, i) => BigInt((i * 7919) % model.vocabulary))
-  const feeds: Feeds = { ids: tensor('int64', [tokens], ids) }
-  return model.family === 'gpt2' ? { ...feeds, positions: integersFrom(0, tokens) } : feeds
 }
 
-export function prefillFeeds(model: ModelSpec, tokens: number, fill: WeightFill): Feeds {
-  return { x: floats([tokens, model.width], fill), positions: integersFrom(0, tokens) }
-}
-
-/** A cache that is full: capacity and context are the same, as a runtime that grows its cache in steps has it. */
-export function decodeFeeds(model: ModelSpec, context: number, units: number, fill: WeightFill): Feeds {
-  // Two buffers of their own: one shared by both would be read from memory once.
-  const dims = [units, context, model.headDim]
-  const cache = () => tensor('float32', dims, fill(units * context * model.headDim, 0, 1).slice())
-  const feeds: Feeds = {
-    x: floats([1, model.width], fill),
-    keys: cache(),
-    values: cache(),
-    mask: tensor('float32', [1, context], new Float32Array(context)),
-  }
-  if (model.family === 'gpt2') return feeds
-  return { ...feeds, position: integersFrom(Math.min(context, model.contextTokens - 1), 1) }
-}
-
-export function ffnFeeds(model: ModelSpec, part: FfnPart, tokens: number, fill: WeightFill): Feeds {
-  const x = floats([tokens, model.width], fill)
-  return part === 'second' ? { x, hidden: floats([tokens, model.ffnWidth], fill) } : { x }
-}
-
-export function headFeeds(model: ModelSpec, fill: WeightFill): Feeds {
-  return { x: floats([1, model.width], fill) }
+function mask(held: number, capacity: number): Tensor {
+  return tensor('float32', [1, capacity], new Float32Array(capacity).fill(-Infinity).fill(0, 0, held))
 }

@@ -1,4 +1,6 @@
 export { thisHost } from './host.ts'
 export type { Host } from './host.ts'
 export { measureProfile } from './measure.ts'
-export type { MeasureOptions, MeasureProgress } from './measure.ts'
+export type { MeasureOptions } from './measure.ts'
+export type { MeasureProgress } from './points.ts'
+export { randomSource } from './source.ts'

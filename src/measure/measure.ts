@@ -3,40 +3,36 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { systemClock } from '../base/clock.ts'
 import type { Clock } from '../base/clock.ts'
+import { InputError } from '../base/errors.ts'
+import { canonicalJson } from '../base/files.ts'
 import { randomStream } from '../base/random.ts'
-import type { Engine, Feeds, Session } from '../engine/types.ts'
-import { attentionDecodeGraph, attentionPrefillGraph } from '../model/attention.ts'
-import { embeddingGraph, headGraph } from '../model/ends.ts'
-import { ffnGraph } from '../model/ffn.ts'
-import type { GraphRecorder } from '../onnx/graph.ts'
-import { attentionUnitParameters, ffnParameters } from '../model/spec.ts'
+import type { Engine } from '../engine/types.ts'
+import type { Segment } from '../model/segmentTypes.ts'
+import type { WeightSource } from '../model/source.ts'
+import { attentionUnitParameters, attentionUnits, ffnParameters } from '../model/spec.ts'
 import type { FfnPart, ModelSpec } from '../model/spec.ts'
-import { attentionWeights, embeddingWeights, ffnWeights, headWeights, sharedFill } from '../model/weights.ts'
-import type { WeightFill } from '../model/weights.ts'
+import { sharedFill } from '../model/weights.ts'
 import { fullGrid, quickGrid } from '../profile/grid.ts'
 import type { ProfileGrid } from '../profile/grid.ts'
 import type { Profile } from '../profile/types.ts'
 import { assembleProfile } from './assemble.ts'
 import type { BlockTimings } from './assemble.ts'
-import { withBlock } from './blocks.ts'
+import { BATCH_SIZES, batchFits, measureBatch } from './batch.ts'
+import { LoadedSegment } from './blocks.ts'
 import type { Bench, LoadReading } from './blocks.ts'
-import { decodeFeeds, embedFeeds, ffnFeeds, headFeeds, prefillFeeds } from './feeds.ts'
+import type { Step } from './feeds.ts'
 import { joulesBetween, thisHost } from './host.ts'
 import type { Host } from './host.ts'
-import { timeRuns } from './timing.ts'
-import type { Timing } from './timing.ts'
-
-export interface MeasureProgress {
-  /** Points done and to do. */
-  readonly done: number
-  readonly total: number
-  /** The point just measured, e.g. `attention decode, 256 tokens, 12 units`. */
-  readonly label: string
-  readonly timing: Timing
-}
+import { Points } from './points.ts'
+import type { MeasureProgress } from './points.ts'
+import { EMBEDDING, HEAD, TRIVIAL, attentionChain, ffnChain, ffnHalf } from './segments.ts'
+import { randomSource } from './source.ts'
+import type { Run, Timing } from './timing.ts'
 
 export interface MeasureOptions {
   readonly engine: Engine
+  /** The model's weights; random ones when absent. */
+  readonly source?: WeightSource
   readonly threads?: number
   /** `quick` (few knots, half a minute for GPT-2), `full`, or knots of one's own. */
   readonly grid?: 'quick' | 'full' | ProfileGrid
@@ -48,22 +44,25 @@ export interface MeasureOptions {
   readonly folder?: string
   /** One decision of the policy; assumed until `edgewise decide` has measured it. */
   readonly decisionSeconds?: number
+  /** Handling of one message on the wire by both ends, as the caller measured it; left out of the profile when absent. */
+  readonly messageSeconds?: number
   readonly seed?: number
   readonly onProgress?: (progress: MeasureProgress) => void
 }
 
 const FULL_BUDGET_SECONDS = 90
 const QUICK_BUDGET_SECONDS = 10
-const MIN_REPEATS = 3
-const MAX_REPEATS = 60
-/** Copies of a block go on until their weights fill this much, as long as the model has so many layers. */
-const QUICK_COPIES_BYTES = 32e6
-const FULL_COPIES_BYTES = 128e6
-const MAX_COPIES = 12
+/** Layers are chained until their weights fill this much, past what caches hold, as long as the model has so many. */
+const QUICK_CHAIN_BYTES = 64e6
+const FULL_CHAIN_BYTES = 128e6
+const MAX_CHAIN = 12
+/** Trivial sessions made: the small end of what loading costs. */
+const TRIVIAL_LOADS = 3
 
 /**
- * Profiles `model` on this machine: builds each sub-block at its true shape with random fp32 weights, one
- * layer for all, and times it over tokens, context and units. Every figure says where it comes from.
+ * Profiles `model` on this machine as the runtime runs it: each kind of sub-block at its true shape in chains of
+ * several layers fused into one segment, timed over tokens, context and units; what a call, a session and a batch
+ * cost apart. Every figure says where it comes from. Throws InputError where `source` is of another model.
  */
 export async function measureProfile(model: ModelSpec, options: MeasureOptions): Promise<Profile> {
   const host = options.host ?? thisHost()
@@ -80,16 +79,13 @@ class Measurement {
   private readonly options: MeasureOptions
   private readonly grid: ProfileGrid
   private readonly bench: Bench
-  private readonly weights: WeightFill
-  private readonly inputs: WeightFill
-  private readonly copiesBytes: number
-  private readonly secondsPerPoint: number
-  private readonly total: number
+  private readonly chainBytes: number
+  private readonly budgetSeconds: number
   private readonly loads: LoadReading[] = []
-  private done = 0
 
   constructor(model: ModelSpec, options: MeasureOptions, host: Host, folder: string) {
     const quick = options.grid === 'quick'
+    const seed = options.seed ?? 1
     this.model = model
     this.options = options
     this.grid = typeof options.grid === 'object' ? options.grid : quick ? quickGrid(model) : fullGrid(model)
@@ -99,167 +95,198 @@ class Measurement {
       host,
       threads: options.threads ?? 1,
       folder,
+      source:
+        checkSource(model, options.source) ??
+        randomSource(model, sharedFill(randomStream(seed, 'measure weights'))),
+      fill: sharedFill(randomStream(seed, 'measure inputs')),
+      onLoad: (reading) => this.loads.push(reading),
     }
-    const seed = options.seed ?? 1
-    this.weights = sharedFill(randomStream(seed, 'measure weights'))
-    this.inputs = sharedFill(randomStream(seed, 'measure inputs'))
-    this.copiesBytes = quick ? QUICK_COPIES_BYTES : FULL_COPIES_BYTES
-    const { tokens, contexts, units } = this.grid
-    this.total = 4 * tokens.length + (tokens.length + contexts.length) * units.length + 1
-    this.secondsPerPoint =
-      (options.budgetSeconds ?? (quick ? QUICK_BUDGET_SECONDS : FULL_BUDGET_SECONDS)) / this.total
+    this.chainBytes = quick ? QUICK_CHAIN_BYTES : FULL_CHAIN_BYTES
+    this.budgetSeconds = options.budgetSeconds ?? (quick ? QUICK_BUDGET_SECONDS : FULL_BUDGET_SECONDS)
   }
 
   async run(): Promise<Profile> {
-    await this.warmRuntime()
-    const idleWatts = await measureIdleWatts(this.bench)
-    const energy = this.bench.host.energyCounters()
-    const start = this.bench.clock.nowSeconds()
-    const whole = await this.ffn('whole')
-    const joules = joulesBetween(energy, this.bench.host.energyCounters())
-    const busySeconds = this.bench.clock.nowSeconds() - start
-    const timings: BlockTimings = {
-      ffn: { whole, first: await this.ffn('first'), second: await this.ffn('second') },
-      ...(await this.attention()),
-      embed: await this.embed(),
-      head: (await this.head())[0],
+    const trivial = await this.makeTrivial()
+    try {
+      return await this.measure(trivial)
+    } finally {
+      await trivial.dispose()
     }
+  }
+
+  private async measure(trivial: LoadedSegment): Promise<Profile> {
+    const { bench, model, options } = this
+    const batchLayers = this.chainLength(this.attentionBytes() + 4 * ffnParameters(model, 'whole'))
+    const batched = batchFits(model, batchLayers, bench.host.memoryBytes)
+    const points = new Points(trivial, {
+      clock: bench.clock,
+      total: this.pointCount(batched),
+      budgetSeconds: this.budgetSeconds,
+      onProgress: options.onProgress,
+    })
+    const idleWatts = await measureIdleWatts(bench)
+    const energy = bench.host.energyCounters()
+    const start = bench.clock.nowSeconds()
+    const whole = await this.ffn(points)
+    const joules = joulesBetween(energy, bench.host.energyCounters())
+    const busySeconds = bench.clock.nowSeconds() - start
+    const timings: BlockTimings = {
+      ffn: {
+        whole,
+        first: await this.ffnHalves(points, 'first'),
+        second: await this.ffnHalves(points, 'second'),
+      },
+      ...(await this.attention(points)),
+      embed: await this.embed(points),
+      head: await this.head(points),
+    }
+    const batch = batched ? await measureBatch(bench, points, batchLayers) : null
     return assembleProfile({
-      model: this.model,
+      model,
       grid: this.grid,
-      bench: this.bench,
+      bench,
       timings,
+      dispatch: points.dispatch,
+      batch,
       loads: this.loads,
       busyWatts: joules === null || busySeconds <= 0 ? null : joules / busySeconds,
       idleWatts,
-      decisionSeconds: this.options.decisionSeconds ?? null,
+      decisionSeconds: options.decisionSeconds ?? null,
+      messageSeconds: options.messageSeconds ?? null,
     })
   }
 
-  /** The first session of a process pays for the library: that is no property of any block. */
-  private async warmRuntime(): Promise<void> {
-    const small: ModelSpec = { ...this.model, width: 8, ffnWidth: 8 }
-    const graph = ffnGraph(small, 'whole', ffnWeights(small, this.weights))
-    const firstFeeds = ffnFeeds(small, 'whole', 1, this.inputs)
-    await withBlock(
-      this.bench,
-      { name: 'warm', graph, copies: 1, firstFeeds },
-      async () => {},
-      () => {},
+  /** The last of several: the first session of a process pays for the library, which is no property of any block. */
+  private async makeTrivial(): Promise<LoadedSegment> {
+    const make = () => LoadedSegment.load(this.bench, 'trivial', TRIVIAL, { tokens: 1, position: 0 })
+    await (await make()).dispose()
+    this.loads.length = 0
+    for (let i = 1; i < TRIVIAL_LOADS; i++) await (await make()).dispose()
+    return make()
+  }
+
+  private ffn(points: Points): Promise<Timing[]> {
+    const layers = this.chainLength(4 * ffnParameters(this.model, 'whole'))
+    const steps = this.grid.tokens.map((tokens) => ({ tokens, position: 0 }))
+    return this.chain(
+      points,
+      'ffn-whole',
+      [ffnChain(layers)],
+      layers,
+      steps,
+      ({ tokens }) => `FFN whole, ${tokens} tokens`,
     )
   }
 
-  private ffn(part: FfnPart): Promise<Timing[]> {
-    return this.block({
-      name: `ffn-${part}`,
-      graph: ffnGraph(this.model, part, ffnWeights(this.model, this.weights)),
-      parameters: ffnParameters(this.model, part),
-      knots: this.grid.tokens,
-      label: (tokens) => `FFN ${part}, ${tokens} tokens`,
-      feeds: (tokens) => ffnFeeds(this.model, part, tokens, this.inputs),
-    })
+  private ffnHalves(points: Points, part: Exclude<FfnPart, 'whole'>): Promise<Timing[]> {
+    const layers = this.chainLength(4 * ffnParameters(this.model, part))
+    const segments = Array.from({ length: layers }, (_, layer) => ffnHalf(layer, part))
+    const steps = this.grid.tokens.map((tokens) => ({ tokens, position: 0 }))
+    return this.chain(
+      points,
+      `ffn-${part}`,
+      segments,
+      1,
+      steps,
+      ({ tokens }) => `FFN ${part}, ${tokens} tokens`,
+    )
   }
 
   /** Prefill and decode, row-major [knots, units]. */
-  private async attention(): Promise<{ prefill: Timing[]; decode: Timing[] }> {
-    const prefill: Timing[][] = []
-    const decode: Timing[][] = []
-    for (const units of this.grid.units) {
-      const weights = attentionWeights(this.model, units, this.weights)
-      const parameters = units * attentionUnitParameters(this.model)
-      prefill.push(
-        await this.block({
-          name: 'attention-prefill',
-          graph: attentionPrefillGraph(this.model, weights, { residual: true }),
-          parameters,
-          knots: this.grid.tokens,
-          label: (tokens) => `attention prefill, ${tokens} tokens, ${units} units`,
-          feeds: (tokens) => prefillFeeds(this.model, tokens, this.inputs),
-        }),
-      )
-      decode.push(
-        await this.block({
-          name: 'attention-decode',
-          graph: attentionDecodeGraph(this.model, weights, { residual: true }),
-          parameters,
-          knots: this.grid.contexts,
-          label: (context) => `attention decode, ${context} tokens, ${units} units`,
-          feeds: (context) => decodeFeeds(this.model, context, units, this.inputs),
-        }),
+  private async attention(points: Points): Promise<{ prefill: Timing[]; decode: Timing[] }> {
+    const { tokens, contexts, units } = this.grid
+    // Decode first: caches grow along its contexts, and a prompt does not look at them.
+    const steps = [
+      ...contexts.map((position) => ({ tokens: 1, position })),
+      ...tokens.map((count) => ({ tokens: count, position: 0 })),
+    ]
+    const columns: Timing[][] = []
+    for (const count of units) {
+      const layers = this.chainLength(4 * count * attentionUnitParameters(this.model))
+      const label = ({ tokens: n, position }: Step) =>
+        position === 0
+          ? `attention prefill, ${n} tokens, ${count} units`
+          : `attention decode, ${position} tokens, ${count} units`
+      columns.push(
+        await this.chain(points, 'attention', [attentionChain(layers, count)], layers, steps, label),
       )
     }
-    return { prefill: transposed(prefill), decode: transposed(decode) }
+    const rows = steps.map((_, step) => columns.map((column) => column[step]))
+    return { decode: rows.slice(0, contexts.length).flat(), prefill: rows.slice(contexts.length).flat() }
   }
 
-  private embed(): Promise<Timing[]> {
-    return this.block({
-      name: 'embedding',
-      graph: embeddingGraph(this.model, embeddingWeights(this.model, this.weights)),
-      parameters: null,
-      knots: this.grid.tokens,
-      label: (tokens) => `embedding, ${tokens} tokens`,
-      feeds: (tokens) => embedFeeds(this.model, tokens),
-    })
+  private embed(points: Points): Promise<Timing[]> {
+    const steps = this.grid.tokens.map((tokens) => ({ tokens, position: 0 }))
+    return this.chain(
+      points,
+      'embedding',
+      [EMBEDDING],
+      1,
+      steps,
+      ({ tokens }) => `embedding, ${tokens} tokens`,
+    )
   }
 
-  private head(): Promise<Timing[]> {
-    return this.block({
-      name: 'head',
-      graph: headGraph(this.model, headWeights(this.model, this.weights)),
-      parameters: null,
-      knots: [1],
-      label: () => 'final norm and head',
-      feeds: () => headFeeds(this.model, this.inputs),
-    })
+  private async head(points: Points): Promise<Timing> {
+    const steps = [{ tokens: 1, position: 0 }]
+    return (await this.chain(points, 'head', [HEAD], 1, steps, () => 'final norm and head'))[0]
   }
 
-  /** One block, measured at each knot. */
-  private block(spec: BlockSpec): Promise<Timing[]> {
-    const copies = spec.parameters === null ? 1 : this.copies(4 * spec.parameters)
-    const measure = async (sessions: readonly Session[]) => {
+  /** Segments of one kind, run in turn, each with `copies` blocks; one timing of a block at each step. */
+  private async chain(
+    points: Points,
+    name: string,
+    segments: readonly Segment[],
+    copies: number,
+    steps: readonly Step[],
+    label: (step: Step) => string,
+  ): Promise<Timing[]> {
+    const loaded: LoadedSegment[] = []
+    try {
+      for (const [i, segment] of segments.entries())
+        loaded.push(
+          await LoadedSegment.load(
+            this.bench,
+            segments.length === 1 ? name : `${name}-${i}`,
+            segment,
+            steps[0],
+          ),
+        )
       const timings: Timing[] = []
-      for (const knot of spec.knots) {
-        // Feeds of their own, so that a K/V cache is as cold as the weights.
-        const runs = sessions.map((session) => runner(session, spec.feeds(knot)))
-        const limits = {
-          secondsPerPoint: this.secondsPerPoint,
-          minRepeats: MIN_REPEATS,
-          maxRepeats: MAX_REPEATS,
-        }
-        const timing = await timeRuns(runs, this.bench.clock, limits)
-        timings.push(timing)
-        this.done++
-        this.options.onProgress?.({ done: this.done, total: this.total, label: spec.label(knot), timing })
+      for (const step of steps) {
+        const runs: Run[] = []
+        for (const segment of loaded) runs.push(await segment.runner(step))
+        timings.push(await points.time(label(step), runs, copies, step.tokens))
       }
       return timings
+    } finally {
+      for (const segment of loaded) await segment.dispose()
     }
-    const block = { name: spec.name, graph: spec.graph, copies, firstFeeds: spec.feeds(spec.knots[0]) }
-    return withBlock(this.bench, block, measure, (reading) => this.loads.push(reading))
   }
 
-  private copies(weightBytes: number): number {
-    return Math.max(1, Math.min(this.model.layers, MAX_COPIES, Math.ceil(this.copiesBytes / weightBytes)))
+  private attentionBytes(): number {
+    return 4 * attentionUnits(this.model) * attentionUnitParameters(this.model)
   }
-}
 
-interface BlockSpec {
-  readonly name: string
-  readonly graph: GraphRecorder
-  /** Of one layer; null for a block that a model has once. */
-  readonly parameters: number | null
-  readonly knots: readonly number[]
-  readonly label: (knot: number) => string
-  readonly feeds: (knot: number) => Feeds
-}
+  private chainLength(blockBytes: number): number {
+    return Math.max(1, Math.min(this.model.layers, MAX_CHAIN, Math.ceil(this.chainBytes / blockBytes)))
+  }
 
-function runner(session: Session, feeds: Feeds): () => Promise<void> {
-  return async () => {
-    await session.run(feeds)
+  private pointCount(batched: boolean): number {
+    const { tokens, contexts, units } = this.grid
+    const batch = batched ? 2 * BATCH_SIZES.length : 0
+    return 4 * tokens.length + (tokens.length + contexts.length) * units.length + 1 + batch
   }
 }
 
-function transposed(byUnits: readonly (readonly Timing[])[]): Timing[] {
-  return byUnits[0].flatMap((_, knot) => byUnits.map((timings) => timings[knot]))
+function checkSource(model: ModelSpec, source: WeightSource | undefined): WeightSource | undefined {
+  if (source === undefined || canonicalJson(source.model) === canonicalJson(model)) return source
+  throw new InputError({
+    where: `weights of ${source.model.id}`,
+    expected: `those of ${model.id}, of its shape`,
+    found: canonicalJson(source.model),
+    remedy: 'profile the model that the weights are of',
+  })
 }
 
 const IDLE_SECONDS = 1

@@ -14,31 +14,43 @@ export interface TimingOptions {
   readonly maxRepeats: number
 }
 
+export type Run = () => Promise<void>
+
 /** Runs longer than this are warmed up once and repeated once: their spread is small and time is dear. */
 const LONG_RUN_SECONDS = 1
 
-/** Times `runs` in turn: each is warmed up once, then they are repeated until the time is spent. Median and spread. */
+/**
+ * Times `runs` in turn and `beside` after each of them, so that both meet the same state of the machine: each is
+ * warmed up once, then they are repeated until the time is spent. Seconds of each.
+ */
 export async function timeRuns(
-  runs: readonly (() => Promise<void>)[],
+  runs: readonly Run[],
+  beside: Run,
   clock: Clock,
   options: TimingOptions,
-): Promise<Timing> {
-  const time = async (run: () => Promise<void>) => {
+): Promise<{ runs: number[]; beside: number[] }> {
+  const time = async (run: Run) => {
     const start = clock.nowSeconds()
     await run()
     return clock.nowSeconds() - start
   }
   const warmUp = await time(runs[0])
   const long = warmUp > LONG_RUN_SECONDS
+  await beside()
   if (!long) for (const run of runs.slice(1)) await run()
-  const samples = long ? [warmUp] : []
+  const samples = { runs: long ? [warmUp] : [], beside: [] as number[] }
   const least = long ? 2 : options.minRepeats
   const most = Math.max(least, options.maxRepeats)
   const end = clock.nowSeconds() + options.secondsPerPoint
-  for (let i = 0; samples.length < least || (samples.length < most && clock.nowSeconds() < end); i++) {
-    samples.push(await time(runs[i % runs.length]))
+  for (
+    let i = 0;
+    samples.runs.length < least || (samples.runs.length < most && clock.nowSeconds() < end);
+    i++
+  ) {
+    samples.runs.push(await time(runs[i % runs.length]))
+    samples.beside.push(await time(beside))
   }
-  return summarise(samples)
+  return samples
 }
 
 export function summarise(samples: readonly number[]): Timing {

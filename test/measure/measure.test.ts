@@ -3,13 +3,21 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
 import type { Clock } from '../../src/base/clock.ts'
+import { randomStream } from '../../src/base/random.ts'
 import { openEngine } from '../../src/engine/open.ts'
-import type { Engine, Feeds, Session } from '../../src/engine/types.ts'
+import type { Engine, Feeds, Resident, RunOptions, Session } from '../../src/engine/types.ts'
 import type { EnergyCounter, Host } from '../../src/measure/host.ts'
 import { measureProfile } from '../../src/measure/measure.ts'
-import type { MeasureProgress } from '../../src/measure/measure.ts'
+import { fitLoads } from '../../src/measure/loads.ts'
+import type { MeasureProgress } from '../../src/measure/points.ts'
+import { randomSource } from '../../src/measure/source.ts'
+import { timeRuns } from '../../src/measure/timing.ts'
+import { cacheCapacity } from '../../src/model/cache.ts'
 import { loadModel } from '../../src/model/catalog.ts'
 import type { ModelSpec } from '../../src/model/spec.ts'
+import { normalFill } from '../../src/model/weights.ts'
+import { loadModel as loadOnnx } from '../../src/onnx/files.ts'
+import type { Tensor } from '../../src/onnx/tensor.ts'
 import { BlockCosts } from '../../src/profile/costs.ts'
 import { formatProfile, parseProfile } from '../../src/profile/file.ts'
 
@@ -40,25 +48,65 @@ class FakeClock implements Clock {
   }
 }
 
-/** Time passes only as this says; joules as well. */
+/** A tensor of which only the size matters. */
+class FakeResident implements Resident {
+  dims: readonly [number, number, number]
+  constructor(dims: readonly [number, number, number]) {
+    this.dims = dims
+  }
+  grow(capacity: number): Promise<void> {
+    this.dims = [this.dims[0], capacity, this.dims[2]]
+    return Promise.resolve()
+  }
+  read(): Promise<never> {
+    return Promise.reject(new Error('nobody reads a cache here'))
+  }
+  write(at: number, value: Tensor): Promise<void> {
+    expect([at, [...value.dims]]).toEqual([0, [...this.dims]])
+    return Promise.resolve()
+  }
+  dispose(): Promise<void> {
+    return Promise.resolve()
+  }
+}
+
+const CALL_SECONDS = 1e-4
+const SESSION_SECONDS = 0.5
+const LOAD_BYTES_PER_SECOND = 1e6
+
+/** Time passes only as this says; joules as well. It reads what a real engine would be given. */
 class FakeEngine implements Engine {
   readonly info = { kind: 'native', name: 'onnxruntime-node', version: '0.0' } as const
   readonly clock: FakeClock
   open = 0
-  created = 0
+  readonly created: string[] = []
   constructor(clock: FakeClock) {
     this.clock = clock
   }
   create(source: Uint8Array | string): Promise<Session> {
-    const block = /([a-z-]+)\.onnx$/.exec(source as string)![1]
-    this.clock.seconds += 0.5
+    const name = /([a-z0-9-]+)\.onnx$/.exec(source as string)![1]
+    const { graph } = loadOnnx(source as string)
+    const bytes = graph.initializers.reduce(
+      (sum, one) => sum + ('tensor' in one ? one.tensor.data.byteLength : 0),
+      0,
+    )
+    const layers = new Set(graph.initializers.flatMap((one) => /^layer\d+/.exec(one.name) ?? []))
+    const copies = Math.max(1, layers.size)
+    this.clock.seconds += SESSION_SECONDS + bytes / LOAD_BYTES_PER_SECOND
     this.open++
-    this.created++
+    this.created.push(name)
+    const inputNames = graph.inputs.map((input) => input.name)
+    const outputNames = graph.outputs.map((output) => output.name)
     return Promise.resolve({
-      inputNames: [],
-      outputNames: [],
-      run: (feeds: Feeds) => {
-        this.clock.seconds += fakeSeconds(block, feeds)
+      inputNames,
+      outputNames,
+      run: (feeds: Feeds, { residents = {}, inserts = [], fetches }: RunOptions = {}) => {
+        expect([...Object.keys(feeds), ...Object.keys(residents)].sort()).toEqual([...inputNames].sort())
+        expect([...fetches!, ...inserts.map(({ output }) => output)].sort()).toEqual([...outputNames].sort())
+        const capacity = Object.values(residents)[0]?.dims[1] ?? 0
+        for (const [input, { dims }] of Object.entries(feeds))
+          if (input.startsWith('mask')) expect(dims).toEqual([1, capacity])
+        this.clock.seconds += CALL_SECONDS + copies * fakeSeconds(name, feeds, residents)
         return Promise.resolve({})
       },
       dispose: () => {
@@ -67,8 +115,8 @@ class FakeEngine implements Engine {
       },
     })
   }
-  allocate(): Promise<never> {
-    return Promise.reject(new Error('no residents here'))
+  allocate(dims: readonly [number, number, number]): Promise<Resident> {
+    return Promise.resolve(new FakeResident(dims))
   }
   close(): Promise<void> {
     return Promise.resolve()
@@ -79,19 +127,20 @@ const OF_BLOCK: Record<string, number> = {
   'ffn-whole': 1,
   'ffn-first': 2,
   'ffn-second': 3,
-  'attention-prefill': 4,
-  'attention-decode': 5,
+  attention: 4,
   embedding: 6,
   head: 7,
-  warm: 1,
+  'batch-layers': 8,
+  'batch-head': 9,
 }
 
-/** Different for every block, number of tokens and of cached units. */
-function fakeSeconds(block: string, feeds: Feeds): number {
-  const size = (feeds.keys ?? feeds.x ?? feeds.ids).dims
-  const tokens = block === 'attention-decode' ? size[1] : size[0]
-  const units = block === 'attention-decode' ? size[0] : 0
-  return 1e-3 * OF_BLOCK[block] + 1e-5 * tokens + 1e-6 * units
+/** Different for every block, number of tokens and of cached positions and units. */
+function fakeSeconds(name: string, feeds: Feeds, residents: Readonly<Record<string, Resident>>): number {
+  const block = name.replace(/-\d+$/, '')
+  if (block === 'trivial') return 0
+  const [units, capacity] = Object.values(residents)[0]?.dims ?? [0, 0]
+  const tokens = (feeds.x ?? feeds.ids).dims[0]
+  return 1e-3 * OF_BLOCK[block] + 1e-5 * tokens + 1e-6 * units + 1e-7 * capacity
 }
 
 function fakeHost(clock: FakeClock, counters: boolean): Host {
@@ -126,21 +175,36 @@ describe('measureProfile', () => {
       expect(costs.ffnSeconds('whole', tokens)).toBeCloseTo(1e-3 + 1e-5 * tokens, 9)
       expect(costs.ffnSeconds('first', tokens)).toBeCloseTo(2e-3 + 1e-5 * tokens, 9)
       expect(costs.ffnSeconds('second', tokens)).toBeCloseTo(3e-3 + 1e-5 * tokens, 9)
-      expect(costs.attentionPrefillSeconds(tokens, 2)).toBeCloseTo(4e-3 + 1e-5 * tokens, 9)
-      expect(costs.embedSeconds(tokens)).toBeCloseTo(6e-3 + 1e-5 * tokens, 9)
+      // A prompt looks at an empty cache of one masked position.
+      expect(costs.attentionPrefillSeconds(tokens, 2)).toBeCloseTo(4e-3 + 1e-5 * tokens + 2e-6 + 1e-7, 9)
     }
     for (const units of grid.units) {
-      const expected = grid.contexts.map((context) => 5e-3 + 1e-5 * context + 1e-6 * units)
+      const expected = grid.contexts.map(
+        (context) => 4e-3 + 1e-5 + 1e-6 * units + 1e-7 * cacheCapacity(context + 1),
+      )
       for (const [i, value] of costs.attentionDecodeCurve(units).entries())
         expect(value).toBeCloseTo(expected[i], 9)
     }
+    for (const tokens of grid.tokens) expect(costs.embedSeconds(tokens)).toBeCloseTo(6e-3 + 1e-5 * tokens, 9)
     expect(costs.headSeconds()).toBeCloseTo(7e-3 + 1e-5, 9)
+    expect(costs.dispatchSeconds).toBeCloseTo(CALL_SECONDS, 9)
+    const step = (batch: number) =>
+      CALL_SECONDS +
+      model.layers * (8e-3 + 1e-5 * batch + 2e-6 + 1e-7 * cacheCapacity(9)) +
+      9e-3 +
+      1e-5 * batch
+    expect(profile.batch.provenance.kind).toBe('measured')
+    expect(profile.batch.sizes).toEqual([1, 2, 4, 8])
+    for (const [i, size] of profile.batch.sizes.entries())
+      expect(profile.batch.factors[i]).toBeCloseTo(step(size) / step(1), 9)
+    expect(profile.load?.segmentSeconds.value).toBeCloseTo(SESSION_SECONDS, 9)
+    expect(profile.loadBytesPerSecond.value / LOAD_BYTES_PER_SECOND).toBeCloseTo(1, 6)
     expect(seen).toHaveLength(seen[0].total)
     expect(seen.at(-1)!.done).toBe(seen[0].total)
     expect(seen.every(({ timing }) => timing.repeats >= 3 && timing.relativeSpread < 1e-6)).toBe(true)
     expect(engine.open).toBe(0)
-    // Blocks of a layer come in as many copies as there are layers, the ends once, and one session warms up.
-    expect(engine.created).toBe(3 * (3 + 2 * 2) + 2 + 1)
+    expect(engine.created.filter((name) => name === 'attention')).toHaveLength(grid.units.length)
+    expect(engine.created.filter((name) => name.startsWith('ffn-first'))).toHaveLength(model.layers)
     expect(readdirSync(folder)).toEqual([])
     expect(parseProfile(formatProfile(profile), 'memory')).toEqual(profile)
   })
@@ -159,6 +223,7 @@ describe('measureProfile', () => {
     expect(without.memory).toBeUndefined()
     expect(without.blocks.head.provenance.kind).toBe('measured')
     expect(without.decisionSeconds.provenance.kind).toBe('assumed')
+    expect(without.wire).toBeUndefined()
     const measured = await measure(true)
     expect(measured.power.busyWatts.provenance.kind).toBe('measured')
   })
@@ -181,6 +246,38 @@ describe('measureProfile', () => {
     expect(readdirSync(folder)).toEqual([])
   })
 
+  test('a batch that the machine cannot hold is modelled; what the caller measured is kept', async () => {
+    const clock = new FakeClock()
+    const profile = await measureProfile(model, {
+      engine: new FakeEngine(clock),
+      clock,
+      grid: { tokens: [1, 16], contexts: [1, 16], units: [2] },
+      folder,
+      budgetSeconds: 0.01,
+      messageSeconds: 3e-5,
+      host: { ...fakeHost(clock, false), memoryBytes: 1e5 },
+    })
+    expect(profile.batch.provenance.kind).toBe('modelled')
+    expect(profile.batch.factors[0]).toBe(1)
+    expect(profile.wire?.messageSeconds.value).toBe(3e-5)
+  })
+
+  test('weights may be given, if they are of the model', async () => {
+    const engine = await openEngine('worker')
+    const source = randomSource(model, normalFill(randomStream(1, 'given')))
+    const asked: number[] = []
+    const counted = { ...source, ffn: (layer: number) => (asked.push(layer), source.ffn(layer)) }
+    const grid = { tokens: [1, 16], contexts: [1, 16], units: [1, 2] }
+    const options = { engine, grid, folder, budgetSeconds: 0.05 }
+    await measureProfile(model, { ...options, source: counted })
+    expect(new Set(asked)).toEqual(new Set([0, 1, 2]))
+    const other = { ...source, model: { ...model, layers: 4 } }
+    await expect(measureProfile(model, { ...options, source: other })).rejects.toThrow(
+      /weights of test-grouped/,
+    )
+    await engine.close()
+  })
+
   test.each(['tiny', 'grouped'])('profiles %s on this machine with the real runtime', async (id) => {
     const spec = id === 'tiny' ? loadModel('tiny') : model
     const engine = await openEngine('native')
@@ -192,4 +289,48 @@ describe('measureProfile', () => {
     expect(profile.blocks.attention.prefill.provenance.kind).toBe('measured')
     expect(readdirSync(folder)).toEqual([])
   })
+})
+
+describe('fitLoads', () => {
+  const reading = (weightBytes: number, seconds: number) => ({
+    name: 'x',
+    weightBytes,
+    seconds,
+    residentBytes: 0,
+  })
+
+  test('finds the line behind sessions of any sizes', () => {
+    const sizes = [0, 1e3, 1e5, 1e7, 3e8]
+    const fit = fitLoads(sizes.map((bytes) => reading(bytes, 2e-3 + bytes / 5e8)))
+    expect(fit.segmentSeconds).toBeCloseTo(2e-3, 9)
+    expect(fit.bytesPerSecond / 5e8).toBeCloseTo(1, 6)
+  })
+
+  test('gives neither part for nothing where there is no such line', () => {
+    for (const readings of [
+      [reading(100, 1)],
+      [reading(1, 2), reading(1000, 1)],
+      [reading(5, 1), reading(5, 1)],
+    ]) {
+      const fit = fitLoads(readings)
+      expect(fit.segmentSeconds).toBeGreaterThan(0)
+      expect(fit.bytesPerSecond).toBeGreaterThan(0)
+      expect(Number.isFinite(fit.bytesPerSecond)).toBe(true)
+    }
+  })
+})
+
+test('runs are timed in turn, with the other run after each', async () => {
+  const clock = new FakeClock()
+  const order: string[] = []
+  const run = (name: string, seconds: number) => () => {
+    order.push(name)
+    clock.seconds += seconds
+    return Promise.resolve()
+  }
+  const options = { secondsPerPoint: 0, minRepeats: 3, maxRepeats: 3 }
+  const samples = await timeRuns([run('a', 0.1), run('b', 0.2)], run('z', 0.01), clock, options)
+  expect(order.join('')).toBe('azbazbzaz')
+  expect(samples.runs.map((seconds) => seconds.toFixed(2))).toEqual(['0.10', '0.20', '0.10'])
+  expect(samples.beside).toHaveLength(3)
 })

@@ -29,7 +29,8 @@ interface Options {
   readonly json?: boolean
 }
 
-const ENGINES = ['auto', 'native', 'wasm'] as const
+/** `auto`: a worker, as the runtime has it, or WASM where the native binary does not load. */
+const ENGINES = ['auto', 'worker', 'native', 'wasm'] as const
 
 export const profile: CliCommand<Options> = {
   name: 'profile',
@@ -101,7 +102,9 @@ async function measure(model: ModelSpec, options: Options, io: Io): Promise<Prof
   const folder = mkdtempSync(join(tmpdir(), 'edgewise-measure-'))
   const remove = (): void => rmSync(folder, { recursive: true, force: true })
   io.onExit(remove)
-  const engine = await openEngine(kind)
+  const engine = await (kind === 'auto'
+    ? openEngine('worker').catch(() => openEngine('wasm'))
+    : openEngine(kind))
   const progress = startProgress(io, `profile ${model.id}`, 1000)
   try {
     return await measureProfile(model, {
@@ -118,6 +121,7 @@ async function measure(model: ModelSpec, options: Options, io: Io): Promise<Prof
     })
   } finally {
     progress.stop()
+    await engine.close()
     remove()
   }
 }
