@@ -2,6 +2,7 @@ import type { Clock } from '../base/clock.ts'
 import type { Carriage } from './carriage.ts'
 import { ConnectionError, WireError } from './errors.ts'
 import { encodeFrames, FrameParser, frameName, makeFrame } from './frame.ts'
+import { Inbox } from './inbox.ts'
 import { payloadCap } from './limits.ts'
 import { jsonFrame, readJson, readRefusal, refusalFrame, refusalOf } from './payloads.ts'
 import type { Refusal } from './payloads.ts'
@@ -46,10 +47,7 @@ export class WireConnection implements Connection {
   private readonly limits: WireLimits
   private readonly parser: FrameParser
   private readonly pings: PingBook
-  private readonly frameListeners: ((frame: Frame) => void)[] = []
-  private readonly closeListeners: ((reason: CloseReason) => void)[] = []
-  private backlog: Frame[] = []
-  private backlogBytes = 0
+  private readonly inbox: Inbox
   private nextSequence = 0
   private stopTimer: () => void = () => {}
   private isGone = false
@@ -62,6 +60,7 @@ export class WireConnection implements Connection {
     this.timers = options.timers
     this.limits = options.limits
     this.pings = new PingBook(options.clock)
+    this.inbox = new Inbox(options.limits.maxQueuedBytes)
     const peerRole = otherRole(this.role)
     this.parser = new FrameParser((type) => {
       checkLegal(peerRole, this.phase, type)
@@ -101,24 +100,12 @@ export class WireConnection implements Connection {
   }
 
   onFrame(listener: (frame: Frame) => void): void {
-    this.frameListeners.push(listener)
-    const waiting = this.backlog
-    this.backlog = []
-    this.backlogBytes = 0
-    const { phase } = this
-    const deliver = (): void => {
-      for (const frame of waiting) if (this.phase === phase) listener(frame)
-    }
-    if (phase === 'closed') deliver()
-    else this.attempt(deliver)
+    if (this.phase === 'closed') this.inbox.onFrame(listener)
+    else this.attempt(() => this.inbox.onFrame(listener))
   }
 
   onClose(listener: (reason: CloseReason) => void): void {
-    this.closeListeners.push(listener)
-    if (this.reason !== null) {
-      this.backlog = []
-      listener(this.reason)
-    }
+    this.inbox.onClose(listener)
   }
 
   async ping(warmBytes = 0): Promise<PingResult> {
@@ -134,6 +121,7 @@ export class WireConnection implements Connection {
     } else if (this.phase === 'open') {
       this.write([makeFrame(FRAME.bye)])
       this.phase = 'closing'
+      this.inbox.stop()
       this.finish()
     }
     return this.gone()
@@ -203,7 +191,7 @@ export class WireConnection implements Connection {
         this.finish()
         break
       default:
-        this.deliver(frame)
+        this.inbox.deliver(frame)
     }
   }
 
@@ -236,21 +224,6 @@ export class WireConnection implements Connection {
     const error = new ConnectionError('E_CONNECTION_REFUSED', text, { peerCode: code })
     this.settle({ kind: 'failed', message: text, error })
     this.finish()
-  }
-
-  private deliver(frame: Frame): void {
-    if (this.frameListeners.length > 0) {
-      for (const listener of this.frameListeners) listener(frame)
-      return
-    }
-    this.backlog.push(frame)
-    this.backlogBytes += FRAME_HEADER_BYTES + frame.payload.length
-    if (this.backlogBytes > this.limits.maxQueuedBytes) {
-      throw new ConnectionError(
-        'E_CONNECTION_SLOW',
-        `${this.backlogBytes} bytes came and nobody listens here`,
-      )
-    }
   }
 
   /** Sends legal frames of legal size, and gives up a peer that does not read. */
@@ -301,8 +274,7 @@ export class WireConnection implements Connection {
     this.reason = reason
     this.stopTimer()
     this.pings.fail(this.closedError())
-    if (this.closeListeners.length > 0) this.backlog = []
-    for (const listener of this.closeListeners) listener(reason)
+    this.inbox.close(reason)
   }
 
   /** Ends our direction; cuts a peer that takes nothing more and does not end its own. */

@@ -62,7 +62,7 @@ export class PingBook {
   /** Throws WireError for a pong that answers no ping: pongs come in the order of their pings. */
   take({ request, payload }: Frame): void {
     const nowSeconds = this.clock.nowSeconds()
-    const ping = this.pending.shift()
+    const ping = this.pending.at(0)
     if (ping?.number !== request) {
       const expected = ping === undefined ? 'none, for no ping is open' : `to ping ${ping.number}`
       throw new WireError('E_WIRE_STATE', 'pong', expected, `to ping ${request}`)
@@ -71,15 +71,10 @@ export class PingBook {
     const view = new DataView(payload.buffer, payload.byteOffset, payload.length)
     const peerSeconds = payload.length === bytes ? view.getFloat64(ping.bytes, true) : NaN
     if (!Number.isFinite(peerSeconds)) {
-      const error = new WireError(
-        'E_WIRE_PAYLOAD',
-        'pong',
-        `${bytes} bytes that end in a clock`,
-        `${payload.length} bytes`,
-      )
-      ping.reject(error)
-      throw error
+      const [expected, found] = [`${bytes} bytes that end in a clock`, `${payload.length} bytes`]
+      throw new WireError('E_WIRE_PAYLOAD', 'pong', expected, found)
     }
+    this.pending.shift()
     const { sentSeconds } = ping
     const clockOffsetSeconds = peerSeconds - (sentSeconds + nowSeconds) / 2
     ping.resolve({ rttSeconds: nowSeconds - sentSeconds, clockOffsetSeconds })

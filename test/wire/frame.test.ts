@@ -1,0 +1,207 @@
+import fc from 'fast-check'
+import { describe, expect, it, vi } from 'vitest'
+import { randomStream } from '../../src/base/random.ts'
+import { DEFAULT_NETWORK } from '../../src/plan/network.ts'
+import {
+  encodeFrames,
+  FRAME,
+  FRAME_HEADER_BYTES,
+  FrameParser,
+  idsFrame,
+  jsonFrame,
+  makeFrame,
+  WireError,
+} from '../../src/wire/index.ts'
+import { anyFrame, concat, parseAll, singly } from './support.ts'
+
+const STREAM = [
+  jsonFrame(FRAME.plan, { layers: 3 }, { request: 5 }),
+  makeFrame(FRAME.ask, { request: 5, position: 17 }),
+  makeFrame(FRAME.tensor, { bits: 8, count: 1, step: 3, payload: Uint8Array.of(0, 255, 128, 7) }),
+  idsFrame([40_000], { request: 5, position: 18, flags: 1 }),
+]
+const BYTES = concat(encodeFrames(STREAM, 0))
+
+/** BYTES with the header of the first frame changed. */
+function changed(change: (view: DataView) => void): Uint8Array {
+  const bytes = BYTES.slice()
+  change(new DataView(bytes.buffer))
+  return bytes
+}
+
+describe('encoding', () => {
+  /**
+   * python3: p = bytes([1,2,3,4,5]); h = struct.pack('<IBBHIIIIBBH', 5, 1, 8, 513, 0x01020304, 7, 0xdeadbeef, 99,
+   * 16, 3, 0); (h + struct.pack('<I', zlib.crc32(h + p)) + p).hex()
+   */
+  it('gives the bytes that Python gives for the documented header', () => {
+    const frame = makeFrame(FRAME.tensor, {
+      step: 513,
+      request: 0x01020304,
+      position: 0xdeadbeef,
+      count: 99,
+      bits: 16,
+      flags: 3,
+      payload: Uint8Array.of(1, 2, 3, 4, 5),
+    })
+    const hex = Buffer.concat(encodeFrames([frame], 7)).toString('hex')
+    expect(hex).toBe('05000000010801020403020107000000efbeadde630000001003000040fbac750102030405')
+  })
+
+  it('charges a message what the cost model charges', () => {
+    expect(FRAME_HEADER_BYTES).toBe(DEFAULT_NETWORK.frameBytes)
+    expect(concat(encodeFrames([makeFrame(FRAME.ask)], 0))).toHaveLength(32)
+  })
+
+  it('copies small payloads beside their headers and passes large ones by reference', () => {
+    const [small, large] = [new Uint8Array(100), new Uint8Array(100_000)]
+    const frames = [small, large, small, small].map((payload) => makeFrame(FRAME.tensor, { payload }))
+    const parts = encodeFrames(frames, 0)
+    expect(parts.map((part) => part.length)).toEqual([164, 100_000, 264])
+    expect(parts[1]).toBe(large)
+  })
+
+  it.each([
+    ['step', 65536],
+    ['request', -1],
+    ['position', 1.5],
+    ['count', 2 ** 32],
+    ['bits', 256],
+    ['flags', NaN],
+  ])('refuses a %s of %d', (name, value) => {
+    const frame = makeFrame(FRAME.tensor, { [name]: value })
+    expect(() => encodeFrames([frame], 0)).toThrow(`frame field ${name}`)
+  })
+})
+
+describe('parsing', () => {
+  it('gives back what was encoded, in chunks of any size', () => {
+    const chunked = fc.record({
+      frames: fc.array(anyFrame(), { maxLength: 8 }),
+      seed: fc.nat(),
+      most: fc.integer({ min: 1, max: 400 }),
+    })
+    fc.assert(
+      fc.property(chunked, ({ frames, seed, most }) => {
+        const bytes = concat(encodeFrames(frames, 0))
+        const chop = randomStream(seed, 'chop')
+        const chunks: Uint8Array[] = []
+        for (let at = 0; at < bytes.length; at += chunks[chunks.length - 1].length) {
+          chunks.push(bytes.subarray(at, at + 1 + chop.integer(most)))
+        }
+        expect(parseAll(chunks)).toEqual({ frames, error: null, insideFrame: false })
+        expect(parseAll(singly(bytes)).frames).toEqual(frames)
+      }),
+      { numRuns: 200 },
+    )
+  })
+
+  it('counts sequence numbers over several writes', () => {
+    const parser = new FrameParser(() => Infinity)
+    const seen: number[] = []
+    for (let sequence = 0; sequence < 3; sequence++) {
+      for (const part of encodeFrames([makeFrame(FRAME.ask, { position: sequence })], sequence)) {
+        parser.push(part, (frame) => seen.push(frame.position))
+      }
+    }
+    expect(seen).toEqual([0, 1, 2])
+  })
+
+  it('delivers at every truncation the whole frames before it, and knows whether it is inside one', () => {
+    const ends = STREAM.map((_, i) => concat(encodeFrames(STREAM.slice(0, i + 1), 0)).length)
+    for (let length = 0; length < BYTES.length; length++) {
+      const { frames, error, insideFrame } = parseAll([BYTES.subarray(0, length)])
+      expect(error).toBeNull()
+      expect(frames).toEqual(STREAM.slice(0, ends.filter((end) => end <= length).length))
+      expect(insideFrame).toBe(length > 0 && !ends.includes(length))
+    }
+  })
+
+  it('never takes a stream with one bit flipped for another', () => {
+    for (let bit = 0; bit < 8 * BYTES.length; bit++) {
+      const bytes = BYTES.slice()
+      bytes[bit >> 3] ^= 1 << (bit & 7)
+      const { frames, error, insideFrame } = parseAll([bytes])
+      expect(frames.length).toBeLessThan(STREAM.length)
+      expect(frames).toEqual(STREAM.slice(0, frames.length))
+      // A length that grew waits for bytes that may never come; anything else is named at once.
+      expect(error instanceof WireError || insideFrame).toBe(true)
+    }
+  })
+
+  it.each<[string, Uint8Array, string, string]>([
+    ['version', changed((view) => view.setUint8(4, 2)), 'E_WIRE_VERSION', 'version 1\n  found: version 2'],
+    ['type', changed((view) => view.setUint8(5, 15)), 'E_WIRE_TYPE', '1..14\n  found: 15'],
+    ['type 0', changed((view) => view.setUint8(5, 0)), 'E_WIRE_TYPE', '1..14\n  found: 0'],
+    ['reserved', changed((view) => view.setUint16(26, 9, true)), 'E_WIRE_HEADER', '0\n  found: 9'],
+    ['sequence', changed((view) => view.setUint32(12, 4, true)), 'E_WIRE_SEQUENCE', '0\n  found: 4'],
+    ['payload', changed((view) => view.setUint8(33, 0)), 'E_WIRE_CHECKSUM', 'found: 0x'],
+    ['step', changed((view) => view.setUint8(6, 1)), 'E_WIRE_CHECKSUM', 'checksum of a plan frame'],
+  ])('names a wrong %s', (_, bytes, code, text) => {
+    const { frames, error } = parseAll([bytes])
+    expect(frames).toEqual([])
+    expect(error).toMatchObject({ code })
+    expect((error as Error).message).toContain(text)
+  })
+
+  it('refuses a frame that comes twice and one that is left out', () => {
+    const [first, second, third] = STREAM.map((frame, i) => concat(encodeFrames([frame], i)))
+    expect(parseAll([first, second, second])).toMatchObject({ error: { code: 'E_WIRE_SEQUENCE' } })
+    expect(parseAll([first, third])).toMatchObject({ error: { code: 'E_WIRE_SEQUENCE' } })
+  })
+
+  it('refuses a size before it allocates', () => {
+    const allocate = vi.spyOn(Buffer, 'allocUnsafeSlow')
+    const parse = (payloadBytes: number): unknown =>
+      parseAll([changed((view) => view.setUint32(0, payloadBytes, true)).subarray(0, 32)], () => 1000).error
+    expect(parse(0xffffffff)).toMatchObject({ code: 'E_WIRE_SIZE' })
+    expect(parse(1001)).toMatchObject({
+      message: 'payload of a plan frame\n  expected: at most 1000 bytes\n  found: 1001 bytes',
+    })
+    expect(allocate).not.toHaveBeenCalled()
+    expect(parse(1000)).toBeNull()
+    expect(allocate).toHaveBeenCalledTimes(1)
+    allocate.mockRestore()
+  })
+
+  it('delivers nothing after an error', () => {
+    const parser = new FrameParser(() => Infinity)
+    const deliver = vi.fn()
+    expect(() =>
+      parser.push(
+        changed((view) => view.setUint8(4, 2)),
+        deliver,
+      ),
+    ).toThrow('version 2')
+    expect(() => parser.push(BYTES, deliver)).toThrow('no bytes after an error')
+    expect(deliver).not.toHaveBeenCalled()
+  })
+
+  it('meets garbage with a WireError or with patience', () => {
+    fc.assert(
+      fc.property(fc.array(fc.uint8Array({ maxLength: 100 }), { maxLength: 5 }), (chunks) => {
+        const { frames, error } = parseAll(chunks, () => 4096)
+        expect(frames).toEqual([])
+        expect(error === null || error instanceof WireError).toBe(true)
+      }),
+      { numRuns: 2000 },
+    )
+  })
+
+  it('meets frames with bytes changed, cut out or put in by delivering a prefix only', () => {
+    const damage = fc.record({
+      at: fc.nat(BYTES.length - 1),
+      cut: fc.nat(40),
+      put: fc.uint8Array({ maxLength: 40 }),
+    })
+    fc.assert(
+      fc.property(damage, ({ at, cut, put }) => {
+        const bytes = concat([BYTES.subarray(0, at), put, BYTES.subarray(at + cut)])
+        const { frames, error } = parseAll([bytes], () => 4096)
+        expect(frames).toEqual(STREAM.slice(0, frames.length))
+        expect(error === null || error instanceof WireError).toBe(true)
+      }),
+      { numRuns: 2000 },
+    )
+  })
+})
