@@ -26,57 +26,49 @@ export interface Cache {
   readonly keys: Handle
   readonly values: Handle
   readonly mask: Handle
-  /** int64 [1]: the capacity, where the number of new tokens is not known to be one. */
-  readonly capacity?: Handle
+  /** int64 [2]: the capacity and the number of new tokens. */
+  readonly sizes: Handle
 }
 
-export function project(scope: Scope, x: Handle): Projected {
+/** Norm and projections, queries and keys turned. */
+export function project(scope: Scope, x: Handle, rope: Rope): Projected {
   const normed = norm(scope, x)
   const side = (name: string) => linear(scope, name, normed, scope.has(`${name}Bias`) ? `${name}Bias` : null)
-  return { query: side('query'), key: side('key'), value: side('value') }
+  return { query: rope(side('query')), key: rope(side('key')), value: side('value') }
 }
 
-/** Rows that are the tokens of one sequence. `rope` turns [.., n, D]. */
-export function sequenceHeads(scope: Scope, rows: Projected, units: number, rope: Rope): Heads {
+/** Rows that are the tokens of one sequence. */
+export function sequenceHeads(scope: Scope, rows: Projected, units: number): Heads {
   const { graph, model } = scope
   const group = headsPerUnit(model)
   const { headDim } = model
   const byUnit = (value: Handle) =>
     op(graph, 'Transpose', [reshape(graph, value, [0, units, headDim])], { perm: [1, 0, 2] })
-  const query =
-    group === 1
-      ? rope(byUnit(rows.query))
-      : rope(
-          op(graph, 'Transpose', [reshape(graph, rows.query, [0, units, group, headDim])], {
-            perm: [1, 2, 0, 3],
-          }),
-        )
-  const scaled = scale(scope, query)
+  const byHead = reshape(graph, scale(scope, rows.query), [0, units, group, headDim])
+  const query = op(graph, 'Transpose', [byHead], { perm: [1, 2, 0, 3] })
   return {
-    query: group === 1 ? scaled : reshape(graph, scaled, [units, -1, headDim]),
-    keys: rope(byUnit(rows.key)),
+    // The reshape also keeps the runtime from fusing the transpose into the products: with one token those are slower.
+    query: reshape(graph, query, [units, -1, headDim]),
+    keys: byUnit(rows.key),
     values: byUnit(rows.value),
     group,
   }
 }
 
-/** Rows that are one token each of `batch` sequences. `rope` turns [batch, heads, D]. */
-export function rowHeads(scope: Scope, rows: Projected, units: number, batch: number, rope: Rope): Heads[] {
+/** Rows that are one token each of `batch` sequences. */
+export function rowHeads(scope: Scope, rows: Projected, units: number, batch: number): Heads[] {
   const { graph, model } = scope
   const group = headsPerUnit(model)
-  const { headDim } = model
-  const split = (value: Handle, heads: number, dims: readonly number[], turn: boolean) => {
-    const byHead = reshape(graph, value, [batch, heads, headDim])
-    return each(graph, turn ? rope(byHead) : byHead, batch).map((one) => reshape(graph, one, dims))
-  }
-  const query = split(scale(scope, rows.query), units * group, [units, group, headDim], true)
-  const keys = split(rows.key, units, [units, 1, headDim], true)
-  const values = split(rows.value, units, [units, 1, headDim], false)
+  const apart = (value: Handle, heads: number) =>
+    rowsApart(graph, value, batch).map((row) => reshape(graph, row, [units, heads, model.headDim]))
+  const query = apart(scale(scope, rows.query), group)
+  const keys = apart(rows.key, 1)
+  const values = apart(rows.value, 1)
   return query.map((one, b) => ({ query: one, keys: keys[b], values: values[b], group }))
 }
 
-/** [batch, ..] into batch times [1, ..]. */
-function each(graph: GraphRecorder, value: Handle, batch: number): Handle[] {
+/** [batch, m] into batch times [1, m]. */
+function rowsApart(graph: GraphRecorder, value: Handle, batch: number): Handle[] {
   if (batch === 1) return [value]
   const sizes = integers(graph, new Array<number>(batch).fill(1))
   return graph.node('Split', [value, sizes], { axis: 0 }, { outputs: batch })
@@ -102,7 +94,7 @@ export function attend(
   if (cache === null) return sideBySide(graph, op(graph, 'MatMul', [softmax(graph, own), values]), heads)
   const cached = op(graph, 'Add', [scores(graph, query, cache.keys), cache.mask])
   const all = softmax(graph, op(graph, 'Concat', [cached, own], { axis: -1 }))
-  const [ofCache, ofNew] = apart(graph, all, cached, own, cache.capacity ?? integers(graph, [-1]))
+  const [ofCache, ofNew] = apart(graph, all, cached, own, cache.sizes)
   const mixed = op(graph, 'Add', [
     op(graph, 'MatMul', [ofCache, cache.values]),
     op(graph, causal === null ? 'Mul' : 'MatMul', [ofNew, values]),
@@ -128,24 +120,24 @@ function masked(graph: GraphRecorder, own: Handle, { query, group }: Heads, caus
   return reshape(graph, op(graph, 'Add', [byHead, causal]), [units, -1, 0])
 }
 
-/** The softmax over [.., capacity + n] into the cache's part and the new tokens'. */
+/** The softmax over [.., capacity + n] into the cache's part and the new tokens'. `sizes` int64 [2] are capacity and n. */
 function apart(
   graph: GraphRecorder,
   all: Handle,
   cached: Handle,
   own: Handle,
-  border: Handle,
+  sizes: Handle,
 ): [Handle, Handle] {
   const outputs = [cached, own].map(({ dtype, dims }) => ({ dtype, dims }))
-  const slice = (from: Handle, to: Handle, spec: (typeof outputs)[number]) =>
-    graph.node('Slice', [all, from, to, integers(graph, [2])], {}, { outputs: [spec] })[0]
-  const end = integers(graph, [Number.MAX_SAFE_INTEGER])
-  return [slice(integers(graph, [0]), border, outputs[0]), slice(border, end, outputs[1])]
+  const [ofCache, ofNew] = graph.node('Split', [all, sizes], { axis: -1 }, { outputs })
+  return [ofCache, ofNew]
 }
 
-/** One axis of a value as int64 [1]. */
-export function sizeOfAxis(graph: GraphRecorder, value: Handle, axis: number): Handle {
-  return op(graph, 'Shape', [value], { start: axis, end: axis + 1 })
+/** `sizes` of a cache with this mask [1, capacity] and n new tokens x [n, ..]; x null for a single one. */
+export function cacheSizes(graph: GraphRecorder, mask: Handle, x: Handle | null): Handle {
+  const capacity = op(graph, 'Shape', [mask], { start: 1, end: 2 })
+  const tokens = x === null ? integers(graph, [1]) : op(graph, 'Shape', [x], { start: 0, end: 1 })
+  return op(graph, 'Concat', [capacity, tokens], { axis: 0 })
 }
 
 /** [U, g n, D] -> [n, U g D]. */

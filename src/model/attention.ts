@@ -1,8 +1,17 @@
 import { GraphRecorder } from '../onnx/graph.ts'
 import type { Handle } from '../onnx/graph.ts'
-import { attend, causalMask, finish, project, residualOnly, rowHeads, sequenceHeads } from './attend.ts'
+import {
+  attend,
+  cacheSizes,
+  causalMask,
+  finish,
+  project,
+  residualOnly,
+  rowHeads,
+  sequenceHeads,
+} from './attend.ts'
 import { attentionBlock, ropeBlock } from './blocks.ts'
-import { noRope, ropeAt } from './layers.ts'
+import { noRope, ropeAt, RUNTIME_OPSETS } from './layers.ts'
 import type { Rope } from './layers.ts'
 import { Scope } from './scope.ts'
 import type { ModelSpec } from './spec.ts'
@@ -31,7 +40,7 @@ export function attentionPrefillGraph(
   if (weights.units === 0) return output(graph, residualOnly(scope, x))
   const positions = graph.input('positions', 'int64', ['tokens'])
   const rope = ropeOf(graph, model, positions)
-  const heads = sequenceHeads(scope, project(scope, x), weights.units, rope)
+  const heads = sequenceHeads(scope, project(scope, x, rope), weights.units)
   const mixed = attend(graph, heads, null, causalMask(graph, positions))
   output(graph, finish(scope, x, mixed, options.residual))
   graph.output(heads.keys, 'newKeys')
@@ -58,8 +67,8 @@ export function attentionDecodeGraph(
   const values = graph.input('values', 'float32', cacheDims)
   const mask = graph.input('mask', 'float32', [1, 'capacity'])
   const rope = model.family === 'gpt2' ? noRope : ropeOf(graph, model, graph.input('position', 'int64', [1]))
-  const [heads] = rowHeads(scope, project(scope, x), units, 1, rope)
-  const mixed = attend(graph, heads, { keys, values, mask }, null)
+  const [heads] = rowHeads(scope, project(scope, x, rope), units, 1)
+  const mixed = attend(graph, heads, { keys, values, mask, sizes: cacheSizes(graph, mask, null) }, null)
   output(graph, finish(scope, x, mixed, options.residual))
   graph.output(heads.keys, 'newKeys')
   graph.output(heads.values, 'newValues')
@@ -67,7 +76,7 @@ export function attentionDecodeGraph(
 }
 
 function start(name: string, model: ModelSpec, weights: AttentionWeights, tokens: number | string) {
-  const graph = new GraphRecorder(name)
+  const graph = new GraphRecorder(name, RUNTIME_OPSETS)
   const block = attentionBlock('attention', model, weights.units, 'fp32', () => weights)
   const scope = new Scope(graph, model, block)
   return { graph, scope, x: graph.input('x', 'float32', [tokens, model.width]) }
@@ -76,7 +85,7 @@ function start(name: string, model: ModelSpec, weights: AttentionWeights, tokens
 function ropeOf(graph: GraphRecorder, model: ModelSpec, positions: Handle): Rope {
   return model.family === 'gpt2'
     ? noRope
-    : ropeAt(new Scope(graph, model, ropeBlock('rope', model)), positions, 0)
+    : ropeAt(new Scope(graph, model, ropeBlock('rope', model)), positions)
 }
 
 function output(graph: GraphRecorder, y: Handle): GraphRecorder {

@@ -6,6 +6,9 @@ import type { ModelSpec } from './spec.ts'
 
 /** Pieces that the sub-block graphs share. Values are [tokens, width] unless said otherwise. */
 
+/** What a graph must declare to use ONNX Runtime's own operators. */
+export const RUNTIME_OPSETS = { opsets: { 'com.microsoft': 1 } }
+
 /** One node with one output. */
 export function op(
   graph: GraphRecorder,
@@ -72,31 +75,27 @@ export function ropeTables(model: ModelSpec): { cosine: Float32Array; sine: Floa
   return { cosine, sine }
 }
 
-/** Turns queries or keys by the positions of their tokens. */
+/** Turns rows [n, heads * headDim] of queries or keys by the positions of their tokens. */
 export type Rope = (x: Handle) => Handle
 
 /** GPT-2 has its positions in the embedding. */
 export const noRope: Rope = (x) => x
 
 /**
- * Turns pairs (i, i + headDim / 2) by the angle of their position; the "half" layout of Hugging Face.
- * `scope` holds the tables. With `perRow` 0 the turned value is [.., positions, headDim]; else it is
- * [positions, .., headDim] with `perRow` axes in between.
+ * Turns pairs (i, i + headDim / 2) of every head by the angle of the row's position: the "half" layout of
+ * Hugging Face. `scope` holds the tables; positions int64 [n].
  */
-export function ropeAt(scope: Scope, positions: Handle, perRow: number): Rope {
-  const { graph, model } = scope
-  const axes = Array.from({ length: perRow }, (_, i) => i + 1)
-  const rows = (name: string) => {
-    const found = op(graph, 'Gather', [scope.weight(name), positions], { axis: 0 })
-    return perRow === 0 ? found : op(graph, 'Unsqueeze', [found, integers(graph, axes)])
-  }
-  const cosine = rows('cosine')
-  const sine = rows('sine')
-  const half = model.headDim / 2
+export function ropeAt(scope: Scope, positions: Handle): Rope {
+  const { graph } = scope
+  const first = integers(graph, [0])
+  const at = op(graph, 'Unsqueeze', [positions, first])
+  const tables = [scope.weight('cosine'), scope.weight('sine')]
   return (x) => {
-    const [a, b] = graph.node('Split', [x, integers(graph, [half, half])], { axis: -1 }, { outputs: 2 })
-    const real = op(graph, 'Sub', [op(graph, 'Mul', [a, cosine]), op(graph, 'Mul', [b, sine])])
-    const imaginary = op(graph, 'Add', [op(graph, 'Mul', [b, cosine]), op(graph, 'Mul', [a, sine])])
-    return op(graph, 'Concat', [real, imaginary], { axis: -1 })
+    // ONNX Runtime's operator: one node where ONNX of this opset takes eight. It wants [1, n, heads * headDim].
+    const sequence = op(graph, 'Unsqueeze', [x, first])
+    const outputs = [{ dtype: x.dtype, dims: sequence.dims }]
+    const options = { domain: 'com.microsoft', outputs }
+    const [turned] = graph.node('RotaryEmbedding', [sequence, at, ...tables], { interleaved: 0 }, options)
+    return op(graph, 'Squeeze', [turned, first])
   }
 }

@@ -8,13 +8,13 @@ import {
   residualOnly,
   rowHeads,
   sequenceHeads,
-  sizeOfAxis,
+  cacheSizes,
 } from './attend.ts'
 import type { Cache, Heads } from './attend.ts'
 import type { WeightBlock } from './blocks.ts'
 import { embed, logitsOf } from './ends.ts'
 import { ffnFirst, ffnSecond } from './ffn.ts'
-import { integers, noRope, op, ropeAt } from './layers.ts'
+import { integers, noRope, op, ropeAt, RUNTIME_OPSETS } from './layers.ts'
 import type { Rope } from './layers.ts'
 import { inline, Scope } from './scope.ts'
 import type { Placement } from './scope.ts'
@@ -58,7 +58,7 @@ class SegmentBuilder {
   private readonly segment: Segment
   private readonly batch: number
   private readonly place: Placement
-  private readonly graph = new GraphRecorder('segment', { opsets: { 'com.microsoft': 1 } })
+  private readonly graph = new GraphRecorder('segment', RUNTIME_OPSETS)
   private readonly scopes = new Map<string, Scope>()
   private readonly shared = new Map<string, Handle>()
   private readonly rows: number | string
@@ -118,33 +118,39 @@ class SegmentBuilder {
   /** n tokens of one sequence, after those in its cache: mixed heads [n, U g D]. */
   private sequence(scope: Scope, part: Attention, x: Handle): Handle {
     const causal = this.once('causal', () => causalMask(this.graph, this.positions()))
-    const heads = sequenceHeads(scope, project(scope, x), part.units.length, this.turning())
-    const capacity = () => this.once('capacity', () => sizeOfAxis(this.graph, this.mask(0), 1))
-    return this.withCache(part, 0, heads, (cache) =>
-      attend(this.graph, heads, { ...cache, capacity: capacity() }, causal),
-    )
+    const heads = sequenceHeads(scope, project(scope, x, this.turning()), part.units.length)
+    this.giveNew(part.layer, 0, heads)
+    return attend(this.graph, heads, this.cache(part, 0, x), causal)
   }
 
   /** One token of each of B sequences: mixed heads [B, U g D]. */
   private sequences(scope: Scope, part: Attention, x: Handle): Handle {
-    const heads = rowHeads(scope, project(scope, x), part.units.length, this.batch, this.turning())
-    const mixed = heads.map((one, b) =>
-      this.withCache(part, b, one, (cache) => attend(this.graph, one, cache, null)),
-    )
+    const heads = rowHeads(scope, project(scope, x, this.turning()), part.units.length, this.batch)
+    const mixed = heads.map((one, b) => {
+      this.giveNew(part.layer, b, one)
+      return attend(this.graph, one, this.cache(part, b, null), null)
+    })
     return op(this.graph, 'Concat', mixed, { axis: 0 })
   }
 
-  /** Declares one sequence's cache and new keys and values of one layer. */
-  private withCache(part: Attention, b: number, heads: Heads, use: (cache: Cache) => Handle): Handle {
-    const { layer, units } = part
-    const dims = [units.length, capacityName(b, this.batch), this.model.headDim]
-    const mask = this.mask(b)
-    const keys = this.graph.input(segmentNames.keys(layer, b, this.batch), 'float32', dims)
-    const values = this.graph.input(segmentNames.values(layer, b, this.batch), 'float32', dims)
-    const mixed = use({ keys, values, mask })
+  /** Declares one sequence's cache of one layer; `x` are its new tokens, null for a single one. */
+  private cache({ layer, units }: Attention, b: number, x: Handle | null): Cache {
+    const { graph, batch } = this
+    const capacity = batch === 1 ? 'capacity' : `capacity${b}`
+    const dims = [units.length, capacity, this.model.headDim]
+    const name = segmentNames.mask(b, batch)
+    const mask = this.once(name, () => graph.input(name, 'float32', [1, capacity]))
+    return {
+      keys: graph.input(segmentNames.keys(layer, b, batch), 'float32', dims),
+      values: graph.input(segmentNames.values(layer, b, batch), 'float32', dims),
+      mask,
+      sizes: this.once(`sizes of ${name}`, () => cacheSizes(graph, mask, x)),
+    }
+  }
+
+  private giveNew(layer: number, b: number, heads: Heads): void {
     this.graph.output(heads.keys, segmentNames.newKeys(layer, b, this.batch))
     this.graph.output(heads.values, segmentNames.newValues(layer, b, this.batch))
-    return mixed
   }
 
   private head(exit: number | null, x: Handle): void {
@@ -163,14 +169,9 @@ class SegmentBuilder {
     return this.once('positions', () => this.graph.input('positions', 'int64', [this.rows]))
   }
 
-  private mask(b: number): Handle {
-    const name = segmentNames.mask(b, this.batch)
-    return this.once(name, () => this.graph.input(name, 'float32', [1, capacityName(b, this.batch)]))
-  }
-
   private turning(): Rope {
     if (this.model.family === 'gpt2') return noRope
-    return (this.rope ??= ropeAt(this.scope(this.blocks.rope()), this.positions(), this.batch === 1 ? 0 : 1))
+    return (this.rope ??= ropeAt(this.scope(this.blocks.rope()), this.positions()))
   }
 
   /** A value that several parts use: built for the first of them. */
@@ -189,8 +190,4 @@ class SegmentBuilder {
     this.scopes.set(block.name, made)
     return made
   }
-}
-
-function capacityName(b: number, batch: number): string {
-  return batch === 1 ? 'capacity' : `capacity${b}`
 }
