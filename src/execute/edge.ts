@@ -2,6 +2,7 @@ import type { Clock } from '../base/clock.ts'
 import { InputError } from '../base/errors.ts'
 import type { ModelSpec } from '../model/spec.ts'
 import { EDGE } from '../plan/plan.ts'
+import { ConnectionError } from '../wire/errors.ts'
 import { readRefusal } from '../wire/payloads.ts'
 import { FRAME, type Connection, type Frame } from '../wire/types.ts'
 import { payloadBytes } from './boundary.ts'
@@ -115,7 +116,7 @@ export class EdgeExecutor {
       return { tokens, dispatchSeconds, nearTies, events }
     } catch (error) {
       call.close()
-      throw error
+      throw error instanceof ConnectionError ? noCloud(error.message, error) : error
     } finally {
       signal?.removeEventListener('abort', cancel)
       call.forget()
@@ -164,7 +165,7 @@ export class EdgeExecutor {
       send: (frame) => connection!.send(...(opened ? [] : opening()), { ...frame, request: number }),
       take: (position, step) => mailbox.take(position, step),
       close: () => {
-        if (opened && this.gone === null) connection!.send({ ...CLOSE, request: number })
+        if (opened && this.gone === null) say(connection!, { ...CLOSE, request: number })
       },
       forget: () => this.open.delete(number),
     }
@@ -201,7 +202,7 @@ export class EdgeExecutor {
   }
 
   private lose(message: string): void {
-    this.gone = new ExecutionError('E_NO_CLOUD', `the connection to the cloud is gone: ${message}`)
+    this.gone = noCloud(message)
     for (const { mailbox } of this.open.values()) mailbox.fail(this.gone)
   }
 
@@ -229,9 +230,22 @@ interface Call {
   forget(): void
 }
 
+/** Says something to a peer that may be gone. */
+function say(connection: Connection, frame: Frame): void {
+  try {
+    connection.send(frame)
+  } catch {
+    // The connection closed meanwhile: nobody is left to hear it.
+  }
+}
+
 const CLOSE: Omit<Frame, 'request'> = {
   ...{ type: FRAME.close, step: 0, position: 0, count: 0, bits: 0, flags: 0 },
   payload: new Uint8Array(0),
+}
+
+function noCloud(message: string, cause?: unknown): ExecutionError {
+  return new ExecutionError('E_NO_CLOUD', `the connection to the cloud is gone: ${message}`, { cause })
 }
 
 function cancelled(): ExecutionError {
