@@ -1,3 +1,4 @@
+import { resolve } from 'node:path'
 import { InputError } from '../base/errors.ts'
 import type { DType, Tensor, TensorData } from '../onnx/tensor.ts'
 import { dtypes } from '../onnx/tensor.ts'
@@ -59,7 +60,7 @@ export function fromOrt(value: OrtTensor): Tensor {
 
 /** Our options as ONNX Runtime's. Values under `extra` are strings. */
 export function ortOptions(options: SessionOptions, provider: 'cpu' | 'wasm'): Record<string, unknown> {
-  const { threads = 1, optimization = 'all', prepacking = true, spinning = false } = options
+  const { threads = 1, optimization = 'all', prepacking = true, spinning = false, externalFolder } = options
   if (!Number.isInteger(threads) || threads < 1 || threads > 1024) {
     throw new InputError({
       where: 'session options: threads',
@@ -77,7 +78,14 @@ export function ortOptions(options: SessionOptions, provider: 'cpu' | 'wasm'): R
     graphOptimizationLevel: optimization,
     logSeverityLevel: 3,
     extra: {
-      session: { intra_op: { ...spin }, inter_op: { ...spin }, disable_prepacking: prepacking ? '0' : '1' },
+      session: {
+        intra_op: { ...spin },
+        inter_op: { ...spin },
+        disable_prepacking: prepacking ? '0' : '1',
+        ...(externalFolder !== undefined && provider === 'cpu'
+          ? { model_external_initializers_file_folder_path: resolve(externalFolder) }
+          : {}),
+      },
     },
   }
 }

@@ -1,5 +1,6 @@
 import type { OrtModule, OrtSession, OrtTensor } from './convert.ts'
 import { fromOrt, loadProblem, ortOptions, toOrt } from './convert.ts'
+import type { Source } from './external.ts'
 import { NameChecker } from './names.ts'
 import type { RunNames } from './names.ts'
 import { checkDims, HeldResident, homesOf } from './resident.ts'
@@ -18,28 +19,28 @@ import type {
 import { asEngineError, EngineError } from './types.ts'
 import { InputError } from '../base/errors.ts'
 
-/** How a model given by its path reaches the runtime. */
-export type LoadFile = (path: string) => { model: Uint8Array | string; extra: Record<string, unknown> }
+/** How a model reaches the runtime. */
+export type ToSource = (model: Uint8Array | string, options: SessionOptions) => Source
 
 /** Runs graphs with an onnxruntime package loaded in this thread. */
 export class InProcessEngine implements Engine {
   readonly info: EngineInfo
   private readonly ort: OrtModule
   private readonly provider: 'cpu' | 'wasm'
-  private readonly loadFile: LoadFile
+  private readonly toSource: ToSource
   private readonly open = new Set<InProcessSession>()
   private sequence = new Sequence()
 
-  constructor(ort: OrtModule, info: EngineInfo, provider: 'cpu' | 'wasm', loadFile: LoadFile) {
+  constructor(ort: OrtModule, info: EngineInfo, provider: 'cpu' | 'wasm', toSource: ToSource) {
     this.ort = ort
     this.info = info
     this.provider = provider
-    this.loadFile = loadFile
+    this.toSource = toSource
   }
 
   async create(model: Uint8Array | string, options: SessionOptions = {}): Promise<Session> {
     const settings = ortOptions(options, this.provider)
-    const source = typeof model === 'string' ? this.loadFile(model) : { model, extra: {} }
+    const source = this.toSource(model, options)
     let inner: OrtSession
     try {
       inner = await this.ort.InferenceSession.create(source.model, { ...settings, ...source.extra })

@@ -1,15 +1,9 @@
-import { readFileSync } from 'node:fs'
-import { dirname } from 'node:path'
 import { InputError } from '../base/errors.ts'
-import { readCapped, resolveInside } from '../base/files.ts'
 import type { OrtModule } from './convert.ts'
+import { nativeSource, wasmSource } from './external.ts'
 import { InProcessEngine } from './inProcess.ts'
-import { externalLocations } from '../onnx/files.ts'
 import type { Engine, EngineKind } from './types.ts'
 import { WorkerEngine } from './threaded.ts'
-
-/** The largest model file that protobuf allows. */
-const maxModelBytes = 2 ** 31 - 1
 
 /**
  * Opens an engine. `native` runs onnxruntime-node in this thread, `worker` in a thread of its own, `wasm`
@@ -47,8 +41,7 @@ async function openNative(): Promise<Engine> {
     name: 'onnxruntime-node',
     version: ort.env.versions.node ?? 'unknown',
   } as const
-  // The native runtime opens the file itself, and maps external data from beside it.
-  return new InProcessEngine(ort, info, 'cpu', (path) => ({ model: path, extra: {} }))
+  return new InProcessEngine(ort, info, 'cpu', nativeSource)
 }
 
 async function openWasm(): Promise<Engine> {
@@ -56,17 +49,7 @@ async function openWasm(): Promise<Engine> {
   ort.env.wasm.numThreads = 1
   ort.env.wasm.proxy = false
   const info = { kind: 'wasm', name: 'onnxruntime-web', version: ort.env.versions.web ?? 'unknown' } as const
-  return new InProcessEngine(ort, info, 'wasm', loadWithExternalData)
-}
-
-/** WebAssembly sees no file system: external data travels with the model. */
-function loadWithExternalData(path: string) {
-  const model = readCapped(path, maxModelBytes)
-  const externalData = externalLocations(model, path).map((location) => ({
-    path: location,
-    data: new Uint8Array(readFileSync(resolveInside(dirname(path), location))),
-  }))
-  return { model, extra: externalData.length === 0 ? {} : { externalData } }
+  return new InProcessEngine(ort, info, 'wasm', wasmSource)
 }
 
 /** A CommonJS module imported from ESM has its exports under `default`. */

@@ -1,5 +1,6 @@
 import { InputError } from '../base/errors.ts'
 import { loadProblem, ortOptions } from './convert.ts'
+import { nativeSource } from './external.ts'
 import { checkDims, HeldResident } from './resident.ts'
 import type { ResidentDims } from './resident.ts'
 import type { Engine, EngineInfo, Resident, Session, SessionOptions } from './types.ts'
@@ -42,6 +43,7 @@ export class WorkerEngine implements Engine {
 
   async create(model: Uint8Array | string, options: SessionOptions = {}): Promise<Session> {
     const settings = ortOptions(options, 'cpu')
+    nativeSource(model, options)
     if (this.link.ended) this.link = new WorkerLink()
     const { link } = this
     try {

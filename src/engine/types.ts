@@ -17,8 +17,13 @@ export interface SessionOptions {
   threads?: number
   /** Graph optimisation level. Default 'all'. */
   optimization?: 'disabled' | 'basic' | 'extended' | 'all'
-  /** Rearranges weights at load time for faster products, at the price of a private copy. Default true. */
+  /**
+   * Rearranges weights at load time for faster products, at the price of a private copy. Default true. Without it,
+   * native sessions map external weights: all that name the same file share one copy of it in memory.
+   */
   prepacking?: boolean
+  /** For a model given by its bytes: the folder in which its external data lies. Beside a path it is an InputError. */
+  externalFolder?: string
   /** Lets idle threads spin. Default false: it slows every other session on the machine. */
   spinning?: boolean
 }
