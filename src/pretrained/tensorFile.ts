@@ -1,6 +1,6 @@
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
 import { InputError } from '../base/errors.ts'
-import { bfloatToFloat, halfTable } from './halves.ts'
+import { floatOfHalf } from '../base/float16.ts'
 
 /** Element types that weights may have. */
 export type WeightDtype = 'F32' | 'F16' | 'BF16'
@@ -75,19 +75,19 @@ export function readValues(entry: TensorEntry, name: string, from: number, count
   }
 }
 
-/** Fills `out` from 16-bit values, which `read` gives from a byte offset on. */
+/** Fills `out` from 16-bit values, which `read` gives from a byte offset on. BF16 is the upper half of a float32. */
 function convertInto(
   out: Float32Array,
   dtype: 'F16' | 'BF16',
   read: (chunk: Uint8Array, doneBytes: number) => void,
 ): void {
   const buffer = new Uint16Array(Math.min(out.length, CHUNK_BYTES / 2))
-  const halves = halfTable()
+  const words = new Uint32Array(out.buffer)
   for (let done = 0; done < out.length; done += buffer.length) {
     const bits = buffer.subarray(0, Math.min(buffer.length, out.length - done))
     read(new Uint8Array(bits.buffer, 0, bits.byteLength), 2 * done)
-    if (dtype === 'F16') for (let i = 0; i < bits.length; i++) out[done + i] = halves[bits[i]]
-    else for (let i = 0; i < bits.length; i++) out[done + i] = bfloatToFloat(bits[i])
+    if (dtype === 'F16') for (let i = 0; i < bits.length; i++) out[done + i] = floatOfHalf(bits[i])
+    else for (let i = 0; i < bits.length; i++) words[done + i] = bits[i] << 16
   }
 }
 

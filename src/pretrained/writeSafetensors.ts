@@ -1,5 +1,5 @@
 import { writeAtomic } from '../base/files.ts'
-import { floatToHalf } from './halves.ts'
+import { halfOfFloat } from '../base/float16.ts'
 import { elementCount } from './tensorFile.ts'
 
 /** One tensor to write: row-major float32 values, stored as `dtype`. */
@@ -50,7 +50,7 @@ function putValues(out: Buffer, at: number, { name, data, dtype }: TensorToWrite
   }
   const bits = new Uint16Array(data.length)
   for (let i = 0; i < data.length; i++) {
-    bits[i] = floatToHalf(data[i])
+    bits[i] = halfOfFloat(data[i])
     if ((bits[i] & 0x7fff) === 0x7c00 && Number.isFinite(data[i])) {
       throw new RangeError(`tensor ${name}: expected values that F16 holds (below 65,520), found ${data[i]}`)
     }
