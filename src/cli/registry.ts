@@ -28,6 +28,11 @@ export const COMMANDS: readonly CliEntry[] = [
     load: async () => (await import('./commands/trace.ts')).trace,
   },
   {
+    name: 'link',
+    summary: 'impose a recorded link on real connections',
+    load: async () => (await import('./commands/link.ts')).link,
+  },
+  {
     name: 'oracle',
     summary: 'the best plan of one request over a constant link, and why',
     load: async () => (await import('./commands/oracle.ts')).oracle,
