@@ -14,7 +14,7 @@ export interface MeasureProgress {
 }
 
 const MIN_REPEATS = 3
-const MAX_REPEATS = 60
+const MAX_REPEATS = 400
 /** A block takes time: where the noise says otherwise, this share of the run it was in. */
 const LEAST_SHARE = 0.01
 
