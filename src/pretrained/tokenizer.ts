@@ -28,6 +28,8 @@ const id = z.int().min(0).max(MAX_ID)
 /** What the library does not check itself: ids are places in its arrays. */
 const tokenizerSchema = z.looseObject({
   model: z.looseObject({
+    // Absent in files of GPT-2's time.
+    type: z.enum(['BPE', 'Unigram', 'WordPiece']).optional(),
     vocab: z.union([z.record(z.string(), id), z.array(z.unknown()).max(MAX_ID)]),
   }),
   added_tokens: z.array(z.looseObject({ id, content: z.string().min(1) })).max(MAX_ID),
@@ -50,9 +52,20 @@ export function openTokenizer(
   return textTokenizer(build(json, config, path), path, vocabulary, begin)
 }
 
+const PROBE = 'It is 1, or \u00e9!'
+const AS_IT_IS = { skip_special_tokens: true, clean_up_tokenization_spaces: false }
+
 function build(json: object, config: object, path: string): Loaded {
   try {
-    return new Tokenizer(json, config)
+    const tokenizer = new Tokenizer(json, config)
+    // Much of a file is only looked at when it is used.
+    const { ids } = tokenizer.encode(PROBE)
+    if (ids.length > 0)
+      tokenizer.decode(
+        ids.map((id) => id ?? 0),
+        AS_IT_IS,
+      )
+    return tokenizer
   } catch (error) {
     throw new InputError(
       {
@@ -72,10 +85,7 @@ function textTokenizer(
   vocabulary: number,
   begin: number | null,
 ): TextTokenizer {
-  const decode = (ids: readonly number[]) =>
-    ids.length === 0
-      ? ''
-      : tokenizer.decode([...ids], { skip_special_tokens: true, clean_up_tokenization_spaces: false })
+  const decode = (ids: readonly number[]) => (ids.length === 0 ? '' : tokenizer.decode([...ids], AS_IT_IS))
   return {
     vocabulary,
     encode(text) {

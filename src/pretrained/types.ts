@@ -7,7 +7,11 @@ export interface TextTokenizer {
   encode(text: string): number[]
   /** The text of ids; special tokens are left out. */
   decode(ids: readonly number[]): string
-  /** Decodes token by token: `push` gives the text that is complete so far (a character may span tokens), `end` the rest. */
+  /**
+   * Decodes token by token: `push` gives the text that is complete so far (a character may span tokens), `end` the rest.
+   * All of it equals `decode` of all ids. A text that continues a prompt: push the prompt's ids first, for a tokenizer
+   * may drop the space before a text's first word.
+   */
   stream(): { push(id: number): string; end(): string }
 }
 
