@@ -1,5 +1,5 @@
 // `npm test`: install, build, types, tests. The last line is the count, alone on its line.
-// Arguments go to vitest: `npm test -- test/plan`.
+// Arguments go to vitest: `npm test -- test/plan`. `--slow` (npm run test:slow) runs the long forms of some tests.
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -50,4 +50,6 @@ function close({ passed, failed, skipped }, typesCode) {
   return total.failed === 0 ? 0 : 1
 }
 
-process.exit(await main(process.argv.slice(2)))
+const args = process.argv.slice(2)
+if (args.includes('--slow')) process.env.EDGEWISE_SLOW = '1'
+process.exit(await main(args.filter((arg) => arg !== '--slow')))
