@@ -152,8 +152,7 @@ export class FrameParser {
       throw new WireError('E_WIRE_SEQUENCE', 'sequence number', String(this.sequence), String(sequence))
     }
     this.checksum = crc32(this.checked)
-    // Not zeroed: it is delivered only when every byte of it was written.
-    this.payload = payloadBytes === 0 ? EMPTY : new Uint8Array(Buffer.allocUnsafeSlow(payloadBytes).buffer)
+    this.payload = payloadBytes === 0 ? EMPTY : new Uint8Array(payloadBytes)
     this.filled = 0
     this.state = 'payload'
   }

@@ -4,7 +4,7 @@ import type { FrameType, WireLimits } from './types.ts'
 /** Largest JSON payload, and largest ping. */
 export const MAX_JSON_BYTES = 64 * 1024
 /** What a peer measured of a request: an event for every step of every token. */
-export const MAX_REPORT_BYTES = 8 * 1024 * 1024
+export const MAX_REPORT_BYTES = 32 * 1024 * 1024
 /** A pong is its ping and the receiver's clock (f64). */
 export const PONG_CLOCK_BYTES = 8
 
