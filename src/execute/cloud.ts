@@ -11,6 +11,7 @@ import { Mailbox } from './mailbox.ts'
 import { placedPlanFromJson, readOpen, reportFrame, type OpenMessage } from './messages.ts'
 import { NO_RECORD } from './record.ts'
 import type { SegmentRunner } from './runner.ts'
+import { sayIfOpen } from './say.ts'
 import { planSchedule, type Schedule } from './schedule.ts'
 import type { ExecutionEvent } from './types.ts'
 import { walk, type Walk } from './walk.ts'
@@ -118,7 +119,7 @@ export class CloudPeer {
     }
     if (this.requests.get(request) === mailbox) this.requests.delete(request)
     await w.caches.dispose()
-    if (open.report) this.say(reportFrame(request, events))
+    if (open.report) sayIfOpen(this.connection, reportFrame(request, events))
   }
 
   private walkOf(
@@ -149,16 +150,7 @@ export class CloudPeer {
   private refuse(request: number, error: unknown): void {
     this.requests.get(request)?.fail(ENDED)
     this.requests.delete(request)
-    this.say(refusalFrame(FRAME.fail, refusalOf(error), { request }))
-  }
-
-  /** Says something to a peer that may be gone. */
-  private say(frame: Frame): void {
-    try {
-      this.connection.send(frame)
-    } catch {
-      // The connection closed meanwhile: nobody is left to hear it.
-    }
+    sayIfOpen(this.connection, refusalFrame(FRAME.fail, refusalOf(error), { request }))
   }
 
   private failAll(error: Error): void {

@@ -12,6 +12,7 @@ import { Mailbox } from './mailbox.ts'
 import { checkLengths, openFrame, planFrame, readReport } from './messages.ts'
 import { NO_RECORD, type Recorder } from './record.ts'
 import type { SegmentRunner } from './runner.ts'
+import { sayIfOpen } from './say.ts'
 import { planSchedule, type Schedule } from './schedule.ts'
 import { Slots } from './slots.ts'
 import type { ExecutionEvent, GeneratedToken, GenerationRequest, GenerationResult } from './types.ts'
@@ -165,7 +166,7 @@ export class EdgeExecutor {
       send: (frame) => connection!.send(...(opened ? [] : opening()), { ...frame, request: number }),
       take: (position, step) => mailbox.take(position, step),
       close: () => {
-        if (opened && this.gone === null) say(connection!, { ...CLOSE, request: number })
+        if (opened && this.gone === null) sayIfOpen(connection!, { ...CLOSE, request: number })
       },
       forget: () => this.open.delete(number),
     }
@@ -228,15 +229,6 @@ interface Call {
   /** Tells the cloud that the request is over, if it ever heard of it. */
   close(): void
   forget(): void
-}
-
-/** Says something to a peer that may be gone. */
-function say(connection: Connection, frame: Frame): void {
-  try {
-    connection.send(frame)
-  } catch {
-    // The connection closed meanwhile: nobody is left to hear it.
-  }
 }
 
 const CLOSE: Omit<Frame, 'request'> = {
