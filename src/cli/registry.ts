@@ -68,6 +68,11 @@ export const COMMANDS: readonly CliEntry[] = [
     load: async () => (await import('./commands/decide.ts')).decide,
   },
   {
+    name: 'pretrain',
+    summary: 'train the built-in language model anew',
+    load: async () => (await import('./commands/pretrain.ts')).pretrainCommand,
+  },
+  {
     name: 'bench',
     summary: 'run the benchmarks of this build',
     load: async () => (await import('./commands/bench.ts')).bench,

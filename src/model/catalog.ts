@@ -74,25 +74,27 @@ function llama(id: string, layers: number, width: number, heads: number, ffnWidt
   }
 }
 
-/**
- * Built-in models. `tiny` is no real model: it makes tests and examples quick. `tales` is real and small; its weights
- * ship with the project (src/pretrain trains it).
- */
+/** The one that ships with weights, which src/pretrain trained: it speaks, in tales of a small grammar. */
+const TALES: ModelSpec = {
+  id: 'tales',
+  family: 'llama',
+  layers: 8,
+  width: 96,
+  heads: 6,
+  kvHeads: 3,
+  headDim: 16,
+  ffnWidth: 256,
+  vocabulary: 64,
+  contextTokens: 512,
+  tiedHead: true,
+  normEpsilon: 1e-6,
+  ropeBase: 10_000,
+}
+
+/** Built-in models. `tiny` is no real model: it makes tests and examples quick. */
 export const MODELS: readonly ModelSpec[] = [
   gpt2('tiny', 4, 64, 4, 512, 512),
-  {
-    ...{
-      id: 'tales',
-      family: 'llama',
-      layers: 8,
-      width: 96,
-      heads: 6,
-      kvHeads: 3,
-      headDim: 16,
-      ffnWidth: 256,
-    },
-    ...{ vocabulary: 64, contextTokens: 512, tiedHead: true },
-  },
+  TALES,
   gpt2('gpt2', 12, 768, 12),
   gpt2('gpt2-xl', 48, 1600, 25),
   llama('llama-7b', 32, 4096, 32, 11_008),
