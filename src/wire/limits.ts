@@ -29,7 +29,6 @@ const CAPS: Readonly<Record<FrameType, number>> = {
   [FRAME.open]: MAX_JSON_BYTES,
   [FRAME.tensor]: Infinity,
   [FRAME.ids]: Infinity,
-  [FRAME.ask]: 0,
   [FRAME.close]: 0,
   [FRAME.report]: MAX_REPORT_BYTES,
   [FRAME.fail]: MAX_JSON_BYTES,

@@ -29,7 +29,6 @@ const SENDERS: Readonly<Record<FrameType, { readonly greeting: Senders; readonly
   [FRAME.open]: { greeting: NOBODY, open: CLIENT },
   [FRAME.tensor]: { greeting: NOBODY, open: BOTH },
   [FRAME.ids]: { greeting: NOBODY, open: BOTH },
-  [FRAME.ask]: { greeting: NOBODY, open: CLIENT },
   [FRAME.close]: { greeting: NOBODY, open: BOTH },
   [FRAME.report]: { greeting: NOBODY, open: SERVER },
   [FRAME.fail]: { greeting: NOBODY, open: BOTH },

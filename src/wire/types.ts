@@ -25,16 +25,14 @@ export const FRAME = {
   tensor: 8,
   /** `count` token ids, u32 each; the first has token position `position`. */
   ids: 9,
-  /** An early exit was not confident: the cloud is asked for the token at `position`. */
-  ask: 10,
   /** A request ends, at its peer too. */
-  close: 11,
+  close: 10,
   /** What the peer measured of a request: JSON. */
-  report: 12,
+  report: 11,
   /** One request failed; the connection goes on: JSON { code, message }. */
-  fail: 13,
+  fail: 12,
   /** The sender is about to close the connection. */
-  bye: 14,
+  bye: 13,
 } as const
 
 export type FrameType = (typeof FRAME)[keyof typeof FRAME]

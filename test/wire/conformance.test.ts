@@ -77,7 +77,7 @@ describe.each(Object.keys(carriages))('a connection over %s', (name) => {
       jsonFrame(FRAME.open, { plan: 7 }, { request: 1 }),
       makeFrame(FRAME.tensor, { request: 1, step: 2, position: 3, count: 4, bits: 8, payload: large }),
       idsFrame([5, 0xffffffff], { request: 1, position: 9, flags: 3 }),
-      makeFrame(FRAME.ask, { request: 1, position: 11 }),
+      makeFrame(FRAME.close, { request: 1, position: 11 }),
       makeFrame(FRAME.close, { request: 1 }),
     ]
     const arrived = nextFrames(server, sent.length)
@@ -171,7 +171,7 @@ describe.each(Object.keys(carriages))('a connection over %s', (name) => {
   it('refuses to send what it may not, and goes on', async () => {
     const { client, server } = await open({})
     const illegal = { code: 'E_WIRE_STATE' }
-    expect(() => server.send(makeFrame(FRAME.ask))).toThrow(expect.objectContaining(illegal))
+    expect(() => server.send(makeFrame(FRAME.open))).toThrow(expect.objectContaining(illegal))
     expect(() => client.send(jsonFrame(FRAME.report, 1))).toThrow(expect.objectContaining(illegal))
     expect(() => client.send(makeFrame(FRAME.bye))).toThrow('found: bye')
     expect(() => client.send(jsonFrame(FRAME.plan, 'x'.repeat(65536)))).toThrow('at most 65536 bytes')

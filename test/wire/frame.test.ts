@@ -16,7 +16,7 @@ import { anyFrame, concat, parseAll, singly } from './support.ts'
 
 const STREAM = [
   jsonFrame(FRAME.plan, { layers: 3 }, { request: 5 }),
-  makeFrame(FRAME.ask, { request: 5, position: 17 }),
+  makeFrame(FRAME.close, { request: 5, position: 17 }),
   makeFrame(FRAME.tensor, { bits: 8, count: 1, step: 3, payload: Uint8Array.of(0, 255, 128, 7) }),
   idsFrame([40_000], { request: 5, position: 18, flags: 1 }),
 ]
@@ -50,7 +50,7 @@ describe('encoding', () => {
 
   it('charges a message what the cost model charges', () => {
     expect(FRAME_HEADER_BYTES).toBe(DEFAULT_NETWORK.frameBytes)
-    expect(concat(encodeFrames([makeFrame(FRAME.ask)], 0))).toHaveLength(32)
+    expect(concat(encodeFrames([makeFrame(FRAME.close)], 0))).toHaveLength(32)
   })
 
   it('copies small payloads beside their headers and passes large ones by reference', () => {
@@ -100,7 +100,7 @@ describe('parsing', () => {
     const parser = new FrameParser(() => Infinity)
     const seen: number[] = []
     for (let sequence = 0; sequence < 3; sequence++) {
-      for (const part of encodeFrames([makeFrame(FRAME.ask, { position: sequence })], sequence)) {
+      for (const part of encodeFrames([makeFrame(FRAME.close, { position: sequence })], sequence)) {
         parser.push(part, (frame) => seen.push(frame.position))
       }
     }
@@ -131,8 +131,8 @@ describe('parsing', () => {
 
   it.each<[string, Uint8Array, string, string]>([
     ['version', changed((view) => view.setUint8(4, 2)), 'E_WIRE_VERSION', 'version 1\n  found: version 2'],
-    ['type', changed((view) => view.setUint8(5, 15)), 'E_WIRE_TYPE', '1..14\n  found: 15'],
-    ['type 0', changed((view) => view.setUint8(5, 0)), 'E_WIRE_TYPE', '1..14\n  found: 0'],
+    ['type', changed((view) => view.setUint8(5, 15)), 'E_WIRE_TYPE', '1..13\n  found: 15'],
+    ['type 0', changed((view) => view.setUint8(5, 0)), 'E_WIRE_TYPE', '1..13\n  found: 0'],
     ['reserved', changed((view) => view.setUint16(26, 9, true)), 'E_WIRE_HEADER', '0\n  found: 9'],
     ['sequence', changed((view) => view.setUint32(12, 4, true)), 'E_WIRE_SEQUENCE', '0\n  found: 4'],
     ['payload', changed((view) => view.setUint8(33, 0)), 'E_WIRE_CHECKSUM', 'found: 0x'],

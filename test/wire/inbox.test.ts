@@ -8,7 +8,7 @@ const ended = { kind: 'ended', message: 'bye' } as const
 function waiting(): { inbox: Inbox; heard: unknown[]; onFrame: () => void; onClose: () => void } {
   const inbox = new Inbox(1000)
   const heard: unknown[] = []
-  for (const position of [1, 2]) inbox.deliver(makeFrame(FRAME.ask, { position }))
+  for (const position of [1, 2]) inbox.deliver(makeFrame(FRAME.close, { position }))
   return {
     inbox,
     heard,

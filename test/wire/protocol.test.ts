@@ -100,13 +100,13 @@ describe('the state machine', () => {
   const legal: Record<'client' | 'server', Record<Phase, FrameType[]>> = {
     client: {
       greeting: [FRAME.hello, FRAME.refuse],
-      open: types.filter((type) => ![1, 2, 12].includes(type)),
+      open: types.filter((type) => ![1, 2, 11].includes(type)),
       closing: [],
       closed: [],
     },
     server: {
       greeting: [FRAME.welcome, FRAME.refuse],
-      open: types.filter((type) => ![1, 2, 6, 7, 10].includes(type)),
+      open: types.filter((type) => ![1, 2, 6, 7].includes(type)),
       closing: [],
       closed: [],
     },
@@ -239,8 +239,8 @@ describe('the state machine', () => {
         if (frame.position === 2 && end === 'close') void connection.close()
         if (frame.position === 2 && end === 'error') throw new Error('no')
       })
-      peer(makeFrame(FRAME.ask, { position: 1 }), makeFrame(FRAME.ask, { position: 2 }), makeFrame(FRAME.bye))
-      peer(makeFrame(FRAME.ask, { position: 3 }))
+      peer(makeFrame(FRAME.close, { position: 1 }), makeFrame(FRAME.close, { position: 2 }), makeFrame(FRAME.bye))
+      peer(makeFrame(FRAME.close, { position: 3 }))
       expect(seen).toEqual([1, 2])
     }
   })

@@ -146,7 +146,7 @@ describe('a server', () => {
   it('notices a client that vanishes, inside a frame or between two', async () => {
     for (const [bytes, text] of [
       [hello, 'without a bye'],
-      [[...hello, encodeFrames([makeFrame(FRAME.ask)], 1)[0].subarray(0, 9)], 'inside a frame'],
+      [[...hello, encodeFrames([makeFrame(FRAME.close)], 1)[0].subarray(0, 9)], 'inside a frame'],
     ] as const) {
       const { server, accepted } = await serve()
       const socket = raw(server.port)
