@@ -1,5 +1,6 @@
 import type { DType, TensorData } from '../onnx/tensor.ts'
 import { ropeTables } from './layers.ts'
+import { int4Scales, INT4_BLOCK, int8Scales, quantizeInt4, quantizeInt8, transposed } from './quantize.ts'
 import { headsPerUnit } from './spec.ts'
 import type { ModelSpec } from './spec.ts'
 import type { WeightPrecision } from './segmentTypes.ts'
@@ -12,25 +13,42 @@ export interface WeightTensor {
   readonly data: () => TensorData
 }
 
-/** The weights that a graph takes together: shapes are known at once, data on demand. */
+/**
+ * The weights that a graph takes together: shapes are known at once. Data are made on demand and not kept, so that
+ * the blocks of a model larger than memory can be gone through.
+ */
 export interface WeightBlock {
   /** Before each tensor's name in a graph, e.g. `layer3.attention`. */
   readonly name: string
+  /** Tells it from other blocks of its name, e.g. the units chosen: `u0-3`. */
+  readonly variant?: string
   readonly precision: WeightPrecision
   readonly tensors: Readonly<Record<string, WeightTensor>>
 }
 
-/** Calls `make` at most once. */
-export function once<T>(make: () => T): () => T {
-  let made: { value: T } | null = null
-  return () => (made ??= { value: make() }).value
-}
-
 type Fields = Record<string, WeightTensor>
+type Shape = readonly [rows: number, columns: number]
 
 /** One tensor as it is, e.g. a bias; left out where the model has none. */
 function plain(name: string, dims: readonly number[], data: () => Float32Array | null): Fields {
   return { [name]: { dtype: 'float32', dims, data: () => data()! } }
+}
+
+/** A matrix [in, out] that rows are multiplied by, in the block's precision: its levels and scales have names of their own. */
+function matrix(name: string, [k, n]: Shape, precision: WeightPrecision, data: () => Float32Array): Fields {
+  if (precision === 'fp32') return plain(name, [k, n], data)
+  if (precision === 'int8') {
+    return {
+      [`${name}.int8`]: { dtype: 'int8', dims: [k, n], data: () => quantizeInt8(data(), k, n).values },
+      ...plain(`${name}.scales`, [n], () => int8Scales(data(), k, n)),
+    }
+  }
+  const blocks = Math.ceil(k / INT4_BLOCK)
+  const dims = [n, blocks, INT4_BLOCK / 2]
+  return {
+    [`${name}.int4`]: { dtype: 'uint8', dims, data: () => quantizeInt4(data(), k, n).values },
+    ...plain(`${name}.scales`, [n, blocks], () => int4Scales(data(), k, n)),
+  }
 }
 
 function normFields(
@@ -58,10 +76,10 @@ export function attentionBlock(
   if (units === 0) return { name, precision, tensors: outputBias }
   const tensors: Fields = {
     ...normFields(model, weights),
-    ...plain('query', [width, wide], () => weights().query),
-    ...plain('key', [width, narrow], () => weights().key),
-    ...plain('value', [width, narrow], () => weights().value),
-    ...plain('output', [wide, width], () => weights().output),
+    ...matrix('query', [width, wide], precision, () => weights().query),
+    ...matrix('key', [width, narrow], precision, () => weights().key),
+    ...matrix('value', [width, narrow], precision, () => weights().value),
+    ...matrix('output', [wide, width], precision, () => weights().output),
     ...outputBias,
   }
   if (!biased) return { name, precision, tensors }
@@ -83,10 +101,10 @@ export function ffnFirstBlock(
   const { width, ffnWidth } = model
   const tensors: Fields = {
     ...normFields(model, weights),
-    ...plain('first', [width, ffnWidth], () => weights().first),
+    ...matrix('first', [width, ffnWidth], precision, () => weights().first),
     ...(model.family === 'gpt2'
       ? plain('firstBias', [ffnWidth], () => weights().firstBias)
-      : plain('gate', [width, ffnWidth], () => weights().gate)),
+      : matrix('gate', [width, ffnWidth], precision, () => weights().gate!)),
   }
   return { name, precision, tensors }
 }
@@ -99,7 +117,7 @@ export function ffnSecondBlock(
   weights: () => FfnWeights,
 ): WeightBlock {
   const tensors: Fields = {
-    ...plain('second', [model.ffnWidth, model.width], () => weights().second),
+    ...matrix('second', [model.ffnWidth, model.width], precision, () => weights().second),
     ...(model.family === 'gpt2' ? plain('secondBias', [model.width], () => weights().secondBias) : {}),
   }
   return { name, precision, tensors }
@@ -115,26 +133,37 @@ export function embeddingBlock(name: string, model: ModelSpec, weights: () => Em
   return { name, precision: 'fp32', tensors }
 }
 
-/** Norm and matrix of an LM head; `tied`: the norm alone, the matrix is the embedding's. */
+/** Weights of an LM head: the last layer suffers most from few bits, and 8 of them are as quick as 4. */
+export function headPrecision(precision: WeightPrecision): 'fp32' | 'int8' {
+  return precision === 'fp32' ? 'fp32' : 'int8'
+}
+
+/** Norm and matrix of an LM head: `matrix` [vocabulary, width] in fp32, [width, vocabulary] in int8. `tied`: the norm alone. */
 export function headBlock(
   name: string,
   model: ModelSpec,
-  precision: WeightPrecision,
+  precision: 'fp32' | 'int8',
   tied: boolean,
   weights: () => HeadWeights,
 ): WeightBlock {
+  const { vocabulary, width } = model
   const fields = normFields(model, weights)
-  const matrix = plain('matrix', [model.vocabulary, model.width], () => weights().matrix)
-  return { name, precision, tensors: tied ? fields : { ...fields, ...matrix } }
+  if (tied) return { name, precision, tensors: fields }
+  const of =
+    precision === 'fp32'
+      ? plain('matrix', [vocabulary, width], () => weights().matrix)
+      : matrix('matrix', [width, vocabulary], precision, () =>
+          transposed(weights().matrix, vocabulary, width),
+        )
+  return { name, precision, tensors: { ...fields, ...of } }
 }
 
 /** The rotary embedding's tables. */
 export function ropeBlock(name: string, model: ModelSpec): WeightBlock {
-  const tables = once(() => ropeTables(model))
   const dims = [model.contextTokens, model.headDim / 2]
   const tensors: Fields = {
-    ...plain('cosine', dims, () => tables().cosine),
-    ...plain('sine', dims, () => tables().sine),
+    ...plain('cosine', dims, () => ropeTables(model).cosine),
+    ...plain('sine', dims, () => ropeTables(model).sine),
   }
   return { name, precision: 'fp32', tensors }
 }

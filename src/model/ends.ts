@@ -1,7 +1,7 @@
 import { GraphRecorder } from '../onnx/graph.ts'
 import type { Handle } from '../onnx/graph.ts'
 import { embeddingBlock, headBlock } from './blocks.ts'
-import { norm, op } from './layers.ts'
+import { linear, norm, op } from './layers.ts'
 import { Scope } from './scope.ts'
 import type { ModelSpec } from './spec.ts'
 import type { EmbeddingWeights, HeadWeights } from './weights.ts'
@@ -32,7 +32,10 @@ export function headGraph(model: ModelSpec, weights: HeadWeights): GraphRecorder
     headBlock('head', model, 'fp32', false, () => weights),
   )
   const x = graph.input('x', 'float32', [1, model.width])
-  graph.output(logitsOf(scope, x, scope.weight('matrix')), 'logits')
+  graph.output(
+    logitsOf(scope, x, () => scope.weight('matrix')),
+    'logits',
+  )
   return graph
 }
 
@@ -44,7 +47,10 @@ export function embed(scope: Scope, ids: Handle, positions: Handle | null): Hand
   return op(graph, 'Add', [rows, op(graph, 'Gather', [scope.weight('positions'), positions], { axis: 0 })])
 }
 
-/** Norm and projection of rows x [n, width] by a matrix [vocabulary, width]. */
-export function logitsOf(scope: Scope, x: Handle, matrix: Handle): Handle {
-  return op(scope.graph, 'Gemm', [norm(scope, x), matrix], { transB: 1 })
+/** Norm and projection of rows x [n, width]. Where the head's block has no matrix, `tied` is the embedding's. */
+export function logitsOf(scope: Scope, x: Handle, tied: () => Handle): Handle {
+  const normed = norm(scope, x)
+  if (scope.has('matrix.int8')) return linear(scope, 'matrix', normed, null)
+  const matrix = scope.has('matrix') ? scope.weight('matrix') : tied()
+  return op(scope.graph, 'Gemm', [normed, matrix], { transB: 1 })
 }

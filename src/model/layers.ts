@@ -1,6 +1,7 @@
 import { float } from '../onnx/graph.ts'
 import type { AttributeInput, GraphRecorder, Handle } from '../onnx/graph.ts'
 import { tensorOf } from '../onnx/tensor.ts'
+import { INT4_BLOCK } from './quantize.ts'
 import type { Scope } from './scope.ts'
 import type { ModelSpec } from './spec.ts'
 
@@ -31,10 +32,34 @@ export function reshape(graph: GraphRecorder, value: Handle, dims: readonly numb
   return op(graph, 'Reshape', [value, integers(graph, dims)])
 }
 
-/** x W + b, with W [in, out] of the scope's block; `bias` names a weight [out] or is null. */
+/** x W + b, with W [in, out] of the scope's block in the block's precision; `bias` names a weight [out] or is null. */
 export function linear(scope: Scope, name: string, x: Handle, bias: string | null): Handle {
-  const y = op(scope.graph, 'MatMul', [x, scope.weight(name)])
-  return bias === null ? y : op(scope.graph, 'Add', [y, scope.weight(bias)])
+  const { graph } = scope
+  const shift = bias === null ? null : scope.weight(bias)
+  if (scope.block.precision === 'int8') return int8Product(scope, name, x, shift)
+  const y =
+    scope.block.precision === 'fp32'
+      ? op(graph, 'MatMul', [x, scope.weight(name)])
+      : int4Product(scope, name, x)
+  return shift === null ? y : op(graph, 'Add', [y, shift])
+}
+
+/** Activations are quantised as they come, with one scale for all rows of x. */
+function int8Product(scope: Scope, name: string, x: Handle, bias: Handle | null): Handle {
+  const levels = scope.weight(`${name}.int8`)
+  const inputs = [x, levels, scope.weight(`${name}.scales`), null, bias]
+  const outputs = [{ dtype: x.dtype, dims: [x.dims[0], levels.dims[1]] }]
+  return scope.graph.node('DynamicQuantizeMatMul', inputs, {}, { domain: 'com.microsoft', outputs })[0]
+}
+
+/** Activations are quantised to 8 bits by blocks of 32, each row alone. */
+function int4Product(scope: Scope, name: string, x: Handle): Handle {
+  const levels = scope.weight(`${name}.int4`)
+  const [k, n] = [x.dims[1] as number, levels.dims[0] as number]
+  const attributes = { K: k, N: n, bits: 4, block_size: INT4_BLOCK, accuracy_level: 4 }
+  const outputs = [{ dtype: x.dtype, dims: [x.dims[0], n] }]
+  const inputs = [x, levels, scope.weight(`${name}.scales`)]
+  return scope.graph.node('MatMulNBits', inputs, attributes, { domain: 'com.microsoft', outputs })[0]
 }
 
 /** LayerNorm (GPT-2) or RMSNorm (LLaMA) with the scope's `normScale` and `normBias`. */

@@ -155,10 +155,9 @@ class SegmentBuilder {
 
   private head(exit: number | null, x: Handle): void {
     const scope = this.scope(exit === null ? this.blocks.head() : this.blocks.exit(exit))
-    const tied = !scope.has('matrix')
     const last = this.batch === 1 ? op(this.graph, 'Gather', [x, integers(this.graph, [-1])], { axis: 0 }) : x
-    const matrix = tied ? this.scope(this.blocks.embedding()).weight('tokens') : scope.weight('matrix')
-    this.graph.output(logitsOf(scope, last, matrix), 'logits')
+    const tied = () => this.scope(this.blocks.embedding()).weight('tokens')
+    this.graph.output(logitsOf(scope, last, tied), 'logits')
   }
 
   private input(name: string, width: number): Handle {

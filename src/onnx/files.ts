@@ -53,7 +53,7 @@ export function externalLocations(bytes: Uint8Array, where: string): string[] {
 }
 
 /** As base's writeAtomic, without joining the chunks first: a layer's weights may be hundreds of megabytes. */
-function writeChunks(path: string, chunks: readonly Uint8Array[]): void {
+export function writeChunks(path: string, chunks: Iterable<Uint8Array>): void {
   mkdirSync(dirname(path), { recursive: true })
   const temporary = `${path}.${randomUUID()}.tmp`
   try {

@@ -1,5 +1,5 @@
 import { InputError } from '../base/errors.ts'
-import type { Attribute, Dim, Graph, Initializer, Model, Node, ValueInfo } from './proto.ts'
+import type { Attribute, Dim, ExternalData, Graph, Initializer, Model, Node, ValueInfo } from './proto.ts'
 import { defaultIrVersion, defaultOpset } from './proto.ts'
 import { showDims } from './dims.ts'
 import type { OutputSpec } from './infer.ts'
@@ -77,6 +77,13 @@ export class GraphRecorder {
   initializer(name: string, value: Tensor): Handle {
     const handle = this.declare(name, value.dtype, value.dims)
     this.initializers.set(name, { name, tensor: value })
+    return handle
+  }
+
+  /** A named constant whose data lie in a file beside the model. */
+  external(name: string, dtype: DType, dims: readonly number[], external: ExternalData): Handle {
+    const handle = this.declare(name, dtype, dims)
+    this.initializers.set(name, { name, dtype, dims: [...dims], external })
     return handle
   }
 

@@ -1,0 +1,156 @@
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, utimesSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeEach, describe, expect, test } from 'vitest'
+import { openEngine } from '../../src/engine/open.ts'
+import { segmentGraph } from '../../src/model/segment.ts'
+import { openSegmentStore } from '../../src/model/segmentStore.ts'
+import type { Segment, SegmentPart, WeightPrecision } from '../../src/model/segmentTypes.ts'
+import type { WeightSource } from '../../src/model/source.ts'
+import { loadModel } from '../../src/onnx/files.ts'
+import { advance, Caches, data, idsOf, wholeLayers, wholeModel } from './segmentRun.ts'
+import { gpt2Like, groupedLike, maxDifference, randomSource } from './support.ts'
+
+const IDS = [3, 60, 0, 17, 42]
+const PAGE = 4096
+
+const root = mkdtempSync(join(tmpdir(), 'edgewise-segments-'))
+let folder = root
+let folders = 0
+beforeEach(() => {
+  folder = join(root, String(folders++))
+})
+afterAll(() => rmSync(root, { recursive: true }))
+
+/** Wide enough for tensors on pages of their own. */
+const gpt2 = { ...gpt2Like, width: 96, ffnWidth: 200 }
+const grouped = { ...groupedLike, width: 96, ffnWidth: 200 }
+
+/** A source that tells how often it was asked. */
+function counted(source: WeightSource): { source: WeightSource; calls: () => number } {
+  let calls = 0
+  const ask =
+    <A extends unknown[], R>(inner: (...args: A) => R) =>
+    (...args: A): R => {
+      calls++
+      return inner(...args)
+    }
+  return {
+    calls: () => calls,
+    source: {
+      ...source,
+      embedding: ask(() => source.embedding()),
+      attention: ask((layer: number) => source.attention(layer)),
+      ffn: ask((layer: number) => source.ffn(layer)),
+      head: ask(() => source.head()),
+      exitHead: ask((layer: number) => source.exitHead(layer)),
+    },
+  }
+}
+
+const weightFiles = () => readdirSync(folder).filter((name) => name.endsWith('.bin'))
+
+describe.each(['native', 'wasm'] as const)('stored segments on %s', (kind) => {
+  test.each<[WeightPrecision, typeof gpt2]>([
+    ['fp32', gpt2],
+    ['int8', gpt2],
+    ['int4', gpt2],
+    ['fp32', grouped],
+    ['int8', grouped],
+    ['int4', grouped],
+  ])('%s: compute what they do with their weights inside', async (precision, model) => {
+    const engine = await openEngine(kind)
+    const source = randomSource(model)
+    const whole = wholeModel(model)
+    const inside = await engine.create(segmentGraph(source, whole, { precision }).serialize())
+    const { path } = openSegmentStore(folder, source, precision).store(whole)
+    expect(statSync(path).size).toBeLessThan(30_000)
+    const outside = await engine.create(path)
+    const run = async (session: typeof inside) => {
+      const caches = new Caches(model, whole, 16)
+      await advance(session, caches, 4, { ids: idsOf(IDS.slice(0, 4)) })
+      return data((await advance(session, caches, 1, { ids: idsOf(IDS.slice(4)) })).logits)
+    }
+    expect(maxDifference(await run(outside), await run(inside))).toBeLessThan(1e-6)
+    await engine.close()
+  })
+})
+
+describe('the store', () => {
+  const source = randomSource(gpt2)
+
+  test('writes a block once, for all segments, and asks for weights only then', () => {
+    const { source: asked, calls } = counted(source)
+    const store = openSegmentStore(folder, asked, 'fp32')
+    const first = store.store(wholeModel(gpt2))
+    expect(first.writtenBytes).toBeGreaterThan(first.weightBytes)
+    const written = weightFiles()
+    const before = calls()
+    expect(store.store(wholeModel(gpt2)).writtenBytes).toBe(0)
+    const batch = store.store(wholeModel(gpt2), 3)
+    expect(batch.writtenBytes).toBe(statSync(batch.path).size)
+    const other: Segment = { input: 'x', parts: [...wholeLayers(gpt2, 1, 2), { kind: 'head' }] }
+    const tail = openSegmentStore(folder, asked, 'fp32').store(other)
+    expect(tail.writtenBytes).toBe(statSync(tail.path).size)
+    expect(calls()).toBe(before)
+    expect(weightFiles()).toEqual(written)
+    // A tied head needs no matrix of its own.
+    expect(written.some((name) => name.startsWith('embedding.'))).toBe(true)
+    expect(
+      statSync(
+        join(
+          folder,
+          written.find((name) => name.startsWith('head.'))!,
+        ),
+      ).size,
+    ).toBeLessThan(1000)
+  })
+
+  test('counts the constants of the segment, not those of its files', () => {
+    const half: Segment = { input: 'x', parts: [{ kind: 'ffn', layer: 0, part: 'first' }] }
+    const stored = openSegmentStore(folder, source, 'fp32').store(half)
+    expect(stored.weightBytes).toBe(4 * (gpt2.width * gpt2.ffnWidth + gpt2.ffnWidth + 2 * gpt2.width))
+    expect(weightFiles()).toEqual(['layer0.ffnFirst.fp32.v1.bin'])
+  })
+
+  test('puts large tensors on page boundaries', () => {
+    const { path } = openSegmentStore(folder, source, 'fp32').store(wholeModel(gpt2))
+    const found = loadModel(path).graph.initializers.flatMap((it) => ('external' in it ? [it.external] : []))
+    const large = found.filter(({ lengthBytes }) => lengthBytes >= 4 * PAGE)
+    expect(large.length).toBeGreaterThan(8)
+    for (const { offsetBytes } of large) expect(offsetBytes % PAGE).toBe(0)
+    for (const { offsetBytes } of found) expect(offsetBytes % 64).toBe(0)
+  })
+
+  test('writes damaged files anew and leaves whole ones alone', () => {
+    const store = openSegmentStore(folder, source, 'fp32')
+    const { path } = store.store(wholeModel(gpt2))
+    const names = weightFiles()
+    const contents = names.map((name) => readFileSync(join(folder, name)))
+    const sizes = contents.map((content) => content.byteLength)
+    for (const name of names) utimesSync(join(folder, name), 1, 1)
+    truncateSync(join(folder, names[0]), 10)
+    truncateSync(path, 10)
+    expect(store.store(wholeModel(gpt2)).writtenBytes).toBe(sizes[0] + statSync(path).size)
+    for (const [i, name] of names.entries()) {
+      expect(readFileSync(join(folder, name)).equals(contents[i])).toBe(true)
+      expect(statSync(join(folder, name)).mtimeMs === 1000).toBe(i !== 0)
+    }
+    expect(readdirSync(folder).some((name) => name.endsWith('.tmp'))).toBe(false)
+  })
+
+  test('keeps names short and apart, whatever units are asked for', () => {
+    const many = { ...gpt2, heads: 200, kvHeads: 200, headDim: 2, layers: 1 }
+    const store = openSegmentStore(folder, randomSource(many), 'fp32')
+    const even = Array.from({ length: 100 }, (_, i) => 2 * i)
+    const part = (units: number[]): SegmentPart => ({
+      ...{ kind: 'attention', layer: 0, units, residual: true },
+    })
+    const paths = [even, [...even].reverse(), even.map((unit) => unit + 1)].map(
+      (units) => store.store({ input: 'x', parts: [part(units)] }).path,
+    )
+    expect(new Set(paths).size).toBe(3)
+    expect(weightFiles()).toHaveLength(3)
+    for (const name of readdirSync(folder)) expect(name.length).toBeLessThan(140)
+  })
+})
