@@ -15,6 +15,8 @@ export interface Io {
   readonly isProgressTerminal: boolean
   /** Whether stdout takes colour: a terminal, and NO_COLOR is unset. */
   readonly colour: boolean
+  /** Standard input, where there is one. */
+  readonly input?: () => AsyncIterable<Uint8Array>
   readonly clock: Clock
   readonly env: Readonly<Record<string, string | undefined>>
   /**

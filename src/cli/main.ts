@@ -38,6 +38,7 @@ function makeIo(argv: readonly string[]): Io {
     isTerminal: isatty(1),
     isProgressTerminal: isatty(2),
     colour: isatty(1) && !noColour,
+    input: () => process.stdin as AsyncIterable<Uint8Array>,
     clock: systemClock,
     env: process.env,
     signal: abort.signal,

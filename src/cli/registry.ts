@@ -73,6 +73,16 @@ export const COMMANDS: readonly CliEntry[] = [
     load: async () => (await import('./commands/pretrain.ts')).pretrainCommand,
   },
   {
+    name: 'cloud',
+    summary: 'carry out the cloud part of a split model for edges that connect',
+    load: async () => (await import('./commands/cloud.ts')).cloud,
+  },
+  {
+    name: 'edge',
+    summary: 'generate text with a model that is split between this device and a cloud',
+    load: async () => (await import('./commands/edge.ts')).edge,
+  },
+  {
     name: 'bench',
     summary: 'run the benchmarks of this build',
     load: async () => (await import('./commands/bench.ts')).bench,

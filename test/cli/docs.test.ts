@@ -8,6 +8,12 @@ import { explanationSchema, oracleJsonSchema, planFiguresSchema } from '../../sr
 import { stateSchema } from '../../src/cli/json/request.ts'
 import { trainJsonSchema } from '../../src/cli/json/runs.ts'
 import { simulateAloneSchema, simulateRunSchema } from '../../src/cli/json/simulate.ts'
+import {
+  eventJsonSchema,
+  generationJsonSchema,
+  generationsJsonSchema,
+  listeningJsonSchema,
+} from '../../src/cli/json/split.ts'
 import { planJsonSchema } from '../../src/plan/json.ts'
 
 const text = readFileSync(resolve(import.meta.dirname, '../../docs/json.md'), 'utf8')
@@ -34,6 +40,10 @@ const DOCUMENTED: readonly (readonly [string, z.ZodObject])[] = [
   ['`edgewise export', exportJsonSchema],
   ['`edgewise verify', verifyJsonSchema],
   ['`edgewise decide', decideJsonSchema],
+  ['`edgewise cloud', listeningJsonSchema.shape.listening],
+  ['`edgewise edge', generationJsonSchema],
+  ['`edgewise edge', generationsJsonSchema],
+  ['`edgewise edge', eventJsonSchema],
 ]
 
 describe('docs/json.md', () => {

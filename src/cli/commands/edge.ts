@@ -1,0 +1,225 @@
+import type { Command } from 'commander'
+import { InputError } from '../../base/errors.ts'
+import type { PlacedPlan } from '../../execute/messages.ts'
+import { EdgeExecutor } from '../../execute/edge.ts'
+import { planSchedule } from '../../execute/schedule.ts'
+import type { GenerationRequest } from '../../execute/types.ts'
+import type { WeightSource } from '../../model/source.ts'
+import type { ModelSpec } from '../../model/spec.ts'
+import { accuracyTable, readAccuracyTable } from '../../profile/accuracy.ts'
+import type { CliCommand } from '../command.ts'
+import { addExamples, addJson } from '../command.ts'
+import type { Io } from '../io.ts'
+import { integerOption, integersOption, numberOption } from '../options.ts'
+import { EXIT_INTERRUPTED } from '../program.ts'
+import { DEFAULT_ADDRESS, parseAddress } from '../split/address.ts'
+import { decideByBundle } from '../split/decide.ts'
+import { generateOne } from '../split/generate.ts'
+import { connectToCloud } from '../split/link.ts'
+import { MeteredConnection } from '../split/meter.ts'
+import { readPlan, SHORTHANDS } from '../split/plan.ts'
+import { readPrompts, type PromptOptions } from '../split/prompts.ts'
+import { printerOf } from '../split/print.ts'
+import { addSideOptions, openSide, type OpenedSide, type SideOptions } from '../split/side.ts'
+
+export interface EdgeOptions extends SideOptions, PromptOptions {
+  readonly cloud?: string
+  readonly plan?: string
+  readonly bundle?: string
+  readonly accuracy?: string
+  readonly maxNewTokens: number
+  readonly temperature: number
+  readonly topK: number
+  readonly topP: number
+  readonly seed: number
+  readonly count: number
+  readonly maxInFlight: number
+  readonly explain?: boolean
+  readonly json?: boolean
+}
+
+export const edge: CliCommand<EdgeOptions> = {
+  name: 'edge',
+  summary: 'generate text with a model that is split between this device and a cloud',
+  configure(command) {
+    addSideOptions(command)
+    command
+      .option('--cloud <host:port>', `where \`edgewise cloud\` listens, e.g. ${DEFAULT_ADDRESS}`)
+      .option(
+        '--plan <plan>',
+        'what runs where: a JSON file (`edgewise oracle --json`), or a word, see below',
+      )
+      .option('--bundle <folder>', 'or a policy that decides for the link as it is measured now')
+      .option('--accuracy <file>', 'accuracy table whose ranking says which heads go to the cloud first')
+    addPromptOptions(command)
+    command.option('--explain', 'say who computed what and what travelled when (one request)')
+    addJson(command)
+    const width = Math.max(...SHORTHANDS.map(([word]) => word.length))
+    const words = SHORTHANDS.map(([word, meaning]) => `  ${word.padEnd(width)}  ${meaning}`)
+    command.addHelpText('after', `\nPlans in a word:\n${words.join('\n')}`)
+    addExamples(command, [
+      [
+        'Three layers here, the others in the cloud',
+        'edge --model tales --cloud 127.0.0.1:7400 --plan cut:3 --prompt "Once"',
+      ],
+      ['Without a cloud', 'edge --model tales --plan edge --prompt "Once"'],
+      [
+        'Who did what and when',
+        'edge --model tales --cloud 127.0.0.1:7400 --plan split:0.5@8 --prompt "Once" --explain',
+      ],
+      [
+        'Eight requests, four at a time, sampled',
+        'edge --model tales --cloud 127.0.0.1:7400 --plan cloud --prompt "Once" --count 8 --temperature 0.8',
+      ],
+    ])
+  },
+  run(options, io) {
+    const running = generate(options, io)
+    // The process waits until the cloud has heard of the end.
+    io.onExit(async () => {
+      await running.catch(() => undefined)
+    })
+    return running
+  },
+}
+
+function addPromptOptions(command: Command): void {
+  command
+    .option('--prompt <text>', 'what to go on from (without any prompt option: standard input)')
+    .option('--prompt-file <file>', 'a file with the prompt')
+    .option('--prompts <file>', 'a file with one prompt a line, each a request')
+    .option('--ids <list>', 'the prompt as token ids', integersOption({ min: 0 }))
+    .option('--max-new-tokens <n>', 'tokens of an answer at most', integerOption({ min: 1 }), 64)
+    .option('--temperature <t>', '0 takes the likeliest token', numberOption({ min: 0, max: 100 }), 0)
+    .option('--top-k <k>', 'draw among the k likeliest tokens; 0: all', integerOption({ min: 0 }), 0)
+    .option(
+      '--top-p <p>',
+      'draw among the fewest tokens of this probability; 1: all',
+      numberOption({ min: 0, max: 1, exclusiveMin: true }),
+      1,
+    )
+    .option('--seed <n>', 'of the draws; the n-th request adds n - 1', integerOption({ min: 0 }), 0)
+    .option('--count <n>', 'each prompt so many times', integerOption({ min: 1, max: 1000 }), 1)
+    .option('--max-in-flight <n>', 'requests carried out at once', integerOption({ min: 1, max: 64 }), 4)
+}
+
+async function generate(options: EdgeOptions, io: Io): Promise<number> {
+  checkOptions(options)
+  const side = await openSide(options, io)
+  try {
+    const { source } = side.pretrained
+    const prompts = await readPrompts(options, side.pretrained, io)
+    const given = options.plan === undefined ? null : planOf(options.plan, options.accuracy, source)
+    if (given !== null) requireCloud(source.model, given, options.cloud)
+    const connection = await connectionOf(options, side, io)
+    try {
+      const placed = given ?? (await decide(options, source, connection, prompts, io))
+      requireCloud(source.model, placed, options.cloud)
+      return await carryOut(options, side, connection, requestsOf(options, side, placed, prompts), io)
+    } finally {
+      await connection?.close()
+    }
+  } finally {
+    await side.close()
+  }
+}
+
+async function carryOut(
+  options: EdgeOptions,
+  side: OpenedSide,
+  connection: MeteredConnection | null,
+  requests: readonly GenerationRequest[],
+  io: Io,
+): Promise<number> {
+  const { pretrained, execution } = side
+  const { clock, signal } = io
+  const explain = options.explain === true
+  const executor = new EdgeExecutor({
+    ...{ model: pretrained.source.model, runner: execution.runner, clock, connection },
+    maxInFlight: options.maxInFlight,
+  })
+  const printer = printerOf(pretrained, requests.length, { explain, json: options.json === true }, io)
+  const settled = await Promise.allSettled(
+    requests.map(async (request, index) => {
+      const onToken = printer.onToken(index)
+      const generation = await generateOne(executor, request, { signal, explain, onToken })
+      printer.onDone(index, generation)
+      return generation
+    }),
+  )
+  const generations = settled.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []))
+  const failure = settled.find((one) => one.status === 'rejected')
+  printer.end(generations, connection?.bytes ?? null, failure !== undefined)
+  if (failure !== undefined) throw failure.reason
+  return signal.aborted ? EXIT_INTERRUPTED : 0
+}
+
+function checkOptions({ plan, bundle, explain, count, prompts }: EdgeOptions): void {
+  if ((plan === undefined) === (bundle === undefined)) {
+    throw new InputError({
+      where: '--plan and --bundle',
+      expected: 'one of the two',
+      found: plan === undefined ? 'neither' : 'both',
+      remedy: 'e.g. --plan cut:3, see --help',
+    })
+  }
+  if (explain === true && (count > 1 || prompts !== undefined)) {
+    throw new InputError({
+      where: '--explain',
+      expected: 'one request',
+      found: count > 1 ? `--count ${count}` : '--prompts',
+    })
+  }
+}
+
+async function connectionOf(
+  { cloud, model }: EdgeOptions,
+  { greeting }: OpenedSide,
+  io: Io,
+): Promise<MeteredConnection | null> {
+  if (cloud === undefined) return null
+  return new MeteredConnection(await connectToCloud(parseAddress('--cloud', cloud), greeting, model, io))
+}
+
+function planOf(plan: string, accuracy: string | undefined, source: WeightSource): PlacedPlan {
+  const { model } = source
+  const table = accuracy === undefined ? accuracyTable(model) : readAccuracyTable(accuracy, model)
+  return readPlan(plan, source, table.ranking)
+}
+
+function decide(
+  { bundle, maxNewTokens, count }: EdgeOptions,
+  source: WeightSource,
+  connection: MeteredConnection | null,
+  prompts: readonly (readonly number[])[],
+  io: Io,
+): Promise<PlacedPlan> {
+  const promptTokens = Math.max(...prompts.map(({ length }) => length))
+  const demand = { promptTokens, maxNewTokens, requests: prompts.length * count }
+  return decideByBundle(bundle!, source, connection, demand, io)
+}
+
+function requireCloud(model: ModelSpec, { plan, cloudUnits }: PlacedPlan, cloud: string | undefined): void {
+  const usesCloud =
+    plan.exit === null ? planSchedule(model, plan, cloudUnits).usesCloud : plan.exit.mode === 'collaborative'
+  if (!usesCloud || cloud !== undefined) return
+  throw new InputError({
+    where: '--cloud',
+    expected: 'an address: this plan needs a cloud',
+    found: 'nothing',
+    remedy: `say --cloud ${DEFAULT_ADDRESS}, or --plan edge`,
+  })
+}
+
+function requestsOf(
+  { maxNewTokens, temperature, topK, topP, seed, count }: EdgeOptions,
+  { pretrained: { stopIds } }: OpenedSide,
+  placed: PlacedPlan,
+  prompts: readonly (readonly number[])[],
+): GenerationRequest[] {
+  const all = prompts.flatMap((prompt) => Array.from({ length: count }, () => prompt))
+  return all.map((prompt, index) => ({
+    ...{ ...placed, prompt, maxNewTokens, stopIds },
+    sampling: { temperature, topK, topP, seed: seed + index },
+  }))
+}

@@ -1,0 +1,69 @@
+import { z } from 'zod'
+import type { ExecutionEvent } from '../../execute/types.ts'
+import { planJsonSchema } from '../../plan/json.ts'
+
+const count = z.int().min(0)
+const seconds = z.number()
+const duration = z.number().min(0)
+
+/** The line of `edgewise cloud --json`. */
+export const listeningJsonSchema = z.strictObject({
+  listening: z.strictObject({
+    host: z.string(),
+    port: z.int().min(1).max(65_535),
+    model: z.string(),
+    fingerprint: z.string(),
+    precision: z.enum(['fp32', 'int8', 'int4']),
+    maxBatch: z.int().min(1),
+  }),
+})
+
+export type ListeningJson = z.infer<typeof listeningJsonSchema>
+
+/** What one side did for a request, on the edge's clock, from the moment of dispatch. */
+export const eventJsonSchema = z.strictObject({
+  side: z.enum(['edge', 'cloud']),
+  kind: z.enum(['load', 'compute', 'send', 'receive']),
+  step: count,
+  position: count,
+  tokens: count,
+  askedSeconds: seconds,
+  startSeconds: seconds,
+  endSeconds: seconds,
+  bytes: count,
+  batch: z.int().min(1),
+}) satisfies z.ZodType<ExecutionEvent>
+
+const bytesSchema = z.strictObject({ up: count, down: count }).nullable()
+
+/** One request of `edgewise edge --json`. */
+export const generationJsonSchema = z.strictObject({
+  tokens: z.array(count),
+  /** Null for a model without a tokenizer. */
+  text: z.string().nullable(),
+  end: z.enum(['length', 'stop', 'interrupted']),
+  timing: z.strictObject({
+    /** Null where no token came. */
+    ttftSeconds: duration.nullable(),
+    /** Null for one token. */
+    tpotSeconds: duration.nullable(),
+    endToEndSeconds: duration.nullable(),
+  }),
+  nearTies: count,
+  /** Of the request's messages, headers included; null without a cloud, and for one request of several. */
+  bytes: bytesSchema,
+  plan: planJsonSchema,
+  /** With --explain. */
+  events: z.array(eventJsonSchema).optional(),
+})
+
+export type GenerationJson = z.infer<typeof generationJsonSchema>
+
+/** `edgewise edge --json` for several requests. */
+export const generationsJsonSchema = z.strictObject({
+  requests: z.array(generationJsonSchema),
+  /** Of all requests together; null without a cloud. */
+  bytes: bytesSchema,
+})
+
+export type GenerationsJson = z.infer<typeof generationsJsonSchema>

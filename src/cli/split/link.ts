@@ -1,0 +1,31 @@
+import { ConnectionError } from '../../wire/errors.ts'
+import { connect } from '../../wire/client.ts'
+import type { Connection } from '../../wire/types.ts'
+import { readGreeting, type Greeting } from '../../execute/greeting.ts'
+import { InputError } from '../../base/errors.ts'
+import type { Io } from '../io.ts'
+import { formatAddress, type Address } from './address.ts'
+
+/** Connects to a cloud that holds the same model. Throws InputError, ConnectionError or WireError. */
+export async function connectToCloud(
+  address: Address,
+  own: Greeting,
+  modelArgument: string,
+  io: Pick<Io, 'clock' | 'signal'>,
+): Promise<Connection> {
+  const { clock, signal } = io
+  const where = formatAddress(address)
+  let connection: Connection
+  try {
+    connection = await connect({ ...address, greeting: own, clock, signal })
+  } catch (error) {
+    if (!(error instanceof ConnectionError) || error.code !== 'E_CONNECTION_UNREACHABLE') throw error
+    const reason = error.message.split('\n')[0]
+    const remedy = `start one: edgewise cloud --model ${modelArgument} --listen ${where}`
+    throw new ConnectionError(error.code, `no cloud: ${reason}\n  remedy: ${remedy}`, { cause: error })
+  }
+  const { mismatch } = readGreeting(connection.peer, own)
+  if (mismatch === null) return connection
+  await connection.close()
+  throw new InputError({ where: `cloud at ${where}`, expected: 'the same model', found: mismatch })
+}

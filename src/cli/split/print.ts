@@ -1,0 +1,128 @@
+import type { GeneratedToken } from '../../execute/types.ts'
+import type { PretrainedModel } from '../../pretrained/types.ts'
+import { formatBytes, formatNumber, formatSeconds } from '../../report/numbers.ts'
+import { paint } from '../../report/table.ts'
+import type { Io } from '../io.ts'
+import { printHint, printJson, printLine } from '../io.ts'
+import type { GenerationsJson } from '../json/split.ts'
+import { explainRequest } from './explain.ts'
+import { generationJson, timingOf, type Generation } from './generate.ts'
+import type { RequestBytes } from './meter.ts'
+
+export interface PrintOptions {
+  readonly explain: boolean
+  readonly json: boolean
+}
+
+/** Shows requests as they go. */
+export interface Printer {
+  onToken(index: number): (token: GeneratedToken) => void
+  onDone(index: number, generation: Generation): void
+  /** `bytes`: of all requests together, null without a cloud. `failed`: an error message follows. */
+  end(generations: readonly Generation[], bytes: RequestBytes | null, failed: boolean): void
+}
+
+export function printerOf(model: PretrainedModel, count: number, options: PrintOptions, io: Io): Printer {
+  if (options.json) return jsonPrinter(model, count, options.explain, io)
+  return count === 1 ? streamPrinter(model, options.explain, io) : listPrinter(model, io)
+}
+
+/** One request: its text as it comes. */
+function streamPrinter({ source, tokenizer, stopIds }: PretrainedModel, explain: boolean, io: Io): Printer {
+  const stream = tokenizer?.stream() ?? idStream()
+  return {
+    onToken: () => (token) => {
+      // An end-of-text token is no text, whatever it would decode to.
+      if (!stopIds.includes(token.id) || tokenizer === null) io.stdout.write(stream.push(token.id))
+    },
+    onDone: () => {},
+    end(generations, bytes) {
+      printLine(io, stream.end())
+      for (const generation of generations) {
+        printHint(io, paint(summary(generation, bytes), 'dim', io))
+        const { request, result } = generation
+        if (explain && result !== null)
+          printLine(io, `\n${explainRequest(source.model, request, result, io)}`)
+      }
+    },
+  }
+}
+
+/** Several requests: each text when it is whole, with its number. */
+function listPrinter(model: PretrainedModel, io: Io): Printer {
+  const { tokenizer, stopIds } = model
+  return {
+    onToken: () => () => {},
+    onDone(index, { tokens, interrupted }) {
+      const ids = tokens.map(({ id }) => id)
+      const text =
+        tokenizer === null ? ids.join(' ') : tokenizer.decode(ids.filter((id) => !stopIds.includes(id)))
+      printLine(io, `[${index + 1}] ${text}${interrupted ? ' (interrupted)' : ''}`)
+    },
+    end(generations, bytes) {
+      const tokens = generations.reduce((sum, generation) => sum + generation.tokens.length, 0)
+      const spent = bytes === null ? '' : `, ${bytesText(bytes)}`
+      printHint(
+        io,
+        paint(
+          `${formatNumber(generations.length)} requests, ${formatNumber(tokens)} tokens${spent}`,
+          'dim',
+          io,
+        ),
+      )
+    },
+  }
+}
+
+function jsonPrinter(
+  { source, tokenizer }: PretrainedModel,
+  count: number,
+  explain: boolean,
+  io: Io,
+): Printer {
+  return {
+    onToken: () => () => {},
+    onDone: () => {},
+    end(generations, bytes, failed) {
+      if (failed) return
+      const json = (generation: Generation, own: RequestBytes | null) =>
+        generationJson(source.model, tokenizer, generation, own, explain)
+      if (count === 1) printJson(io, json(generations[0], bytes))
+      else {
+        const requests = generations.map((generation) => json(generation, null))
+        printJson(io, { requests, bytes } satisfies GenerationsJson)
+      }
+    },
+  }
+}
+
+function summary(generation: Generation, bytes: RequestBytes | null): string {
+  const { tokens, interrupted } = generation
+  const { ttftSeconds, tpotSeconds } = timingOf(generation)
+  const ties = tokens.filter(({ nearTie }) => nearTie).length
+  return [
+    `${formatNumber(tokens.length)} tokens`,
+    ...(ttftSeconds === null ? [] : [`TTFT ${formatSeconds(ttftSeconds)}`]),
+    ...(tpotSeconds === null ? [] : [`TPOT ${formatSeconds(tpotSeconds)}`]),
+    `${formatNumber(ties)} near-ties`,
+    ...(bytes === null ? [] : [bytesText(bytes)]),
+    ...(interrupted ? ['interrupted'] : []),
+  ].join(', ')
+}
+
+function bytesText({ up, down }: RequestBytes): string {
+  return `${formatBytes(up)} up, ${formatBytes(down)} down`
+}
+
+/** The text of a model without a tokenizer is its ids. */
+function idStream(): { push(id: number): string; end(): string } {
+  let first = true
+  return {
+    push(id) {
+      const text = first ? String(id) : ` ${id}`
+      first = false
+      return text
+    },
+    end: () => '',
+  }
+}

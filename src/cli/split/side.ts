@@ -1,0 +1,76 @@
+import type { Command } from 'commander'
+import { join } from 'node:path'
+import { greetingOf, type Greeting } from '../../execute/greeting.ts'
+import { openExecution, type Execution } from '../../execute/open.ts'
+import { openSegmentStore } from '../../model/segmentStore.ts'
+import type { WeightPrecision } from '../../model/segmentTypes.ts'
+import { openPretrained } from '../../pretrained/open.ts'
+import type { PretrainedModel } from '../../pretrained/types.ts'
+import type { Io } from '../io.ts'
+import { integerOption, numberOption, requireChoice } from '../options.ts'
+import { packageRoot, packageVersion } from '../root.ts'
+import { openSegmentFolder } from './cache.ts'
+
+/** Options of one side of a split model: `cloud` and `edge` share them. */
+export interface SideOptions {
+  readonly model: string
+  readonly precision: string
+  readonly threads: number
+  readonly memoryGb: number
+  readonly cache?: string
+}
+
+const PRECISIONS: readonly WeightPrecision[] = ['fp32', 'int8', 'int4']
+
+export function addSideOptions(command: Command): void {
+  command
+    .requiredOption('--model <id|path>', 'tales (built in), a Hugging Face directory, or a llama2.c .bin')
+    .option(
+      '--precision <name>',
+      `weights of this side: ${PRECISIONS.join(', ')}; the sides may differ`,
+      'fp32',
+    )
+    .option('--threads <n>', 'threads of the engine', integerOption({ min: 1, max: 256 }), 1)
+    .option(
+      '--memory-gb <n>',
+      'weights that may be loaded at once, 10^9 bytes',
+      numberOption({ min: 0, exclusiveMin: true }),
+      4,
+    )
+    .option('--cache <folder>', "where the graphs are kept (default: the user's cache folder)")
+}
+
+/** One side: its model and what it computes with. */
+export interface OpenedSide {
+  readonly pretrained: PretrainedModel
+  readonly precision: WeightPrecision
+  readonly execution: Execution
+  /** What this side says of itself. */
+  readonly greeting: Greeting
+  close(): Promise<void>
+}
+
+/** Opens model and engine. Throws InputError. */
+export async function openSide(options: SideOptions, io: Io, maxBatch?: number): Promise<OpenedSide> {
+  const precision = requireChoice('--precision', options.precision, PRECISIONS)
+  const pretrained = openPretrained(options.model, { builtinFolder: join(packageRoot(), 'models') })
+  const { source, fingerprint } = pretrained
+  const { id } = source.model
+  const cache = openSegmentFolder(io, options.cache, fingerprint, precision)
+  try {
+    const execution = await openExecution({
+      ...{ model: source.model, files: openSegmentStore(cache.folder, source, precision), clock: io.clock },
+      ...{ threads: options.threads, budgetBytes: options.memoryGb * 1e9 },
+      ...(maxBatch === undefined ? {} : { maxBatch }),
+    })
+    const greeting = greetingOf(`edgewise ${packageVersion()}`, { id, fingerprint }, precision, maxBatch)
+    const close = async (): Promise<void> => {
+      await execution.close()
+      cache.close()
+    }
+    return { pretrained, precision, execution, greeting, close }
+  } catch (error) {
+    cache.close()
+    throw error
+  }
+}
