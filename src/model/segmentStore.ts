@@ -122,7 +122,7 @@ function blockFile({ name, variant, precision }: WeightBlock): string {
   return `${label}.${precision}.v${LAYOUT}.bin`
 }
 
-/** E.g. `embed+layers0-3+head.fp32.1f0c2b5a77d1e4b0.onnx`; the digest tells segments of one label apart. */
+/** E.g. `embed+attention0.u0-5+ffn0+head.fp32.1f0c2b5a77d1e4b0.onnx`; the digest tells segments of one label apart. */
 function segmentFile(segment: Segment, batch: number, precision: WeightPrecision): string {
   const { input, parts } = segment
   const digest = sha256(canonicalJson({ input, parts, batch, precision, layout: LAYOUT })).slice(0, 16)
