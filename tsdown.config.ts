@@ -20,6 +20,7 @@ const PUBLIC_ROOMS = {
   relay: 'src/relay',
   execute: 'src/execute',
   calibrate: 'src/calibrate',
+  assess: 'src/assess',
   trace: 'src/trace',
   plan: 'src/plan',
   observe: 'src/observe',

@@ -140,6 +140,13 @@ const ROOMS: Readonly<Record<string, Room>> = {
     reason:
       'one training from its file to its run folder: brings learner, world, validation and log together',
   },
+  assess: {
+    folder: 'src/assess',
+    mayImport: [
+      ...['execute', 'pretrained', 'pretrain', 'plan', 'profile', 'model', 'engine', 'onnx', 'base'],
+    ],
+    reason: 'measures what plans lose in accuracy: runs a real model as plans would change it',
+  },
   calibrate: {
     folder: 'src/calibrate',
     mayImport: [
@@ -178,7 +185,7 @@ const ROOMS: Readonly<Record<string, Room>> = {
         'envs',
       ],
       ...['policy', 'learn', 'train', 'runtime', 'evaluate', 'report'],
-      ...['pretrained', 'pretrain', 'wire', 'relay', 'execute', 'calibrate'],
+      ...['pretrained', 'pretrain', 'wire', 'relay', 'execute', 'calibrate', 'assess'],
     ],
     reason: 'the only place where everything meets',
   },

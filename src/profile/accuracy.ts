@@ -25,6 +25,13 @@ export interface ExitEntry {
   readonly collaborativeLoss: Figure
 }
 
+/** Added log-perplexity of one crossing into one layer. */
+export interface LayerLoss {
+  readonly layer: number
+  readonly bits: BoundaryWidth
+  readonly loss: Figure
+}
+
 /**
  * What a plan loses in accuracy: a declared table until a real model is measured
  * (physics.md section 1). A split by itself loses nothing.
@@ -34,6 +41,8 @@ export interface AccuracyTable {
   readonly modelId: string
   /** Added log-perplexity of one crossing of the boundary, by bits per element. */
   readonly boundary: readonly { readonly bits: BoundaryWidth; readonly lossPerCrossing: Figure }[]
+  /** The same by the layer that the crossing leads into, `model.layers` being the LM head; absent: not measured. */
+  readonly boundaryByLayer?: readonly LayerLoss[]
   readonly exits: readonly ExitEntry[]
   /** Per layer the units from least to most sensitive: the first k go to the cloud. */
   readonly ranking: { readonly unitsByLayer: readonly (readonly number[])[]; readonly provenance: Provenance }
@@ -77,13 +86,15 @@ const exitEntry = z.strictObject({
   collaborativeLoss: figureSchema,
 })
 
+const width = z.union([z.literal(32), z.literal(16), z.literal(8), z.literal(4)])
+
 export const accuracySchema = z.strictObject({
   schema: z.literal(ACCURACY_SCHEMA),
   modelId: z.string().min(1).max(64),
   boundary: z
     .array(
       z.strictObject({
-        bits: z.union([z.literal(32), z.literal(16), z.literal(8), z.literal(4)]),
+        bits: width,
         lossPerCrossing: figureSchema,
       }),
     )
@@ -91,6 +102,10 @@ export const accuracySchema = z.strictObject({
       (rows) => new Set(rows.map((row) => row.bits)).size === 4 && rows.length === 4,
       'one row for each of 32, 16, 8 and 4 bits',
     ),
+  boundaryByLayer: z
+    .array(z.strictObject({ layer: z.int().min(0), bits: width, loss: figureSchema }))
+    .max(4 * 256)
+    .optional(),
   exits: z.array(exitEntry).max(4096),
   ranking: z.strictObject({
     unitsByLayer: z.array(z.array(z.int().min(0))).max(255),
@@ -119,6 +134,13 @@ function checkFits(table: AccuracyTable, path: string, model: ModelSpec): Accura
       })
   }
   fits(table.modelId === model.id, 'modelId', model.id, table.modelId)
+  const crossings = new Set<string>()
+  for (const [i, { layer, bits }] of (table.boundaryByLayer ?? []).entries()) {
+    const place = `boundaryByLayer.${i}`
+    fits(layer <= model.layers, `${place}.layer`, `at most ${model.layers}`, String(layer))
+    fits(!crossings.has(`${layer}/${bits}`), place, 'each layer and width once', 'a second entry')
+    crossings.add(`${layer}/${bits}`)
+  }
   const places = new Set<string>()
   for (const [i, exit] of table.exits.entries()) {
     fits(exit.layer < model.layers, `exits.${i}.layer`, `below ${model.layers} layers`, String(exit.layer))
@@ -152,6 +174,15 @@ export function boundaryLoss(table: AccuracyTable, bits: number): number {
     throw new InputError({ where: 'boundary bits', expected: '32, 16, 8 or 4', found: String(bits) })
   }
   return row.lossPerCrossing.value
+}
+
+/**
+ * Added log-perplexity of one crossing into `layer` (`model.layers`: the LM head) at `bits` per element; the mean over
+ * all places where this one was not measured.
+ */
+export function layerBoundaryLoss(table: AccuracyTable, layer: number, bits: number): number {
+  const row = table.boundaryByLayer?.find((candidate) => candidate.layer === layer && candidate.bits === bits)
+  return row?.loss.value ?? boundaryLoss(table, bits)
 }
 
 /** The entry of an exit; throws InputError where the table has none. */

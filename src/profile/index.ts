@@ -4,9 +4,10 @@ export {
   accuracyTable,
   boundaryLoss,
   exitEntryOf,
+  layerBoundaryLoss,
   readAccuracyTable,
 } from './accuracy.ts'
-export type { AccuracyTable, BoundaryWidth, ExitEntry } from './accuracy.ts'
+export type { AccuracyTable, BoundaryWidth, ExitEntry, LayerLoss } from './accuracy.ts'
 export { BlockCosts } from './costs.ts'
 export { datasheetProfile } from './datasheet.ts'
 export type { DatasheetOptions } from './datasheet.ts'

@@ -1,0 +1,76 @@
+import { ACCURACY_SCHEMA, type AccuracyTable } from '../profile/accuracy.ts'
+import { BOUNDARY_LOSS } from '../profile/published.ts'
+import type { Figure } from '../profile/types.ts'
+import { UNIT_BITS } from './crossings.ts'
+import type { Assessment, CrossingLoss, Loss } from './types.ts'
+
+/** What was measured as the table that planners and simulators read (edgewise.accuracy/1). */
+export function measuredTable(found: Assessment): AccuracyTable {
+  const basis =
+    `edgewise accuracy, ${found.tokens} tokens of ${found.text}, teacher-forced, ` +
+    `weights ${found.fingerprint.slice(0, 16)}, ${found.engine}`
+  return {
+    schema: ACCURACY_SCHEMA,
+    modelId: found.modelId,
+    // A width that was not measured stays assumed.
+    boundary: BOUNDARY_LOSS.map((row) =>
+      row.bits !== 32 && found.boundaries.some(({ bits }) => bits === row.bits)
+        ? { bits: row.bits, lossPerCrossing: meanFigure(found, row.bits, basis) }
+        : row,
+    ),
+    boundaryByLayer: found.boundaries.map(({ layer, bits, ...loss }) => ({
+      ...{ layer, bits },
+      loss: lossFigure(loss, `${basis}: residual crosses alone`),
+    })),
+    exits: found.exits.map(({ layer, threshold, leaving, leaveShare, standalone, collaborative }) => ({
+      ...{ layer, threshold },
+      leaveShare: measured(leaveShare, `${basis}: ${leaving} tokens as confident`),
+      standaloneLoss: lossFigure(standalone, `${basis}: every token by the exit`),
+      collaborativeLoss: lossFigure(collaborative, `${basis}: confident tokens by the exit`),
+    })),
+    ranking: {
+      unitsByLayer: rankedUnits(found),
+      provenance: {
+        kind: 'measured',
+        source: `${basis}: by the loss of carrying the unit's share at ${UNIT_BITS} bits`,
+      },
+    },
+  }
+}
+
+/** Per layer its units from least to most sensitive; equal ones by index. */
+export function rankedUnits({ units }: Pick<Assessment, 'units'>): number[][] {
+  const layers = 1 + Math.max(...units.map(({ layer }) => layer))
+  return Array.from({ length: layers }, (_, layer) =>
+    units
+      .filter((unit) => unit.layer === layer)
+      .sort((a, b) => a.nats - b.nats || a.unit - b.unit)
+      .map(({ unit }) => unit),
+  )
+}
+
+/** Mean over the places where the residual may cross. */
+export function meanCrossing(crossings: readonly CrossingLoss[], bits: number): Loss {
+  const rows = crossings.filter((row) => row.bits === bits)
+  return {
+    nats: rows.reduce((sum, { nats }) => sum + nats, 0) / rows.length,
+    // Not independent (one text): the mean of the errors bounds the error of the mean.
+    standardError: rows.reduce((sum, { standardError }) => sum + standardError, 0) / rows.length,
+  }
+}
+
+function meanFigure({ boundaries }: Assessment, bits: number, basis: string): Figure {
+  const rows = boundaries.filter((row) => row.bits === bits).map(({ nats }) => nats)
+  const spread = `${Math.min(...rows).toExponential(2)}..${Math.max(...rows).toExponential(2)}`
+  return lossFigure(meanCrossing(boundaries, bits), `${basis}: mean of ${rows.length} boundaries, ${spread}`)
+}
+
+/** A loss cannot lie below 0 in the table: where noise put it there it is 0, and the source says what was seen. */
+function lossFigure({ nats, standardError }: Loss, basis: string): Figure {
+  const seen = `${nats.toExponential(3)} +- ${standardError.toExponential(1)} nats`
+  return measured(Math.max(0, nats), `${basis}; ${seen}${nats < 0 ? ', taken as 0' : ''}`)
+}
+
+function measured(value: number, source: string): Figure {
+  return { value, provenance: { kind: 'measured', source } }
+}
