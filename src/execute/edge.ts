@@ -213,9 +213,9 @@ export class EdgeExecutor {
     throw new ExecutionError('E_NO_CLOUD', 'the plan needs the cloud, and there is no connection to one')
   }
 
-  /** The cloud's clock less ours, measured once. */
+  /** The cloud's clock less ours, measured once: by the quickest of a few pings, which waited least on its way. */
   private clockOffset(): Promise<number> {
-    this.offset ??= this.options.connection!.ping().then(({ clockOffsetSeconds }) => clockOffsetSeconds)
+    this.offset ??= quickestOffset(this.options.connection!)
     return this.offset
   }
 }
@@ -229,6 +229,17 @@ interface Call {
   /** Tells the cloud that the request is over, if it ever heard of it. */
   close(): void
   forget(): void
+}
+
+const OFFSET_PINGS = 5
+
+async function quickestOffset(connection: Connection): Promise<number> {
+  let best = await connection.ping()
+  for (let i = 1; i < OFFSET_PINGS; i++) {
+    const next = await connection.ping()
+    if (next.rttSeconds < best.rttSeconds) best = next
+  }
+  return best.clockOffsetSeconds
 }
 
 const CLOSE: Omit<Frame, 'request'> = {
