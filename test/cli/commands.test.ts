@@ -5,11 +5,13 @@ import fc from 'fast-check'
 import { afterAll, describe, expect, it } from 'vitest'
 import { parse } from 'yaml'
 import { systemClock } from '../../src/base/clock.ts'
-import { chooseBenches, listBenches } from '../../src/cli/commands/bench.ts'
+import { checkTakes, chooseBenches, figureTable, listBenches } from '../../src/cli/commands/bench.ts'
+import type { BenchOptions } from '../../src/cli/commands/bench.ts'
 import { csvColumns } from '../../src/cli/commands/trace/load.ts'
 import { runCli } from '../../src/cli/program.ts'
 import { COMMANDS } from '../../src/cli/registry.ts'
 import { checkProfile } from '../../src/profile/file.ts'
+import { PLAIN } from '../../src/report/table.ts'
 import { checkLinkModel } from '../../src/trace/markov.ts'
 import { recordIo } from './io.ts'
 
@@ -236,5 +238,24 @@ describe('edgewise bench', () => {
     expect(chooseBenches(['a', 'b'], ['b'])).toEqual(['b'])
     expect(() => chooseBenches(['a'], ['c'])).toThrow('one of a')
     expect(() => chooseBenches([], [])).toThrow('npm run bench')
+  })
+
+  it('passes options on to benchmarks that take them, and says so of others', () => {
+    const figureOf = (name: string) => ({ name, value: 1, unit: 'us' })
+    const takes = { run: ({ models = [] }: BenchOptions) => Promise.resolve(models.map(figureOf)) }
+    const none = { run: () => Promise.resolve([]) }
+    expect(() => checkTakes(takes, 'a', { models: ['gpt2'] })).not.toThrow()
+    expect(() => checkTakes(none, 'a', {})).not.toThrow()
+    expect(() => checkTakes(none, 'a', { models: ['gpt2'] })).toThrow('--model')
+    expect(() => checkTakes(none, 'a', { full: true })).toThrow('--full')
+  })
+
+  it('prints intervals where there are any', () => {
+    const plain = { name: 'a', value: 1.5, unit: 'us' }
+    expect(figureTable([plain], PLAIN)).toBe('benchmark  value  unit\na           1.50  us')
+    const full = { ...plain, name: 'b', low: 1, high: 2, noise: 0.25, verdict: 'fine' }
+    expect(figureTable([plain, full], PLAIN)).toMatch(
+      /interval.*A\/A.*\n.*\nb +1.50 +us +1 \.\. 2 +0.250 +fine/,
+    )
   })
 })

@@ -4,6 +4,7 @@ import { pathToFileURL } from 'node:url'
 import { InputError, show } from '../../base/errors.ts'
 import { formatNumber } from '../../report/numbers.ts'
 import { renderTable } from '../../report/table.ts'
+import type { TableStyle } from '../../report/table.ts'
 import type { CliCommand } from '../command.ts'
 import { addExamples, addJson } from '../command.ts'
 import type { Io } from '../io.ts'
@@ -16,15 +17,31 @@ export interface BenchFigure {
   readonly name: string
   readonly value: number
   readonly unit: string
+  /** 95 % interval of the value. */
+  readonly low?: number
+  readonly high?: number
+  /** How far off the same figure is where nothing differs (A/A). */
+  readonly noise?: number
+  /** What the figure says of a claim. */
+  readonly verdict?: string
 }
 
-/** What a module in bench/ exports. */
+/** What a benchmark may be told. */
+export interface BenchOptions {
+  /** Ids of models or YAML files. */
+  readonly models?: readonly string[]
+  readonly full?: boolean
+}
+
+/** What a module in bench/ exports. One whose `run` declares no argument takes no options. */
 export interface BenchModule {
-  run(): Promise<readonly BenchFigure[]>
+  run(options?: BenchOptions): Promise<readonly BenchFigure[]>
 }
 
 interface Options {
   readonly json?: boolean
+  readonly model?: readonly string[]
+  readonly full?: boolean
 }
 
 export const bench: CliCommand<Options> = {
@@ -32,16 +49,20 @@ export const bench: CliCommand<Options> = {
   summary: 'run the benchmarks of this build',
   configure(command) {
     command.argument('[names...]', 'benchmarks to run (default: all)')
+    command
+      .option('--model <id...>', 'models, for benchmarks that take them: built-in ids or YAML files')
+      .option('--full', 'all there is to measure, for benchmarks that are quick by default')
     addJson(command)
     addExamples(command, [
       ['Run everything and print a table', 'bench'],
       ['One benchmark, for a script', 'bench oracle --json'],
+      ['What decomposing a model costs', 'bench overhead --model gpt2 gpt2-xl'],
     ])
   },
   async run(options, io, args) {
     const folder = join(packageRoot(), 'dist', 'bench')
     const names = chooseBenches(listBenches(folder), args)
-    const figures = await runBenches(io, folder, names)
+    const figures = await runBenches(io, folder, names, options)
     if (options.json === true) printJson(io, figures)
     else printLine(io, figureTable(figures, io))
   },
@@ -73,14 +94,21 @@ export function chooseBenches(known: readonly string[], wanted: readonly string[
   return wanted.length === 0 ? known : wanted
 }
 
-async function runBenches(io: Io, folder: string, names: readonly string[]): Promise<BenchFigure[]> {
+async function runBenches(
+  io: Io,
+  folder: string,
+  names: readonly string[],
+  { model, full }: Options,
+): Promise<BenchFigure[]> {
+  const options = { ...(model === undefined ? {} : { models: model }), ...(full === true ? { full } : {}) }
   const progress = startProgress(io, 'bench', names.length)
   const figures: BenchFigure[] = []
   try {
     for (const [index, name] of names.entries()) {
       progress.update(index, name)
       const module = (await import(pathToFileURL(join(folder, `${name}.js`)).href)) as BenchModule
-      for (const figure of await module.run()) figures.push(checkFigure(figure, name))
+      checkTakes(module, name, options)
+      for (const figure of await module.run(options)) figures.push(checkFigure(figure, name))
       if (io.signal.aborted) break
     }
   } finally {
@@ -89,18 +117,44 @@ async function runBenches(io: Io, folder: string, names: readonly string[]): Pro
   return figures
 }
 
-function checkFigure(figure: BenchFigure, bench: string): BenchFigure {
-  if (!Number.isFinite(figure.value))
-    throw new Error(`bench ${bench}: ${figure.name} is ${figure.value}, not a finite number`)
-  return { name: figure.name, value: figure.value, unit: figure.unit }
+/** Throws InputError where a benchmark would silently do something else than it was told. */
+export function checkTakes(module: BenchModule, bench: string, options: BenchOptions): void {
+  const [given] = Object.keys(options)
+  if (given === undefined || module.run.length > 0) return
+  throw new InputError({
+    where: `bench ${bench}`,
+    expected: 'no options',
+    found: given === 'models' ? '--model' : '--full',
+    remedy: 'name the benchmark that is to take it',
+  })
 }
 
-function figureTable(figures: readonly BenchFigure[], io: Io): string {
+function checkFigure(figure: BenchFigure, bench: string): BenchFigure {
+  for (const value of [figure.value, figure.low ?? 0, figure.high ?? 0, figure.noise ?? 0]) {
+    if (!Number.isFinite(value))
+      throw new Error(`bench ${bench}: ${figure.name} is ${value}, not a finite number`)
+  }
+  return figure
+}
+
+/** The columns that some figure fills. */
+export function figureTable(figures: readonly BenchFigure[], style: TableStyle): string {
+  const right = 'right' as const
+  const columns: { title: string; align?: 'right'; cell: (figure: BenchFigure) => string }[] = [
+    { title: 'benchmark', cell: ({ name }) => name },
+    { title: 'value', align: right, cell: ({ value }) => formatNumber(value) },
+    { title: 'unit', cell: ({ unit }) => unit },
+    { title: '95 % interval', align: right, cell: intervalOf },
+    { title: 'A/A', align: right, cell: ({ noise }) => (noise === undefined ? '' : formatNumber(noise)) },
+    { title: 'verdict', cell: ({ verdict }) => verdict ?? '' },
+  ]
+  const filled = columns.filter(({ cell }) => figures.some((figure) => cell(figure) !== ''))
   return renderTable(
-    {
-      columns: [{ title: 'benchmark' }, { title: 'value', align: 'right' }, { title: 'unit' }],
-      rows: figures.map((figure) => [figure.name, formatNumber(figure.value), figure.unit]),
-    },
-    io,
+    { columns: filled, rows: figures.map((figure) => filled.map(({ cell }) => cell(figure))) },
+    style,
   )
+}
+
+function intervalOf({ low, high }: BenchFigure): string {
+  return low === undefined || high === undefined ? '' : `${formatNumber(low)} .. ${formatNumber(high)}`
 }

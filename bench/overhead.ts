@@ -1,0 +1,376 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { randomStream } from '../src/base/random.ts'
+import { openEngine } from '../src/engine/index.ts'
+import type { Engine, Feeds, Fetched, RunOptions, Session } from '../src/engine/index.ts'
+import { SegmentCaches } from '../src/measure/caches.ts'
+import { segmentFeeds, type Step } from '../src/measure/feeds.ts'
+import { attentionUnits, ffnParameters, loadModel, openSegmentStore, sharedFill } from '../src/model/index.ts'
+import { attentionUnitParameters, attentionWeights, ffnWeights } from '../src/model/index.ts'
+import type { ModelSpec, Segment, SegmentPart, SegmentStore, WeightFill } from '../src/model/index.ts'
+import type { WeightPrecision, WeightSource } from '../src/model/index.ts'
+import { tensor, type Tensor } from '../src/onnx/index.ts'
+
+/** One figure of a benchmark: with the interval it lies in, and how far off it is where nothing differs. */
+interface BenchResult {
+  readonly name: string
+  readonly value: number
+  readonly unit: string
+  /** 95 % interval of the value. */
+  readonly low?: number
+  readonly high?: number
+  /** Largest magnitude within the interval of the same figure of the monolithic copy (A/A). */
+  readonly noise?: number
+  readonly verdict?: string
+}
+
+export interface OverheadOptions {
+  /** Ids of models or YAML files. */
+  readonly models?: readonly string[]
+  /** All models, precisions and rounds instead of a minute's worth. */
+  readonly full?: boolean
+}
+
+/** The published claim, in percent of the monolithic time. */
+const CLAIM = 0.3
+const QUICK_MODELS = ['tales', 'gpt2', 'gpt2-xl']
+const FULL_MODELS = ['tiny', 'tales', 'gpt2', 'gpt2-xl', 'llama-7b']
+/** So many layers are taken as their float32 weights fit in this, at least one. */
+const LAYERS_BYTES = 2 ** 26
+/** Layers beyond this are not prepacked: sessions then share one mapped copy of their weights. */
+const PREPACK_BYTES = 2 ** 29
+const DECODE: Step = { tokens: 1, position: 255 }
+const PREFILL: Step = { tokens: 64, position: 0 }
+/** A sample is as many passes as take about this long. */
+const SAMPLE_SECONDS = 0.004
+const MIN_ROUNDS = 8
+const WHOLE_BLOCKS = 'attn + FFN'
+
+/**
+ * What decomposition costs: the time of some layers as one segment against the same layers in parts, one thread,
+ * random weights. Variants take turns within each round, so that a machine whose speed drifts slows all alike; a
+ * second monolithic copy takes its turn too, and what it differs by is noise (A/A).
+ */
+export async function run({ models: asked, full = false }: OverheadOptions): Promise<BenchResult[]> {
+  const ids = asked ?? (full ? FULL_MODELS : QUICK_MODELS)
+  const precisions: readonly WeightPrecision[] = full ? ['fp32', 'int8', 'int4'] : ['fp32']
+  const models = ids.map(loadModel)
+  const seconds = full ? 45 : 50 / (2 * models.length)
+  const engine = await openEngine('native')
+  const results: BenchResult[] = []
+  for (const model of models) {
+    for (const precision of precisions) results.push(...(await compare(engine, model, precision, seconds)))
+  }
+  await engine.close()
+  return results
+}
+
+/** Figures of one model and precision; the case's files live as long as it. */
+async function compare(
+  engine: Engine,
+  model: ModelSpec,
+  precision: WeightPrecision,
+  seconds: number,
+): Promise<BenchResult[]> {
+  const folder = mkdtempSync(join(tmpdir(), 'edgewise-overhead-'))
+  const layers = layersOf(model)
+  const decompositions = decompositionsOf(model, layers)
+  const variants: Variant[] = []
+  try {
+    const store = openSegmentStore(folder, fixedSource(model), precision)
+    for (const segments of decompositions.values())
+      variants.push(await Variant.open(engine, model, store, segments))
+    const results: BenchResult[] = []
+    for (const [phase, step] of Object.entries({ decode: DECODE, prefill: PREFILL })) {
+      for (const variant of variants) await variant.prepare(step)
+      if (precision === 'fp32') await checkAlike(variants)
+      const rounds = await measure(variants, seconds)
+      const title = `overhead: ${model.id} (${layers} of ${model.layers} layers), ${precision}, ${phase}`
+      results.push(...figures(title, decompositions, rounds))
+    }
+    return results
+  } finally {
+    for (const variant of variants) await variant.close()
+    rmSync(folder, { recursive: true, force: true })
+  }
+}
+
+function layerBytes(model: ModelSpec): number {
+  return 4 * (attentionUnits(model) * attentionUnitParameters(model) + ffnParameters(model, 'whole'))
+}
+
+function layersOf(model: ModelSpec): number {
+  return Math.min(model.layers, Math.max(1, Math.floor(LAYERS_BYTES / layerBytes(model))))
+}
+
+/** The same weights at every call, so that all variants compute the same. */
+function fixedSource(model: ModelSpec): WeightSource {
+  const known = new Map<string, unknown>()
+  const once = <T>(key: string, make: (fill: WeightFill) => T): T => {
+    if (!known.has(key)) known.set(key, make(sharedFill(randomStream(1, `bench overhead ${key}`))))
+    return known.get(key) as T
+  }
+  const none = (): never => {
+    throw new RangeError('expected layers alone, found an end of the model')
+  }
+  return {
+    model,
+    attention: (layer) =>
+      once(`attention ${layer}`, (fill) => attentionWeights(model, attentionUnits(model), fill)),
+    ffn: (layer) => once(`ffn ${layer}`, (fill) => ffnWeights(model, fill)),
+    ...{ embedding: none, head: none, exitHead: none, exitLayers: [] },
+  }
+}
+
+/** By name; the first two are the same. */
+function decompositionsOf(model: ModelSpec, layers: number): Map<string, Segment[]> {
+  const units = attentionUnits(model)
+  const each = (of: (layer: number) => Segment[]): Segment[] =>
+    Array.from({ length: layers }, (_, layer) => of(layer)).flat()
+  const monolithic = segment('x', ...range(layers).flatMap((layer) => wholeLayer(model, layer)))
+  const cases = new Map([
+    ['monolithic', [monolithic]],
+    ['monolithic again', [monolithic]],
+  ])
+  if (layers > 1) {
+    const cut = 2 * Math.ceil(layers / 2)
+    const halves = [monolithic.parts.slice(0, cut), monolithic.parts.slice(cut)]
+    cases.set(
+      'one cut, halves fused',
+      halves.map((parts) => segment('x', ...parts)),
+    )
+  }
+  cases.set(
+    WHOLE_BLOCKS,
+    each((layer) => wholeLayer(model, layer).map((part) => segment('x', part))),
+  )
+  cases.set('FFN in 2', each(ffnInTwo(model)))
+  for (const groups of new Set([2, units >> 1, units])) {
+    if (groups < 2) continue
+    const name = groups === units ? `${groups} head groups (every head alone)` : `${groups} head groups`
+    cases.set(name, each(headGroups(units, groups)))
+  }
+  return cases
+}
+
+function segment(input: Segment['input'], ...parts: SegmentPart[]): Segment {
+  return { input, parts }
+}
+
+function wholeLayer(model: ModelSpec, layer: number): SegmentPart[] {
+  const units = range(attentionUnits(model))
+  return [
+    { kind: 'attention', layer, units, residual: true },
+    { kind: 'ffn', layer, part: 'whole' },
+  ]
+}
+
+function ffnInTwo(model: ModelSpec): (layer: number) => Segment[] {
+  return (layer) => [
+    segment('x', wholeLayer(model, layer)[0], { kind: 'ffn', layer, part: 'first' }),
+    segment('x+hidden', { kind: 'ffn', layer, part: 'second' }),
+  ]
+}
+
+/** Heads in groups, the first of which adds the residual; the FFN takes the sum of the others' shares. */
+function headGroups(units: number, groups: number): (layer: number) => Segment[] {
+  const from = (group: number): number => Math.floor((group * units) / groups)
+  return (layer) => [
+    ...range(groups).map((group) =>
+      segment('x', {
+        ...({ kind: 'attention', layer, residual: group === 0 } as const),
+        units: range(units).slice(from(group), from(group + 1)),
+      }),
+    ),
+    segment('x+partial', { kind: 'ffn', layer, part: 'whole' }),
+  ]
+}
+
+function range(count: number): number[] {
+  return Array.from({ length: count }, (_, i) => i)
+}
+
+/** A call of one segment: what it takes is fed as it comes, beside what each call is fed alike. */
+interface Stage {
+  readonly segment: Segment
+  readonly session: Session
+  readonly caches: SegmentCaches
+  fixed: Feeds
+  options: RunOptions
+}
+
+/** Layers decomposed in one way, loaded, and run as the runtime runs them: caches stay with the engine. */
+class Variant {
+  private readonly model: ModelSpec
+  private readonly stages: readonly Stage[]
+  private x: Tensor = tensor('float32', [0], new Float32Array(0))
+
+  private constructor(model: ModelSpec, stages: readonly Stage[]) {
+    this.model = model
+    this.stages = stages
+  }
+
+  static async open(
+    engine: Engine,
+    model: ModelSpec,
+    store: SegmentStore,
+    segments: readonly Segment[],
+  ): Promise<Variant> {
+    const prepacking = layerBytes(model) <= PREPACK_BYTES
+    const stages: Stage[] = []
+    for (const one of segments) {
+      const session = await engine.create(store.store(one).path, { prepacking })
+      // Zeros: what the caches hold must be alike in all variants, and a step writes into them.
+      const zeros: WeightFill = (size) => new Float32Array(size)
+      const caches = new SegmentCaches(engine, model, one, 1, zeros)
+      stages.push({ segment: one, session, caches, fixed: {}, options: {} })
+    }
+    return new Variant(model, stages)
+  }
+
+  async prepare(step: Step): Promise<void> {
+    const { model } = this
+    const fill = sharedFill(randomStream(1, 'bench overhead inputs'))
+    this.x = tensor('float32', [step.tokens, model.width], fill(step.tokens * model.width, 0, 1))
+    for (const stage of this.stages) {
+      const { session, caches } = stage
+      stage.options = await caches.optionsOf(step, session.outputNames)
+      const names = session.inputNames.filter((name) => name === 'positions' || name === 'mask')
+      stage.fixed = segmentFeeds(model, names, step, 1, caches.seenCapacity(step), fill)
+    }
+  }
+
+  /** One pass; the residual after the last layer. */
+  async pass(): Promise<Float32Array> {
+    let [x, before] = [this.x, this.x]
+    let partial: Tensor | null = null
+    let hidden: Tensor | null = null
+    for (const { segment: one, session, fixed, options } of this.stages) {
+      const share = isShare(one)
+      const feeds: Record<string, Tensor> = { ...fixed }
+      if (one.input === 'x+hidden') feeds.hidden = hidden!
+      if (one.input === 'x+partial') feeds.partial = partial!
+      feeds.x = share ? before : x
+      const out: Fetched = await session.run(feeds, options)
+      if (share) partial = partial === null ? out.y : sum(partial, out.y)
+      else [before, x, partial, hidden] = [x, out.y, null, out.hidden]
+    }
+    return x.data as Float32Array
+  }
+
+  async close(): Promise<void> {
+    for (const { session, caches } of this.stages) {
+      await caches.dispose()
+      await session.dispose()
+    }
+  }
+}
+
+function isShare({ parts }: Segment): boolean {
+  const [first] = parts
+  return first.kind === 'attention' && !first.residual
+}
+
+function sum(a: Tensor, b: Tensor): Tensor {
+  const [left, right] = [a.data as Float32Array, b.data as Float32Array]
+  const out = new Float32Array(left.length)
+  for (let i = 0; i < out.length; i++) out[i] = left[i] + right[i]
+  return { ...a, data: out }
+}
+
+/** A decomposition that computes something else would be no decomposition. */
+async function checkAlike(variants: readonly Variant[]): Promise<void> {
+  const expected = await variants[0].pass()
+  const largest = expected.reduce((most, value) => Math.max(most, Math.abs(value)), 0)
+  for (const variant of variants) {
+    const found = await variant.pass()
+    const off = found.reduce((most, value, i) => Math.max(most, Math.abs(value - expected[i])), 0)
+    if (!(off <= 1e-4 * largest))
+      throw new Error(`a decomposition is off by ${off} where ${largest} is largest`)
+  }
+}
+
+/**
+ * Seconds of a pass, per round and variant. Processor time: where the machine has other work, the wall clock tells
+ * of that. The order turns with the rounds, so that none always follows the same.
+ */
+async function measure(variants: readonly Variant[], seconds: number): Promise<Float64Array[]> {
+  const start = cpuSeconds()
+  for (const variant of variants) await variant.pass()
+  const passSeconds = (cpuSeconds() - start) / variants.length
+  const passes = Math.max(1, Math.round(SAMPLE_SECONDS / passSeconds))
+  const count = Math.max(MIN_ROUNDS, Math.round(seconds / (passes * passSeconds * variants.length)))
+  const rounds: Float64Array[] = []
+  while (rounds.length < count) {
+    const times = new Float64Array(variants.length)
+    for (let i = 0; i < variants.length; i++) {
+      const which = (rounds.length + i) % variants.length
+      const before = cpuSeconds()
+      for (let k = 0; k < passes; k++) await variants[which].pass()
+      times[which] = (cpuSeconds() - before) / passes
+    }
+    rounds.push(times)
+  }
+  return rounds
+}
+
+function cpuSeconds(): number {
+  const { user, system } = process.cpuUsage()
+  return 1e-6 * (user + system)
+}
+
+function figures(
+  title: string,
+  cases: ReadonlyMap<string, readonly Segment[]>,
+  rounds: readonly Float64Array[],
+): BenchResult[] {
+  const overhead = (variant: number): Estimate =>
+    median(rounds.map((times) => 100 * (times[variant] / times[0] - 1)))
+  const added = (variant: number, calls: number): Estimate =>
+    median(rounds.map((times) => (1e6 * (times[variant] - times[0])) / calls))
+  const results: BenchResult[] = [
+    { name: `${title}: monolithic`, ...median(rounds.map(([first]) => 1e3 * first)), unit: 'ms' },
+  ]
+  const noise = reach(overhead(1))
+  for (const [i, [name, { length }]] of [...cases].entries()) {
+    if (i < 2) continue
+    const figure = overhead(i)
+    results.push({
+      name: `${title}: ${name}`,
+      ...figure,
+      unit: '%',
+      noise,
+      verdict: verdictOf(figure, noise),
+    })
+    if (name !== WHOLE_BLOCKS) continue
+    const calls = length - 1
+    const what = `${title}: each of ${calls} added calls`
+    results.push({ name: what, ...added(i, calls), unit: 'us', noise: reach(added(1, calls)) })
+  }
+  return results
+}
+
+interface Estimate {
+  readonly value: number
+  readonly low: number
+  readonly high: number
+}
+
+/** The median and its 95 % interval: order statistics of the sign test, free of assumptions. */
+function median(values: readonly number[]): Estimate {
+  const sorted = [...values].sort((a, b) => a - b)
+  const n = sorted.length
+  const rank = Math.max(0, Math.floor((n - 1.96 * Math.sqrt(n)) / 2))
+  return { value: (sorted[(n - 1) >> 1] + sorted[n >> 1]) / 2, low: sorted[rank], high: sorted[n - 1 - rank] }
+}
+
+function reach({ low, high }: Estimate): number {
+  return Math.max(Math.abs(low), Math.abs(high))
+}
+
+/** Whether the claim holds, as far as interval and noise let it be seen. */
+function verdictOf({ low, high }: Estimate, noise: number): string {
+  if (high < CLAIM && noise < CLAIM) return `below ${CLAIM} %`
+  return low > Math.max(CLAIM, noise) ? `above ${CLAIM} %` : 'lost in the noise'
+}
