@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { InputError } from '../base/errors.ts'
 import { check } from '../base/schema.ts'
 import { attentionUnits, headsPerUnit, type ModelSpec } from '../model/spec.ts'
-import { planJsonSchema, type PlanJson } from '../plan/json.ts'
+import { bitsToJson, layerBitsFromJson, planJsonSchema, type PlanJson } from '../plan/json.ts'
 import { CLOUD, EDGE, exitPlan, type Plan, type Side } from '../plan/plan.ts'
 import { jsonFrame, readJson } from '../wire/payloads.ts'
 import { FRAME, type Frame } from '../wire/types.ts'
@@ -24,6 +24,7 @@ export function placedPlanToJson(model: ModelSpec, { plan, cloudUnits }: PlacedP
     layers: cloudUnits.map((units, layer) => ({
       headsOnCloud: units.flatMap((unit) => Array.from({ length: group }, (_, i) => unit * group + i)),
       ffn: plan.ffn[layer] as 0 | 1 | 2,
+      ...bitsToJson(plan, layer),
     })),
     head: side(plan.head),
     boundaryBits: plan.boundaryBits,
@@ -48,6 +49,7 @@ export function placedPlanFromJson(model: ModelSpec, value: unknown, where: stri
     ffn: Uint8Array.from(json.layers, ({ ffn }) => ffn),
     head: json.head === 'edge' ? EDGE : CLOUD,
     boundaryBits: json.boundaryBits,
+    ...layerBitsFromJson(json, where),
     exit: json.exit,
   }
   if (json.exit !== null) {

@@ -1,7 +1,16 @@
 import type { Segment, SegmentPart } from '../model/segmentTypes.ts'
 import type { ModelSpec } from '../model/spec.ts'
 import { attentionUnits } from '../model/spec.ts'
-import { CLOUD, EDGE, sideAfterFfn, sideOfFfnInput, type Plan, type Side } from '../plan/plan.ts'
+import {
+  bitsOfLayer,
+  CLOUD,
+  EDGE,
+  sideAfterFfn,
+  sideOfFfnInput,
+  type BoundaryBits,
+  type Plan,
+  type Side,
+} from '../plan/plan.ts'
 
 /**
  * What both sides do for one pass through the layers, in an order that both can walk: a side does its own
@@ -25,6 +34,8 @@ export interface SendStep {
   readonly from: Side
   readonly carries: 'ids' | 'token' | 'x' | 'partial' | 'x+hidden'
   readonly lastRow: boolean
+  /** Per element of a boundary tensor; null for ids and tokens. */
+  readonly bits: BoundaryBits | null
 }
 
 export interface Schedule {
@@ -58,18 +69,20 @@ function pass(
   cloudUnits: readonly (readonly number[])[],
   prefill: boolean,
 ): Step[] {
-  const build = new ScheduleBuilder()
+  const build = new ScheduleBuilder(plan.boundaryBits)
   // In decode a cloud-side sampler already has the token; an edge-side one sends its id up.
   if (plan.embed === CLOUD && (prefill || plan.head === EDGE)) build.send(EDGE, 'ids')
   build.begin('ids')
   build.part(plan.embed, { kind: 'embed' })
   let side: Side = plan.embed
   for (let layer = 0; layer < model.layers; layer++) {
+    build.bits = bitsOfLayer(plan, layer)
     const sumAt = sideOfFfnInput(plan.ffn[layer])
     attention(build, side, layer, unitsBySide(model, cloudUnits[layer]), sumAt)
     feedForward(build, layer, plan.ffn[layer])
     side = sideAfterFfn(plan.ffn[layer])
   }
+  build.bits = bitsOfLayer(plan, model.layers)
   if (side !== plan.head) build.send(side, 'x', true)
   build.part(plan.head, { kind: 'head' })
   build.flush()
@@ -144,8 +157,14 @@ function feedForward(build: ScheduleBuilder, layer: number, mode: number): void 
 /** Collects steps; consecutive parts on one side become one segment. */
 class ScheduleBuilder {
   readonly steps: Step[] = []
+  /** Of the boundary tensors that are sent next. */
+  bits: BoundaryBits
   private open: { side: Side; input: Segment['input']; parts: SegmentPart[] } | null = null
   private input: Segment['input'] = 'x'
+
+  constructor(bits: BoundaryBits) {
+    this.bits = bits
+  }
 
   /** What the next segment starts from, where it is not x alone. */
   begin(input: Segment['input']): void {
@@ -164,7 +183,8 @@ class ScheduleBuilder {
 
   send(from: Side, carries: SendStep['carries'], lastRow = false): void {
     this.flush()
-    this.steps.push({ kind: 'send', from, carries, lastRow })
+    const bits = carries === 'ids' || carries === 'token' ? null : this.bits
+    this.steps.push({ kind: 'send', from, carries, lastRow, bits })
   }
 
   flush(): void {

@@ -127,7 +127,12 @@ export function sendFrame(w: Walk, frame: Omit<Frame, 'request'>, step: number):
   )
 }
 
-function frameOf(w: Walk, pass: Pass, step: number, { carries, lastRow }: SendStep): Omit<Frame, 'request'> {
+function frameOf(
+  w: Walk,
+  pass: Pass,
+  step: number,
+  { carries, lastRow, bits }: SendStep,
+): Omit<Frame, 'request'> {
   const { position, rows, values } = pass
   if (carries === 'token') return tokenFrame(pass.token!, step)
   if (carries === 'ids') return idsFrame(values.ids ?? [], { step, position })
@@ -135,7 +140,7 @@ function frameOf(w: Walk, pass: Pass, step: number, { carries, lastRow }: SendSt
   const data = carries === 'x+hidden' ? besideHidden(whole, values.hidden!, rows) : whole
   const columns = columnsOf(w.model, carries)
   const from = lastRow ? rows - 1 : 0
-  return tensorFrame(data.subarray(from * columns), rows - from, w.boundaryBits, step, position + from)
+  return tensorFrame(data.subarray(from * columns), rows - from, bits!, step, position + from)
 }
 
 /** A token for the user: flags say whether it is the last, and a near-tie. */

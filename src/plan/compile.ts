@@ -1,6 +1,15 @@
 import type { BlockCosts } from '../profile/costs.ts'
 import { boundaryBytes, tokenIdBytes } from './boundary.ts'
-import { CLOUD, EDGE, sideAfterFfn, sideOfFfnInput, type EarlyExit, type Plan, type Side } from './plan.ts'
+import {
+  bitsOfLayer,
+  CLOUD,
+  EDGE,
+  sideAfterFfn,
+  sideOfFfnInput,
+  type EarlyExit,
+  type Plan,
+  type Side,
+} from './plan.ts'
 import { blockBytes, dispatchSeconds, pairUnits, type Pair } from './pair.ts'
 import { RESOURCE, type Program, type StageList } from './program.ts'
 import { exitEntryOf } from '../profile/accuracy.ts'
@@ -56,7 +65,6 @@ function tokenPass(pair: Pair, plan: Plan, prompt: number, edgeStartSeconds: num
   const decode = prompt === 0
   const tokens = decode ? 1 : prompt
   const build = new StageBuilder(dispatchSeconds(pair))
-  const bytes = boundaryBytes(network, tokens, model.width, plan.boundaryBits)
   if (edgeStartSeconds > 0) build.prepare(EDGE, edgeStartSeconds)
   if (plan.embed === CLOUD) {
     // In decode a cloud-side sampler already has the token; an edge-side one sends its id up.
@@ -66,8 +74,10 @@ function tokenPass(pair: Pair, plan: Plan, prompt: number, edgeStartSeconds: num
   build.compute(plan.embed, device(pair, plan.embed).embedSeconds(tokens), null)
   let side: Side = plan.embed
   for (let layer = 0; layer < model.layers; layer++) {
+    const bits = bitsOfLayer(plan, layer)
+    const bytes = boundaryBytes(network, tokens, model.width, bits)
     attention(pair, build, side, plan.unitsOnCloud[layer], sideOfFfnInput(plan.ffn[layer]), prompt, bytes)
-    feedForward(pair, build, plan.ffn[layer], tokens, plan.boundaryBits)
+    feedForward(pair, build, plan.ffn[layer], tokens, bits)
     side = sideAfterFfn(plan.ffn[layer])
   }
   // The LM head needs the last position only.
@@ -234,6 +244,11 @@ function checkShape(pair: Pair, plan: Plan): void {
   if (plan.unitsOnCloud.length !== layers || plan.ffn.length !== layers) {
     throw new RangeError(
       `plan: expected ${layers} layers, found ${plan.unitsOnCloud.length} and ${plan.ffn.length}`,
+    )
+  }
+  if (plan.layerBits !== undefined && (plan.layerBits.length !== layers || plan.exit !== null)) {
+    throw new RangeError(
+      `plan: expected bits of ${layers} layers and no early exit, found ${plan.layerBits.length} and ${plan.exit === null ? 'none' : 'one'}`,
     )
   }
   const units = pairUnits(pair)

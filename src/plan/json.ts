@@ -4,9 +4,10 @@ import { check } from '../base/schema.ts'
 import { headsPerUnit } from '../model/spec.ts'
 import { exitEntryOf } from '../profile/accuracy.ts'
 import { pairUnits, type Pair } from './pair.ts'
-import { CLOUD, EDGE, exitPlan, type EarlyExit, type Plan, type Side } from './plan.ts'
+import { bitsOfLayer, CLOUD, EDGE, exitPlan, type EarlyExit, type Plan, type Side } from './plan.ts'
 
 const side = z.enum(['edge', 'cloud'])
+const width = z.union([z.literal(32), z.literal(16), z.literal(8), z.literal(4)])
 
 /** A plan as `--json` prints it and `--plan` reads it. */
 export const planJsonSchema = z.strictObject({
@@ -18,12 +19,14 @@ export const planJsonSchema = z.strictObject({
         headsOnCloud: z.array(z.int().min(0).max(65_535)).max(65_536),
         /** 0 = edge, 1 = cloud, 2 = first matrix on the edge and second in the cloud. */
         ffn: z.union([z.literal(0), z.literal(1), z.literal(2)]),
+        /** Of this layer's boundary tensors; absent: boundaryBits. */
+        bits: width.optional(),
       }),
     )
     .min(1)
     .max(255),
   head: side,
-  boundaryBits: z.union([z.literal(32), z.literal(16), z.literal(8), z.literal(4)]),
+  boundaryBits: width,
   exit: z
     .strictObject({
       layer: z.int().min(1),
@@ -47,6 +50,7 @@ export function planToJson(pair: Pick<Pair, 'model' | 'accuracy'>, plan: Plan): 
         .flatMap(headsOf)
         .sort((a, b) => a - b),
       ffn: plan.ffn[layer] as 0 | 1 | 2,
+      ...bitsToJson(plan, layer),
     })),
     head: nameOf(plan.head),
     boundaryBits: plan.boundaryBits,
@@ -76,9 +80,29 @@ export function planFromJson(pair: Pair, value: unknown, where: string): Plan {
     ffn: Uint8Array.from(json.layers, ({ ffn }) => ffn),
     head: sideOf(json.head),
     boundaryBits: json.boundaryBits,
+    ...layerBitsFromJson(json, where),
     exit: json.exit,
   }
   return json.exit === null ? plan : checkExit(pair, plan, json.exit, where)
+}
+
+/** A layer's own bits, where the plan has such. */
+export function bitsToJson(plan: Plan, layer: number): Pick<PlanJson['layers'][number], 'bits'> {
+  return plan.layerBits === undefined ? {} : { bits: bitsOfLayer(plan, layer) }
+}
+
+/** Widths by layer, where any layer names one. Throws InputError beside an early exit. */
+export function layerBitsFromJson(json: PlanJson, where: string): Pick<Plan, 'layerBits'> {
+  const named = json.layers.findIndex(({ bits }) => bits !== undefined)
+  if (named === -1) return {}
+  if (json.exit !== null) {
+    throw new InputError({
+      where: `${where}: layers.${named}.bits`,
+      expected: 'none: an early exit crosses once, at boundaryBits',
+      found: String(json.layers[named].bits),
+    })
+  }
+  return { layerBits: Uint8Array.from(json.layers, ({ bits }) => bits ?? json.boundaryBits) }
 }
 
 /** Whole groups among the heads named. */

@@ -1,5 +1,5 @@
-import { boundaryLoss, exitEntryOf, type AccuracyTable } from '../profile/accuracy.ts'
-import { CLOUD, EDGE, sideAfterFfn, sideOfFfnInput, type Plan, type Side } from './plan.ts'
+import { boundaryLoss, exitEntryOf, layerBoundaryLoss, type AccuracyTable } from '../profile/accuracy.ts'
+import { bitsOfLayer, CLOUD, EDGE, sideAfterFfn, sideOfFfnInput, type Plan, type Side } from './plan.ts'
 
 /**
  * Boundary tensors that one token sends through a layer: x and a partial sum where both sides have
@@ -13,7 +13,11 @@ export function layerCrossings(side: Side, unitsOnCloud: number, units: number, 
   return (at === side ? 0 : 1) + (at === sumAt ? 0 : 1) + inner
 }
 
-/** Added log-perplexity of a plan, nats: quantised boundaries, or an early exit. */
+/**
+ * Added log-perplexity of a plan, nats: quantised boundaries, or an early exit. Losses of single crossings are added up.
+ * A plan-wide width costs its mean over all places, as the oracle and its bounds have it; widths by layer cost what was
+ * measured at each, where it was.
+ */
 export function planAccuracyLoss(table: AccuracyTable, units: number, plan: Plan): number {
   const perCrossing = boundaryLoss(table, plan.boundaryBits)
   if (plan.exit !== null) {
@@ -21,11 +25,21 @@ export function planAccuracyLoss(table: AccuracyTable, units: number, plan: Plan
     if (plan.exit.mode === 'standalone') return entry.standaloneLoss.value
     return entry.collaborativeLoss.value + (1 - entry.leaveShare.value) * perCrossing
   }
+  const crossings = crossingsByLayer(units, plan)
+  if (plan.layerBits === undefined) return crossings.reduce((sum, count) => sum + count, 0) * perCrossing
+  return crossings.reduce(
+    (sum, count, layer) => sum + count * layerBoundaryLoss(table, layer, bitsOfLayer(plan, layer)),
+    0,
+  )
+}
+
+/** Crossings of each layer, then that of the LM head: [L + 1]. */
+function crossingsByLayer(units: number, plan: Plan): number[] {
   let side: Side = plan.embed
-  let crossings = 0
-  for (let layer = 0; layer < plan.ffn.length; layer++) {
-    crossings += layerCrossings(side, plan.unitsOnCloud[layer], units, plan.ffn[layer])
-    side = sideAfterFfn(plan.ffn[layer])
-  }
-  return (crossings + (side === plan.head ? 0 : 1)) * perCrossing
+  const crossings = Array.from(plan.ffn, (mode, layer) => {
+    const count = layerCrossings(side, plan.unitsOnCloud[layer], units, mode)
+    side = sideAfterFfn(mode)
+    return count
+  })
+  return [...crossings, side === plan.head ? 0 : 1]
 }

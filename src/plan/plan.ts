@@ -34,7 +34,17 @@ export interface Plan {
   /** Where final norm, LM head and sampler run. */
   readonly head: Side
   readonly boundaryBits: BoundaryBits
+  /**
+   * Bits of the boundary tensors that belong to each layer, length L: of sensitivity-ranked widths. Absent: boundaryBits
+   * everywhere, as with every early exit. The tensor that goes to the LM head has boundaryBits.
+   */
+  readonly layerBits?: Uint8Array
   readonly exit: EarlyExit | null
+}
+
+/** Bits of a layer's boundary tensors; of what goes to the LM head for `layer` = L. */
+export function bitsOfLayer(plan: Pick<Plan, 'boundaryBits' | 'layerBits'>, layer: number): BoundaryBits {
+  return (plan.layerBits?.[layer] as BoundaryBits | undefined) ?? plan.boundaryBits
 }
 
 /** A plan whose every part lies on one side. */

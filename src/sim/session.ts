@@ -2,7 +2,7 @@ import { compileProgram } from '../plan/compile.ts'
 import { latencyTerm, requestCost } from '../plan/objective.ts'
 import { Observer, type Budgets } from '../observe/observer.ts'
 import type { Work } from '../observe/work.ts'
-import { CLOUD, type Plan } from '../plan/plan.ts'
+import { bitsOfLayer, CLOUD, type Plan } from '../plan/plan.ts'
 import { pairUnits } from '../plan/pair.ts'
 import type { DecisionProblem } from '../plan/problem.ts'
 import type { Residency } from '../plan/residency.ts'
@@ -274,7 +274,8 @@ export function samePlan(a: Plan, b: Plan): boolean {
   if (a.exit?.threshold !== b.exit?.threshold) return false
   return (
     a.unitsOnCloud.every((units, layer) => units === b.unitsOnCloud[layer]) &&
-    a.ffn.every((mode, layer) => mode === b.ffn[layer])
+    a.ffn.every((mode, layer) => mode === b.ffn[layer]) &&
+    a.ffn.every((_, layer) => bitsOfLayer(a, layer) === bitsOfLayer(b, layer))
   )
 }
 

@@ -1,7 +1,7 @@
 import type { RandomStream } from '../../src/base/random.ts'
 import { attentionUnits, type ModelSpec } from '../../src/model/spec.ts'
 import type { PlacedPlan } from '../../src/execute/messages.ts'
-import type { BoundaryBits, Side } from '../../src/plan/plan.ts'
+import { BOUNDARY_BITS, type BoundaryBits, type Side } from '../../src/plan/plan.ts'
 
 /** Any head mask per layer, any FFN mode, both ends anywhere. */
 export function randomPlan(random: RandomStream, model: ModelSpec, bits: BoundaryBits = 32): PlacedPlan {
@@ -23,6 +23,12 @@ export function randomPlan(random: RandomStream, model: ModelSpec, bits: Boundar
       exit: null,
     },
   }
+}
+
+/** Its layers' boundary tensors each at a width of their own. */
+export function withRandomWidths(random: RandomStream, { plan, cloudUnits }: PlacedPlan): PlacedPlan {
+  const layerBits = Uint8Array.from(plan.ffn, () => BOUNDARY_BITS[random.integer(BOUNDARY_BITS.length)])
+  return { cloudUnits, plan: { ...plan, layerBits } }
 }
 
 /** The first `cut` layers on the edge, the others in the cloud. */

@@ -7,12 +7,12 @@ import { compileProgram } from '../../src/plan/compile.ts'
 import { CLOUD, EDGE } from '../../src/plan/plan.ts'
 import { RESOURCE, type StageList } from '../../src/plan/program.ts'
 import { randomPair } from '../plan/random-pair.ts'
-import { cutAt, randomPlan } from './random-plan.ts'
+import { cutAt, randomPlan, withRandomWidths } from './random-plan.ts'
 
 const PROMPT = 17
 
 /** What a step is to the cost model: its resource and its bytes. */
-function priced(model: ModelSpec, step: Step, rows: number, bits: number) {
+function priced(model: ModelSpec, step: Step, rows: number) {
   if (step.kind === 'compute')
     return { resource: step.side === EDGE ? RESOURCE.edge : RESOURCE.cloud, bytes: 0 }
   const resource = step.from === EDGE ? RESOURCE.up : RESOURCE.down
@@ -20,7 +20,7 @@ function priced(model: ModelSpec, step: Step, rows: number, bits: number) {
   if (step.carries === 'token') return { resource, bytes: tokenIdBytes(network, 1) }
   if (step.carries === 'ids') return { resource, bytes: tokenIdBytes(network, rows) }
   const columns = step.carries === 'x+hidden' ? model.width + model.ffnWidth : model.width
-  return { resource, bytes: boundaryBytes(network, step.lastRow ? 1 : rows, columns, bits) }
+  return { resource, bytes: boundaryBytes(network, step.lastRow ? 1 : rows, columns, step.bits!) }
 }
 
 const stagesOf = (list: StageList) => list.stages.map(({ resource, bytes }) => ({ resource, bytes }))
@@ -35,18 +35,29 @@ describe('the schedule of a plan', () => {
         grouped: seed % 3 === 0,
       })
       const bits = ([32, 16, 8, 4] as const)[random.integer(4)]
-      const { plan, cloudUnits } = randomPlan(random, pair.model, bits)
+      const uniform = randomPlan(random, pair.model, bits)
+      const { plan, cloudUnits } = seed % 2 === 0 ? uniform : withRandomWidths(random, uniform)
       const program = compileProgram(pair, plan, {
         promptTokens: PROMPT,
         loadBytes: 0,
         decisionSeconds: 0,
       })
       const schedule = planSchedule(pair.model, plan, cloudUnits)
-      const of = (steps: readonly Step[], rows: number) =>
-        steps.map((step) => priced(pair.model, step, rows, bits))
+      const of = (steps: readonly Step[], rows: number) => steps.map((step) => priced(pair.model, step, rows))
       expect(of(schedule.prefill, PROMPT)).toEqual(stagesOf(program.prefill))
       expect(of(schedule.decode, 1)).toEqual(stagesOf(program.cycles[0]))
     }
+  })
+
+  test('sends what belongs to a layer at its width, and what goes to the head at that of the plan', () => {
+    const { model } = randomPair(randomStream(1, 'widths'), { layers: 3, units: 2 })
+    const { plan, cloudUnits } = cutAt(model, 1, EDGE, EDGE, 32)
+    const widths = (layerBits: Uint8Array) =>
+      planSchedule(model, { ...plan, layerBits }, cloudUnits).decode.flatMap((step) =>
+        step.kind === 'send' ? [step.bits] : [],
+      )
+    expect(widths(Uint8Array.of(4, 8, 16))).toEqual([8, 32])
+    expect(widths(Uint8Array.of(4, 4, 4))).toEqual([4, 32])
   })
 
   test('computes every block once, with every unit once', () => {

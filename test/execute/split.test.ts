@@ -1,10 +1,12 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { randomStream } from '../../src/base/random.ts'
+import { payloadBytes } from '../../src/execute/boundary.ts'
 import type { PlacedPlan } from '../../src/execute/messages.ts'
 import { GREEDY, type GenerationRequest } from '../../src/execute/types.ts'
 import type { WeightSource } from '../../src/model/source.ts'
 import { attentionUnits } from '../../src/model/spec.ts'
 import { CLOUD, EDGE, exitPlan } from '../../src/plan/plan.ts'
+import { FRAME_HEADER_BYTES } from '../../src/wire/types.ts'
 import { randomSource, gpt2Like, groupedLike } from '../model/support.ts'
 import { cutAt, randomPlan } from './random-plan.ts'
 import { openSplit, type SplitPair } from './support.ts'
@@ -48,6 +50,20 @@ describe.each([gpt2Like, groupedLike])('$id split over a connection', (model) =>
     for (const tokens of all) expect(tokens).toEqual(expected)
     expect(split.edge.inFlight).toBe(0)
     await expect.poll(() => split.cloud.active).toBe(0)
+  })
+
+  test('messages of a layer have its width, those to the head that of the plan', async () => {
+    const { plan, cloudUnits } = cutAt(model, 1, EDGE, EDGE, 16)
+    const layerBits = Uint8Array.from(plan.ffn, (_, layer) => (layer === 1 ? 8 : 4))
+    const { events } = await split.edge.generate(request({ plan: { ...plan, layerBits }, cloudUnits }), {
+      explain: true,
+    })
+    const bytes = (kind: string, position: number) =>
+      events.flatMap((event) =>
+        event.side === 'edge' && event.kind === kind && event.position === position ? [event.bytes] : [],
+      )
+    expect(bytes('send', 5)).toEqual([FRAME_HEADER_BYTES + payloadBytes(1, model.width, 8)])
+    expect(bytes('receive', 5)).toEqual([FRAME_HEADER_BYTES + payloadBytes(1, model.width, 16)])
   })
 
   test('sampling draws the same tokens on either side, batched or not', async () => {

@@ -160,6 +160,19 @@ describe('plans as JSON', () => {
     })
   })
 
+  it('keep widths by layer, a layer without one having that of the plan', () => {
+    const layers = [
+      { headsOnCloud: [0, 1, 2, 3], ffn: 1, bits: 4 },
+      { headsOnCloud: [], ffn: 0 },
+    ]
+    const plan = planFromJson(pair, { ...good, layers, boundaryBits: 16 }, 'plan.json')
+    expect(plan.layerBits).toEqual(Uint8Array.of(4, 16))
+    const printed = planToJson(pair, plan)
+    expect(printed.layers.map(({ bits }) => bits)).toEqual([4, 16])
+    expect(planFromJson(pair, printed, 'again')).toEqual(plan)
+    expect(planFromJson(pair, good, 'plan.json')).not.toHaveProperty('layerBits')
+  })
+
   const pair = randomPair(randomStream(2, 'json'), { layers: 2, units: 2, grouped: true })
   const layer = { headsOnCloud: [], ffn: 0 }
   const good = { embed: 'edge', layers: [layer, layer], head: 'edge', boundaryBits: 32, exit: null }
@@ -184,6 +197,16 @@ describe('plans as JSON', () => {
     ],
     [{ ...good, layers: [{ headsOnCloud: [], ffn: 3 }, layer] }, 'layers.0.ffn', ''],
     [{ ...good, boundaryBits: 5 }, 'boundaryBits', ''],
+    [{ ...good, layers: [{ ...layer, bits: 5 }, layer] }, 'layers.0.bits', ''],
+    [
+      {
+        ...good,
+        layers: [layer, { ...layer, bits: 8 }],
+        exit: { layer: 1, threshold: 0.8, mode: 'standalone' },
+      },
+      'layers.1.bits',
+      'an early exit crosses once',
+    ],
     [{ ...good, exit: { layer: 1, threshold: 0.123, mode: 'standalone' } }, 'early exit', 'layer 1 at'],
     [{ ...good, exit: { layer: 1, threshold: 0.8, mode: 'standalone' } }, 'exit', 'layers 0..0 on the edge'],
   ])('refuse %j', (value, place, expected) => {

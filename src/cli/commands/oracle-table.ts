@@ -201,7 +201,8 @@ export function describePlan(input: Pick<OracleInput, 'pair'>, plan: Plan): stri
     ...(counts[2] > 0 ? [`${counts[2]} split`] : []),
     ...(counts[1] > 0 ? [`${counts[1]} cloud`] : []),
   ]
-  return `layers: ${parts.join(', ')}; ${plan.boundaryBits} bits`
+  const widths = [...new Set(plan.layerBits ?? [plan.boundaryBits])].sort((a, b) => b - a)
+  return `layers: ${parts.join(', ')}; ${widths.join(', ')} bits${widths.length > 1 ? ' by layer' : ''}`
 }
 
 /** A plan as a map on the terminal. */

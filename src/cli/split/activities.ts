@@ -98,8 +98,7 @@ function describer(
   return (event) => {
     const step = stepOf(schedule, event, prompt.length)
     if (step.kind === 'compute') return computed(step.segment)
-    const isIds = step.carries === 'ids' || step.carries === 'token'
-    return { label: step.carries, isToken: step.carries === 'token', bits: isIds ? null : bits }
+    return { label: step.carries, isToken: step.carries === 'token', bits: step.bits }
   }
 }
 
