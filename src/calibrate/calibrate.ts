@@ -1,0 +1,284 @@
+import type { Clock } from '../base/clock.ts'
+import { canonicalJson, sha256 } from '../base/files.ts'
+import { randomStream } from '../base/random.ts'
+import { placedPlanToJson } from '../execute/messages.ts'
+import type { ModelSpec } from '../model/spec.ts'
+import type { AccuracyTable } from '../profile/accuracy.ts'
+import type { Profile } from '../profile/types.ts'
+import { BARE, type Carriage } from './carriage.ts'
+import { gridCells, MAX_IN_FLIGHT } from './grid.ts'
+import { ByteBook, hasLoads, measuredFigures } from './measured.ts'
+import { gridPlans, withExits, type LeftOut } from './plans.ts'
+import { plansAsJson, Predictor, type Prediction } from './predict.ts'
+import { RESULT_SCHEMA, type CalibrationResult } from './result.ts'
+import { median, termResults } from './statistics.ts'
+import {
+  NO_FIGURES,
+  TERMS,
+  type Cell,
+  type CloudSide,
+  type EdgeSide,
+  type Figures,
+  type LinkCase,
+  type PlanCase,
+} from './types.ts'
+
+export interface CalibrateOptions {
+  readonly model: ModelSpec
+  readonly accuracy: AccuracyTable
+  readonly exitLayers: readonly number[]
+  readonly links: readonly LinkCase[]
+  readonly edge: EdgeSide
+  readonly cloud: CloudSide
+  readonly carriage: Carriage
+  /** Whether TCP itself is slow at times, as over an emulated WAN. */
+  readonly tcpDynamics: boolean
+  /** Null: measured now. */
+  readonly profile: Profile | null
+  readonly quick: boolean
+  /** Runs of each cell, 4 or more. */
+  readonly repeats: number
+  readonly seed: number
+  readonly pinned: boolean
+  /** A prompt of so many tokens; another one for each index. */
+  readonly prompt: (tokens: number, index: number) => readonly number[]
+  readonly clock: Clock
+  /** Keeps a file of the outcome. */
+  readonly write: (name: string, text: string) => void
+  readonly onPredicted?: (sha256: string, file: string) => void
+  readonly onProgress?: (done: number, total: number, note: string) => void
+  readonly signal?: AbortSignal
+}
+
+export interface Calibrated {
+  readonly result: CalibrationResult
+  /** What the predictions were made from: the edge's profile with its messages measured. */
+  readonly profile: Profile
+}
+
+export const PREDICTIONS_FILE = 'predictions.json'
+export const RESULT_FILE = 'result.json'
+
+/** The name of the line from process to process with nothing between. */
+const DIRECT = 'loopback'
+const ROUND_TRIPS = 400
+/** Round trips at first that warm code and sockets. */
+const COLD_ROUND_TRIPS = 100
+/** Between telling a process of a run and its beginning: telling takes time. */
+const LEAD_SECONDS = 0.05
+/** A run in which something was loaded is made again so often. */
+const MOST_DISCARDED = 8
+
+/**
+ * Holds the simulator to the runtime (issue 3, Fidelity): measures a profile where none is given, predicts every cell
+ * of the grid from profile and link alone, writes and hashes the predictions, and only then lets both sides run.
+ * Throws BytesError where a byte is not as predicted, and what the sides throw.
+ */
+export async function calibrate(options: CalibrateOptions): Promise<Calibrated> {
+  const { edge, cloud, clock, write } = options
+  const { host, port } = await cloud.address()
+  await edge.connect(DIRECT, host, port)
+  const messageSeconds = await messageTime(edge, DIRECT)
+  const profile = withMessages(
+    options.profile ?? (await edge.profile({ quick: options.quick, messageSeconds })),
+    messageSeconds,
+    clock,
+  )
+  const excessSeconds = await connectAll(options, messageSeconds)
+  const forecast = predictAll(options, profile, excessSeconds)
+  const text = `${canonicalJson(forecast.file)}\n`
+  const hash = sha256(text)
+  write(PREDICTIONS_FILE, text)
+  options.onPredicted?.(hash, PREDICTIONS_FILE)
+  const measurement = new Measurement(options, forecast)
+  await measurement.runAll()
+  const result = resultOf(options, forecast, measurement, { hash, messageSeconds, excessSeconds })
+  write(RESULT_FILE, `${JSON.stringify(result, null, 2)}\n`)
+  return { result, profile }
+}
+
+/** One message of a few bytes: half the median round trip. */
+async function messageTime(edge: EdgeSide, link: string): Promise<number> {
+  await edge.roundTrips(link, COLD_ROUND_TRIPS)
+  return median(await edge.roundTrips(link, ROUND_TRIPS)) / 2
+}
+
+function withMessages(profile: Profile, seconds: number, clock: Clock): Profile {
+  const source = `half the median round trip of ${ROUND_TRIPS} pings of 32..256 bytes between two processes over loopback, ${clock.wallTime()}`
+  return {
+    ...profile,
+    wire: { messageSeconds: { value: seconds, provenance: { kind: 'measured', source } } },
+  }
+}
+
+/** Connects through every link; returns what the carriage takes of a message beside any link. */
+async function connectAll(
+  { edge, carriage, links, tcpDynamics }: CalibrateOptions,
+  direct: number,
+): Promise<number> {
+  for (const link of [...(tcpDynamics ? [] : [BARE]), ...links.map(({ id }) => id)]) {
+    const { host, port } = carriage.address(link)
+    await edge.connect(link, host, port)
+  }
+  return tcpDynamics ? 0 : Math.max(0, (await messageTime(edge, BARE)) - direct)
+}
+
+interface Forecast {
+  readonly plans: readonly PlanCase[]
+  readonly leftOut: readonly LeftOut[]
+  readonly cells: readonly Cell[]
+  readonly predictions: ReadonlyMap<string, Prediction>
+  readonly file: unknown
+}
+
+function predictAll(options: CalibrateOptions, profile: Profile, excessSeconds: number): Forecast {
+  const { model, links, quick, seed, exitLayers, tcpDynamics } = options
+  const { plans, leftOut } = gridPlans(model, options.accuracy, exitLayers)
+  const accuracy = withExits(options.accuracy, exitLayers)
+  const predictor = new Predictor(profile, accuracy, { excessSeconds, tcpDynamics }, plans, links)
+  const cells = gridCells({
+    ...{ model, plans, links, quick },
+    random: randomStream(seed, 'calibrate arrivals'),
+    aloneSeconds: (cell) =>
+      predictor.predict({ ...cell, load: 'alone', arrivalSeconds: [0] }).figures.endToEnd!,
+  })
+  const predictions = cells.map((cell) => predictor.predict(cell))
+  const file = {
+    ...{ model: model.id, seed, excessSeconds, network: predictor.pair.network, leftOut },
+    ...{ profile, plans: plansAsJson({ model }, plans), cells, predictions },
+    links: links.map(({ id, series, phaseSeconds }) => ({ id, label: series.label, phaseSeconds })),
+  }
+  return { plans, leftOut, cells, predictions: new Map(predictions.map((one) => [one.cell, one])), file }
+}
+
+/** Lets both sides run every cell, round by round, so that what changes with time changes for all. */
+class Measurement {
+  readonly runs = new Map<string, Figures[]>()
+  discarded = 0
+  private readonly options: CalibrateOptions
+  private readonly forecast: Forecast
+  private readonly book: ByteBook
+  private prompts = 0
+  private done = 0
+
+  constructor(options: CalibrateOptions, forecast: Forecast) {
+    this.options = options
+    this.forecast = forecast
+    this.book = new ByteBook(options.model)
+    for (const { id } of forecast.cells) this.runs.set(id, [])
+  }
+
+  async runAll(): Promise<void> {
+    const { repeats, seed } = this.options
+    const { cells } = this.forecast
+    // Sessions are loaded and code is compiled before anything counts.
+    for (const cell of this.warmUps()) await this.run(cell)
+    for (let repeat = 0; repeat < repeats; repeat++) {
+      const order = [...cells]
+      const random = randomStream(seed, `calibrate round ${repeat}`)
+      while (order.length > 0) {
+        const [cell] = order.splice(random.integer(order.length), 1)
+        this.runs.get(cell.id)!.push(await this.measure(cell))
+        this.done++
+        this.options.onProgress?.(this.done, repeats * cells.length, cell.id)
+      }
+    }
+  }
+
+  /** On every link, so that every connection knows every plan. */
+  private warmUps(): Cell[] {
+    const { cells } = this.forecast
+    const seen = new Set<string>()
+    return cells.filter(({ plan, link, load }) => {
+      const key = `${plan} ${link} ${load}`
+      const fresh = !seen.has(key)
+      seen.add(key)
+      return fresh
+    })
+  }
+
+  private async measure(cell: Cell): Promise<Figures> {
+    for (let attempt = 0; attempt < MOST_DISCARDED; attempt++) {
+      const figures = await this.run(cell)
+      if (figures !== null) return { ...figures, load: await this.load(cell) }
+      this.discarded++
+    }
+    throw new RangeError(
+      `${cell.id}: expected sessions to stay loaded, found ${MOST_DISCARDED} runs that load`,
+    )
+  }
+
+  /** Null where a session had to be loaded. */
+  private async run(cell: Cell): Promise<Figures | null> {
+    const { edge, cloud, carriage, clock, model, signal } = this.options
+    signal?.throwIfAborted()
+    const plan = this.plan(cell)
+    const startSeconds = clock.nowSeconds() + LEAD_SECONDS
+    carriage.seek(cell.link, startSeconds)
+    await cloud.holdReports(true)
+    try {
+      await edge.run({
+        ...{ link: cell.link, plan: placedPlanToJson(model, plan.placed), outputTokens: cell.outputTokens },
+        ...{ startSeconds, maxInFlight: MAX_IN_FLIGHT },
+        requests: cell.arrivalSeconds.map((arrivalSeconds) => ({
+          prompt: this.options.prompt(cell.promptTokens, this.prompts++),
+          arrivalSeconds,
+        })),
+      })
+    } finally {
+      await cloud.holdReports(false)
+    }
+    const record = await edge.collect()
+    this.book.check(cell, plan, this.forecast.predictions.get(cell.id)!, record)
+    return hasLoads(record) ? null : measuredFigures(cell, record)
+  }
+
+  /** What loading takes depends on the plan alone: once a round for each, under its first cell. */
+  private async load(cell: Cell): Promise<number | null> {
+    const { predictions, cells } = this.forecast
+    const first = cells.find(({ plan, link }) => plan === cell.plan && link === cell.link)
+    if (first !== cell || predictions.get(cell.id)!.figures.load === null) return null
+    return this.options.edge.load(placedPlanToJson(this.options.model, this.plan(cell).placed))
+  }
+
+  private plan(cell: Cell): PlanCase {
+    return this.forecast.plans.find(({ id }) => id === cell.plan)!
+  }
+}
+
+function resultOf(
+  options: CalibrateOptions,
+  { cells, predictions, leftOut }: Forecast,
+  { runs, discarded }: Measurement,
+  measured: { hash: string; messageSeconds: number; excessSeconds: number },
+): CalibrationResult {
+  const { clock, model, pinned, repeats, links, tcpDynamics } = options
+  const samples = cells.map(({ id, link }) => ({
+    ...{ link, predicted: predictions.get(id)!.figures, runs: runs.get(id)! },
+  }))
+  const terms = termResults(samples)
+  return {
+    ...{ schema: RESULT_SCHEMA, at: clock.wallTime(), model: model.id },
+    ...{ carriage: tcpDynamics ? 'wan' : 'relay', pinned, predictionsSha256: measured.hash },
+    ...{ messageSeconds: measured.messageSeconds, excessSeconds: measured.excessSeconds },
+    ...{ repeats, discardedRuns: discarded, leftOut: [...leftOut] },
+    links: links.map(({ id, series, phaseSeconds }) => ({ id, label: series.label, phaseSeconds })),
+    terms,
+    met: terms.every(({ met }) => met),
+    cells: cells.map(({ id, plan, link, load, promptTokens, outputTokens }, i) => {
+      const { upBytes, downBytes, figures } = predictions.get(id)!
+      return {
+        ...{ id, plan, link, load, promptTokens, outputTokens, upBytes, downBytes },
+        ...{ predicted: figures, measured: medians(samples[i].runs), runs: [...samples[i].runs] },
+      }
+    }),
+  }
+}
+
+function medians(runs: readonly Figures[]): Figures {
+  const entries = TERMS.map((term) => {
+    const values = runs.flatMap((run) => run[term] ?? [])
+    return [term, values.length === 0 ? null : median(values)] as const
+  })
+  return { ...NO_FIGURES, ...Object.fromEntries(entries) }
+}
