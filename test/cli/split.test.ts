@@ -1,67 +1,29 @@
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { readdirSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { systemClock } from '../../src/base/clock.ts'
-import {
-  generationJsonSchema,
-  generationsJsonSchema,
-  listeningJsonSchema,
-  type GenerationJson,
-} from '../../src/cli/json/split.ts'
+import { generationJsonSchema, generationsJsonSchema, type GenerationJson } from '../../src/cli/json/split.ts'
 import { runCli } from '../../src/cli/program.ts'
 import { COMMANDS } from '../../src/cli/registry.ts'
 import { writeLlamaDirectory } from '../../src/pretrained/writeDirectory.ts'
-import type { ModelSpec } from '../../src/model/spec.ts'
-import { groupedLike, randomSource } from '../model/support.ts'
-import { llamaTokenizer } from '../pretrained/tokenizers.ts'
-import { recordIo, type RecordedIo } from './io.ts'
+import { randomSource } from '../model/support.ts'
+import { recordIo } from './io.ts'
+import {
+  another,
+  at,
+  CACHE,
+  edgewise,
+  model,
+  NEW,
+  openCloud,
+  PROMPT,
+  removeWorld,
+  spec,
+  start,
+} from './split-world.ts'
 
-const scratch = mkdtempSync(join(tmpdir(), 'edgewise-split-'))
-afterAll(() => rmSync(scratch, { recursive: true, force: true }))
-const at = (...names: string[]): string => join(scratch, ...names)
-
-const { json: tokenizerJson, vocabulary } = llamaTokenizer()
-const spec: ModelSpec = { ...groupedLike, vocabulary, contextTokens: 64, normEpsilon: 1e-5, ropeBase: 10_000 }
-
-function writeModel(name: string, seed: number): string {
-  const source = randomSource({ ...spec, id: name }, seed, 4)
-  writeLlamaDirectory(at(name), source, { dtype: 'F32', tokenizerJson, stopIds: [2], beginId: 1 })
-  return at(name)
-}
-
-const model = writeModel('small', 5)
-const another = writeModel('another', 6)
-const CACHE = ['--cache', at('cache')]
-const PROMPT = ['--prompt', 'the one']
-const NEW = ['--max-new-tokens', '12']
-
-/** One command in this process. */
-function start(argv: readonly string[], overrides: Partial<RecordedIo> = {}) {
-  const io = recordIo({ clock: systemClock, ...overrides })
-  const code = runCli([...argv], io, COMMANDS, '0.0.0')
-  return { io, code }
-}
-
-async function edgewise(...argv: string[]) {
-  const { io, code } = start(argv)
-  return { code: await code, out: io.out(), err: io.err() }
-}
-
-/** A cloud that listens, its address, and how it ends. */
-async function openCloud(...more: string[]) {
-  const argv = ['cloud', '--model', model, '--listen', '127.0.0.1:0', ...CACHE, '--json', ...more]
-  const { io, code } = start(argv)
-  const ended = code.then(() => true)
-  while (!io.out().includes('\n') && !(await Promise.race([ended, sleep(10)])));
-  const { listening } = listeningJsonSchema.parse(JSON.parse(io.out()))
-  const stop = async (): Promise<number> => {
-    io.interrupt()
-    return code
-  }
-  return { io, listening, address: `${listening.host}:${listening.port}`, stop }
-}
+afterAll(removeWorld)
 
 describe('two sides of one model', () => {
   let cloud: Awaited<ReturnType<typeof openCloud>>

@@ -1,4 +1,5 @@
 import type { Command } from 'commander'
+import { setMaxListeners } from 'node:events'
 import { InputError } from '../../base/errors.ts'
 import type { PlacedPlan } from '../../execute/messages.ts'
 import { EdgeExecutor } from '../../execute/edge.ts'
@@ -134,6 +135,8 @@ async function carryOut(
   const { pretrained, execution } = side
   const { clock, signal } = io
   const explain = options.explain === true
+  // Every request listens, and there may be thousands.
+  setMaxListeners(0, signal)
   const executor = new EdgeExecutor({
     ...{ model: pretrained.source.model, runner: execution.runner, clock, connection },
     maxInFlight: options.maxInFlight,

@@ -21,6 +21,8 @@ export interface Demand {
 /** Above it, situations know no difference. */
 const MAX_MBPS = 1e6
 const REPEATS = 20
+/** Without a cloud no heartbeat ever came back: an outage, in which nothing begins that needs the network. */
+const NEVER_SECONDS = 3600
 
 /**
  * Lets a bundle decide for the link as it is now, and says on standard error what and why. Without a connection it
@@ -46,6 +48,7 @@ export async function decideByBundle(
       promptTokens: demand.promptTokens,
       outputTokens: longest,
       waitingRequests: demand.requests,
+      ...(link === null ? { sinceHeartbeatSeconds: NEVER_SECONDS } : {}),
     })
     const { plan, medianSeconds } = await decideTimed(bundle, situation, io.clock, { repeats: REPEATS })
     const seen =
