@@ -355,7 +355,7 @@ describe('edgewise export, verify and decide', () => {
 })
 
 describe('edgewise quickstart', () => {
-  it('walks all five steps, and a second start does none of them again', async () => {
+  it('walks all six steps, and a second start does none of them again', async () => {
     const argv = [
       ...['quickstart', '--edge', 'raspberry-pi-5', '--out', at('quick'), '--export-to', at('quick-bundle')],
       ...['--updates', '1', '--seeds', '1', '--tuning-episodes', '1', '--tuning-candidates', '1'],
@@ -370,10 +370,18 @@ describe('edgewise quickstart', () => {
     expect(Object.keys(found.decisions)).toEqual(['good link', 'poor link', 'outage'])
     expect(readFileSync(found.svg, 'utf8')).toContain('<svg')
     expect(readFileSync(found.png).subarray(1, 4).toString()).toBe('PNG')
+    const exact = found.spoken.filter(({ plan }: { plan: string }) => plan !== 'cut:4@8')
+    expect(exact.map(({ same }: { same: boolean }) => same)).toEqual([true, true, true, true])
     const metrics = readFileSync(at('quick', 'ppo', 'metrics.jsonl'))
     const again = await edgewise(...argv)
     expect(again.code, again.err).toBe(0)
-    for (const part of ['[1/5]', '[5/5]', 'against the tuned priced planner, ppo costs', 'simulated'])
+    for (const part of [
+      '[1/6]',
+      '[6/6]',
+      'the same tokens',
+      'against the tuned priced planner, ppo costs',
+      'simulated',
+    ])
       expect(again.out).toContain(part)
     expect(readFileSync(at('quick', 'ppo', 'metrics.jsonl')).equals(metrics)).toBe(true)
     expect(JSON.parse(readFileSync(at('quick', 'evaluation.json'), 'utf8'))).toEqual(found.evaluation)

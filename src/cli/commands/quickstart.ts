@@ -22,6 +22,7 @@ import { packageRoot } from '../root.ts'
 import { PLANNERS, evaluateRequest, openLearned } from './eval-run.ts'
 import { describeEvaluation, standing } from './eval-table.ts'
 import { profile } from './profile.ts'
+import { speakOnce, type Spoken } from './quickstart-speak.ts'
 import { decideConditions, type DecisionMaps } from './quickstart-maps.ts'
 import { trainWith } from './train.ts'
 
@@ -38,9 +39,14 @@ interface Options {
 }
 
 /** Files of a quickstart's folder; each is made once, so that a second start continues after the last. */
-const FILES = { profile: 'this-machine.profile.json', run: 'ppo', evaluation: 'evaluation.json' } as const
+const FILES = {
+  profile: 'this-machine.profile.json',
+  run: 'ppo',
+  evaluation: 'evaluation.json',
+  spoken: 'spoken.json',
+} as const
 const MODEL = 'gpt2'
-const STEPS = 5
+const STEPS = 6
 
 export const quickstart: CliCommand<Options> = {
   name: 'quickstart',
@@ -126,6 +132,7 @@ interface QuickstartResult extends DecisionMaps {
   readonly bundle: string
   readonly evaluation: EvalJson
   readonly verify: ReturnType<typeof verifyJson>
+  readonly spoken: readonly Spoken[]
 }
 
 async function walk(
@@ -148,11 +155,13 @@ async function walk(
   const verify = await exported(run, bundle, evaluation, io)
   steps.next('Decide under three link conditions')
   const maps = await decideConditions(bundle, out, io)
+  steps.next('Speak: the built-in model, split between two executors over a replayed LTE link')
+  const spoken = await speakOnce(join(out, FILES.spoken), io)
   printLine(io, '')
   for (const line of standing(evaluation, [FILES.run])) printLine(io, line)
   printLine(io, `everything is in ${out}; the bundle in ${bundle}`)
   steps.end()
-  return { folder: out, bundle, evaluation, verify, ...maps }
+  return { folder: out, bundle, evaluation, verify, ...maps, spoken }
 }
 
 async function measured(out: string, io: Io): Promise<string> {
