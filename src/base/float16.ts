@@ -8,7 +8,19 @@ const bits = new Uint32Array(float.buffer)
 /** The nearest half (ties to even); beyond the largest, infinity. */
 export function halfOfFloat(value: number): number {
   float[0] = value
-  const word = bits[0]
+  return halfOfBits(bits[0])
+}
+
+/** The nearest half of each. */
+export function halvesOfFloats(values: Float32Array): Uint16Array {
+  const words = new Uint32Array(values.buffer, values.byteOffset, values.length)
+  const halves = new Uint16Array(values.length)
+  for (let i = 0; i < halves.length; i++) halves[i] = halfOfBits(words[i])
+  return halves
+}
+
+/** `word` is a float32's. */
+function halfOfBits(word: number): number {
   const sign = (word >>> 16) & 0x8000
   const magnitude = word & 0x7fffffff
   if (magnitude >= 0x47800000) return sign | (magnitude > 0x7f800000 ? 0x7e00 : 0x7c00)
@@ -34,8 +46,20 @@ let table: Float32Array | null = null
 
 /** The number that 16 bits stand for. */
 export function floatOfHalf(half: number): number {
+  return decoded()[half]
+}
+
+/** The number that each stands for. */
+export function floatsOfHalves(halves: Uint16Array): Float32Array {
+  const numbers = decoded()
+  const values = new Float32Array(halves.length)
+  for (let i = 0; i < values.length; i++) values[i] = numbers[halves[i]]
+  return values
+}
+
+function decoded(): Float32Array {
   table ??= Float32Array.from({ length: 65_536 }, (_, i) => decode(i))
-  return table[half]
+  return table
 }
 
 function decode(half: number): number {
