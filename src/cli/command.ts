@@ -23,6 +23,8 @@ export interface CliGroup {
 export interface CliEntry {
   readonly name: string
   readonly summary: string
+  /** Not listed: for this program's own use. */
+  readonly hidden?: boolean
   load(): Promise<AnyCommand | CliGroup>
 }
 

@@ -47,7 +47,7 @@ async function declare(
   for (const entry of entries) {
     const command = new Command(entry.name).summary(entry.summary).description(entry.summary)
     settle(command, io)
-    parent.addCommand(command)
+    parent.addCommand(command, { hidden: entry.hidden === true })
     if (entry.name !== called) continue
     const loaded = await entry.load()
     if (isGroup(loaded))

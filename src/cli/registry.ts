@@ -83,6 +83,17 @@ export const COMMANDS: readonly CliEntry[] = [
     load: async () => (await import('./commands/edge.ts')).edge,
   },
   {
+    name: 'calibrate',
+    summary: 'predict with the simulator, measure the real runtime, and say how wrong it was',
+    load: async () => (await import('./commands/calibrate.ts')).calibrateCommand,
+  },
+  {
+    name: 'calibrate-edge',
+    summary: 'one side of `edgewise calibrate`; not for users',
+    hidden: true,
+    load: async () => (await import('./commands/calibrate-edge.ts')).calibrateEdge,
+  },
+  {
     name: 'bench',
     summary: 'run the benchmarks of this build',
     load: async () => (await import('./commands/bench.ts')).bench,

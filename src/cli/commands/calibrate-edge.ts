@@ -1,0 +1,100 @@
+import { join } from 'node:path'
+import { InputError } from '../../base/errors.ts'
+import { openCloudHost } from '../../calibrate/cloudHost.ts'
+import { openEdgeHost } from '../../calibrate/edgeHost.ts'
+import { CLOUD_BATCH } from '../../calibrate/predict.ts'
+import { parentChannel, serve, type Methods } from '../../calibrate/remote.ts'
+import { greetingOf } from '../../execute/greeting.ts'
+import { openExecution } from '../../execute/open.ts'
+import { openSegmentStore } from '../../model/segmentStore.ts'
+import { openPretrained } from '../../pretrained/open.ts'
+import { addExamples, type CliCommand } from '../command.ts'
+import type { Io } from '../io.ts'
+import { requireChoice } from '../options.ts'
+import { packageRoot, packageVersion } from '../root.ts'
+import { openSegmentFolder } from '../split/cache.ts'
+
+interface Options {
+  readonly model: string
+  readonly side: string
+  readonly listen: string
+  readonly insecureNetwork?: boolean
+  readonly cache?: string
+}
+
+/** One side of a calibration as a process of its own; `edgewise calibrate` starts both and tells them what to do. */
+export const calibrateEdge: CliCommand<Options> = {
+  name: 'calibrate-edge',
+  summary: 'one side of `edgewise calibrate`; not for users',
+  configure(command) {
+    command
+      .requiredOption('--model <id|path>', 'as of `edgewise calibrate`')
+      .option('--side <side>', 'edge or cloud', 'edge')
+      .option('--listen <host>', 'address of the cloud', '127.0.0.1')
+      .option('--insecure-network', 'between the namespaces of an emulated WAN')
+      .option('--cache <folder>', "where the graphs are kept (default: the user's cache folder)")
+    addExamples(command, [
+      ['How `edgewise calibrate` starts the cloud', 'calibrate-edge --model tales --side cloud'],
+    ])
+  },
+  async run(options, io) {
+    const channel = parentChannel()
+    if (channel === null) {
+      throw new InputError({
+        where: 'calibrate-edge',
+        expected: 'a parent process that tells it what to do',
+        found: 'none',
+        remedy: 'use `edgewise calibrate`',
+      })
+    }
+    const opened = await openSide(options, io)
+    const gone = new Promise<void>((resolve) => {
+      channel.onClose(() => resolve())
+      io.signal.addEventListener('abort', () => resolve(), { once: true })
+    })
+    serve(opened.methods, channel)
+    await gone
+    await opened.methods.close().catch(() => undefined)
+    opened.removeGraphs()
+  },
+}
+
+interface Opened {
+  readonly methods: Methods & { close(): Promise<void> }
+  removeGraphs(): void
+}
+
+async function openSide(options: Options, io: Io): Promise<Opened> {
+  const side = requireChoice('--side', options.side, ['edge', 'cloud'] as const)
+  const { source, fingerprint } = openPretrained(options.model, {
+    builtinFolder: join(packageRoot(), 'models'),
+  })
+  const { model } = source
+  const { clock } = io
+  const graphs = openSegmentFolder(io, options.cache, fingerprint, 'fp32')
+  const files = openSegmentStore(graphs.folder, source, 'fp32')
+  const insecureNetwork = options.insecureNetwork === true
+  const open = (maxBatch: number) => openExecution({ model, files, clock, threads: 1, maxBatch })
+  const batch = side === 'cloud' ? CLOUD_BATCH : undefined
+  const greeting = greetingOf(`edgewise ${packageVersion()}`, { id: model.id, fingerprint }, 'fp32', batch)
+  const common = { greeting, clock, insecureNetwork }
+  const removeGraphs = (): void => graphs.close()
+  if (side === 'cloud') {
+    const execution = await open(CLOUD_BATCH)
+    const host = await openCloudHost({ ...common, model, execution, host: options.listen })
+    return { removeGraphs, methods: { ...host } }
+  }
+  const host = await openEdgeHost({ ...common, source, openExecution: () => open(1) })
+  return {
+    removeGraphs,
+    methods: {
+      connect: host.connect.bind(host),
+      roundTrips: host.roundTrips.bind(host),
+      profile: host.profile.bind(host),
+      run: host.run.bind(host),
+      collect: host.collect.bind(host),
+      load: host.load.bind(host),
+      close: host.close.bind(host),
+    },
+  }
+}
