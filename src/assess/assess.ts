@@ -5,16 +5,17 @@ import type { WeightPrecision } from '../model/segmentTypes.ts'
 import type { WeightSource } from '../model/source.ts'
 import type { BoundaryBits } from '../plan/plan.ts'
 import { EXIT_THRESHOLDS } from '../profile/published.ts'
-import { CrossingMeter, exactPass, natsThrough } from './crossings.ts'
+import { addLosses, CrossingMeter, exactPass, logitsThrough } from './crossings.ts'
 import { ExitMeter } from './exits.ts'
 import { Passes } from './passes.ts'
 import { Tally } from './tally.ts'
-import type { Additivity, Assessment, CrossingLoss, PrecisionQuality, RankedLoss } from './types.ts'
+import type { Additivity, Assessment, CrossingLoss, Loss } from './types.ts'
 import { rankedWidths } from './widths.ts'
 import type { Window } from './windows.ts'
 
 export const MEASURED_BITS: readonly BoundaryBits[] = [16, 8, 4]
-const PRECISIONS: readonly WeightPrecision[] = ['fp32', 'int8', 'int4']
+const QUANTISED: readonly WeightPrecision[] = ['int8', 'int4']
+const NO_LOSS: Loss = { nats: 0, standardError: 0, divergence: 0 }
 
 export interface AssessOptions {
   readonly engine: Engine
@@ -52,46 +53,53 @@ export async function assess(options: AssessOptions): Promise<Assessment | null>
 
 class Stopped extends Error {}
 
+/** Many crossings, or other weights: gone through together once single crossings are known. */
+interface Combination {
+  readonly note: string
+  readonly passes: Passes
+  /** Of the crossing into each layer, then of the one before the head. */
+  readonly widths: readonly BoundaryBits[]
+  readonly tally: Tally
+}
+
 class Measurement {
   private readonly options: AssessOptions
   private readonly bits: readonly BoundaryBits[]
-  private readonly base: Float64Array[] = []
+  private readonly places: number
+  private readonly opened: Passes[] = []
+  private readonly base = new Tally()
+  private tokens = 0
   private done = 0
   private readonly total: number
 
   constructor(options: AssessOptions) {
     this.options = options
     this.bits = options.bits ?? MEASURED_BITS
-    const { layers } = options.source.model
-    const combinations = 2 * this.bits.length + 1
-    this.total = options.windows.length * (layers + 2 + combinations + PRECISIONS.length - 1)
+    this.places = options.source.model.layers + 1
+    const combinations = 2 * this.bits.length + 1 + QUANTISED.length
+    this.total = options.windows.length * (this.places + 1 + combinations)
   }
 
   async run(): Promise<Assessment> {
     const { source, fingerprint, text, windows, engine } = this.options
-    const passes = this.passes('fp32')
     try {
+      const passes = this.passes('fp32')
       const crossings = new CrossingMeter(passes, this.bits)
       const exits = source.exitLayers.map((layer) => new ExitMeter(passes, layer, EXIT_THRESHOLDS))
       for (const window of windows) await this.single(passes, window, crossings, exits)
       const boundaries = crossings.boundaryLosses()
-      const [additivity, ranked] = [
-        await this.together(passes, boundaries),
-        await this.ranked(passes, boundaries),
-      ]
-      const nats = this.baseNats()
+      const { nats } = this.base.loss()
       return {
         ...{ modelId: source.model.id, fingerprint, text, windows: windows.length },
         engine: `${engine.info.name} ${engine.info.version}`,
-        tokens: this.base.reduce((sum, one) => sum + one.length, 0),
-        ...{ nats, perplexity: Math.exp(nats), boundaries, additivity, ranked },
+        ...{ tokens: this.tokens, nats, perplexity: Math.exp(nats), boundaries },
         partials: crossings.partialLosses(),
+        ...(await this.combinations(passes, boundaries, nats)),
         exits: exits.flatMap((meter) => meter.qualities()),
         units: crossings.unitSensitivities(),
-        precisions: await this.precisions(),
       }
     } finally {
-      await passes.close()
+      for (const passes of this.opened) await passes.close()
     }
   }
 
@@ -103,85 +111,98 @@ class Measurement {
     exits: readonly ExitMeter[],
   ): Promise<void> {
     const exact = await exactPass(passes, window)
-    this.base.push(exact.nats)
-    for (let layer = 0; layer < passes.model.layers; layer++) {
+    this.tokens += exact.nats.length
+    for (const nats of exact.nats) this.base.add(nats, 0)
+    for (let layer = 0; layer < this.places; layer++) {
       await crossings.boundary(exact, layer)
-      await crossings.partial(exact, layer)
-      await crossings.everyUnit(exact, layer)
+      if (layer < passes.model.layers) {
+        await crossings.partial(exact, layer)
+        await crossings.everyUnit(exact, layer)
+      }
       this.step('single crossings')
     }
-    await crossings.boundary(exact, passes.model.layers)
-    this.step('single crossings')
     for (const exit of exits) await exit.add(exact)
     this.step('exits')
   }
 
-  /** All boundaries crossed, and every second one. */
-  private async together(passes: Passes, alone: readonly CrossingLoss[]): Promise<Additivity[]> {
-    const places = passes.model.layers + 1
-    const found: Additivity[] = []
-    for (const bits of this.bits) {
-      for (const stride of [1, 2]) {
-        const widths = Array.from({ length: places }, (_, i) => (i % stride === 0 ? bits : 32))
-        const { nats } = await this.through(passes, widths, `every ${stride === 1 ? '' : 'second '}boundary`)
-        const parts = alone.filter((loss) => loss.bits === bits && loss.layer % stride === 0)
-        const summedNats = parts.reduce((sum, loss) => sum + loss.nats, 0)
-        const noise = 2 * Math.hypot(...parts.map(({ standardError }) => standardError))
-        const ratio = summedNats > noise ? nats / summedNats : null
-        found.push({ bits, crossings: parts.length, nats, summedNats, ratio })
-      }
+  private async combinations(passes: Passes, alone: readonly CrossingLoss[], nats: number) {
+    const uniform = this.bits.flatMap((bits) =>
+      [1, 2].map((stride) => ({ bits, stride, run: this.uniform(passes, bits, stride) })),
+    )
+    const widths = this.widths(alone)
+    const ranked = { note: 'widths by sensitivity', passes, widths, tally: new Tally() }
+    const exact = new Array<BoundaryBits>(this.places).fill(32)
+    const quantised = QUANTISED.map((precision) => ({
+      precision,
+      run: {
+        note: `${precision} weights`,
+        passes: this.passes(precision),
+        widths: exact,
+        tally: new Tally(),
+      },
+    }))
+    const all = [...uniform, { run: ranked }, ...quantised].map(({ run }) => run)
+    for (const window of this.options.windows) await this.together(passes, window, all)
+    const losses = quantised.map(({ precision, run }) => ({ precision, ...run.tally.loss() }))
+    return {
+      additivity: uniform.map(({ bits, stride, run }) => additivity(bits, stride, run.tally.loss(), alone)),
+      ranked: {
+        ...ranked.tally.loss(),
+        bits: widths,
+        meanBits: widths.reduce((sum, one) => sum + one, 0) / widths.length,
+      },
+      precisions: [{ precision: 'fp32' as const, ...NO_LOSS }, ...losses].map((row) => ({
+        ...row,
+        perplexity: Math.exp(nats + row.nats),
+      })),
     }
-    return found
   }
 
-  private async ranked(passes: Passes, alone: readonly CrossingLoss[]): Promise<RankedLoss> {
-    const least = Math.min(...this.bits)
-    const bits = rankedWidths(alone.filter((loss) => loss.bits === least).map(({ nats }) => nats))
-    const loss = await this.through(passes, bits, 'ranked widths')
-    return { ...loss, bits, meanBits: bits.reduce((sum, one) => sum + one, 0) / bits.length }
+  private uniform(passes: Passes, bits: BoundaryBits, stride: number): Combination {
+    const widths = Array.from({ length: this.places }, (_, i) => (i % stride === 0 ? bits : 32))
+    return { note: `many crossings, ${bits} bits`, passes, widths, tally: new Tally() }
   }
 
-  private async through(passes: Passes, widths: readonly BoundaryBits[], note: string) {
-    const tally = new Tally()
-    for (const [i, window] of this.options.windows.entries()) {
-      tally.addDifferences(await natsThrough(passes, window, widths), this.base[i])
+  private async together(passes: Passes, window: Window, all: readonly Combination[]): Promise<void> {
+    const exact = await exactPass(passes, window)
+    for (const { note, passes: its, widths, tally } of all) {
+      addLosses(tally, exact, await logitsThrough(its, window, widths))
       this.step(note)
     }
-    return tally.loss()
   }
 
-  private async precisions(): Promise<PrecisionQuality[]> {
-    const found: PrecisionQuality[] = []
-    for (const precision of PRECISIONS) {
-      const { nats, standardError } =
-        precision === 'fp32' ? { nats: 0, standardError: 0 } : await this.precision(precision)
-      found.push({ precision, nats, standardError, perplexity: Math.exp(this.baseNats() + nats) })
-    }
-    return found
-  }
-
-  private async precision(precision: WeightPrecision) {
-    const passes = this.passes(precision)
-    try {
-      const exact = new Array<BoundaryBits>(passes.model.layers + 1).fill(32)
-      return await this.through(passes, exact, `${precision} weights`)
-    } finally {
-      await passes.close()
-    }
+  /** By sensitivity to the coarsest crossing. */
+  private widths(alone: readonly CrossingLoss[]): BoundaryBits[] {
+    const coarsest = Math.min(...this.bits)
+    return rankedWidths(alone.filter(({ bits }) => bits === coarsest).map(({ divergence }) => divergence))
   }
 
   private passes(precision: WeightPrecision): Passes {
     const { engine, files, source, clock, budgetBytes } = this.options
-    return new Passes({ engine, files: files(precision), model: source.model, clock, budgetBytes })
-  }
-
-  private baseNats(): number {
-    const tokens = this.base.reduce((sum, one) => sum + one.length, 0)
-    return this.base.reduce((sum, one) => sum + one.reduce((a, b) => a + b, 0), 0) / tokens
+    const made = new Passes({ engine, files: files(precision), model: source.model, clock, budgetBytes })
+    this.opened.push(made)
+    return made
   }
 
   private step(note: string): void {
     this.options.onProgress?.(++this.done, this.total, note)
     if (this.options.stopped?.() === true) throw new Stopped()
+  }
+}
+
+/** Every `stride`-th boundary together against each of them alone. */
+function additivity(
+  bits: BoundaryBits,
+  stride: number,
+  loss: Loss,
+  alone: readonly CrossingLoss[],
+): Additivity {
+  const parts = alone.filter((row) => row.bits === bits && row.layer % stride === 0)
+  const sum = (of: (row: CrossingLoss) => number) => parts.reduce((total, row) => total + of(row), 0)
+  const summedDivergence = sum(({ divergence }) => divergence)
+  return {
+    ...loss,
+    ...{ bits, crossings: parts.length, summedNats: sum(({ nats }) => nats), summedDivergence },
+    ratio: summedDivergence > 0 ? loss.divergence / summedDivergence : null,
   }
 }

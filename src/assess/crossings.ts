@@ -2,11 +2,11 @@ import { decodeBoundary, encodeBoundary } from '../execute/boundary.ts'
 import { attentionUnits } from '../model/spec.ts'
 import type { BoundaryBits } from '../plan/plan.ts'
 import type { Passes } from './passes.ts'
-import { Tally } from './tally.ts'
+import { rowDivergences, rowNats, Tally } from './tally.ts'
 import type { CrossingLoss, UnitSensitivity } from './types.ts'
 import type { Window } from './windows.ts'
 
-/** A unit's sensitivity is the loss of carrying its share at so many bits. */
+/** A unit's sensitivity is the divergence where its share is carried at so many bits. */
 export const UNIT_BITS = 4
 
 /** What the other side receives of x [rows, width]: exactly what the runtime's messages do to it. */
@@ -15,7 +15,7 @@ export function crossed(x: Float32Array, width: number, bits: BoundaryBits): Flo
   return decodeBoundary(encodeBoundary(x, rows, bits), rows, width, bits)
 }
 
-/** One window without any crossing: the residual before each layer and before the head, and the log-losses. */
+/** One window without any crossing: the residual before each layer and before the head, and the predictions. */
 export interface ExactPass {
   readonly window: Window
   readonly targets: readonly number[]
@@ -23,6 +23,9 @@ export interface ExactPass {
   readonly before: readonly Float32Array[]
   /** The residual between a layer's attention and its FFN, [layers]. */
   readonly between: readonly Float32Array[]
+  /** [tokens, vocabulary]. */
+  readonly logits: Float32Array
+  /** Log-losses, [tokens]. */
   readonly nats: Float64Array
 }
 
@@ -34,8 +37,17 @@ export async function exactPass(passes: Passes, window: Window): Promise<ExactPa
     between.push(await passes.attention(layer, before[layer]))
     before.push(await passes.ffn(layer, between[layer]))
   }
-  const nats = await passes.headNats(before[passes.model.layers], targets)
-  return { window, targets, before, between, nats }
+  const { layers, vocabulary } = passes.model
+  const logits = await passes.head(before[layers])
+  return { window, targets, before, between, logits, nats: rowNats(logits, vocabulary, targets) }
+}
+
+/** Adds what other logits [tokens, vocabulary] of the same window lose against the exact ones. */
+export function addLosses(tally: Tally, exact: ExactPass, logits: Float32Array): void {
+  const vocabulary = logits.length / exact.targets.length
+  const nats = rowNats(logits, vocabulary, exact.targets)
+  const divergences = rowDivergences(exact.logits, logits, vocabulary)
+  for (let row = 0; row < nats.length; row++) tally.add(nats[row] - exact.nats[row], divergences[row])
 }
 
 /** Every boundary alone, and half of every attention alone, over the windows that it is given. */
@@ -123,19 +135,19 @@ export class CrossingMeter {
   ): Promise<void> {
     const tally = tallies.get(key) ?? new Tally()
     tallies.set(key, tally)
-    tally.addDifferences(await this.passes.headNats(x, exact.targets), exact.nats)
+    addLosses(tally, exact, await this.passes.head(x))
   }
 }
 
-/** Log-losses where the residual crosses every boundary l at bits[l]; 32 is no change. */
-export async function natsThrough(
+/** Logits [tokens, vocabulary] where the residual crosses every boundary l at bits[l]; 32 is no change. */
+export async function logitsThrough(
   passes: Passes,
   window: Window,
   bits: readonly BoundaryBits[],
-): Promise<Float64Array> {
+): Promise<Float32Array> {
   const { layers, width } = passes.model
   let x = await passes.embed(window.slice(0, -1))
   for (let layer = 0; layer < layers; layer++)
     x = await passes.ffn(layer, await passes.attention(layer, crossed(x, width, bits[layer])))
-  return passes.headNats(crossed(x, width, bits[layers]), window.slice(1))
+  return passes.head(crossed(x, width, bits[layers]))
 }

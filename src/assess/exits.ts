@@ -1,7 +1,7 @@
 import { confidence } from '../execute/sampling.ts'
 import type { ExactPass } from './crossings.ts'
 import type { Passes } from './passes.ts'
-import { Tally } from './tally.ts'
+import { rowDivergences, rowNats, Tally } from './tally.ts'
 import type { ExitQuality } from './types.ts'
 
 interface Counts {
@@ -23,19 +23,24 @@ export class ExitMeter {
     this.counts = new Map(thresholds.map((theta) => [theta, { leaving: 0, collaborative: new Tally() }]))
   }
 
-  async add({ before, targets, nats }: ExactPass): Promise<void> {
-    const sure = new Float64Array(targets.length)
-    const own = await this.passes.exitNats(this.layer, before[this.layer], targets, (row, logits) => {
-      sure[row] = confidence(logits)
-    })
-    this.standalone.addDifferences(own, nats)
-    this.tokens += targets.length
-    for (const [theta, counts] of this.counts) {
-      for (let row = 0; row < targets.length; row++) {
-        const leaves = sure[row] >= theta
-        if (leaves) counts.leaving++
-        counts.collaborative.add(leaves ? own[row] - nats[row] : 0)
-      }
+  async add(exact: ExactPass): Promise<void> {
+    const { vocabulary } = this.passes.model
+    const logits = await this.passes.exit(this.layer, exact.before[this.layer])
+    const nats = rowNats(logits, vocabulary, exact.targets)
+    const divergences = rowDivergences(exact.logits, logits, vocabulary)
+    for (let row = 0; row < nats.length; row++) {
+      const sure = confidence(logits.subarray(row * vocabulary, (row + 1) * vocabulary))
+      this.addToken(sure, nats[row] - exact.nats[row], divergences[row])
+    }
+  }
+
+  private addToken(sure: number, nats: number, divergence: number): void {
+    this.tokens++
+    this.standalone.add(nats, divergence)
+    for (const [threshold, counts] of this.counts) {
+      const leaves = sure >= threshold
+      if (leaves) counts.leaving++
+      counts.collaborative.add(leaves ? nats : 0, leaves ? divergence : 0)
     }
   }
 

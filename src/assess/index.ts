@@ -11,6 +11,8 @@ export type {
   RankedLoss,
   UnitSensitivity,
 } from './types.ts'
+export { measuredText } from './text.ts'
+export type { MeasuredText, TextChoice } from './text.ts'
 export { rankedWidths } from './widths.ts'
 export { cutWindows, textWindows, WINDOW_TOKENS } from './windows.ts'
 export type { Window } from './windows.ts'

@@ -5,9 +5,8 @@ import type { Segment } from '../model/segmentTypes.ts'
 import { segmentNames } from '../model/segmentTypes.ts'
 import { attentionUnits, type ModelSpec } from '../model/spec.ts'
 import { tensor, type Tensor } from '../onnx/tensor.ts'
-import { rowNats } from './tally.ts'
 
-/** Rows that a head is asked for at once: logits of a whole window would be [512, vocabulary]. */
+/** Rows that a head is asked for at once: graphs of a batch have a fixed number. */
 const HEAD_ROWS = 64
 
 export interface PassesOptions {
@@ -61,19 +60,14 @@ export class Passes {
     return y
   }
 
-  /** Log-loss of every row's prediction by the model's head, nats. */
-  headNats(x: Float32Array, targets: readonly number[]): Promise<Float64Array> {
-    return this.nats({ input: 'x', parts: [{ kind: 'head' }] }, x, targets)
+  /** Logits of every row by the model's head, float32 [tokens, vocabulary]. */
+  head(x: Float32Array): Promise<Float32Array> {
+    return this.logits({ input: 'x', parts: [{ kind: 'head' }] }, x)
   }
 
-  /** The same by an early exit's head. `onLogits` is given each row's logits. */
-  exitNats(
-    layer: number,
-    x: Float32Array,
-    targets: readonly number[],
-    onLogits: (row: number, logits: Float32Array) => void,
-  ): Promise<Float64Array> {
-    return this.nats({ input: 'x', parts: [{ kind: 'exit', layer }] }, x, targets, onLogits)
+  /** The same by an early exit's head. */
+  exit(layer: number, x: Float32Array): Promise<Float32Array> {
+    return this.logits({ input: 'x', parts: [{ kind: 'exit', layer }] }, x)
   }
 
   close(): Promise<void> {
@@ -111,22 +105,16 @@ export class Passes {
   }
 
   /** A batch's head gives logits of every row, where a sequence's gives those of the last. */
-  private async nats(
-    segment: Segment,
-    x: Float32Array,
-    targets: readonly number[],
-    onLogits?: (row: number, logits: Float32Array) => void,
-  ): Promise<Float64Array> {
+  private async logits(segment: Segment, x: Float32Array): Promise<Float32Array> {
     const { width, vocabulary } = this.model
-    const out = new Float64Array(targets.length)
-    for (let from = 0; from < targets.length; from += HEAD_ROWS) {
-      const rows = Math.min(HEAD_ROWS, targets.length - from)
+    const tokens = x.length / width
+    const out = new Float32Array(tokens * vocabulary)
+    for (let from = 0; from < tokens; from += HEAD_ROWS) {
+      const rows = Math.min(HEAD_ROWS, tokens - from)
       const part = new Float32Array(HEAD_ROWS * width)
       part.set(x.subarray(from * width, (from + rows) * width))
-      const logits = await this.run(segment, { x: tensor('float32', [HEAD_ROWS, width], part) }, HEAD_ROWS)
-      out.set(rowNats(logits, vocabulary, targets.slice(from, from + rows), rows), from)
-      for (let row = 0; onLogits !== undefined && row < rows; row++)
-        onLogits(from + row, logits.subarray(row * vocabulary, (row + 1) * vocabulary))
+      const found = await this.run(segment, { x: tensor('float32', [HEAD_ROWS, width], part) }, HEAD_ROWS)
+      out.set(found.subarray(0, rows * vocabulary), from * vocabulary)
     }
     return out
   }

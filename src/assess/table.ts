@@ -4,7 +4,11 @@ import type { Figure } from '../profile/types.ts'
 import { UNIT_BITS } from './crossings.ts'
 import type { Assessment, CrossingLoss, Loss } from './types.ts'
 
-/** What was measured as the table that planners and simulators read (edgewise.accuracy/1). */
+/**
+ * What was measured as the table that planners and simulators read (edgewise.accuracy/1). Losses are divergences: the
+ * log-perplexity added on text of the model's own distribution, as what it generates is. What was added on the text that
+ * was measured stands in each source: its noise is too large to plan by.
+ */
 export function measuredTable(found: Assessment): AccuracyTable {
   const basis =
     `edgewise accuracy, ${found.tokens} tokens of ${found.text}, teacher-forced, ` +
@@ -32,7 +36,7 @@ export function measuredTable(found: Assessment): AccuracyTable {
       unitsByLayer: rankedUnits(found),
       provenance: {
         kind: 'measured',
-        source: `${basis}: by the loss of carrying the unit's share at ${UNIT_BITS} bits`,
+        source: `${basis}: by the divergence where the unit's share is carried at ${UNIT_BITS} bits`,
       },
     },
   }
@@ -44,31 +48,33 @@ export function rankedUnits({ units }: Pick<Assessment, 'units'>): number[][] {
   return Array.from({ length: layers }, (_, layer) =>
     units
       .filter((unit) => unit.layer === layer)
-      .sort((a, b) => a.nats - b.nats || a.unit - b.unit)
+      .sort((a, b) => a.divergence - b.divergence || a.unit - b.unit)
       .map(({ unit }) => unit),
   )
 }
 
-/** Mean over the places where the residual may cross. */
+/** Mean over the places where a tensor may cross. */
 export function meanCrossing(crossings: readonly CrossingLoss[], bits: number): Loss {
   const rows = crossings.filter((row) => row.bits === bits)
+  const mean = (of: (row: CrossingLoss) => number) =>
+    rows.reduce((sum, row) => sum + of(row), 0) / rows.length
   return {
-    nats: rows.reduce((sum, { nats }) => sum + nats, 0) / rows.length,
+    nats: mean(({ nats }) => nats),
     // Not independent (one text): the mean of the errors bounds the error of the mean.
-    standardError: rows.reduce((sum, { standardError }) => sum + standardError, 0) / rows.length,
+    standardError: mean(({ standardError }) => standardError),
+    divergence: mean(({ divergence }) => divergence),
   }
 }
 
 function meanFigure({ boundaries }: Assessment, bits: number, basis: string): Figure {
-  const rows = boundaries.filter((row) => row.bits === bits).map(({ nats }) => nats)
-  const spread = `${Math.min(...rows).toExponential(2)}..${Math.max(...rows).toExponential(2)}`
-  return lossFigure(meanCrossing(boundaries, bits), `${basis}: mean of ${rows.length} boundaries, ${spread}`)
+  const rows = boundaries.filter((row) => row.bits === bits).map(({ divergence }) => divergence)
+  const range = `${Math.min(...rows).toExponential(2)}..${Math.max(...rows).toExponential(2)}`
+  return lossFigure(meanCrossing(boundaries, bits), `${basis}: mean of ${rows.length} boundaries, ${range}`)
 }
 
-/** A loss cannot lie below 0 in the table: where noise put it there it is 0, and the source says what was seen. */
-function lossFigure({ nats, standardError }: Loss, basis: string): Figure {
-  const seen = `${nats.toExponential(3)} +- ${standardError.toExponential(1)} nats`
-  return measured(Math.max(0, nats), `${basis}; ${seen}${nats < 0 ? ', taken as 0' : ''}`)
+function lossFigure({ nats, standardError, divergence }: Loss, basis: string): Figure {
+  const seen = `added on the text itself ${nats.toExponential(2)} +- ${standardError.toExponential(1)} nats`
+  return measured(divergence, `${basis}; divergence from the exact model; ${seen}`)
 }
 
 function measured(value: number, source: string): Figure {

@@ -1,44 +1,57 @@
 import type { Loss } from './types.ts'
 
 /** -log softmax(logits)[target] for each row of logits [rows, vocabulary], nats. */
-export function rowNats(
-  logits: Float32Array,
-  vocabulary: number,
-  targets: readonly number[],
-  rows: number,
-): Float64Array {
-  const out = new Float64Array(rows)
-  for (let row = 0; row < rows; row++) {
+export function rowNats(logits: Float32Array, vocabulary: number, targets: readonly number[]): Float64Array {
+  return Float64Array.from(targets, (target, row) => {
     const from = row * vocabulary
-    let largest = -Infinity
-    for (let i = from; i < from + vocabulary; i++) largest = Math.max(largest, logits[i])
-    let sum = 0
-    for (let i = from; i < from + vocabulary; i++) sum += Math.exp(logits[i] - largest)
-    out[row] = largest + Math.log(sum) - logits[from + targets[row]]
-  }
-  return out
+    return logOfSum(logits, from, from + vocabulary) - logits[from + target]
+  })
 }
 
-/** Mean and standard error of what is added token by token. */
+/** Kullback-Leibler divergence of the predictions of `other` from those of `exact`, row by row, nats. */
+export function rowDivergences(exact: Float32Array, other: Float32Array, vocabulary: number): Float64Array {
+  return Float64Array.from({ length: exact.length / vocabulary }, (_, row) => {
+    const from = row * vocabulary
+    const to = from + vocabulary
+    const exactSum = logOfSum(exact, from, to)
+    const otherSum = logOfSum(other, from, to)
+    let sum = 0
+    for (let i = from; i < to; i++) {
+      const log = exact[i] - exactSum
+      sum += Math.exp(log) * (log - (other[i] - otherSum))
+    }
+    return Math.max(0, sum)
+  })
+}
+
+/** log(sum of exp) of values [from, to). */
+function logOfSum(values: Float32Array, from: number, to: number): number {
+  let largest = -Infinity
+  for (let i = from; i < to; i++) largest = Math.max(largest, values[i])
+  let sum = 0
+  for (let i = from; i < to; i++) sum += Math.exp(values[i] - largest)
+  return largest + Math.log(sum)
+}
+
+/** Means of what is added token by token, and the standard error of the added log-perplexity. */
 export class Tally {
   private count = 0
   private mean = 0
   private squares = 0
+  private divergence = 0
 
   /** Welford's update: sums of squares of small differences would cancel. */
-  add(value: number): void {
+  add(nats: number, divergence: number): void {
     this.count++
-    const before = value - this.mean
+    const before = nats - this.mean
     this.mean += before / this.count
-    this.squares += before * (value - this.mean)
-  }
-
-  addDifferences(values: Float64Array, base: Float64Array): void {
-    for (let i = 0; i < values.length; i++) this.add(values[i] - base[i])
+    this.squares += before * (nats - this.mean)
+    this.divergence += (divergence - this.divergence) / this.count
   }
 
   loss(): Loss {
-    const { count, mean, squares } = this
-    return { nats: mean, standardError: count < 2 ? 0 : Math.sqrt(squares / (count - 1) / count) }
+    const { count, mean, squares, divergence } = this
+    const standardError = count < 2 ? 0 : Math.sqrt(squares / (count - 1) / count)
+    return { nats: mean, standardError, divergence }
   }
 }

@@ -1,10 +1,17 @@
 import type { WeightPrecision } from '../model/segmentTypes.ts'
 import type { BoundaryBits } from '../plan/plan.ts'
 
-/** Added log-perplexity, nats a token, with its standard error over the tokens. May be below 0. */
+/** What something costs in predictions, nats a token. */
 export interface Loss {
+  /** Added log-perplexity on the text. May be below 0: which token came is chance, and quantisation may guess luckily. */
   readonly nats: number
+  /** Of `nats`, over the tokens. */
   readonly standardError: number
+  /**
+   * Mean Kullback-Leibler divergence from what the exact model predicts: the log-perplexity that would be added on text
+   * with the exact model's own distribution. Never below 0, and free of the chance of which token came.
+   */
+  readonly divergence: number
 }
 
 /** One crossing of the boundary, everything else exact. */
@@ -15,14 +22,13 @@ export interface CrossingLoss extends Loss {
 }
 
 /** Several crossings at once against the sum of each alone. */
-export interface Additivity {
+export interface Additivity extends Loss {
   readonly bits: BoundaryBits
   readonly crossings: number
-  /** Of all of them together. */
-  readonly nats: number
-  /** The sum of each alone. */
+  /** The sums of each alone. */
   readonly summedNats: number
-  /** Null where the sum is not above its noise (two standard errors of each loss). */
+  readonly summedDivergence: number
+  /** Divergence of all over the sum of each; null where nothing diverged. */
   readonly ratio: number | null
 }
 
@@ -50,7 +56,7 @@ export interface PrecisionQuality extends Loss {
   readonly perplexity: number
 }
 
-/** The loss of carrying one unit's share of an attention at UNIT_BITS. */
+/** What carrying one unit's share of an attention at UNIT_BITS costs. */
 export interface UnitSensitivity extends Loss {
   readonly layer: number
   readonly unit: number

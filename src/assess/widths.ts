@@ -6,7 +6,7 @@ const MIDDLE = 0.1
 
 /**
  * Bits of each layer's boundary tensors by their sensitivity, which is normalised by the largest: its own measure
- * (added log-perplexity at 4 bits) does not depend on how many layers share it. Sensitivities below 0 count as 0.
+ * (divergence at 4 bits) does not depend on how many layers share it. Sensitivities below 0 count as 0.
  */
 export function rankedWidths(perLayerSensitivity: readonly number[]): BoundaryBits[] {
   const largest = Math.max(0, ...perLayerSensitivity)

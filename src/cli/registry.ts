@@ -68,6 +68,11 @@ export const COMMANDS: readonly CliEntry[] = [
     load: async () => (await import('./commands/decide.ts')).decide,
   },
   {
+    name: 'accuracy',
+    summary: 'measure what quantised boundaries, early exits and quantised weights lose',
+    load: async () => (await import('./commands/accuracy.ts')).accuracy,
+  },
+  {
     name: 'pretrain',
     summary: 'train the built-in language model anew',
     load: async () => (await import('./commands/pretrain.ts')).pretrainCommand,

@@ -1,0 +1,47 @@
+import { z } from 'zod'
+import type { Assessment } from '../../assess/index.ts'
+
+const count = z.int().min(0)
+const bits = z.union([z.literal(32), z.literal(16), z.literal(8), z.literal(4)])
+/** Nats a token: added log-perplexity, which may lie below 0, and divergence from the exact model's predictions. */
+const loss = { nats: z.number(), standardError: z.number().min(0), divergence: z.number().min(0) }
+const crossing = z.strictObject({ layer: count, bits, ...loss })
+
+/** `edgewise accuracy --json`: all of it measured. */
+export const accuracyJsonSchema = z.strictObject({
+  modelId: z.string(),
+  fingerprint: z.string(),
+  text: z.string(),
+  engine: z.string(),
+  tokens: z.int().min(1),
+  windows: z.int().min(1),
+  nats: z.number().min(0),
+  perplexity: z.number().min(1),
+  boundaries: z.array(crossing),
+  partials: z.array(crossing),
+  additivity: z.array(
+    z.strictObject({
+      bits,
+      crossings: z.int().min(1),
+      summedNats: z.number(),
+      summedDivergence: z.number().min(0),
+      ratio: z.number().nullable(),
+      ...loss,
+    }),
+  ),
+  ranked: z.strictObject({ bits: z.array(bits), meanBits: z.number(), ...loss }),
+  exits: z.array(
+    z.strictObject({
+      layer: z.int().min(1),
+      threshold: z.number(),
+      leaveShare: z.number().min(0).max(1),
+      leaving: count,
+      standalone: z.strictObject(loss),
+      collaborative: z.strictObject(loss),
+    }),
+  ),
+  units: z.array(z.strictObject({ layer: count, unit: count, ...loss })),
+  precisions: z.array(
+    z.strictObject({ precision: z.enum(['fp32', 'int8', 'int4']), perplexity: z.number().min(1), ...loss }),
+  ),
+}) satisfies z.ZodType<Assessment>
