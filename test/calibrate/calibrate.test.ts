@@ -1,0 +1,149 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { systemClock } from '../../src/base/clock.ts'
+import { sha256 } from '../../src/base/files.ts'
+import { randomStream } from '../../src/base/random.ts'
+import { calibrate, PREDICTIONS_FILE, RESULT_FILE, type Calibrated } from '../../src/calibrate/calibrate.ts'
+import { openRelays } from '../../src/calibrate/carriage.ts'
+import { openCloudHost } from '../../src/calibrate/cloudHost.ts'
+import { openEdgeHost } from '../../src/calibrate/edgeHost.ts'
+import { ByteBook } from '../../src/calibrate/measured.ts'
+import { calibrationOf, resultSchema } from '../../src/calibrate/result.ts'
+import type { Cell, EdgeSide } from '../../src/calibrate/types.ts'
+import { cutPlan, EDGE } from '../../src/plan/plan.ts'
+import { greetingOf } from '../../src/execute/greeting.ts'
+import { openExecution } from '../../src/execute/open.ts'
+import { randomSource } from '../../src/measure/source.ts'
+import { openSegmentStore } from '../../src/model/segmentStore.ts'
+import { sharedFill } from '../../src/model/weights.ts'
+import { checkProfile } from '../../src/profile/file.ts'
+import { constantSeries } from '../../src/trace/link.ts'
+import { randomPair } from '../plan/random-pair.ts'
+
+const { model, edge: costs, accuracy } = randomPair(randomStream(3, 'calibrate'), { layers: 2, units: 2 })
+const source = randomSource(model, sharedFill(randomStream(1, 'weights')))
+const clock = systemClock
+const folder = mkdtempSync(join(tmpdir(), 'edgewise-calibrate-'))
+
+/** Tells when the edge is first told to run a request. */
+function watched(edge: EdgeSide, note: (what: string) => void): EdgeSide {
+  return {
+    connect: (...args) => edge.connect(...args),
+    roundTrips: (...args) => edge.roundTrips(...args),
+    profile: (task) => edge.profile(task),
+    run: (task) => {
+      note('run')
+      return edge.run(task)
+    },
+    collect: () => edge.collect(),
+    load: (plan) => edge.load(plan),
+    close: () => edge.close(),
+  }
+}
+
+describe('a calibration over loopback, both sides in this process', () => {
+  const order: string[] = []
+  const files = new Map<string, string>()
+  let said = ''
+  let done: Calibrated
+
+  beforeAll(async () => {
+    const graphs = openSegmentStore(folder, source, 'fp32')
+    const greeting = greetingOf('test', { id: model.id, fingerprint: '0'.repeat(64) }, 'fp32')
+    const open = (maxBatch: number) =>
+      openExecution({ model, files: graphs, clock, engine: 'native', threads: 1, maxBatch })
+    const cloud = await openCloudHost({ model, execution: await open(8), greeting, clock, host: '127.0.0.1' })
+    const edge = await openEdgeHost({
+      source,
+      greeting,
+      clock,
+      openExecution: () => open(1),
+      engine: 'native',
+    })
+    const links = [{ id: 'fast', series: constantSeries(1e8, 1e8, 0.002), phaseSeconds: 1 }]
+    const carriage = await openRelays(links, await cloud.address(), clock)
+    try {
+      done = await calibrate({
+        ...{ model, accuracy, exitLayers: [], links, cloud, carriage, tcpDynamics: false },
+        ...{ profile: costs.profile, quick: true, repeats: 4, seed: 1, pinned: false, clock },
+        edge: watched(edge, (what) => order.push(what)),
+        prompt: (tokens, index) =>
+          Array.from({ length: tokens }, (_, i) => (index + 7 * i) % model.vocabulary),
+        write: (name, text) => {
+          order.push(name)
+          files.set(name, text)
+        },
+        onPredicted: (hash) => {
+          said = hash
+        },
+      })
+    } finally {
+      await edge.close()
+      await carriage.close()
+      await cloud.close()
+    }
+  }, 240_000)
+  afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+  it('writes and hashes what it predicts before anything runs, and what it found at the end', () => {
+    expect(order[0]).toBe(PREDICTIONS_FILE)
+    expect(order[1]).toBe('run')
+    expect(order[order.length - 1]).toBe(RESULT_FILE)
+    expect(sha256(files.get(PREDICTIONS_FILE)!)).toBe(said)
+    expect(done.result.predictionsSha256).toBe(said)
+  })
+
+  it('gives a result that its schema reads back, with finite errors for every term that applies', () => {
+    const read = resultSchema.parse(JSON.parse(files.get(RESULT_FILE)!))
+    expect(read).toEqual(done.result)
+    expect(new Set(read.terms.map(({ term }) => term)).size).toBe(8)
+    for (const { medianError, p95Error, p95ErrorOfRuns, medianNoise } of read.terms)
+      for (const value of [medianError, p95Error, p95ErrorOfRuns, medianNoise])
+        expect(value).toBeLessThan(1e9)
+    expect(read.cells.every(({ runs }) => runs.length === 4)).toBe(true)
+  })
+
+  it('carries the bytes that were predicted: plans over the cloud some, the edge alone none', () => {
+    const bytes = (plan: string) => {
+      const { upBytes, downBytes } = done.result.cells.find((cell) => cell.plan === plan)!
+      return [upBytes, downBytes]
+    }
+    expect(bytes('edge')).toEqual([0, 0])
+    // Prompt ids in one frame up, a frame of one id down for each of 24 tokens.
+    expect(bytes('cloud')).toEqual([32 + 4 * 16, 24 * 36])
+  })
+
+  it('leaves a summary in the profile that profiles can hold', () => {
+    const calibration = calibrationOf(done.result, 'result.json')
+    const profile = checkProfile({ ...done.profile, calibration }, 'profile')
+    expect(profile.calibration?.terms).toHaveLength(done.result.terms.length)
+    expect(profile.wire?.messageSeconds.provenance.kind).toBe('measured')
+  })
+
+  it('says why the early exits are not among the plans', () => {
+    expect(done.result.leftOut.map(({ reason }) => reason)).toEqual(Array(2).fill('random has no exit heads'))
+  })
+})
+
+describe('bytes that are not as predicted', () => {
+  const plan = { id: 'edge', placed: { plan: cutPlan(2, 2, 2, 32, EDGE, EDGE), cloudUnits: [[], []] } }
+  const cell: Cell = {
+    ...{ id: 'the cell', plan: 'edge', link: 'l', load: 'alone', arrivalSeconds: [0] },
+    ...{ promptTokens: 1, outputTokens: 1 },
+  }
+
+  it('are an error that names the cell, the messages and both numbers', () => {
+    const run = { requests: [], bytes: { upData: 40, downData: 0, upControl: 0 } }
+    const prediction = { cell: cell.id, figures: done(), upBytes: 36, downBytes: 0 }
+    expect(() => new ByteBook(model).check(cell, plan, prediction, run)).toThrow(
+      'the cell: messages up\n  predicted: 36 bytes\n  found: 40 bytes',
+    )
+  })
+
+  const done = () => ({
+    ...{ ttft: 0, tpot: null, endToEnd: 0, edgeCompute: 0 },
+    ...{ cloudCompute: 0, transferUp: 0, transferDown: 0, load: null },
+  })
+})
