@@ -1,6 +1,7 @@
 import type { Engine, Resident } from '../engine/types.ts'
 import type { ModelSpec } from '../model/spec.ts'
 import type { Segment } from '../model/segmentTypes.ts'
+import { segmentNames } from '../model/segmentTypes.ts'
 import { cacheCapacity } from '../model/cache.ts'
 
 /** Keys and values of one layer's units on one side. */
@@ -8,6 +9,12 @@ export interface LayerCache {
   readonly layer: number
   readonly keys: Resident
   readonly values: Resident
+}
+
+/** A sequence's caches under the names of a segment's graph. */
+export interface BoundCaches {
+  readonly residents: Record<string, Resident>
+  readonly inserts: { readonly output: string; readonly into: Resident; at: number }[]
 }
 
 /**
@@ -18,6 +25,7 @@ export class RequestCaches {
   private readonly engine: Engine
   private readonly model: ModelSpec
   private readonly layers = new Map<number, LayerCache>()
+  private readonly alone = new WeakMap<Segment, BoundCaches>()
   private capacity = 0
   private maskValues = new Float32Array(0)
   private masked = 0
@@ -36,6 +44,20 @@ export class RequestCaches {
       caches.push(this.layers.get(part.layer) ?? (await this.allocate(part.layer, part.units.length)))
     }
     return caches
+  }
+
+  /**
+   * The caches that a segment takes as sequence `b` of `batch`, with room for `tokens` tokens; new ones go to `at`.
+   * For a sequence alone it is the same object every time: it is of use until the next call.
+   */
+  async bind(segment: Segment, tokens: number, at: number, b: number, batch: number): Promise<BoundCaches> {
+    let bound = batch === 1 ? this.alone.get(segment) : undefined
+    if (bound === undefined) {
+      bound = named(await this.reserve(segment, tokens), b, batch)
+      if (batch === 1) this.alone.set(segment, bound)
+    } else this.grow(tokens)
+    for (const insert of bound.inserts) insert.at = at
+    return bound
   }
 
   /** Additive mask [1, capacity] when `tokens` positions are held: 0 for them, -Infinity beyond. */
@@ -73,4 +95,15 @@ export class RequestCaches {
     this.layers.set(layer, cache)
     return cache
   }
+}
+
+function named(caches: readonly LayerCache[], b: number, batch: number): BoundCaches {
+  const bound: BoundCaches = { residents: {}, inserts: [] }
+  for (const { layer, keys, values } of caches) {
+    bound.residents[segmentNames.keys(layer, b, batch)] = keys
+    bound.residents[segmentNames.values(layer, b, batch)] = values
+    bound.inserts.push({ output: segmentNames.newKeys(layer, b, batch), into: keys, at: 0 })
+    bound.inserts.push({ output: segmentNames.newValues(layer, b, batch), into: values, at: 0 })
+  }
+  return bound
 }

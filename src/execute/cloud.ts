@@ -6,7 +6,7 @@ import { readJson, refusalFrame, refusalOf } from '../wire/payloads.ts'
 import { FRAME, type Connection, type Frame } from '../wire/types.ts'
 import { payloadBytes } from './boundary.ts'
 import { ExecutionError } from './errors.ts'
-import { walkExitOnCloud } from './exitWalk.ts'
+import { aboveExit, walkExitOnCloud } from './exitWalk.ts'
 import { Mailbox } from './mailbox.ts'
 import { placedPlanFromJson, readOpen, reportFrame, type OpenMessage } from './messages.ts'
 import { NO_RECORD } from './record.ts'
@@ -75,10 +75,24 @@ export class CloudPeer {
       })
     }
     const placed = placedPlanFromJson(model, readJson(frame), `plan ${frame.request}`)
-    this.plans.set(frame.request, {
-      plan: placed.plan,
-      schedule: planSchedule(model, placed.plan, placed.cloudUnits),
-    })
+    const { plan, cloudUnits } = placed
+    const schedule = planSchedule(model, plan, cloudUnits)
+    this.plans.set(frame.request, { plan, schedule })
+    this.prepare(schedule, plan)
+  }
+
+  /** Loads what the plan needs here: whoever says a plan is about to use it. */
+  private prepare(schedule: Schedule, { exit }: Plan): void {
+    const { model, runner } = this.options
+    if (exit !== null) {
+      if (exit.mode === 'collaborative') runner.prepare([aboveExit(model, exit)])
+      return
+    }
+    runner.prepare(
+      schedule.decode.flatMap((step) =>
+        step.kind === 'compute' && step.side === CLOUD ? [step.segment] : [],
+      ),
+    )
   }
 
   private begin(frame: Frame): void {

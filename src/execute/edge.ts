@@ -103,11 +103,15 @@ export class EdgeExecutor {
       const generated = { ...token, atSeconds: clock.nowSeconds() }
       tokens.push(generated)
       onToken?.(generated)
+      // A request that waits for no message hears of an abort here alone.
+      if (signal?.aborted === true) throw cancelled()
     })
     const cancel = () => call.mailbox.fail(cancelled())
     signal?.addEventListener('abort', cancel)
     try {
       if (signal?.aborted === true) throw cancelled()
+      // The cloud loads its part while the edge is at its own.
+      if (usesCloud) call.announce()
       const { exit } = request.plan
       await (exit === null ? walk(w, schedule) : walkExitOnEdge(w, exit))
       // A cloud that does not sample does not know that this was the last token.
@@ -140,7 +144,7 @@ export class EdgeExecutor {
     }
   }
 
-  /** A request's line to the cloud. Plan and opening travel with its first message, in one write. */
+  /** A request's line to the cloud. Its opening travels with its first message, in one write. */
   private call(request: GenerationRequest, usesCloud: boolean, explain: boolean): Call {
     const { model, connection } = this.options
     const { prompt, maxNewTokens, sampling, stopIds } = request
@@ -153,15 +157,16 @@ export class EdgeExecutor {
     let opened = false
     const opening = (): Frame[] => {
       opened = true
-      const { frames, plan } = this.planOf(request)
+      const { plan } = this.planOf(request)
       const lengths = { promptTokens: prompt.length, maxNewTokens }
-      return [
-        ...frames,
-        openFrame(number, { plan, ...lengths, sampling, stopIds: [...stopIds], report: explain }),
-      ]
+      return [openFrame(number, { plan, ...lengths, sampling, stopIds: [...stopIds], report: explain })]
     }
     return {
       mailbox,
+      announce: () => {
+        const { frames } = this.planOf(request)
+        if (frames.length > 0) connection!.send(...frames)
+      },
       reported: () => Promise.race([reported, mailbox.failed]),
       send: (frame) => connection!.send(...(opened ? [] : opening()), { ...frame, request: number }),
       take: (position, step) => mailbox.take(position, step),
@@ -222,6 +227,8 @@ export class EdgeExecutor {
 
 interface Call {
   readonly mailbox: Mailbox
+  /** Says the plan where the cloud has not heard it. */
+  announce(): void
   /** What the cloud reports, once it has. */
   reported(): Promise<Frame>
   send(frame: Omit<Frame, 'request'>): void

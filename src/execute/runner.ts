@@ -1,11 +1,11 @@
 import type { Clock } from '../base/clock.ts'
-import type { Engine, Fetched, Insert, Resident } from '../engine/types.ts'
+import type { Engine, Fetched, Resident } from '../engine/types.ts'
 import type { Segment } from '../model/segmentTypes.ts'
 import { segmentNames } from '../model/segmentTypes.ts'
 import type { ModelSpec } from '../model/spec.ts'
 import { tensor, type Tensor } from '../onnx/tensor.ts'
-import { RequestCaches, type LayerCache } from './caches.ts'
-import { segmentKey, type SegmentSessions } from './sessions.ts'
+import { RequestCaches, type BoundCaches } from './caches.ts'
+import { segmentKey, type OpenedSession, type SegmentSessions } from './sessions.ts'
 
 /** Values of one request that a segment starts from or gives; rows are tokens. */
 export interface Values {
@@ -73,6 +73,16 @@ export class SegmentRunner {
     return new RequestCaches(this.options.engine, this.options.model)
   }
 
+  /** Loads segments that will be needed; one that does not load says so when it is run. */
+  prepare(segments: readonly Segment[]): void {
+    for (const segment of segments) {
+      this.options.sessions.open(segment, 1).then(
+        (opened) => opened.release(),
+        () => {},
+      )
+    }
+  }
+
   run(job: Job): Promise<JobResult> {
     return new Promise((resolve, reject) => {
       const askedSeconds = this.options.clock.nowSeconds()
@@ -108,75 +118,75 @@ export class SegmentRunner {
   private async runTogether(jobs: readonly Waiting[]): Promise<void> {
     const { clock, sessions } = this.options
     const batch = jobs.length
-    const { session, load } = await sessions.open(jobs[0].segment, batch)
+    const opened = await sessions.open(jobs[0].segment, batch)
     const startSeconds = clock.nowSeconds()
-    const feeds: Record<string, Tensor> = {}
-    const residents: Record<string, Resident> = {}
-    const inserts: Insert[] = []
-    const wanted = new Set(session.inputNames)
-    this.feedValues(jobs, wanted, feeds)
-    for (const [b, job] of jobs.entries()) await this.feedCaches(job, b, batch, feeds, residents, inserts)
-    const kept = new Set(inserts.map(({ output }) => output))
-    const fetches = session.outputNames.filter((name) => !kept.has(name))
-    const out = await session.run(feeds, { fetches, residents, inserts })
+    const out = await this.runOpened(opened, jobs).finally(() => opened.release())
     const endSeconds = clock.nowSeconds()
+    const { load } = opened
     for (const [b, job] of jobs.entries()) {
       const values = valuesOf(out, job, b, batch)
       job.resolve({ values, askedSeconds: job.askedSeconds, startSeconds, endSeconds, batch, load })
     }
   }
 
-  private feedValues(
-    jobs: readonly Waiting[],
-    wanted: ReadonlySet<string>,
-    feeds: Record<string, Tensor>,
-  ): void {
+  private async runOpened(opened: OpenedSession, jobs: readonly Waiting[]): Promise<Fetched> {
+    const { session, takesPositions, fetches } = opened
+    const feeds = this.valuesFed(jobs, takesPositions)
+    const caches = await this.cachesFed(jobs, feeds)
+    return session.run(feeds, { fetches, ...caches })
+  }
+
+  private valuesFed(jobs: readonly Waiting[], takesPositions: boolean): Record<string, Tensor> {
     const { model } = this.options
     const rows = jobs.reduce((sum, job) => sum + job.rows, 0)
     const join = (name: 'x' | 'partial' | 'hidden', width: number): Tensor =>
       tensor('float32', [rows, width], joined(jobs.map((job) => required(job, name))))
+    const feeds: Record<string, Tensor> = {}
     const { input } = jobs[0].segment
     if (input === 'ids') feeds.ids = integers(jobs.flatMap((job) => required(job, 'ids')))
     else feeds.x = join('x', model.width)
     if (input === 'x+partial') feeds.partial = join('partial', model.width)
     if (input === 'x+hidden') feeds.hidden = join('hidden', model.ffnWidth)
-    if (wanted.has('positions'))
+    if (takesPositions)
       feeds.positions = integers(jobs.flatMap(({ position, rows: n }) => range(position, n)))
+    return feeds
   }
 
-  private async feedCaches(
-    job: Waiting,
-    b: number,
-    batch: number,
+  /** Caches of all sequences; their masks go to `feeds`. */
+  private async cachesFed(
+    jobs: readonly Waiting[],
     feeds: Record<string, Tensor>,
-    residents: Record<string, Resident>,
-    inserts: Insert[],
-  ): Promise<void> {
-    const { segment, caches, position, rows } = job
-    const held = await caches.reserve(segment, position + rows)
-    if (held.length === 0) return
-    const mask = position === 0 ? NOTHING_HELD : caches.mask(position)
-    feeds[segmentNames.mask(b, batch)] = tensor('float32', [1, mask.length], mask)
-    for (const cache of held) {
-      const from = position === 0 ? await this.emptyCache(cache) : cache
-      residents[segmentNames.keys(cache.layer, b, batch)] = from.keys
-      residents[segmentNames.values(cache.layer, b, batch)] = from.values
-      const into = (output: string, resident: Resident): Insert => ({ output, into: resident, at: position })
-      inserts.push(into(segmentNames.newKeys(cache.layer, b, batch), cache.keys))
-      inserts.push(into(segmentNames.newValues(cache.layer, b, batch), cache.values))
+  ): Promise<Readonly<BoundCaches>> {
+    const batch = jobs.length
+    const all: BoundCaches = { residents: {}, inserts: [] }
+    for (const [b, { segment, caches, position, rows }] of jobs.entries()) {
+      const bound = await caches.bind(segment, position + rows, position, b, batch)
+      if (bound.inserts.length === 0) continue
+      const mask = position === 0 ? NOTHING_HELD : caches.mask(position)
+      feeds[segmentNames.mask(b, batch)] = tensor('float32', [1, mask.length], mask)
+      const residents = position === 0 ? await this.nothingHeld(bound.residents) : bound.residents
+      if (batch === 1) return { residents, inserts: bound.inserts }
+      Object.assign(all.residents, residents)
+      all.inserts.push(...bound.inserts)
     }
+    return all
   }
 
   /** A first pass sees nothing: one masked position instead of a whole padded cache. */
-  private async emptyCache(cache: LayerCache): Promise<{ keys: Resident; values: Resident }> {
-    const [units, , headDim] = cache.keys.dims
-    let made = this.empty.get(units)
-    if (made === undefined) {
-      made = this.options.engine.allocate([units, 1, headDim])
-      this.empty.set(units, made)
+  private async nothingHeld(
+    residents: Readonly<Record<string, Resident>>,
+  ): Promise<Record<string, Resident>> {
+    const out: Record<string, Resident> = {}
+    for (const [name, { dims }] of Object.entries(residents)) {
+      const [units, , headDim] = dims
+      let made = this.empty.get(units)
+      if (made === undefined) {
+        made = this.options.engine.allocate([units, 1, headDim])
+        this.empty.set(units, made)
+      }
+      out[name] = await made
     }
-    const resident = await made
-    return { keys: resident, values: resident }
+    return out
   }
 }
 
@@ -223,11 +233,9 @@ function joined(parts: readonly Float32Array[]): Float32Array {
 }
 
 function integers(values: readonly number[]): Tensor {
-  return tensor(
-    'int64',
-    [values.length],
-    BigInt64Array.from(values, (value) => BigInt(value)),
-  )
+  const data = new BigInt64Array(values.length)
+  for (let i = 0; i < data.length; i++) data[i] = BigInt(values[i])
+  return tensor('int64', [data.length], data)
 }
 
 function range(from: number, count: number): number[] {

@@ -7,7 +7,7 @@ import { FLAG, FRAME, FRAME_HEADER_BYTES, type Frame } from '../wire/types.ts'
 import { decodeBoundary, encodeBoundary } from './boundary.ts'
 import type { RequestCaches } from './caches.ts'
 import type { Delivered } from './mailbox.ts'
-import { eventOf, type Recorder } from './record.ts'
+import { eventOf, NO_RECORD, type Recorder } from './record.ts'
 import type { JobResult, SegmentRunner, Values } from './runner.ts'
 import { sampleToken } from './sampling.ts'
 import type { Schedule, SendStep, Step } from './schedule.ts'
@@ -93,6 +93,7 @@ async function compute(w: Walk, pass: Pass, index: number, step: Step & { kind: 
 }
 
 export function recordRun(w: Walk, result: JobResult, step: number, position: number, rows: number): void {
+  if (w.record === NO_RECORD) return
   const { askedSeconds, startSeconds, endSeconds, batch, load } = result
   const common = { side: w.side, step, position, tokens: rows, bytes: 0, batch } as const
   if (load !== null) w.record(eventOf('load', { ...common, askedSeconds, ...load }))

@@ -56,6 +56,8 @@ export const segmentNames = {
   values: (layer: number, b: number, batch: number): string => sequence(`values.${layer}`, b, batch),
   newKeys: (layer: number, b: number, batch: number): string => sequence(`newKeys.${layer}`, b, batch),
   newValues: (layer: number, b: number, batch: number): string => sequence(`newValues.${layer}`, b, batch),
+  /** Whether an output belongs into a cache. */
+  isNew: (name: string): boolean => name.startsWith('newKeys.') || name.startsWith('newValues.'),
 }
 
 function sequence(name: string, b: number, batch: number): string {

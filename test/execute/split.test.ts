@@ -107,4 +107,13 @@ describe.each([gpt2Like, groupedLike])('$id split over a connection', (model) =>
     expect(await generate(exit('collaborative', 1e-9))).toEqual(alone)
     expect(await generate(exit('collaborative', 0.05))).toHaveLength(NEW_TOKENS)
   })
+
+  test('under a memory budget for one segment, sessions come and go', async () => {
+    const tight = await openSplit(source, { edge: { budgetBytes: 1 }, cloud: { budgetBytes: 1 } })
+    const random = randomStream(6, 'tight')
+    const placed = Array.from({ length: 4 }, () => randomPlan(random, model))
+    const all = await Promise.all(placed.map((plan) => tight.edge.generate(request(plan))))
+    for (const { tokens } of all) expect(tokens.map(({ id }) => id)).toEqual(expected)
+    await tight.close()
+  })
 })
