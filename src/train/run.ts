@@ -14,6 +14,7 @@ import { openRunTracker } from '../report/tracker.ts'
 import { loadScenario, resolveScenario, type Scenario, type ScenarioOverrides } from '../scenario/scenario.ts'
 import { resolveTraining, trainingSchema, type TrainingConfig } from './config.ts'
 import { RUN_FILES, createRunFolder, readRun, writePolicy } from './folder.ts'
+import { calibrationWarning } from './warning.ts'
 
 const MAX_CHECKPOINT_BYTES = 1024 * 1024 * 1024
 
@@ -25,6 +26,8 @@ export interface RunContext {
   readonly onUpdate?: (progress: RunProgress) => void
   /** Asked before each update; true ends the run after a checkpoint. */
   readonly stopped?: () => boolean
+  /** Hears once, before the first update, what should be known of the profiles. */
+  readonly onWarning?: (text: string) => void
 }
 
 export interface RunProgress {
@@ -120,6 +123,8 @@ class Run {
 
   async start(resume: boolean): Promise<RunSummary> {
     const { training, context } = this
+    const warning = calibrationWarning(this.scenario.problem.pair.edge.profile)
+    if (warning !== null) context.onWarning?.(warning)
     const trainer = await createTrainer(
       training.ppo,
       trainingEnvironment(this.scenario, training),

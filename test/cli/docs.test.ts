@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import type { z } from 'zod'
+import { calibrateJsonSchema } from '../../src/cli/json/calibrate.ts'
 import { decideJsonSchema, exportJsonSchema, verifyJsonSchema } from '../../src/cli/json/bundle.ts'
 import { evalJsonSchema, policyRowSchema } from '../../src/cli/json/eval.ts'
 import { explanationSchema, oracleJsonSchema, planFiguresSchema } from '../../src/cli/json/oracle.ts'
@@ -44,6 +45,9 @@ const DOCUMENTED: readonly (readonly [string, z.ZodObject])[] = [
   ['`edgewise edge', generationJsonSchema],
   ['`edgewise edge', generationsJsonSchema],
   ['`edgewise edge', eventJsonSchema],
+  ['`edgewise calibrate', calibrateJsonSchema],
+  ['`edgewise calibrate', calibrateJsonSchema.shape.terms.element],
+  ['`edgewise calibrate', calibrateJsonSchema.shape.cells.element],
 ]
 
 describe('docs/json.md', () => {

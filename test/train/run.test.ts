@@ -75,7 +75,9 @@ describe('a training', () => {
       const [one, two, three] = ['one', 'two', 'three'].map((name) => join(folder, name))
       const summary = await startRun(config, one, context())
       expect(summary).toMatchObject({ updates: UPDATES, decisions: UPDATES * 24, finished: true })
-      await startRun(config, two, context())
+      const warnings: string[] = []
+      await startRun(config, two, context({ onWarning: (text) => warnings.push(text) }))
+      expect(warnings).toEqual([expect.stringContaining('cannot be calibrated here')])
       expectEqualRuns(one, two)
       await startRun(config, three, context(), { seed: 4 })
       expect(readFileSync(join(three, 'metrics.jsonl'), 'utf8')).not.toBe(

@@ -10,6 +10,7 @@ import { RUNS_FOLDER, freshFolder, versionsWith } from '../json/runs.ts'
 import { integerOption } from '../options.ts'
 import { EXIT_INTERRUPTED } from '../program.ts'
 import { startProgress, type Progress } from '../progress.ts'
+import { packageRoot } from '../root.ts'
 
 interface Options {
   readonly out?: string
@@ -80,6 +81,7 @@ function request(options: Options, config: string | undefined): TrainRequest {
     config,
     out: options.out ?? freshFolder(RUNS_FOLDER, stem),
     overrides: {
+      modelsFolder: join(packageRoot(), 'models'),
       ...(edge === undefined ? {} : { edge }),
       ...(cloud === undefined ? {} : { cloud }),
       ...(seed === undefined ? {} : { seed }),
@@ -93,7 +95,13 @@ export type TrainRequest =
   | {
       readonly config: string
       readonly out: string
-      readonly overrides: { edge?: string; cloud?: string; seed?: number; updates?: number }
+      readonly overrides: {
+        edge?: string
+        cloud?: string
+        seed?: number
+        updates?: number
+        modelsFolder?: string
+      }
     }
 
 /** Trains with live progress; after Ctrl-C the update under way ends and a checkpoint is written. */
@@ -121,6 +129,7 @@ async function trainNow(request: TrainRequest, io: Io): Promise<RunSummary> {
     clock: io.clock,
     versions: versionsWith(engine.info),
     stopped: () => io.signal.aborted,
+    onWarning: (text) => io.stderr.write(`warning: ${text}\n`),
     onUpdate: (update) => {
       progress ??= startProgress(io, 'train', update.totalUpdates)
       first ??= update.update - 1
