@@ -16,12 +16,7 @@ export function measuredTable(found: Assessment): AccuracyTable {
   return {
     schema: ACCURACY_SCHEMA,
     modelId: found.modelId,
-    // A width that was not measured stays assumed.
-    boundary: BOUNDARY_LOSS.map((row) =>
-      row.bits !== 32 && found.boundaries.some(({ bits }) => bits === row.bits)
-        ? { bits: row.bits, lossPerCrossing: meanFigure(found, row.bits, basis) }
-        : row,
-    ),
+    boundary: BOUNDARY_LOSS.map((row) => boundaryRow(found, row, basis)),
     boundaryByLayer: found.boundaries.map(({ layer, bits, ...loss }) => ({
       ...{ layer, bits },
       loss: lossFigure(loss, `${basis}: residual crosses alone`),
@@ -64,6 +59,17 @@ export function meanCrossing(crossings: readonly CrossingLoss[], bits: number): 
     standardError: mean(({ standardError }) => standardError),
     divergence: mean(({ divergence }) => divergence),
   }
+}
+
+type BoundaryRow = AccuracyTable['boundary'][number]
+
+/** A width that was not measured stays assumed. */
+function boundaryRow(found: Assessment, row: BoundaryRow, basis: string): BoundaryRow {
+  const { bits } = row
+  if (bits === 32)
+    return { bits, lossPerCrossing: measured(0, 'exact: the message holds the float32 values') }
+  if (!found.boundaries.some((crossing) => crossing.bits === bits)) return row
+  return { bits, lossPerCrossing: meanFigure(found, bits, basis) }
 }
 
 function meanFigure({ boundaries }: Assessment, bits: number, basis: string): Figure {

@@ -1,3 +1,4 @@
+import { accuracyKind } from '../profile/accuracy.ts'
 import { lowerBoundUntil } from '../plan/bounds.ts'
 import type { Policy } from '../plan/situation.ts'
 import type { World } from '../sim/types.ts'
@@ -156,7 +157,7 @@ function provenances(scenario: Scenario, split: Split): Provenances {
     edge: kinds(edge.profile),
     cloud: kinds(cloud.profile),
     energy: edge.profile.power.busyWatts.provenance.kind,
-    accuracy: accuracy.boundary[0].lossPerCrossing.provenance.kind,
+    accuracy: accuracyKind(accuracy),
     links: [...new Set(scenario.links[split].map((link) => link.label))].join('; '),
   }
 }

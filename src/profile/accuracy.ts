@@ -6,7 +6,7 @@ import type { ModelSpec } from '../model/spec.ts'
 import { BOUNDARY_LOSS, EXIT_THRESHOLDS, exitFigures } from './published.ts'
 import type { ShareSource } from './published.ts'
 import { figureSchema, provenanceSchema } from './file.ts'
-import type { Figure, Provenance } from './types.ts'
+import type { Figure, Provenance, ProvenanceKind } from './types.ts'
 
 export const ACCURACY_SCHEMA = 'edgewise.accuracy/1'
 
@@ -165,6 +165,17 @@ function checkFits(table: AccuracyTable, path: string, model: ModelSpec): Accura
     )
   }
   return table
+}
+
+/** The weakest kind of figure in a table: `measured` only where all are. 32 bits are exact, however they are labelled. */
+export function accuracyKind({ boundary, exits, ranking }: AccuracyTable): ProvenanceKind {
+  const figures = [
+    ...boundary.filter(({ bits }) => bits < 32).map(({ lossPerCrossing }) => lossPerCrossing),
+    ...exits.flatMap((exit) => [exit.leaveShare, exit.standaloneLoss, exit.collaborativeLoss]),
+    ranking,
+  ]
+  const kinds = new Set(figures.map(({ provenance }) => provenance.kind))
+  return (['assumed', 'modelled'] as const).find((kind) => kinds.has(kind)) ?? 'measured'
 }
 
 /** Added log-perplexity of one crossing at `bits` per element. */

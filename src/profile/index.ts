@@ -1,5 +1,6 @@
 export {
   ACCURACY_SCHEMA,
+  accuracyKind,
   accuracySchema,
   accuracyTable,
   boundaryLoss,
@@ -24,6 +25,7 @@ export {
 } from './file.ts'
 export { fullGrid, quickGrid } from './grid.ts'
 export type { ProfileGrid } from './grid.ts'
+export { accuracyFileIn, shippedAccuracyFile } from './shipped.ts'
 export { BYTES_PER_WEIGHT, CALIBRATION_SCHEMA, PROFILE_SCHEMA } from './types.ts'
 export type {
   Calibration,

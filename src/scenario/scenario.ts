@@ -1,4 +1,4 @@
-import { dirname, resolve } from 'node:path'
+import { dirname, relative, resolve } from 'node:path'
 import { InputError, show } from '../base/errors.ts'
 import { canonicalJson, sha256 } from '../base/files.ts'
 import { randomStream } from '../base/random.ts'
@@ -9,6 +9,7 @@ import { createPair, pairUnits } from '../plan/pair.ts'
 import { EDGE, uniformPlan } from '../plan/plan.ts'
 import type { DecisionProblem } from '../plan/problem.ts'
 import { accuracyTable, readAccuracyTable } from '../profile/accuracy.ts'
+import { shippedAccuracyFile } from '../profile/shipped.ts'
 import { createLink } from '../trace/link.ts'
 import { readAzureTrace, readLengthModel, type LengthSource } from '../trace/lengths.ts'
 import { sampleTenants } from '../trace/tenants.ts'
@@ -47,12 +48,28 @@ export interface ScenarioOverrides {
   readonly workload?: string
   /** Link models (YAML) or recordings (Parquet) that take the place of the test links. */
   readonly testLinks?: readonly string[]
+  /**
+   * Folder of the models that ship with the project: a scenario file with such a model and without an accuracy table
+   * takes the measured one beside the model, by name, so that a run keeps it.
+   */
+  readonly modelsFolder?: string
 }
 
 /** Reads a scenario file and all that it names. Throws InputError naming file and field. */
 export async function loadScenario(path: string, overrides: ScenarioOverrides = {}): Promise<Scenario> {
-  const config = readConfig(scenarioSchema, path)
-  return resolveScenario(changeConfig(config, overrides, path), dirname(path), overrides)
+  const folder = dirname(path)
+  const config = withShippedAccuracy(readConfig(scenarioSchema, path), folder, overrides.modelsFolder)
+  return resolveScenario(changeConfig(config, overrides, path), folder, overrides)
+}
+
+function withShippedAccuracy(
+  config: ScenarioConfig,
+  folder: string,
+  modelsFolder: string | undefined,
+): ScenarioConfig {
+  if (config.accuracy !== undefined || modelsFolder === undefined) return config
+  const file = shippedAccuracyFile(loadModelBeside(config.model, folder), modelsFolder)
+  return file === null ? config : { ...config, accuracy: relative(resolve(folder), file) }
 }
 
 /** A config with what the command line changes of it; files named there are relative to the working folder. */

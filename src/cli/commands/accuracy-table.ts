@@ -49,7 +49,7 @@ export function perplexityPoints(found: Assessment): PerplexityPoint[] {
     ...widths(boundaries).map((bits) => at(one, bits, meanCrossing(boundaries, bits).nats)),
     { series: whole, bits: 32, perplexity },
     ...many.filter((row) => row.crossings === most).map((row) => at(whole, row.bits, row.nats)),
-    at('every boundary, widths by sensitivity', found.ranked.meanBits, found.ranked.nats),
+    at('every boundary, ranked widths', found.ranked.meanBits, found.ranked.nats),
     ...weights.map((row) => ({ ...row, series: 'weights', bits: WEIGHT_BITS[row.precision] })),
   ].map(({ series, bits, perplexity: value }) => ({ series, bits, perplexity: value }))
 }

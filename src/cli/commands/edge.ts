@@ -8,6 +8,7 @@ import type { GenerationRequest } from '../../execute/types.ts'
 import type { WeightSource } from '../../model/source.ts'
 import type { ModelSpec } from '../../model/spec.ts'
 import { accuracyTable, readAccuracyTable } from '../../profile/accuracy.ts'
+import { accuracyFileIn } from '../../profile/shipped.ts'
 import type { CliCommand } from '../command.ts'
 import { addExamples, addJson } from '../command.ts'
 import type { Io } from '../io.ts'
@@ -108,9 +109,12 @@ async function generate(options: EdgeOptions, io: Io): Promise<number> {
   checkOptions(options)
   const side = await openSide(options, io)
   try {
-    const { source } = side.pretrained
+    const { source, path } = side.pretrained
     const prompts = await readPrompts(options, side.pretrained, io)
-    const given = options.plan === undefined ? null : planOf(options.plan, options.accuracy, source)
+    const given =
+      options.plan === undefined
+        ? null
+        : planOf(options.plan, options.accuracy ?? accuracyFileIn(path, source.model.id), source)
     if (given !== null) requireCloud(source.model, given, options.cloud)
     const connection = await connectionOf(options, side, io)
     try {
@@ -184,9 +188,9 @@ async function connectionOf(
   return new MeteredConnection(await connectToCloud(parseAddress('--cloud', cloud), greeting, model, io))
 }
 
-function planOf(plan: string, accuracy: string | undefined, source: WeightSource): PlacedPlan {
+function planOf(plan: string, accuracy: string | null, source: WeightSource): PlacedPlan {
   const { model } = source
-  const table = accuracy === undefined ? accuracyTable(model) : readAccuracyTable(accuracy, model)
+  const table = accuracy === null ? accuracyTable(model) : readAccuracyTable(accuracy, model)
   return readPlan(plan, source, table.ranking)
 }
 

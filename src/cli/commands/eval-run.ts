@@ -16,7 +16,7 @@ import type { EvalJson } from '../json/eval.ts'
 import { isRun, learnedPolicy, readTrained, scenarioOfRun } from '../json/runs.ts'
 import { tunedFor } from '../json/tuned.ts'
 import { startProgress } from '../progress.ts'
-import { packageVersion } from '../root.ts'
+import { packageRoot, packageVersion } from '../root.ts'
 
 export const STATIC_CUT = 'best-static-cut'
 /** Every planner, in the order of the table before it is sorted. */
@@ -107,7 +107,8 @@ export async function scenarioFor(
       ? {}
       : { edge: join(bundle, 'edge.profile.json'), cloud: join(bundle, 'cloud.profile.json') }
   const given = Object.fromEntries(Object.entries(changes).filter(([, value]) => value !== undefined))
-  return loadScenario(file, { ...profiles, ...given })
+  const modelsFolder = join(packageRoot(), 'models')
+  return loadScenario(file, { modelsFolder, ...profiles, ...given })
 }
 
 /** Opens the learned policies on a scenario. Throws InputError where one has another shape. */

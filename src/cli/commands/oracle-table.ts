@@ -3,6 +3,7 @@ import type { Objective } from '../../plan/objective.ts'
 import type { OracleInput } from '../../plan/question.ts'
 import { pairUnits } from '../../plan/pair.ts'
 import { CLOUD, type Plan } from '../../plan/plan.ts'
+import { accuracyKind } from '../../profile/accuracy.ts'
 import { planToJson } from '../../plan/json.ts'
 import { renderTextMaps } from '../../report/heatmap-text.ts'
 import type { PicturedPlan } from '../../report/plan-picture.ts'
@@ -55,7 +56,7 @@ export function headline(input: OracleInput): string {
       `RTT ${formatSeconds(link.rttSeconds)}; prompt ${state.promptTokens}, answer ${state.outputTokens} tokens; ` +
       `edge memory ${formatBytes(options.memoryBytes)}`,
     weightsLine(input.objective),
-    `accuracy loss: ${pair.accuracy.boundary[0].lossPerCrossing.provenance.kind}`,
+    `accuracy loss: ${accuracyKind(pair.accuracy)}`,
     '',
   ].join('\n')
 }

@@ -1,3 +1,4 @@
+import { join } from 'node:path'
 import { InputError } from '../../base/errors.ts'
 import { mean, runEpisode } from '../../evaluate/episode.ts'
 import { distribution } from '../../evaluate/statistics.ts'
@@ -10,6 +11,7 @@ import { renderTable } from '../../report/table.ts'
 import { loadScenario, type Scenario, type Split } from '../../scenario/scenario.ts'
 import type { Plan } from '../../plan/plan.ts'
 import type { CliCommand } from '../command.ts'
+import { packageRoot } from '../root.ts'
 import { addExamples, addJson } from '../command.ts'
 import type { Io } from '../io.ts'
 import { printJson, printLine } from '../io.ts'
@@ -129,6 +131,7 @@ function row(name: string, figures: AloneFigures): string[] {
 async function episode(file: string, path: string, options: Options, io: Io): Promise<void> {
   const split: Split = requireChoice('--links', options.links, SPLITS)
   const scenario = await loadScenario(path, {
+    modelsFolder: join(packageRoot(), 'models'),
     ...(options.edge === undefined ? {} : { edge: options.edge }),
     ...(options.cloud === undefined ? {} : { cloud: options.cloud }),
   })

@@ -1,3 +1,4 @@
+import { join } from 'node:path'
 import type { Command } from 'commander'
 import { z } from 'zod'
 import { InputError, show } from '../../base/errors.ts'
@@ -7,6 +8,8 @@ import { NO_PRICES, type OracleInput } from '../../plan/question.ts'
 import { createPair } from '../../plan/pair.ts'
 import { BOUNDARY_BITS, type BoundaryBits } from '../../plan/plan.ts'
 import { accuracyTable, readAccuracyTable } from '../../profile/accuracy.ts'
+import { shippedAccuracyFile } from '../../profile/shipped.ts'
+import { packageRoot } from '../root.ts'
 import type { Profile } from '../../profile/types.ts'
 import { loadCosts } from '../../scenario/profiles.ts'
 import { integerOption, numberOption, requireChoice, weightsOption } from '../options.ts'
@@ -74,7 +77,7 @@ export function addRequestOptions(command: Command): void {
     .option('--early-exit', 'also consider early exits')
     .option('--edge-layers-first <m>', 'pin the first m layers to the edge', integerOption({ min: 0 }), 0)
     .option('--edge-layers-last <n>', 'pin the last n layers to the edge', integerOption({ min: 0 }), 0)
-    .option('--accuracy <file>', 'accuracy table that replaces the assumed one')
+    .option('--accuracy <file>', 'accuracy table that replaces the one beside the model, or the assumed one')
 }
 
 function bitsOption(text: string): BoundaryBits[] {
@@ -90,8 +93,8 @@ export function requestOf(options: RequestOptions): OracleInput {
   const model = loadModel(needed('--model', options.model))
   const edge = loadCosts(needed('--edge', options.edge), model)
   const cloud = loadCosts(needed('--cloud', options.cloud), model)
-  const accuracy =
-    options.accuracy === undefined ? accuracyTable(model) : readAccuracyTable(options.accuracy, model)
+  const table = options.accuracy ?? shippedAccuracyFile(model, join(packageRoot(), 'models'))
+  const accuracy = table === null ? accuracyTable(model) : readAccuracyTable(table, model)
   const pair = createPair(edge, cloud, accuracy)
   const promptTokens = needed('--prompt', options.prompt)
   const outputTokens = needed('--output', options.output)
