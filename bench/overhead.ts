@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { systemClock } from '../src/base/clock.ts'
 import { randomStream } from '../src/base/random.ts'
 import { openEngine } from '../src/engine/index.ts'
 import type { Engine, Feeds, Fetched, RunOptions, Session } from '../src/engine/index.ts'
@@ -44,7 +45,10 @@ const DECODE: Step = { tokens: 1, position: 255 }
 const PREFILL: Step = { tokens: 64, position: 0 }
 /** A sample is as many passes as take about this long. */
 const SAMPLE_SECONDS = 0.004
-const MIN_ROUNDS = 8
+const MIN_ROUNDS = 12
+/** A decomposition into more than so many calls a layer takes part in every fourth round only. */
+const COARSE_CALLS = 2
+const SPARSE_EVERY = 4
 const WHOLE_BLOCKS = 'attn + FFN'
 
 /**
@@ -204,11 +208,13 @@ interface Stage {
 class Variant {
   private readonly model: ModelSpec
   private readonly stages: readonly Stage[]
+  readonly isCoarse: boolean
   private x: Tensor = tensor('float32', [0], new Float32Array(0))
 
   private constructor(model: ModelSpec, stages: readonly Stage[]) {
     this.model = model
     this.stages = stages
+    this.isCoarse = stages.length <= COARSE_CALLS * layersOf(model)
   }
 
   static async open(
@@ -293,19 +299,21 @@ async function checkAlike(variants: readonly Variant[]): Promise<void> {
 
 /**
  * Seconds of a pass, per round and variant. Processor time: where the machine has other work, the wall clock tells
- * of that. The order turns with the rounds, so that none always follows the same.
+ * of that. The order turns with the rounds, so that none always follows the same. Fine decompositions cost so much
+ * that few rounds show it: NaN in the others.
  */
 async function measure(variants: readonly Variant[], seconds: number): Promise<Float64Array[]> {
   const start = cpuSeconds()
   for (const variant of variants) await variant.pass()
-  const passSeconds = (cpuSeconds() - start) / variants.length
-  const passes = Math.max(1, Math.round(SAMPLE_SECONDS / passSeconds))
-  const count = Math.max(MIN_ROUNDS, Math.round(seconds / (passes * passSeconds * variants.length)))
+  const passes = Math.max(1, Math.round((SAMPLE_SECONDS * variants.length) / (cpuSeconds() - start)))
+  const end = systemClock.nowSeconds() + seconds
   const rounds: Float64Array[] = []
-  while (rounds.length < count) {
-    const times = new Float64Array(variants.length)
+  while (rounds.length < MIN_ROUNDS || systemClock.nowSeconds() < end) {
+    const times = new Float64Array(variants.length).fill(NaN)
+    const isSparse = rounds.length % SPARSE_EVERY !== 0
     for (let i = 0; i < variants.length; i++) {
       const which = (rounds.length + i) % variants.length
+      if (isSparse && !variants[which].isCoarse) continue
       const before = cpuSeconds()
       for (let k = 0; k < passes; k++) await variants[which].pass()
       times[which] = (cpuSeconds() - before) / passes
@@ -359,7 +367,7 @@ interface Estimate {
 
 /** The median and its 95 % interval: order statistics of the sign test, free of assumptions. */
 function median(values: readonly number[]): Estimate {
-  const sorted = [...values].sort((a, b) => a - b)
+  const sorted = values.filter((value) => !Number.isNaN(value)).sort((a, b) => a - b)
   const n = sorted.length
   const rank = Math.max(0, Math.floor((n - 1.96 * Math.sqrt(n)) / 2))
   return { value: (sorted[(n - 1) >> 1] + sorted[n >> 1]) / 2, low: sorted[rank], high: sorted[n - 1 - rank] }
