@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import type { z } from 'zod'
+import { accuracyJsonSchema } from '../../src/cli/json/accuracy.ts'
 import { calibrateJsonSchema } from '../../src/cli/json/calibrate.ts'
 import { decideJsonSchema, exportJsonSchema, verifyJsonSchema } from '../../src/cli/json/bundle.ts'
 import { evalJsonSchema, policyRowSchema } from '../../src/cli/json/eval.ts'
@@ -28,6 +29,7 @@ function wordsBelow(heading: string): Set<string> {
 }
 
 const DOCUMENTED: readonly (readonly [string, z.ZodObject])[] = [
+  ['`edgewise accuracy', accuracyJsonSchema],
   ['A plan', planJsonSchema],
   ['`edgewise oracle', oracleJsonSchema],
   ['`edgewise oracle', stateSchema],
