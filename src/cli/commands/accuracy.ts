@@ -1,4 +1,4 @@
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import type { Assessment } from '../../assess/index.ts'
 import { InputError } from '../../base/errors.ts'
 import { readText, writeAtomic } from '../../base/files.ts'
@@ -119,10 +119,11 @@ function textOf({ text, ids, tokens }: Options) {
   if (text !== undefined && ids !== undefined) {
     throw new InputError({ where: '--text and --ids', expected: 'one of the two', found: 'both' })
   }
-  if (text !== undefined) return { tokens, text: { content: readText(text, MAX_TEXT_BYTES), name: text } }
+  if (text !== undefined)
+    return { tokens, text: { content: readText(text, MAX_TEXT_BYTES), name: basename(text) } }
   if (ids === undefined) return { tokens }
   const words = readText(ids, MAX_TEXT_BYTES).split(/[\s,]+/)
-  return { tokens, ids: { content: words.filter((word) => word !== '').map(Number), name: ids } }
+  return { tokens, ids: { content: words.filter((word) => word !== '').map(Number), name: basename(ids) } }
 }
 
 async function writeFiles({ out, plot }: Options, found: Assessment): Promise<void> {
