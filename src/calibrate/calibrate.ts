@@ -7,8 +7,8 @@ import type { AccuracyTable } from '../profile/accuracy.ts'
 import type { Profile } from '../profile/types.ts'
 import { BARE, type Carriage } from './carriage.ts'
 import { gridCells, MAX_IN_FLIGHT } from './grid.ts'
-import { ByteBook, hasLoads, measuredFigures } from './measured.ts'
-import { gridPlans, withExits, type LeftOut } from './plans.ts'
+import { ANSWER_BYTES, answersOf, ByteBook, hasLoads, measuredFigures } from './measured.ts'
+import { asksByConfidence, gridPlans, withExits, type LeftOut } from './plans.ts'
 import { plansAsJson, Predictor, type Prediction } from './predict.ts'
 import { RESULT_SCHEMA, type CalibrationResult } from './result.ts'
 import { median, termResults } from './statistics.ts'
@@ -151,9 +151,16 @@ function predictAll(options: CalibrateOptions, profile: Profile, excessSeconds: 
   return { plans, leftOut, cells, predictions: new Map(predictions.map((one) => [one.cell, one])), file }
 }
 
+interface Run {
+  readonly figures: Figures
+  readonly answers: number | null
+}
+
 /** Lets both sides run every cell, round by round, so that what changes with time changes for all. */
 class Measurement {
   readonly runs = new Map<string, Figures[]>()
+  /** Of cells whose number of answers follows from confidences: as many as there were in each run. */
+  readonly answers = new Map<string, number[]>()
   discarded = 0
   private readonly options: CalibrateOptions
   private readonly forecast: Forecast
@@ -165,7 +172,10 @@ class Measurement {
     this.options = options
     this.forecast = forecast
     this.book = new ByteBook(options.model)
-    for (const { id } of forecast.cells) this.runs.set(id, [])
+    for (const { id } of forecast.cells) {
+      this.runs.set(id, [])
+      this.answers.set(id, [])
+    }
   }
 
   async runAll(): Promise<void> {
@@ -199,8 +209,11 @@ class Measurement {
 
   private async measure(cell: Cell): Promise<Figures> {
     for (let attempt = 0; attempt < MOST_DISCARDED; attempt++) {
-      const figures = await this.run(cell)
-      if (figures !== null) return { ...figures, load: await this.load(cell) }
+      const run = await this.run(cell)
+      if (run !== null) {
+        if (run.answers !== null) this.answers.get(cell.id)!.push(run.answers)
+        return { ...run.figures, load: await this.load(cell) }
+      }
       this.discarded++
     }
     throw new RangeError(
@@ -209,7 +222,7 @@ class Measurement {
   }
 
   /** Null where a session had to be loaded. */
-  private async run(cell: Cell): Promise<Figures | null> {
+  private async run(cell: Cell): Promise<Run | null> {
     const { edge, cloud, carriage, clock, model, signal } = this.options
     signal?.throwIfAborted()
     const plan = this.plan(cell)
@@ -230,7 +243,8 @@ class Measurement {
     }
     const record = await edge.collect()
     this.book.check(cell, plan, this.forecast.predictions.get(cell.id)!, record)
-    return hasLoads(record) ? null : measuredFigures(cell, record)
+    if (hasLoads(record)) return null
+    return { figures: measuredFigures(cell, record), answers: answersOf(plan, record) }
   }
 
   /** What loading takes depends on the plan alone: once a round for each, under its first cell. */
@@ -248,8 +262,8 @@ class Measurement {
 
 function resultOf(
   options: CalibrateOptions,
-  { cells, predictions, leftOut }: Forecast,
-  { runs, discarded }: Measurement,
+  { cells, plans, predictions, leftOut }: Forecast,
+  { runs, answers, discarded }: Measurement,
   measured: { hash: string; messageSeconds: number; excessSeconds: number },
 ): CalibrationResult {
   const { clock, model, pinned, repeats, links, tcpDynamics } = options
@@ -267,8 +281,11 @@ function resultOf(
     met: terms.every(({ met }) => met),
     cells: cells.map(({ id, plan, link, load, promptTokens, outputTokens }, i) => {
       const { upBytes, downBytes, figures } = predictions.get(id)!
+      const { placed } = plans.find((one) => one.id === plan)!
+      const asked = asksByConfidence(placed)
       return {
         ...{ id, plan, link, load, promptTokens, outputTokens, upBytes, downBytes },
+        answers: asked ? { predicted: downBytes / ANSWER_BYTES, measured: median(answers.get(id)!) } : null,
         ...{ predicted: figures, measured: medians(samples[i].runs), runs: [...samples[i].runs] },
       }
     }),

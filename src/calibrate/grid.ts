@@ -14,8 +14,11 @@ export const MAX_IN_FLIGHT = 3
 const LOADED_REQUESTS = 6
 /** Mean gap between arrivals over what a request takes alone: about so many are there at a time. */
 const OFFERED = 2
-/** Plans of the small grid: the ends, and a cut each way. */
-const QUICK_PLANS = ['edge', 'cloud', 'cut 32 bits, sampler at the edge', 'cut 8 bits, sampler in the cloud']
+/** Plans of the small grid: the ends, a cut each way, an exit where the model has one. */
+const QUICK_PLANS = [
+  ...['edge', 'cloud', 'cut 32 bits, sampler at the edge', 'cut 8 bits, sampler in the cloud'],
+  'early exit, collaborative',
+]
 
 export interface GridOptions {
   readonly model: ModelSpec

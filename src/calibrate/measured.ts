@@ -4,7 +4,9 @@ import { openFrame, planFrame } from '../execute/messages.ts'
 import { planSchedule } from '../execute/schedule.ts'
 import { GREEDY } from '../execute/types.ts'
 import type { ModelSpec } from '../model/spec.ts'
+import { idsFrame } from '../wire/payloads.ts'
 import { FRAME_HEADER_BYTES, type Frame } from '../wire/types.ts'
+import { asksByConfidence } from './plans.ts'
 import { edgeCloses, mean, type Prediction } from './predict.ts'
 import {
   NO_FIGURES,
@@ -69,6 +71,13 @@ function transferSeconds(events: readonly ExecutionEvent[], from: ExecutionEvent
   return seconds
 }
 
+/** Tokens that came down on being asked for, as the edge received them; null where a plan's messages are all foreseen. */
+export function answersOf({ placed }: PlanCase, { requests }: RunRecord): number | null {
+  if (!asksByConfidence(placed)) return null
+  const events = requests.flatMap((request) => request.events)
+  return events.filter(({ kind, side }) => kind === 'receive' && side === 'edge').length
+}
+
 /** Bytes are exact or the model of the wire is wrong. */
 export class BytesError extends EdgewiseError {
   constructor(cell: string, what: string, expected: number, found: number) {
@@ -78,7 +87,8 @@ export class BytesError extends EdgewiseError {
 
 /**
  * Holds the bytes of every run to what was predicted: data by the program, control by the encoders of its frames. It
- * follows which plans each connection has said.
+ * follows which plans each connection has said. Of a collaborative exit the program knows how many answers there
+ * will be only on average: there every answer must have the bytes of one.
  */
 export class ByteBook {
   private readonly model: ModelSpec
@@ -94,11 +104,13 @@ export class ByteBook {
     const expect = (what: string, expected: number, found: number): void => {
       if (expected !== found) throw new BytesError(cell.id, what, expected, found)
     }
+    const answers = answersOf(plan, run)
+    const downBytes = answers === null ? prediction.downBytes : answers * ANSWER_BYTES
     expect('messages up', prediction.upBytes, upData)
-    expect('messages down', prediction.downBytes, downData)
+    expect('messages down', downBytes, downData)
     const events = run.requests.flatMap((request) => request.events)
     expect('messages up, as the edge noted them', prediction.upBytes, sent(events, 'edge'))
-    expect('messages down, as the cloud noted them', prediction.downBytes, sent(events, 'cloud'))
+    expect('messages down, as the cloud noted them', downBytes, sent(events, 'cloud'))
     expect('plan, opening and closing', this.control(cell, plan, run.requests.length), upControl)
   }
 
@@ -124,9 +136,12 @@ export class ByteBook {
   }
 }
 
-function sizeOf({ payload }: Frame): number {
+function sizeOf({ payload }: Pick<Frame, 'payload'>): number {
   return FRAME_HEADER_BYTES + payload.byteLength
 }
+
+/** One token, asked of the cloud. */
+export const ANSWER_BYTES = sizeOf(idsFrame([0], { step: 0, position: 0 }))
 
 function sent(events: readonly ExecutionEvent[], from: ExecutionEvent['side']): number {
   return events.reduce(

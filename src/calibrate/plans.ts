@@ -69,6 +69,11 @@ function exitPlans(
   return { plans: [make(standalone, 'standalone')], leftOut: [{ plan: collaborative, reason }] }
 }
 
+/** Whether the number of messages follows from the tokens themselves: a collaborative exit asks where it is not sure. */
+export function asksByConfidence({ plan }: PlacedPlan): boolean {
+  return plan.exit?.mode === 'collaborative'
+}
+
 /** Names the units: in each layer the least sensitive first. */
 function place(plan: Plan, { ranking }: AccuracyTable): PlacedPlan {
   const cloudUnits = Array.from(plan.unitsOnCloud, (count, layer) =>

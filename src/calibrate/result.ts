@@ -58,9 +58,11 @@ export const resultSchema = z.strictObject({
       /** Medians of the runs. */
       measured: figures,
       runs: z.array(figures),
-      /** Predicted, and found to be so. */
+      /** Predicted, and found to be so; down but for answers of another number than predicted. */
       upBytes: count,
       downBytes: count,
+      /** Tokens asked of the cloud by all requests, where confidences decide: by the measured share, and in fact. */
+      answers: z.strictObject({ predicted: count, measured: z.number().min(0) }).nullable(),
     }),
   ),
 })

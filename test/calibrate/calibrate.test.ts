@@ -10,6 +10,7 @@ import { openRelays } from '../../src/calibrate/carriage.ts'
 import { openCloudHost } from '../../src/calibrate/cloudHost.ts'
 import { openEdgeHost } from '../../src/calibrate/edgeHost.ts'
 import { ByteBook } from '../../src/calibrate/measured.ts'
+import { EXIT_THRESHOLD, gridPlans } from '../../src/calibrate/plans.ts'
 import { calibrationOf, resultSchema } from '../../src/calibrate/result.ts'
 import type { Cell, EdgeSide } from '../../src/calibrate/types.ts'
 import { cutPlan, EDGE } from '../../src/plan/plan.ts'
@@ -18,12 +19,27 @@ import { openExecution } from '../../src/execute/open.ts'
 import { randomSource } from '../../src/measure/source.ts'
 import { openSegmentStore } from '../../src/model/segmentStore.ts'
 import { sharedFill } from '../../src/model/weights.ts'
+import type { AccuracyTable } from '../../src/profile/accuracy.ts'
 import { checkProfile } from '../../src/profile/file.ts'
+import type { Figure } from '../../src/profile/types.ts'
 import { constantSeries } from '../../src/trace/link.ts'
 import { randomPair } from '../plan/random-pair.ts'
 
-const { model, edge: costs, accuracy } = randomPair(randomStream(3, 'calibrate'), { layers: 2, units: 2 })
-const source = randomSource(model, sharedFill(randomStream(1, 'weights')))
+const { model, edge: costs, ...pair } = randomPair(randomStream(3, 'calibrate'), { layers: 2, units: 2 })
+const EXIT_LAYER = 1
+const random = randomSource(model, sharedFill(randomStream(1, 'weights')))
+const source = { ...random, exitLayers: [EXIT_LAYER], exitHead: () => random.head() }
+/** Every second token is sure of itself, says the table; with random weights none is. */
+const figure = (value: number): Figure => ({ value, provenance: { kind: 'measured', source: 'made up' } })
+const accuracy: AccuracyTable = {
+  ...pair.accuracy,
+  exits: [
+    {
+      ...{ layer: EXIT_LAYER, threshold: EXIT_THRESHOLD, leaveShare: figure(0.5) },
+      ...{ standaloneLoss: figure(0), collaborativeLoss: figure(0) },
+    },
+  ],
+}
 const clock = systemClock
 const folder = mkdtempSync(join(tmpdir(), 'edgewise-calibrate-'))
 
@@ -66,7 +82,7 @@ describe('a calibration over loopback, both sides in this process', () => {
     const carriage = await openRelays(links, await cloud.address(), clock)
     try {
       done = await calibrate({
-        ...{ model, accuracy, exitLayers: [], links, cloud, carriage, tcpDynamics: false },
+        ...{ model, accuracy, exitLayers: [EXIT_LAYER], links, cloud, carriage, tcpDynamics: false },
         ...{ profile: costs.profile, quick: true, repeats: 4, seed: 1, pinned: false, clock },
         edge: watched(edge, (what) => order.push(what)),
         prompt: (tokens, index) =>
@@ -122,8 +138,25 @@ describe('a calibration over loopback, both sides in this process', () => {
     expect(profile.wire?.messageSeconds.provenance.kind).toBe('measured')
   })
 
-  it('says why the early exits are not among the plans', () => {
-    expect(done.result.leftOut.map(({ reason }) => reason)).toEqual(Array(2).fill('random has no exit heads'))
+  it('foresees uploads of a collaborative exit to the byte, and answers by their measured share', () => {
+    const cells = done.result.cells.filter(({ plan }) => plan === 'early exit, collaborative')
+    expect(cells.map(({ load }) => load)).toEqual(['alone', 'poisson'])
+    // Prompt, then one hidden state a further token; of 24 tokens the table has 12 asked, and all are.
+    expect(cells[0].upBytes).toBe(24 * 32 + 4 * (16 + 23) * model.width)
+    expect(cells[0].answers).toEqual({ predicted: 12, measured: 24 })
+    expect(cells[1].answers).toEqual({ predicted: 72, measured: 144 })
+    expect(done.result.cells.find(({ plan }) => plan === 'cloud')!.answers).toBeNull()
+    expect(done.result.leftOut).toEqual([])
+  })
+})
+
+describe('the plans of the grid', () => {
+  it('are without early exits where the model has none, or nobody measured how often they are sure', () => {
+    const without = gridPlans(model, accuracy, [])
+    expect(without.leftOut.map(({ reason }) => reason)).toEqual(Array(2).fill('random has no exit heads'))
+    const unmeasured = gridPlans(model, { ...accuracy, exits: [] }, [EXIT_LAYER])
+    expect(unmeasured.leftOut.map(({ plan }) => plan)).toEqual(['early exit, collaborative'])
+    expect(unmeasured.plans.map(({ id }) => id)).toContain('early exit, standalone')
   })
 })
 

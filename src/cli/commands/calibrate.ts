@@ -14,6 +14,7 @@ import { openPretrained } from '../../pretrained/open.ts'
 import type { PretrainedModel } from '../../pretrained/types.ts'
 import { accuracyTable, readAccuracyTable } from '../../profile/accuracy.ts'
 import { readProfile, writeProfile } from '../../profile/file.ts'
+import { accuracyFileIn } from '../../profile/shipped.ts'
 import { constantSeries } from '../../trace/link.ts'
 import type { CliCommand } from '../command.ts'
 import { addExamples, addJson } from '../command.ts'
@@ -61,7 +62,10 @@ export const calibrateCommand: CliCommand<Options> = {
         '--profile <file>',
         'profile to hold to the runtime; it is given the result (default: measured now)',
       )
-      .option('--accuracy <file>', 'accuracy table: its ranking, and its measured exit shares')
+      .option(
+        '--accuracy <file>',
+        'accuracy table: its ranking, and its measured exit shares (default: the one beside the model)',
+      )
       .option('--trace <file>', 'a recording or a synthetic link (default: the shipped LTE drive)')
       .option('--down <file>', 'recording of the downlink, where the trace has none')
       .option('--down-mbps <n>', 'or a constant downlink', positive)
@@ -122,10 +126,8 @@ async function carryOut(options: Options, folder: string, io: Io): Promise<Calib
     const [expected, found] = [`a profile of ${source.model.id}`, `one of ${profile.model.id}`]
     throw new InputError({ where: options.profile!, expected, found })
   }
-  const accuracy =
-    options.accuracy === undefined
-      ? accuracyTable(source.model)
-      : readAccuracyTable(options.accuracy, source.model)
+  const table = options.accuracy ?? accuracyFileIn(pretrained.path, source.model.id)
+  const accuracy = table === null ? accuracyTable(source.model) : readAccuracyTable(table, source.model)
   const links = await linksOf(options)
   const pinned = canPin(io)
   // Children are gone before the command returns, however it ends.
