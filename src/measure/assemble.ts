@@ -26,6 +26,8 @@ export interface Measured {
   readonly timings: BlockTimings
   /** Of a call without blocks. */
   readonly dispatch: Timing
+  /** What a call costs more after a pause. */
+  readonly wakeSeconds: number
   /** Null where it did not fit the machine. */
   readonly batch: BatchCurve | null
   readonly loads: readonly LoadReading[]
@@ -89,6 +91,7 @@ export function assembleProfile(measured: Measured): Profile {
       head: { value: timings.head.medianSeconds, provenance },
     },
     dispatchSeconds: { value: measured.dispatch.medianSeconds, provenance },
+    wakeSeconds: { value: measured.wakeSeconds, provenance },
     ...(measured.messageSeconds === null ? {} : { wire: wireFigures(measured.messageSeconds) }),
     load: { segmentSeconds: { value: load.segmentSeconds, provenance: loadProvenance(source) } },
     ...(memory === null ? {} : { memory: { residentBytesPerWeightByte: memory } }),

@@ -28,6 +28,8 @@ import type { MeasureProgress } from './points.ts'
 import { EMBEDDING, HEAD, TRIVIAL, attentionChain, ffnChain, ffnHalf } from './segments.ts'
 import { randomSource } from './source.ts'
 import type { Run, Timing } from './timing.ts'
+import { measureWake } from './wake.ts'
+import type { Sleep } from './wake.ts'
 
 export interface MeasureOptions {
   readonly engine: Engine
@@ -47,8 +49,12 @@ export interface MeasureOptions {
   /** Handling of one message on the wire by both ends, as the caller measured it; left out of the profile when absent. */
   readonly messageSeconds?: number
   readonly seed?: number
+  /** Lets time pass between calls; the system's timer when absent. */
+  readonly sleep?: Sleep
   readonly onProgress?: (progress: MeasureProgress) => void
 }
+
+const sleepSeconds: Sleep = (seconds) => new Promise((resolve) => setTimeout(resolve, 1000 * seconds))
 
 const FULL_BUDGET_SECONDS = 90
 const QUICK_BUDGET_SECONDS = 10
@@ -140,6 +146,7 @@ class Measurement {
       embed: await this.embed(points),
       head: await this.head(points),
     }
+    const wakeSeconds = await measureWake(bench, options.sleep ?? sleepSeconds)
     const batch = batched ? await measureBatch(bench, points, batchLayers) : null
     return assembleProfile({
       model,
@@ -147,6 +154,7 @@ class Measurement {
       bench,
       timings,
       dispatch: points.dispatch,
+      wakeSeconds,
       batch,
       loads: this.loads,
       busyWatts: joules === null || busySeconds <= 0 ? null : joules / busySeconds,

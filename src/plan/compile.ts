@@ -10,7 +10,7 @@ import {
   type Plan,
   type Side,
 } from './plan.ts'
-import { blockBytes, dispatchSeconds, pairUnits, type Pair } from './pair.ts'
+import { blockBytes, callCosts, pairUnits, type Pair } from './pair.ts'
 import { RESOURCE, type Program, type StageList } from './program.ts'
 import { exitEntryOf } from '../profile/accuracy.ts'
 import { planAccuracyLoss } from './loss.ts'
@@ -64,7 +64,8 @@ function tokenPass(pair: Pair, plan: Plan, prompt: number, edgeStartSeconds: num
   const { model, network } = pair
   const decode = prompt === 0
   const tokens = decode ? 1 : prompt
-  const build = new StageBuilder(dispatchSeconds(pair))
+  // A further token begins with a pause where it comes over the network.
+  const build = new StageBuilder(callCosts(pair), !decode || plan.embed !== plan.head)
   if (edgeStartSeconds > 0) build.prepare(EDGE, edgeStartSeconds)
   if (plan.embed === CLOUD) {
     // In decode a cloud-side sampler already has the token; an edge-side one sends its id up.
@@ -146,11 +147,11 @@ function feedForward(pair: Pair, build: StageBuilder, mode: number, tokens: numb
 function exitLists(pair: Pair, plan: Plan, exit: EarlyExit, input: CompileInput): Lists {
   const below = (prompt: number): ComputeWork => exitWork(pair, exit.layer, prompt)
   const first = below(input.promptTokens)
-  const dispatch = dispatchSeconds(pair)
-  const prefill = new StageBuilder(dispatch)
+  const calls = callCosts(pair)
+  const prefill = new StageBuilder(calls, true)
   prefill.prepare(EDGE, startSeconds(pair, 1, input))
   prefill.compute(EDGE, first.seconds, null)
-  const cycle = new StageBuilder(dispatch)
+  const cycle = new StageBuilder(calls, false)
   const step = below(0)
   cycle.compute(EDGE, step.seconds, step.curve)
   const left = cycle.last()
@@ -174,7 +175,8 @@ function upload(pair: Pair, build: StageBuilder, tokens: number, bits: number): 
 
 /** A token asked of the cloud: its hidden state goes up, the cloud catches up on the tokens since the last ask, an id comes back. */
 function askCycle(pair: Pair, plan: Plan, exit: EarlyExit, askShare: number): StageList {
-  const build = new StageBuilder(dispatchSeconds(pair))
+  // The edge waits once for each answer; it is charged with the question.
+  const build = new StageBuilder(callCosts(pair), true)
   const step = exitWork(pair, exit.layer, 0)
   build.compute(EDGE, step.seconds, step.curve)
   upload(pair, build, 1, plan.boundaryBits)

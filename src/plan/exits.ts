@@ -44,6 +44,7 @@ export function exitUse(
       (pair.edge.attentionPrefillSeconds(state.promptTokens, units) +
         pair.edge.ffnSeconds('whole', state.promptTokens)) +
       pair.edge.dispatchSeconds +
+      pair.edge.wakeSeconds +
       pair.edge.embedSeconds(state.promptTokens) +
       pair.edge.headSeconds())
   const use: ExitUse = {
@@ -99,30 +100,35 @@ function collaborate(
     (upper *
       (pair.cloud.attentionPrefillSeconds(promptTokens, units) +
         pair.cloud.ffnSeconds('whole', promptTokens)) +
-      pair.cloud.dispatchSeconds)
+      pair.cloud.dispatchSeconds +
+      pair.cloud.wakeSeconds)
   const catchUp = share > 0 ? (1 / share - 1) * upperMarginalSeconds(pair, exit.layer) : 0
   const askFixed =
     slow *
     (upper * pair.cloud.ffnSeconds('whole', 1) +
       catchUp +
       pair.cloud.dispatchSeconds +
+      pair.cloud.wakeSeconds +
       pair.cloud.headSeconds())
   const ask = new Steps(pair.cloud, pair.cloud.attentionDecodeCurve(units), slow * upper, askFixed)
   let upFree = use.ttftSeconds + serialisationSeconds(link.upBitsPerSecond, prompt)
   let cloudFree = upFree + warmLatencySeconds(pair.network, link, prompt) + promptWork
   use.cloudSeconds = promptWork
+  const wake = state.edgeSlowdown * pair.edge.wakeSeconds
   let at = use.ttftSeconds
   let delivered = at
   let asks = 0
   for (let token = 2; token <= outputTokens; token++) {
     const context = promptTokens + token - 1
-    at += edge.at(context)
+    const asked = askedOfCloud(share, token)
+    at += edge.at(context) + (asked ? wake : 0)
     upFree = Math.max(at, upFree) + hiddenWire
-    if (askedOfCloud(share, token)) {
+    if (asked) {
       const work = ask.at(context)
       cloudFree = Math.max(upFree + hiddenLatency, cloudFree) + work
       use.cloudSeconds += work
       at = cloudFree + answer
+      use.edgeSeconds += wake
       asks++
     }
     delivered = Math.max(delivered, at)

@@ -79,9 +79,19 @@ function measuredNetwork(edge: Profile, cloud: Profile): NetworkTerms {
   return { ...DEFAULT_NETWORK, messageSeconds: (both[0] + both[1]) / 2 }
 }
 
-/** What one call of a session takes beside its blocks, by side. */
-export function dispatchSeconds({ edge, cloud }: Pick<Pair, 'edge' | 'cloud'>): readonly [number, number] {
-  return [edge.dispatchSeconds, cloud.dispatchSeconds]
+/** What one call of a session takes beside its blocks; by side. */
+export interface CallCosts {
+  /** Of every call. */
+  readonly dispatch: readonly [edge: number, cloud: number]
+  /** Of one that follows a message, or begins a request: a core that waited has to wake. */
+  readonly wake: readonly [edge: number, cloud: number]
+}
+
+export function callCosts({ edge, cloud }: Pick<Pair, 'edge' | 'cloud'>): CallCosts {
+  return {
+    dispatch: [edge.dispatchSeconds, cloud.dispatchSeconds],
+    wake: [edge.wakeSeconds, cloud.wakeSeconds],
+  }
 }
 
 /** Edge memory of the parts a plan may place there. */

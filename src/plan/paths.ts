@@ -1,5 +1,5 @@
 import { boundaryBytes, serialisationSeconds, tokenIdBytes, warmLatencySeconds } from './boundary.ts'
-import { blockBytes, dispatchSeconds } from './pair.ts'
+import { blockBytes, callCosts } from './pair.ts'
 import { CLOUD, EDGE, sideAfterFfn, type BoundaryBits, type Side } from './plan.ts'
 import type { OracleInput } from './question.ts'
 import type { Edge, End, LayerEdges, Problem } from './solve.ts'
@@ -103,7 +103,8 @@ export function problemOf(
   const cycles = state.outputTokens - 1
   if (embed === CLOUD) start.message(EDGE, tokenIdBytes(pair.network, state.promptTokens), 1, 0)
   if (embed === CLOUD && head === EDGE) start.message(EDGE, tokenIdBytes(pair.network, 1), 0, cycles)
-  start.compute(embed, callSeconds(input, embed), 1, cycles)
+  start.compute(embed, callSeconds(input, embed, true), 1, 0)
+  start.compute(embed, callSeconds(input, embed, embed !== head), 0, cycles)
   start.compute(embed, embedSeconds(input, embed, state.promptTokens), 1, 0)
   start.compute(embed, embedSeconds(input, embed, 1), 0, cycles)
   const endFrom = (side: Side): End => {
@@ -111,7 +112,7 @@ export function problemOf(
     if (side !== head) {
       tally.message(side, boundaryBytes(pair.network, 1, pair.model.width, bits), 1, cycles)
       tally.cost += terms.crossing
-      tally.compute(head, callSeconds(input, head), 1, cycles)
+      tally.compute(head, callSeconds(input, head, true), 1, cycles)
     }
     tally.compute(head, headSeconds(input, head), 1, cycles)
     if (head === CLOUD) tally.delivery(embed, cycles)
@@ -131,8 +132,10 @@ function headBytes(input: OracleInput, embed: Side, head: Side, bytes: number): 
   return head === CLOUD || (input.pair.model.tiedHead && embed === EDGE) ? 0 : bytes
 }
 
-function callSeconds({ pair, state }: OracleInput, side: Side): number {
-  return (side === EDGE ? state.edgeSlowdown : state.cloudSlowdown) * dispatchSeconds(pair)[side]
+function callSeconds({ pair, state }: OracleInput, side: Side, afterPause: boolean): number {
+  const { dispatch, wake } = callCosts(pair)
+  const slowdown = side === EDGE ? state.edgeSlowdown : state.cloudSlowdown
+  return slowdown * (dispatch[side] + (afterPause ? wake[side] : 0))
 }
 
 function embedSeconds(input: OracleInput, side: Side, tokens: number): number {

@@ -1,19 +1,23 @@
 import { CLOUD, EDGE, type Side } from './plan.ts'
+import type { CallCosts } from './pair.ts'
 import { RESOURCE, type Stage, type StageList } from './program.ts'
 
 /**
  * Builds a stage list: consecutive compute on one side becomes one stage (one call of one session, which costs
- * `dispatchSeconds` of its side beside its blocks), and a transfer or a join ends it.
+ * a dispatch of its side beside its blocks), and a transfer or a join ends it. A call that waits for a transfer
+ * has to wake its core; so has a list's first one where `startsAfterPause`.
  */
 export class StageBuilder {
   private readonly stages: Stage[] = []
   private open: OpenStage | null = null
   /** What the next stage waits for. */
   private tail: number[] = []
-  private readonly dispatchSeconds: readonly [edge: number, cloud: number]
+  private readonly calls: CallCosts
+  private readonly startsAfterPause: boolean
 
-  constructor(dispatchSeconds: readonly [edge: number, cloud: number]) {
-    this.dispatchSeconds = dispatchSeconds
+  constructor(calls: CallCosts, startsAfterPause: boolean) {
+    this.calls = calls
+    this.startsAfterPause = startsAfterPause
   }
 
   /** Adds time before the first call: deciding, loading. */
@@ -24,7 +28,7 @@ export class StageBuilder {
   /** Adds compute that follows everything before it. `curve` (seconds at the side's context knots) is summed. */
   compute(side: Side, seconds: number, curve: Float64Array | null): void {
     const stage = this.openAt(side)
-    if (!stage.called) stage.seconds += this.dispatchSeconds[side]
+    if (!stage.called) stage.seconds += this.callSeconds(side, stage.after)
     stage.called = true
     stage.seconds += seconds
     if (curve !== null) stage.curve = addCurves(stage.curve, curve)
@@ -51,8 +55,8 @@ export class StageBuilder {
     const start = this.tail
     const far: Side = near === EDGE ? CLOUD : EDGE
     const sent = this.push(transferStage(near, bytes, start, false))
-    const nearDone = this.push(computeStage(near, this.called(near, nearWork), start))
-    const farDone = this.push(computeStage(far, this.called(far, farWork), [sent]))
+    const nearDone = this.push(computeStage(near, this.called(near, nearWork, start), start))
+    const farDone = this.push(computeStage(far, this.called(far, farWork, [sent]), [sent]))
     const partial =
       sumAt === near
         ? this.push(transferStage(far, bytes, [farDone], false))
@@ -80,8 +84,20 @@ export class StageBuilder {
     return this.open
   }
 
-  private called(side: Side, { seconds, curve }: ComputeWork): ComputeWork {
-    return { seconds: this.dispatchSeconds[side] + seconds, curve }
+  private called(side: Side, { seconds, curve }: ComputeWork, after: readonly number[]): ComputeWork {
+    return { seconds: this.callSeconds(side, after) + seconds, curve }
+  }
+
+  /** What calling a session costs once `after` is done. */
+  private callSeconds(side: Side, after: readonly number[]): number {
+    const { dispatch, wake } = this.calls
+    const paused = after.length === 0 ? this.startsAfterPause : after.some((stage) => this.isTransfer(stage))
+    return dispatch[side] + (paused ? wake[side] : 0)
+  }
+
+  private isTransfer(stage: number): boolean {
+    const { resource } = this.stages[stage]
+    return resource === RESOURCE.up || resource === RESOURCE.down
   }
 
   private flush(): void {

@@ -2,7 +2,7 @@ import type { BlockCosts } from '../profile/costs.ts'
 import { boundaryBytes, serialisationSeconds, warmLatencySeconds, type LinkState } from './boundary.ts'
 import { lastIntegerInSegment, sumCurve } from './curves.ts'
 import { layerCrossings } from './loss.ts'
-import { dispatchSeconds, pairUnits, type Pair } from './pair.ts'
+import { callCosts, pairUnits, type Pair } from './pair.ts'
 import { CLOUD, EDGE, sideOfFfnInput, type Side } from './plan.ts'
 import { curveAt } from './program.ts'
 
@@ -194,8 +194,9 @@ class Pass {
   private readonly x: readonly [Message, Message]
   private readonly inner: Message
   private readonly ffn: Readonly<Record<'edge' | 'cloud' | 'first' | 'second', number>>
-  /** Of one call, by side. */
+  /** Of one call, by side; and of one that follows a message. */
   private readonly dispatch: readonly [number, number]
+  private readonly woken: readonly [number, number]
   private readonly state: PlanningState
   private readonly times: AttentionTimes
   private readonly prefill: boolean
@@ -211,8 +212,10 @@ class Pass {
     const x = boundaryBytes(pair.network, tokens, width, bits)
     this.x = [message(pair, state.link, 0, x), message(pair, state.link, 1, x)]
     this.inner = message(pair, state.link, 0, boundaryBytes(pair.network, tokens, width + ffnWidth, bits))
-    const [edge, cloud] = dispatchSeconds(pair)
-    this.dispatch = [state.edgeSlowdown * edge, state.cloudSlowdown * cloud]
+    const { dispatch, wake } = callCosts(pair)
+    const slowdown = [state.edgeSlowdown, state.cloudSlowdown] as const
+    this.dispatch = [slowdown[0] * dispatch[0], slowdown[1] * dispatch[1]]
+    this.woken = [slowdown[0] * (dispatch[0] + wake[0]), slowdown[1] * (dispatch[1] + wake[1])]
     this.ffn = {
       edge: state.edgeSlowdown * pair.edge.ffnSeconds('whole', tokens),
       cloud: state.cloudSlowdown * pair.cloud.ffnSeconds('whole', tokens),
@@ -256,9 +259,11 @@ class Pass {
     const far: Side = near === 0 ? 1 : 0
     this.send(tables, at, near)
     this.send(tables, at, sumAt === near ? far : near)
-    for (const side of [near, far, sumAt] as const) this.call(tables, at, side)
+    // The near side goes on without a pause; the far one and the sum wait for messages.
+    this.busy(tables, at, near, this.dispatch[near])
+    for (const side of [far, sumAt] as const) this.call(tables, at, side)
     const there = this.x[near]
-    const [nearCall, farCall] = [this.dispatch[near], this.dispatch[far]]
+    const [nearCall, farCall] = [this.dispatch[near], this.woken[far]]
     // The partial sum goes back from the far side, or follows x on the same direction.
     const join: Join =
       sumAt === near
@@ -268,7 +273,7 @@ class Pass {
             far: there.total + farCall,
             floor: there.serialisation + there.total,
           }
-    const after = this.cycles * this.dispatch[sumAt]
+    const after = this.cycles * this.woken[sumAt]
     if (!this.prefill) return after + this.sumJoin(near, far, unitsAt, join)
     const { prefill } = this.times
     return after + joinSeconds(join, prefill[near][unitsAt[near]], prefill[far][unitsAt[far]])
@@ -313,12 +318,17 @@ class Pass {
     return n * (this.ffn.first + this.inner.total + this.ffn.second) + this.call(tables, at, CLOUD)
   }
 
-  /** Counts one call a cycle on `side`; returns its seconds over all cycles. */
+  /** Counts one call a cycle on `side`, after a message; returns its seconds over all cycles. */
   private call(tables: LayerTables, at: number, side: Side): number {
-    const seconds = this.cycles * this.dispatch[side]
+    return this.busy(tables, at, side, this.woken[side])
+  }
+
+  /** Counts `seconds` a cycle on `side`; returns them over all cycles. */
+  private busy(tables: LayerTables, at: number, side: Side, seconds: number): number {
+    const total = this.cycles * seconds
     const busy = side === EDGE ? tables.edgeSeconds : tables.cloudSeconds
-    busy[at] += seconds
-    return seconds
+    busy[at] += total
+    return total
   }
 
   /** Counts one boundary tensor a cycle from `from`; returns its seconds over all cycles. */

@@ -30,6 +30,11 @@ export class BlockCosts {
     return this.profile.dispatchSeconds?.value ?? 0
   }
 
+  /** What a call costs more after a pause; 0 where the profile has no such figure. */
+  get wakeSeconds(): number {
+    return this.profile.wakeSeconds?.value ?? 0
+  }
+
   /** Embedding of `tokens` tokens. */
   embedSeconds(tokens: number): number {
     return curveSeconds(this.profile.blocks.embed, tokens, 'embed')

@@ -117,6 +117,7 @@ export const profileSchema = z
     model: modelSpecSchema,
     blocks,
     dispatchSeconds: figureSchema.optional(),
+    wakeSeconds: figureSchema.optional(),
     wire: z.strictObject({ messageSeconds: figureSchema }).optional(),
     load: z.strictObject({ segmentSeconds: figureSchema }).optional(),
     memory: z.strictObject({ residentBytesPerWeightByte: figureSchema }).optional(),

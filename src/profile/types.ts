@@ -100,6 +100,11 @@ export interface Profile {
    * Absent: contained in the block times.
    */
   readonly dispatchSeconds?: Figure
+  /**
+   * What a call costs more when its core was idle before: after a message, or at the start of a request. Caches
+   * and clock are cold, and a thread has to be woken. Absent: not measured, taken as 0.
+   */
+  readonly wakeSeconds?: Figure
   /** Handling of one message on the wire by both ends, seconds beside its bytes and the RTT. Absent: not measured. */
   readonly wire?: { readonly messageSeconds: Figure }
   /** What making one session takes beside reading its weights, seconds. Absent: contained in `loadBytesPerSecond`. */

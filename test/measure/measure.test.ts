@@ -83,6 +83,8 @@ class FakeEngine implements Engine {
   constructor(clock: FakeClock) {
     this.clock = clock
   }
+  /** The next call comes after a pause. */
+  rested = false
   create(source: Uint8Array | string): Promise<Session> {
     const name = /([a-z0-9-]+)\.onnx$/.exec(source as string)![1]
     const { graph } = loadOnnx(source as string)
@@ -107,6 +109,8 @@ class FakeEngine implements Engine {
         for (const [input, { dims }] of Object.entries(feeds))
           if (input.startsWith('mask')) expect(dims).toEqual([1, capacity])
         this.clock.seconds += CALL_SECONDS + copies * fakeSeconds(name, feeds, residents)
+        if (this.rested) this.clock.seconds += WAKE_SECONDS
+        this.rested = false
         return Promise.resolve({})
       },
       dispose: () => {
@@ -123,6 +127,8 @@ class FakeEngine implements Engine {
   }
 }
 
+const WAKE_SECONDS = 7e-4
+
 const OF_BLOCK: Record<string, number> = {
   'ffn-whole': 1,
   'ffn-first': 2,
@@ -132,6 +138,7 @@ const OF_BLOCK: Record<string, number> = {
   head: 7,
   'batch-layers': 8,
   'batch-head': 9,
+  wake: 10,
 }
 
 /** Different for every block, number of tokens and of cached positions and units. */
@@ -168,8 +175,14 @@ describe('measureProfile', () => {
       folder,
       budgetSeconds: 0.1,
       host: fakeHost(clock, false),
+      sleep: (seconds) => {
+        clock.seconds += seconds
+        engine.rested = true
+        return Promise.resolve()
+      },
       onProgress: (progress) => seen.push(progress),
     })
+    expect(profile.wakeSeconds?.value).toBeCloseTo(WAKE_SECONDS, 12)
     const costs = new BlockCosts(profile)
     for (const tokens of grid.tokens) {
       expect(costs.ffnSeconds('whole', tokens)).toBeCloseTo(1e-3 + 1e-5 * tokens, 9)

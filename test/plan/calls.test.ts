@@ -19,13 +19,13 @@ const CLOUD_CALL = 0.25
 const figure = (value: number): Figure => ({ value, provenance: { kind: 'assumed', source: 'a test' } })
 const plain = randomPair(randomStream(1, 'calls'), { layers: LAYERS, units: UNITS })
 
-type Extra = Pick<Profile, 'dispatchSeconds' | 'wire' | 'load'>
+type Extra = Pick<Profile, 'dispatchSeconds' | 'wakeSeconds' | 'wire' | 'load'>
 
 /** The same blocks with these figures beside them. */
 function pairWith(edge: Extra, cloud: Extra = {}): Pair {
   const withExtra = (costs: BlockCosts, extra: Extra): BlockCosts => {
-    const { dispatchSeconds, wire, load, ...others } = costs.profile
-    expect([dispatchSeconds, wire, load]).toBeDefined()
+    const { dispatchSeconds, wakeSeconds, wire, load, ...others } = costs.profile
+    expect([dispatchSeconds, wakeSeconds, wire, load]).toBeDefined()
     return new BlockCosts({ ...others, ...extra })
   }
   return createPair(withExtra(plain.edge, edge), withExtra(plain.cloud, cloud), accuracyTable(plain.model))
@@ -86,6 +86,64 @@ describe('a call of a session costs its dispatch', () => {
       expect(rise, name).toBeCloseTo(0.3 * edge + 1e6 / slow.edgeLoadBytesPerSecond, 9)
     }
   })
+})
+
+/** Calls after a pause, counted by hand: [edge, cloud] in the prompt's pass, and in that of a further token. */
+const wakes: [prefill: [number, number], decode: [number, number]][] = [
+  [
+    [1, 0],
+    [0, 0],
+  ],
+  [
+    [0, 1],
+    [0, 0],
+  ],
+  // The token comes down before the edge goes on.
+  [
+    [1, 1],
+    [1, 1],
+  ],
+  [
+    [2, 1],
+    [1, 1],
+  ],
+  [
+    [1 + LAYERS, LAYERS],
+    [LAYERS, LAYERS],
+  ],
+  [
+    [1 + LAYERS, LAYERS],
+    [LAYERS, LAYERS],
+  ],
+  [
+    [1 + LAYERS, LAYERS],
+    [LAYERS, LAYERS],
+  ],
+  [
+    [1 + LAYERS, LAYERS],
+    [LAYERS, LAYERS],
+  ],
+  // The first layer's share and sum in the cloud; then only the sum waits there.
+  [
+    [1 + LAYERS, 1 + LAYERS],
+    [LAYERS, 1 + LAYERS],
+  ],
+  [
+    [1, 0],
+    [0, 0],
+  ],
+]
+
+describe('a call after a message, or at the start of a request, wakes its core', () => {
+  it.each(cases.map(([name, tried], i) => [name, tried, ...wakes[i]] as const))(
+    '%s',
+    (_, tried, first, later) => {
+      const woken = pairWith({ wakeSeconds: figure(EDGE_CALL) }, { wakeSeconds: figure(CLOUD_CALL) })
+      const [bare, called] = [cost(without, tried), cost(woken, tried)]
+      expect(called.edgeSeconds - bare.edgeSeconds).toBeCloseTo((first[0] + 2 * later[0]) * EDGE_CALL, 9)
+      expect(called.cloudSeconds - bare.cloudSeconds).toBeCloseTo((first[1] + 2 * later[1]) * CLOUD_CALL, 9)
+    },
+  )
 })
 
 describe('handling of messages', () => {

@@ -62,6 +62,7 @@ function randomProfile(random: RandomStream, model: ModelSpec, scale: number): P
       ffn: { whole: curve(4), first: curve(2), second: curve(2) },
       head: figure(scale * random.uniform()),
     },
+    ...(random.uniform() < 0.25 ? {} : { wakeSeconds: figure(2 * scale * random.uniform()) }),
     // Now and then absent, as in files from before there was such a figure.
     ...(random.uniform() < 0.25 ? {} : { dispatchSeconds: figure(2 * scale * random.uniform()) }),
     ...(random.uniform() < 0.25 ? {} : { load: { segmentSeconds: figure(scale * random.uniform()) } }),

@@ -90,6 +90,9 @@ function figureTable(profile: Profile, style: TableStyle): string {
     ...(profile.dispatchSeconds === undefined
       ? []
       : [row('one call of a session', profile.dispatchSeconds, formatSeconds)]),
+    ...(profile.wakeSeconds === undefined
+      ? []
+      : [row('more after a pause', profile.wakeSeconds, formatSeconds)]),
     ...(profile.wire === undefined
       ? []
       : [row('one message, both ends', profile.wire.messageSeconds, formatSeconds)]),
