@@ -9,6 +9,7 @@ import type { WeightBlock, WeightTensor } from './blocks.ts'
 import type { Placement } from './scope.ts'
 import { segmentGraph } from './segment.ts'
 import { unitsLabel } from './segmentBlocks.ts'
+import { usableRecord, writeRecord } from './segmentRecord.ts'
 import type { Segment, SegmentPart, WeightPrecision } from './segmentTypes.ts'
 import type { WeightSource } from './source.ts'
 
@@ -21,6 +22,8 @@ const SMALL_ALIGNMENT = 64
 const LABEL_LIMIT = 80
 /** Raised with every change to what a weight file holds: older files are then left alone. */
 const LAYOUT = 1
+/** Raised with every change to the graphs that segments become: older files would be used for new ones otherwise. */
+export const GRAPH_VERSION = 1
 
 export interface StoredSegment {
   /** The graph; its weights lie beside it. */
@@ -40,7 +43,9 @@ export interface SegmentStore {
  * Segments as files in `folder`, which is the weights' own: nothing in it tells two models of one shape apart, so
  * name it after their fingerprint. A block's weights (layer, units, precision) lie in one file, written when a
  * segment first needs it; every graph that needs it refers to it, and the runtime maps it, so that equal blocks of
- * several segments and processes share memory. A file of the wrong size is written anew; files appear whole.
+ * several segments and processes share memory. A file of the wrong size is written anew; files appear whole. A
+ * graph that is there with all that it needs is used without being built: its name tells of everything that it
+ * depends on, and a record beside it of the files it refers to.
  */
 export function openSegmentStore(
   folder: string,
@@ -49,6 +54,9 @@ export function openSegmentStore(
 ): SegmentStore {
   return {
     store(segment, batch = 1) {
+      const path = join(folder, segmentFile(source, segment, batch, precision))
+      const record = usableRecord(folder, path)
+      if (record !== null) return { path, weightBytes: record.weightBytes, writtenBytes: 0 }
       const files = new BlockFiles(folder)
       const graph = segmentGraph(source, segment, { batch, precision, place: files.place })
       const model = graph.toModel()
@@ -56,10 +64,10 @@ export function openSegmentStore(
         (sum, it) => sum + ('tensor' in it ? it.tensor.data.byteLength : it.external.lengthBytes),
         0,
       )
-      const path = join(folder, segmentFile(segment, batch, precision))
       const bytes = encodeModel(model)
       const known = existsSync(path) && readFileSync(path).equals(bytes)
       if (!known) writeAtomic(path, bytes)
+      writeRecord(path, { graphSha256: sha256(bytes), weightBytes, blocks: files.sizes })
       return { path, weightBytes, writtenBytes: files.writtenBytes + (known ? 0 : bytes.byteLength) }
     },
   }
@@ -68,6 +76,8 @@ export function openSegmentStore(
 /** Places blocks in files, each written where it is not there yet. */
 class BlockFiles {
   writtenBytes = 0
+  /** Bytes of every file that was asked for. */
+  readonly sizes: Record<string, number> = {}
   private readonly folder: string
   private readonly placed = new Map<WeightBlock, ReadonlyMap<WeightTensor, ExternalData>>()
 
@@ -85,6 +95,7 @@ class BlockFiles {
     const location = blockFile(block)
     const { places, endBytes } = layOut(block, location)
     const path = join(this.folder, location)
+    this.sizes[location] = endBytes
     if (statSync(path, { throwIfNoEntry: false })?.size !== endBytes) {
       writeChunks(path, chunksOf(places))
       this.writtenBytes += endBytes
@@ -123,9 +134,16 @@ function blockFile({ name, variant, precision }: WeightBlock): string {
 }
 
 /** E.g. `embed+attention0.u0-5+ffn0+head.fp32.1f0c2b5a77d1e4b0.onnx`; the digest tells segments of one label apart. */
-function segmentFile(segment: Segment, batch: number, precision: WeightPrecision): string {
+function segmentFile(
+  { model, exitLayers }: WeightSource,
+  segment: Segment,
+  batch: number,
+  precision: WeightPrecision,
+): string {
   const { input, parts } = segment
-  const digest = sha256(canonicalJson({ input, parts, batch, precision, layout: LAYOUT })).slice(0, 16)
+  const versions = { layout: LAYOUT, graph: GRAPH_VERSION }
+  const all = { ...{ model, exitLayers, input, parts, batch, precision }, ...versions }
+  const digest = sha256(canonicalJson(all)).slice(0, 16)
   const label = parts.map(partLabel).join('+').slice(0, LABEL_LIMIT)
   return `${label}${batch === 1 ? '' : `.batch${batch}`}.${precision}.${digest}.onnx`
 }

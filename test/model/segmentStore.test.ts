@@ -1,10 +1,20 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, utimesSync } from 'node:fs'
+import {
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeEach, describe, expect, test } from 'vitest'
 import { openEngine } from '../../src/engine/open.ts'
 import { segmentGraph } from '../../src/model/segment.ts'
-import { openSegmentStore } from '../../src/model/segmentStore.ts'
+import { sha256 } from '../../src/base/files.ts'
+import { GRAPH_VERSION, openSegmentStore } from '../../src/model/segmentStore.ts'
 import type { Segment, SegmentPart, WeightPrecision } from '../../src/model/segmentTypes.ts'
 import type { WeightSource } from '../../src/model/source.ts'
 import { loadModel } from '../../src/onnx/files.ts'
@@ -139,6 +149,83 @@ describe('the store', () => {
     expect(readdirSync(folder).some((name) => name.endsWith('.tmp'))).toBe(false)
   })
 
+  test('uses a graph that is there without asking for a weight or building it', () => {
+    openSegmentStore(folder, source, 'fp32').store(wholeModel(gpt2))
+    const { source: asked, calls } = counted(source)
+    const built = openSegmentStore(folder, source, 'fp32').store(wholeModel(gpt2))
+    // A graph of another content, properly recorded, is not compared with one that is built.
+    const other = Buffer.from('any bytes')
+    const record = JSON.parse(readFileSync(`${built.path}.json`, 'utf8'))
+    writeFileSync(built.path, other)
+    writeFileSync(`${built.path}.json`, JSON.stringify({ ...record, graphSha256: sha256(other) }))
+    expect(openSegmentStore(folder, asked, 'fp32').store(wholeModel(gpt2))).toEqual(built)
+    expect(readFileSync(built.path).equals(other)).toBe(true)
+    expect(calls()).toBe(0)
+  })
+
+  test('builds a graph anew where it, its record or a file of weights is missing, cut short or another', () => {
+    const store = openSegmentStore(folder, source, 'fp32')
+    const { path } = store.store(wholeModel(gpt2))
+    const names = readdirSync(folder)
+    const contents = names.map((name) => readFileSync(join(folder, name)))
+    const whole = () => names.every((name, i) => readFileSync(join(folder, name)).equals(contents[i]))
+    const harms: ((file: string) => void)[] = [
+      (file) => rmSync(file),
+      (file) => truncateSync(file, 10),
+      (file) => truncateSync(file, 0),
+    ]
+    for (const name of names) {
+      for (const harm of harms) {
+        harm(join(folder, name))
+        store.store(wholeModel(gpt2))
+        expect([name, whole()]).toEqual([name, true])
+      }
+    }
+    // A graph of the right length, and a record that names what lies elsewhere.
+    writeFileSync(path, Buffer.alloc(statSync(path).size, 7))
+    expect(store.store(wholeModel(gpt2)).writtenBytes).toBe(statSync(path).size)
+    writeFileSync(
+      `${path}.json`,
+      JSON.stringify({ graphSha256: sha256(readFileSync(path)), weightBytes: 1, blocks: { '../x.bin': 0 } }),
+    )
+    expect(store.store(wholeModel(gpt2)).weightBytes).toBeGreaterThan(1)
+    expect(whole()).toBe(true)
+  })
+
+  test('keeps models of other shapes apart, even in one folder', () => {
+    const wide = { ...gpt2, ffnWidth: 264 }
+    const [one, two] = [source, randomSource(wide)].map((it) => openSegmentStore(folder, it, 'fp32'))
+    const first = one.store(wholeModel(gpt2))
+    const second = two.store(wholeModel(wide))
+    expect(second.path).not.toBe(first.path)
+    expect(second.weightBytes).toBeGreaterThan(first.weightBytes)
+    // The files of weights were overwritten: the first graph's are made again.
+    const again = one.store(wholeModel(gpt2))
+    expect(again).toMatchObject({ path: first.path, weightBytes: first.weightBytes })
+    expect(again.writtenBytes).toBeGreaterThan(0)
+  })
+
+  test("has a version that tells today's graphs from others: raise GRAPH_VERSION where this digest changes", () => {
+    const parts: Segment[] = [
+      { input: 'x', parts: [{ kind: 'attention', layer: 0, units: [1], residual: false }] },
+      { input: 'x+partial', parts: [{ kind: 'ffn', layer: 0, part: 'first' }] },
+      { input: 'x+hidden', parts: [{ kind: 'ffn', layer: 0, part: 'second' }] },
+    ]
+    const digests: string[] = []
+    for (const model of [gpt2, grouped]) {
+      for (const precision of ['fp32', 'int8', 'int4'] as const) {
+        const store = openSegmentStore(join(folder, model.id), randomSource(model), precision)
+        for (const segment of [wholeModel(model), ...parts]) {
+          for (const batch of [1, 2]) digests.push(sha256(readFileSync(store.store(segment, batch).path)))
+        }
+      }
+    }
+    expect([GRAPH_VERSION, sha256(digests.join())]).toEqual([
+      1,
+      'd3eff2e262ef8c96d7c15bbf9d6585419075348306e550ca6809c31601806e49',
+    ])
+  })
+
   test('keeps names short and apart, whatever units are asked for', () => {
     const many = { ...gpt2, heads: 200, kvHeads: 200, headDim: 2, layers: 1 }
     const store = openSegmentStore(folder, randomSource(many), 'fp32')
@@ -151,6 +238,6 @@ describe('the store', () => {
     )
     expect(new Set(paths).size).toBe(3)
     expect(weightFiles()).toHaveLength(3)
-    for (const name of readdirSync(folder)) expect(name.length).toBeLessThan(140)
+    for (const name of readdirSync(folder)) expect(name.length).toBeLessThan(145)
   })
 })
