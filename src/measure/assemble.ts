@@ -5,9 +5,9 @@ import type { ProfileGrid } from '../profile/grid.ts'
 import { PROFILE_SCHEMA } from '../profile/types.ts'
 import type { Curve, Figure, Profile, Provenance, Surface } from '../profile/types.ts'
 import type { BatchCurve } from './batch.ts'
-import type { Bench, LoadReading } from './blocks.ts'
+import type { Bench, MemoryReading } from './blocks.ts'
 import { fitLoads } from './loads.ts'
-import type { LoadFit } from './loads.ts'
+import type { LoadFit, LoadReading } from './loads.ts'
 import type { Timing } from './timing.ts'
 
 /** All timings of one run; attention row-major [knots, units]. */
@@ -31,6 +31,7 @@ export interface Measured {
   /** Null where it did not fit the machine. */
   readonly batch: BatchCurve | null
   readonly loads: readonly LoadReading[]
+  readonly residents: readonly MemoryReading[]
   /** Null where no counter could be read: not measured is never 0. */
   readonly busyWatts: number | null
   readonly idleWatts: number | null
@@ -48,8 +49,6 @@ const BATCH_SIZES = 8
 const BATCH_CONTEXT_TOKENS = 512
 /** Weights smaller than this drown in what else the process holds. */
 const RESIDENT_BYTES = 1e6
-/** Its rows are mapped and read where they are used: loading does not touch them. */
-const MAPPED = 'embedding'
 
 /** Puts a profile together; what was not measured says modelled or assumed. */
 export function assembleProfile(measured: Measured): Profile {
@@ -64,8 +63,8 @@ export function assembleProfile(measured: Measured): Profile {
     ...columns(of),
     provenance,
   })
-  const memory = residentFigure(measured.loads, provenance)
-  const load = fitLoads(measured.loads.filter(({ name }) => name !== MAPPED))
+  const memory = residentFigure(measured.residents, provenance)
+  const load = fitLoads(measured.loads)
   const profile: Profile = {
     schema: PROFILE_SCHEMA,
     device: {
@@ -117,7 +116,7 @@ function loadFigure(load: LoadFit, source: string): Figure {
 function loadProvenance(source: string): Provenance {
   return {
     kind: 'measured',
-    source: `a line over sessions made from weight files just written, so from the page cache; ${source}`,
+    source: `a line over sessions of whole layers made from files that were there, in the page cache; ${source}`,
   }
 }
 
@@ -128,8 +127,8 @@ function wireFigures(seconds: number): NonNullable<Profile['wire']> {
 }
 
 /** Of the FFN, whose weights are all read and rearranged at load; small ones drown in what else the process does. */
-function residentFigure(loads: readonly LoadReading[], provenance: Provenance): Figure | null {
-  const ffn = loads.find((load) => load.name === 'ffn-whole')
+function residentFigure(residents: readonly MemoryReading[], provenance: Provenance): Figure | null {
+  const ffn = residents.find(({ name }) => name === 'ffn-whole')
   if (ffn === undefined || ffn.weightBytes < RESIDENT_BYTES || ffn.residentBytes <= 0) return null
   return { value: ffn.residentBytes / ffn.weightBytes, provenance }
 }

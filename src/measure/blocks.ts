@@ -13,11 +13,10 @@ import type { Step } from './feeds.ts'
 import type { Host } from './host.ts'
 import type { Run } from './timing.ts'
 
-/** What making one session showed. */
-export interface LoadReading {
+/** What a session takes of memory. */
+export interface MemoryReading {
   readonly name: string
   readonly weightBytes: number
-  readonly seconds: number
   /** Rise of the process's resident memory by the session and a first run of it. */
   readonly residentBytes: number
 }
@@ -32,7 +31,7 @@ export interface Bench {
   readonly source: WeightSource
   /** Makes inputs. */
   readonly fill: WeightFill
-  readonly onLoad: (reading: LoadReading) => void
+  readonly onLoad: (reading: MemoryReading) => void
 }
 
 /** A segment that is loaded. */
@@ -59,7 +58,7 @@ export class LoadedSegment {
     firstStep: Step,
     batch = 1,
   ): Promise<LoadedSegment> {
-    const { engine, clock, host, source, threads } = bench
+    const { engine, host, source, threads } = bench
     try {
       const { path, weightBytes } = storeModel(
         bench.folder,
@@ -67,13 +66,11 @@ export class LoadedSegment {
         segmentGraph(source, segment, { batch }).toModel(),
       )
       const residentBefore = host.residentBytes()
-      const start = clock.nowSeconds()
       const session = await engine.create(path, { threads })
-      const seconds = clock.nowSeconds() - start
       const loaded = new LoadedSegment(bench, name, session, segment, batch)
       const run = await loaded.runner(firstStep)
       await run()
-      bench.onLoad({ name, weightBytes, seconds, residentBytes: host.residentBytes() - residentBefore })
+      bench.onLoad({ name, weightBytes, residentBytes: host.residentBytes() - residentBefore })
       return loaded
     } catch (error) {
       removeFiles(bench, name)

@@ -1,4 +1,47 @@
-import type { LoadReading } from './blocks.ts'
+import { rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { openSegmentStore } from '../model/segmentStore.ts'
+import { attentionUnits } from '../model/spec.ts'
+import type { Bench } from './blocks.ts'
+import { layerChain, TRIVIAL } from './segments.ts'
+import { summarise } from './timing.ts'
+
+/** What loading one segment took. */
+export interface LoadReading {
+  readonly weightBytes: number
+  readonly seconds: number
+}
+
+const REPEATS = 5
+
+/**
+ * Loads segments as the runtime does: finds the files that are there, makes a session of them. Whole layers, since
+ * making a session takes as long as its graph has nodes, and plans have their layers whole: a byte of an FFN alone
+ * costs a tenth of one of an attention. Medians, from the page cache.
+ */
+export async function measureLoads(bench: Bench, layers: number): Promise<LoadReading[]> {
+  const { source, engine, clock, threads } = bench
+  const folder = join(bench.folder, 'loads')
+  const store = openSegmentStore(folder, source, 'fp32')
+  const chains = [...new Set([1, layers])].map((count) => layerChain(count, attentionUnits(source.model)))
+  const readings: LoadReading[] = []
+  try {
+    for (const segment of [TRIVIAL, ...chains]) {
+      const { weightBytes } = store.store(segment)
+      const seconds: number[] = []
+      for (let i = 0; i < REPEATS; i++) {
+        const start = clock.nowSeconds()
+        const session = await engine.create(store.store(segment).path, { threads })
+        seconds.push(clock.nowSeconds() - start)
+        await session.dispose()
+      }
+      readings.push({ weightBytes, seconds: summarise(seconds).medianSeconds })
+    }
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+  }
+  return readings
+}
 
 /** What making a session costs: seconds = segmentSeconds + weightBytes / bytesPerSecond. */
 export interface LoadFit {

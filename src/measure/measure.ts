@@ -19,7 +19,7 @@ import { assembleProfile } from './assemble.ts'
 import type { BlockTimings } from './assemble.ts'
 import { BATCH_SIZES, batchFits, measureBatch } from './batch.ts'
 import { LoadedSegment } from './blocks.ts'
-import type { Bench, LoadReading } from './blocks.ts'
+import type { Bench, MemoryReading } from './blocks.ts'
 import type { Step } from './feeds.ts'
 import { joulesBetween, thisHost } from './host.ts'
 import type { Host } from './host.ts'
@@ -28,6 +28,7 @@ import type { MeasureProgress } from './points.ts'
 import { EMBEDDING, HEAD, TRIVIAL, attentionChain, ffnChain, ffnHalf } from './segments.ts'
 import { randomSource } from './source.ts'
 import type { Run, Timing } from './timing.ts'
+import { measureLoads } from './loads.ts'
 import { measureWake } from './wake.ts'
 import type { Sleep } from './wake.ts'
 
@@ -62,8 +63,6 @@ const QUICK_BUDGET_SECONDS = 10
 const QUICK_CHAIN_BYTES = 64e6
 const FULL_CHAIN_BYTES = 128e6
 const MAX_CHAIN = 12
-/** Trivial sessions made: the small end of what loading costs. */
-const TRIVIAL_LOADS = 3
 
 /**
  * Profiles `model` on this machine as the runtime runs it: each kind of sub-block at its true shape in chains of
@@ -87,7 +86,7 @@ class Measurement {
   private readonly bench: Bench
   private readonly chainBytes: number
   private readonly budgetSeconds: number
-  private readonly loads: LoadReading[] = []
+  private readonly residents: MemoryReading[] = []
 
   constructor(model: ModelSpec, options: MeasureOptions, host: Host, folder: string) {
     const quick = options.grid === 'quick'
@@ -105,7 +104,7 @@ class Measurement {
         checkSource(model, options.source) ??
         randomSource(model, sharedFill(randomStream(seed, 'measure weights'))),
       fill: sharedFill(randomStream(seed, 'measure inputs')),
-      onLoad: (reading) => this.loads.push(reading),
+      onLoad: (reading) => this.residents.push(reading),
     }
     this.chainBytes = quick ? QUICK_CHAIN_BYTES : FULL_CHAIN_BYTES
     this.budgetSeconds = options.budgetSeconds ?? (quick ? QUICK_BUDGET_SECONDS : FULL_BUDGET_SECONDS)
@@ -146,6 +145,7 @@ class Measurement {
       embed: await this.embed(points),
       head: await this.head(points),
     }
+    const loads = await measureLoads(bench, batchLayers)
     const wakeSeconds = await measureWake(bench, options.sleep ?? sleepSeconds)
     const batch = batched ? await measureBatch(bench, points, batchLayers) : null
     return assembleProfile({
@@ -156,7 +156,8 @@ class Measurement {
       dispatch: points.dispatch,
       wakeSeconds,
       batch,
-      loads: this.loads,
+      loads,
+      residents: this.residents,
       busyWatts: joules === null || busySeconds <= 0 ? null : joules / busySeconds,
       idleWatts,
       decisionSeconds: options.decisionSeconds ?? null,
@@ -164,12 +165,10 @@ class Measurement {
     })
   }
 
-  /** The last of several: the first session of a process pays for the library, which is no property of any block. */
+  /** The second one: the first session of a process pays for the library, which is no property of any block. */
   private async makeTrivial(): Promise<LoadedSegment> {
     const make = () => LoadedSegment.load(this.bench, 'trivial', TRIVIAL, { tokens: 1, position: 0 })
     await (await make()).dispose()
-    this.loads.length = 0
-    for (let i = 1; i < TRIVIAL_LOADS; i++) await (await make()).dispose()
     return make()
   }
 

@@ -89,7 +89,7 @@ class FakeEngine implements Engine {
     const name = /([a-z0-9-]+)\.onnx$/.exec(source as string)![1]
     const { graph } = loadOnnx(source as string)
     const bytes = graph.initializers.reduce(
-      (sum, one) => sum + ('tensor' in one ? one.tensor.data.byteLength : 0),
+      (sum, one) => sum + ('tensor' in one ? one.tensor.data.byteLength : one.external.lengthBytes),
       0,
     )
     const layers = new Set(graph.initializers.flatMap((one) => /^layer\d+/.exec(one.name) ?? []))
