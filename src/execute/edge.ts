@@ -8,6 +8,7 @@ import { FRAME, type Connection, type Frame } from '../wire/types.ts'
 import { payloadBytes } from './boundary.ts'
 import { ExecutionError } from './errors.ts'
 import { walkExitOnEdge } from './exitWalk.ts'
+import type { WalkedToken } from './frames.ts'
 import { Mailbox } from './mailbox.ts'
 import { checkLengths, openFrame, planFrame, readReport } from './messages.ts'
 import { NO_RECORD, type Recorder } from './record.ts'
@@ -16,7 +17,7 @@ import { sayIfOpen } from './say.ts'
 import { planSchedule, type Schedule } from './schedule.ts'
 import { Slots } from './slots.ts'
 import type { ExecutionEvent, GeneratedToken, GenerationRequest, GenerationResult } from './types.ts'
-import { walk, type Walk, type WalkedToken } from './walk.ts'
+import { walk, type Walk } from './walk.ts'
 
 export interface EdgeOptions {
   readonly model: ModelSpec

@@ -1,12 +1,13 @@
 import type { Segment, SegmentPart } from '../model/segmentTypes.ts'
 import { attentionUnits, type ModelSpec } from '../model/spec.ts'
-import type { BoundaryBits, EarlyExit } from '../plan/plan.ts'
+import type { EarlyExit } from '../plan/plan.ts'
 import { FLAG } from '../wire/types.ts'
-import { decodeBoundary } from './boundary.ts'
 import type { Values } from './runner.ts'
 import { confidence } from './sampling.ts'
-import { recordReceipt, recordRun, sampled, sendFrame, tensorFrame, tokenFrame, tokenOf } from './walk.ts'
-import type { Walk, WalkedToken } from './walk.ts'
+import { tensorFrame, tensorOf, tokenFrame, tokenOf } from './frames.ts'
+import type { WalkedToken } from './frames.ts'
+import { recordReceipt, recordRun, sampled, sendFrame } from './walk.ts'
+import type { Walk } from './walk.ts'
 
 /** Steps of an early exit, as frames name them. */
 const UPLOAD = 0
@@ -93,7 +94,7 @@ async function takeHiddenStates(w: Walk, position: number, rows: number, backlog
   const askedSeconds = w.clock.nowSeconds()
   const { frame, atSeconds } = await w.peer.take(position, UPLOAD)
   recordReceipt(w, frame, UPLOAD, askedSeconds, atSeconds)
-  backlog.rows.push(decodeBoundary(frame.payload, rows, w.model.width, frame.bits as BoundaryBits))
+  backlog.rows.push(tensorOf(frame, rows, w.model.width, w.boundaryBits))
   backlog.count += rows
   return (frame.flags & FLAG.ask) !== 0
 }

@@ -132,6 +132,14 @@ describe('a cloud and what an edge may send it', () => {
     const rows = tensor(new Uint8Array(4 * model.width), { count: 1 })
     expect(await refusalAfter(planOf(2), open(1), rows)).toContain('expected: 3 rows')
   })
+  test('another width than the plan has', async () => {
+    const half = tensor(new Uint8Array(2 * 3 * model.width), { bits: 16 })
+    expect(await refusalAfter(planOf(2), open(1), half)).toContain('expected: 32 bits')
+  })
+  test('token ids where a tensor belongs', async () => {
+    const ids = tensor(new Uint8Array(12), { type: FRAME.ids, bits: 0 })
+    expect(await refusalAfter(planOf(2), open(1), ids)).toContain('expected: a frame of tensor')
+  })
   test('other requests go on meanwhile', async () => {
     const running = split.edge.generate({ ...whole, ...cutAt(model, 0, CLOUD, CLOUD) })
     split.edgeConnection.send(open(77))

@@ -1,0 +1,51 @@
+import { FRAME_HEADER_BYTES, type Connection, type Frame } from './types.ts'
+
+/** A connection that hands everything on to another: a base for those that look at what passes. */
+export class ForwardedConnection implements Connection {
+  protected readonly inner: Connection
+
+  constructor(inner: Connection) {
+    this.inner = inner
+  }
+
+  get peer(): unknown {
+    return this.inner.peer
+  }
+
+  get queuedBytes(): number {
+    return this.inner.queuedBytes
+  }
+
+  get sentBytes(): number {
+    return this.inner.sentBytes
+  }
+
+  get receivedBytes(): number {
+    return this.inner.receivedBytes
+  }
+
+  send(...frames: readonly Frame[]): void {
+    this.inner.send(...frames)
+  }
+
+  onFrame(listener: (frame: Frame) => void): void {
+    this.inner.onFrame(listener)
+  }
+
+  onClose(listener: Parameters<Connection['onClose']>[0]): void {
+    this.inner.onClose(listener)
+  }
+
+  ping(warmBytes?: number): ReturnType<Connection['ping']> {
+    return this.inner.ping(warmBytes)
+  }
+
+  close(): Promise<void> {
+    return this.inner.close()
+  }
+}
+
+/** Bytes of a frame on the wire. */
+export function frameBytes({ payload }: Pick<Frame, 'payload'>): number {
+  return FRAME_HEADER_BYTES + payload.byteLength
+}
