@@ -3,11 +3,14 @@ import { canonicalJson, sha256 } from '../base/files.ts'
 import { randomStream } from '../base/random.ts'
 import { placedPlanToJson } from '../execute/messages.ts'
 import type { ModelSpec } from '../model/spec.ts'
+import { DEFAULT_NETWORK } from '../plan/network.ts'
 import type { AccuracyTable } from '../profile/accuracy.ts'
 import type { Profile } from '../profile/types.ts'
+import { createLink } from '../trace/link.ts'
 import { BARE, type Carriage } from './carriage.ts'
 import { gridCells, MAX_IN_FLIGHT } from './grid.ts'
 import { ANSWER_BYTES, answersOf, ByteBook, hasLoads, measuredFigures } from './measured.ts'
+import { messageTime } from './messages.ts'
 import { asksByConfidence, gridPlans, withExits, type LeftOut } from './plans.ts'
 import { plansAsJson, Predictor, type Prediction } from './predict.ts'
 import { RESULT_SCHEMA, type CalibrationResult } from './result.ts'
@@ -33,8 +36,8 @@ export interface CalibrateOptions {
   readonly carriage: Carriage
   /** Whether TCP itself is slow at times, as over an emulated WAN. */
   readonly tcpDynamics: boolean
-  /** Null: measured now. */
-  readonly profile: Profile | null
+  /** With its messages measured: see profileSides. */
+  readonly profile: Profile
   readonly quick: boolean
   /** Runs of each cell, 4 or more. */
   readonly repeats: number
@@ -50,40 +53,22 @@ export interface CalibrateOptions {
   readonly signal?: AbortSignal
 }
 
-export interface Calibrated {
-  readonly result: CalibrationResult
-  /** What the predictions were made from: the edge's profile with its messages measured. */
-  readonly profile: Profile
-}
-
 export const PREDICTIONS_FILE = 'predictions.json'
 export const RESULT_FILE = 'result.json'
 
-/** The name of the line from process to process with nothing between. */
-const DIRECT = 'loopback'
-const ROUND_TRIPS = 80
-/** Round trips at first that warm code and sockets. */
-const COLD_ROUND_TRIPS = 10
 /** Between telling a process of a run and its beginning: telling takes time. */
 const LEAD_SECONDS = 0.05
 /** A run in which something was loaded is made again so often. */
 const MOST_DISCARDED = 8
 
 /**
- * Holds the simulator to the runtime (issue 3, Fidelity): measures a profile where none is given, predicts every cell
- * of the grid from profile and link alone, writes and hashes the predictions, and only then lets both sides run.
- * Throws BytesError where a byte is not as predicted, and what the sides throw.
+ * Holds the simulator to the runtime (issue 3, Fidelity): predicts every cell of the grid from profile and link alone,
+ * writes and hashes the predictions, and only then lets both sides run. Throws BytesError where a byte is not as
+ * predicted, and what the sides throw.
  */
-export async function calibrate(options: CalibrateOptions): Promise<Calibrated> {
-  const { edge, cloud, clock, write } = options
-  const { host, port } = await cloud.address()
-  await edge.connect(DIRECT, host, port)
-  const messageSeconds = await messageTime(edge, DIRECT)
-  const profile = withMessages(
-    options.profile ?? (await edge.profile({ quick: options.quick, messageSeconds })),
-    messageSeconds,
-    clock,
-  )
+export async function calibrate(options: CalibrateOptions): Promise<CalibrationResult> {
+  const { profile, write } = options
+  const messageSeconds = profile.wire?.messageSeconds.value ?? DEFAULT_NETWORK.messageSeconds
   const excessSeconds = await connectAll(options, messageSeconds)
   const forecast = predictAll(options, profile, excessSeconds)
   const text = `${canonicalJson(forecast.file)}\n`
@@ -94,33 +79,24 @@ export async function calibrate(options: CalibrateOptions): Promise<Calibrated> 
   await measurement.runAll()
   const result = resultOf(options, forecast, measurement, { hash, messageSeconds, excessSeconds })
   write(RESULT_FILE, `${JSON.stringify(result, null, 2)}\n`)
-  return { result, profile }
+  return result
 }
 
-/** One message of a few bytes: half the median round trip. */
-async function messageTime(edge: EdgeSide, link: string): Promise<number> {
-  await edge.roundTrips(link, COLD_ROUND_TRIPS)
-  return median(await edge.roundTrips(link, ROUND_TRIPS)) / 2
-}
-
-function withMessages(profile: Profile, seconds: number, clock: Clock): Profile {
-  const source = `half the median round trip of ${ROUND_TRIPS} pings of 32..256 bytes between two processes over loopback, 20 ms apart, ${clock.wallTime()}`
-  return {
-    ...profile,
-    wire: { messageSeconds: { value: seconds, provenance: { kind: 'measured', source } } },
-  }
-}
-
-/** Connects through every link; returns what the carriage takes of a message beside any link. */
+/**
+ * Connects through every link; returns what the carriage takes of a message beside any link: of an emulated WAN what
+ * small frames, which know no window, take more than its round trip.
+ */
 async function connectAll(
-  { edge, carriage, links, tcpDynamics }: CalibrateOptions,
+  { edge, carriage, links, tcpDynamics, quick }: CalibrateOptions,
   direct: number,
 ): Promise<number> {
   for (const link of [...(tcpDynamics ? [] : [BARE]), ...links.map(({ id }) => id)]) {
     const { host, port } = carriage.address(link)
     await edge.connect(link, host, port)
   }
-  return tcpDynamics ? 0 : Math.max(0, (await messageTime(edge, BARE)) - direct)
+  const line = tcpDynamics ? links[0].id : BARE
+  const flightSeconds = tcpDynamics ? createLink(links[0].series).rttSeconds(0) / 2 : 0
+  return Math.max(0, (await messageTime(edge, line, quick)) - flightSeconds - direct)
 }
 
 interface Forecast {

@@ -48,6 +48,11 @@ export async function openRelays(links: readonly LinkCase[], to: Endpoint, clock
   }
 }
 
+/** An emulated WAN: the cloud's own address, and a link that is always the same. */
+export function overWan(cloud: Endpoint): Carriage {
+  return { address: () => cloud, seek: () => {}, close: () => Promise.resolve() }
+}
+
 /** A link seen from another moment of it: a recording can be wound to where a request is to begin. */
 export class ShiftedLink implements Link {
   private readonly inner: Link

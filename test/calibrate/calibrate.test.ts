@@ -5,13 +5,14 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { systemClock } from '../../src/base/clock.ts'
 import { sha256 } from '../../src/base/files.ts'
 import { randomStream } from '../../src/base/random.ts'
-import { calibrate, PREDICTIONS_FILE, RESULT_FILE, type Calibrated } from '../../src/calibrate/calibrate.ts'
+import { calibrate, PREDICTIONS_FILE, RESULT_FILE } from '../../src/calibrate/calibrate.ts'
 import { openRelays } from '../../src/calibrate/carriage.ts'
 import { openCloudHost } from '../../src/calibrate/cloudHost.ts'
 import { openEdgeHost } from '../../src/calibrate/edgeHost.ts'
 import { ByteBook } from '../../src/calibrate/measured.ts'
 import { EXIT_THRESHOLD, gridPlans } from '../../src/calibrate/plans.ts'
-import { calibrationOf, resultSchema } from '../../src/calibrate/result.ts'
+import { profileSides } from '../../src/calibrate/messages.ts'
+import { calibrationOf, resultSchema, type CalibrationResult } from '../../src/calibrate/result.ts'
 import type { Cell, EdgeSide } from '../../src/calibrate/types.ts'
 import { cutPlan, EDGE } from '../../src/plan/plan.ts'
 import { greetingOf } from '../../src/execute/greeting.ts'
@@ -21,7 +22,7 @@ import { openSegmentStore } from '../../src/model/segmentStore.ts'
 import { sharedFill } from '../../src/model/weights.ts'
 import type { AccuracyTable } from '../../src/profile/accuracy.ts'
 import { checkProfile } from '../../src/profile/file.ts'
-import type { Figure } from '../../src/profile/types.ts'
+import type { Figure, Profile } from '../../src/profile/types.ts'
 import { constantSeries } from '../../src/trace/link.ts'
 import { randomPair } from '../plan/random-pair.ts'
 
@@ -63,7 +64,8 @@ describe('a calibration over loopback, both sides in this process', () => {
   const order: string[] = []
   const files = new Map<string, string>()
   let said = ''
-  let done: Calibrated
+  let result: CalibrationResult
+  let profile: Profile
 
   beforeAll(async () => {
     const graphs = openSegmentStore(folder, source, 'fp32')
@@ -81,9 +83,10 @@ describe('a calibration over loopback, both sides in this process', () => {
     const links = [{ id: 'fast', series: constantSeries(1e8, 1e8, 0.002), phaseSeconds: 1 }]
     const carriage = await openRelays(links, await cloud.address(), clock)
     try {
-      done = await calibrate({
+      profile = await profileSides({ edge, cloud, profile: costs.profile, quick: true, clock })
+      result = await calibrate({
         ...{ model, accuracy, exitLayers: [EXIT_LAYER], links, cloud, carriage, tcpDynamics: false },
-        ...{ profile: costs.profile, quick: true, repeats: 4, seed: 1, pinned: false, clock },
+        ...{ profile, quick: true, repeats: 4, seed: 1, pinned: false, clock },
         edge: watched(edge, (what) => order.push(what)),
         prompt: (tokens, index) =>
           Array.from({ length: tokens }, (_, i) => (index + 7 * i) % model.vocabulary),
@@ -108,12 +111,12 @@ describe('a calibration over loopback, both sides in this process', () => {
     expect(order[1]).toBe('run')
     expect(order[order.length - 1]).toBe(RESULT_FILE)
     expect(sha256(files.get(PREDICTIONS_FILE)!)).toBe(said)
-    expect(done.result.predictionsSha256).toBe(said)
+    expect(result.predictionsSha256).toBe(said)
   })
 
   it('gives a result that its schema reads back, with finite errors for every term that applies', () => {
     const read = resultSchema.parse(JSON.parse(files.get(RESULT_FILE)!))
-    expect(read).toEqual(done.result)
+    expect(read).toEqual(result)
     expect(new Set(read.terms.map(({ term }) => term)).size).toBe(8)
     for (const { medianError, p95Error, p95ErrorOfRuns, medianNoise } of read.terms)
       for (const value of [medianError, p95Error, p95ErrorOfRuns, medianNoise])
@@ -123,7 +126,7 @@ describe('a calibration over loopback, both sides in this process', () => {
 
   it('carries the bytes that were predicted: plans over the cloud some, the edge alone none', () => {
     const bytes = (plan: string) => {
-      const { upBytes, downBytes } = done.result.cells.find((cell) => cell.plan === plan)!
+      const { upBytes, downBytes } = result.cells.find((cell) => cell.plan === plan)!
       return [upBytes, downBytes]
     }
     expect(bytes('edge')).toEqual([0, 0])
@@ -132,21 +135,21 @@ describe('a calibration over loopback, both sides in this process', () => {
   })
 
   it('leaves a summary in the profile that profiles can hold', () => {
-    const calibration = calibrationOf(done.result, 'result.json')
-    const profile = checkProfile({ ...done.profile, calibration }, 'profile')
-    expect(profile.calibration?.terms).toHaveLength(done.result.terms.length)
-    expect(profile.wire?.messageSeconds.provenance.kind).toBe('measured')
+    const calibration = calibrationOf(result, 'result.json')
+    const kept = checkProfile({ ...profile, calibration }, 'profile')
+    expect(kept.calibration?.terms).toHaveLength(result.terms.length)
+    expect(kept.wire?.messageSeconds.provenance.kind).toBe('measured')
   })
 
   it('foresees uploads of a collaborative exit to the byte, and answers by their measured share', () => {
-    const cells = done.result.cells.filter(({ plan }) => plan === 'early exit, collaborative')
+    const cells = result.cells.filter(({ plan }) => plan === 'early exit, collaborative')
     expect(cells.map(({ load }) => load)).toEqual(['alone', 'poisson'])
     // Prompt, then one hidden state a further token; of 24 tokens the table has 12 asked, and all are.
     expect(cells[0].upBytes).toBe(24 * 32 + 4 * (16 + 23) * model.width)
     expect(cells[0].answers).toEqual({ predicted: 12, measured: 24 })
     expect(cells[1].answers).toEqual({ predicted: 72, measured: 144 })
-    expect(done.result.cells.find(({ plan }) => plan === 'cloud')!.answers).toBeNull()
-    expect(done.result.leftOut).toEqual([])
+    expect(result.cells.find(({ plan }) => plan === 'cloud')!.answers).toBeNull()
+    expect(result.leftOut).toEqual([])
   })
 })
 

@@ -1,13 +1,12 @@
 import { existsSync, mkdirSync, readdirSync } from 'node:fs'
-import { availableParallelism } from 'node:os'
-import { delimiter, join } from 'node:path'
+import { join } from 'node:path'
 import { InputError } from '../../base/errors.ts'
 import { writeAtomic } from '../../base/files.ts'
 import { randomStream } from '../../base/random.ts'
-import { calibrate, PREDICTIONS_FILE, RESULT_FILE, type Calibrated } from '../../calibrate/calibrate.ts'
-import { openRelays } from '../../calibrate/carriage.ts'
-import { remoteCloud, remoteEdge, startChild, type Child } from '../../calibrate/remote.ts'
-import { calibrationOf } from '../../calibrate/result.ts'
+import { calibrate, PREDICTIONS_FILE, RESULT_FILE } from '../../calibrate/calibrate.ts'
+import { openRelays, overWan, type Carriage } from '../../calibrate/carriage.ts'
+import { profileSides } from '../../calibrate/messages.ts'
+import { calibrationOf, type CalibrationResult } from '../../calibrate/result.ts'
 import type { LinkCase } from '../../calibrate/types.ts'
 import { talesText } from '../../pretrain/text.ts'
 import { openPretrained } from '../../pretrained/open.ts'
@@ -15,15 +14,18 @@ import type { PretrainedModel } from '../../pretrained/types.ts'
 import { accuracyTable, readAccuracyTable } from '../../profile/accuracy.ts'
 import { readProfile, writeProfile } from '../../profile/file.ts'
 import { accuracyFileIn } from '../../profile/shipped.ts'
+import type { Profile } from '../../profile/types.ts'
+import { withWan, type WanOptions } from '../../relay/namespaces.ts'
 import { constantSeries } from '../../trace/link.ts'
 import type { CliCommand } from '../command.ts'
 import { addExamples, addJson } from '../command.ts'
 import type { Io } from '../io.ts'
 import { printJson, printLine } from '../io.ts'
 import { freshFolder, RUNS_FOLDER } from '../json/runs.ts'
-import { integerOption, numberOption } from '../options.ts'
-import { startProgress } from '../progress.ts'
+import { integerOption, numberOption, requireChoice } from '../options.ts'
+import { startProgress, type Progress } from '../progress.ts'
 import { packageRoot } from '../root.ts'
+import { canPin, withSides, type Sides } from './calibrate-sides.ts'
 import { errorTable, sideBySide, tableText, verdict } from './calibrate-table.ts'
 import { openLinkSource } from './link/source.ts'
 
@@ -32,7 +34,12 @@ interface Options {
   readonly profile?: string
   readonly accuracy?: string
   readonly trace?: string
+  readonly carriage: string
+  readonly wanSource?: string
+  readonly up?: string
   readonly down?: string
+  readonly rtt?: string
+  readonly upMbps?: number
   readonly downMbps?: number
   readonly rttMs?: number
   readonly start: number
@@ -50,6 +57,8 @@ const SHIPPED_TRACE = join('traces', 'links', 'lte-driving.yaml')
 const TRACE_SECONDS = 3600
 const PROFILE_FILE = 'profile.json'
 const PROMPT_TALES = 64
+/** What may wait in an emulated WAN before packets are dropped. */
+const WAN_QUEUE_BYTES = 1e6
 const positive = numberOption({ min: 0, exclusiveMin: true })
 
 export const calibrateCommand: CliCommand<Options> = {
@@ -66,15 +75,19 @@ export const calibrateCommand: CliCommand<Options> = {
         '--accuracy <file>',
         'accuracy table: its ranking, and its measured exit shares (default: the one beside the model)',
       )
-      .option('--trace <file>', 'a recording or a synthetic link (default: the shipped LTE drive)')
-      .option('--down <file>', 'recording of the downlink, where the trace has none')
-      .option('--down-mbps <n>', 'or a constant downlink', positive)
       .option(
-        '--rtt-ms <n>',
-        'a constant round-trip time, where the trace has none',
-        numberOption({ min: 0 }),
+        '--trace <file>',
+        'a recording, a synthetic link (.yaml) or constant:up=10,down=40,rtt=30 (default: the shipped LTE drive)',
       )
+      .option('--up <file>', 'recording of the uplink')
+      .option('--down <file>', 'recording of the downlink')
+      .option('--rtt <file>', 'recording of round-trip times')
+      .option('--up-mbps <n>', 'a constant uplink', positive)
+      .option('--down-mbps <n>', 'a constant downlink', positive)
+      .option('--rtt-ms <n>', 'a constant round-trip time', numberOption({ min: 0 }))
       .option('--start <seconds>', 'where in the trace requests begin', numberOption({ min: 0 }), 1)
+      .option('--carriage <name>', 'relay, or wan: real TCP over an emulated link, as root', 'relay')
+      .option('--wan-source <file>', 'C source of the emulator (docs/link-replay.md)')
       .option('--out <folder>', 'folder of the outcome (default: runs/calibrate-<n>)')
       .option('--quick', 'four plans, two links, short requests: about a minute')
       .option('--repeats <n>', 'runs of each cell', integerOption({ min: 4, max: 100 }), 4)
@@ -117,92 +130,125 @@ function outFolder({ out }: Options): string {
   return folder
 }
 
-async function carryOut(options: Options, folder: string, io: Io): Promise<Calibrated> {
-  const { model: name, quick = false, repeats, seed } = options
-  const pretrained = openPretrained(name, { builtinFolder: join(packageRoot(), 'models') })
-  const { source } = pretrained
-  const profile = options.profile === undefined ? null : readProfile(options.profile)
-  if (profile !== null && profile.model.id !== source.model.id) {
-    const [expected, found] = [`a profile of ${source.model.id}`, `one of ${profile.model.id}`]
-    throw new InputError({ where: options.profile!, expected, found })
-  }
-  const table = options.accuracy ?? accuracyFileIn(pretrained.path, source.model.id)
-  const accuracy = table === null ? accuracyTable(source.model) : readAccuracyTable(table, source.model)
+interface Outcome {
+  readonly result: CalibrationResult
+  /** What the predictions were made from. */
+  readonly profile: Profile
+}
+
+async function carryOut(options: Options, folder: string, io: Io): Promise<Outcome> {
+  const { quick = false, clock } = { ...options, clock: io.clock }
+  const pretrained = openPretrained(options.model, { builtinFolder: join(packageRoot(), 'models') })
+  const { model } = pretrained.source
+  const given = givenProfile(options, model.id)
+  const table = options.accuracy ?? accuracyFileIn(pretrained.path, model.id)
+  const accuracy = table === null ? accuracyTable(model) : readAccuracyTable(table, model)
   const links = await linksOf(options)
+  const wan = wanOf(options, links)
   const pinned = canPin(io)
-  // Children are gone before the command returns, however it ends.
-  const children: Child[] = []
-  const endAll = async (): Promise<void> => {
-    await Promise.all(children.map((child) => child.end()))
-  }
-  io.onExit(endAll)
-  const start = (side: 'edge' | 'cloud', core: number): Child => {
-    const child = startChild(commandOf(options, side, pinned ? core : null), side)
-    children.push(child)
-    return child
-  }
   const progress = startProgress(io, 'calibrate', 1000)
-  try {
-    const cloudChild = start('cloud', 1)
-    const edgeChild = start('edge', 0)
-    await Promise.all([cloudChild.caller.ready, edgeChild.caller.ready])
-    const [edge, cloud] = [remoteEdge(edgeChild.caller), remoteCloud(cloudChild.caller)]
-    const carriage = await openRelays(links, await cloud.address(), io.clock)
+  const measureProfile = (sides: Sides): Promise<Profile> => {
+    progress.update(0, given === null ? 'profile' : 'messages')
+    return profileSides({ ...sides, profile: given, quick, clock })
+  }
+  const hold = async (sides: Sides, carriage: Carriage, profile: Profile): Promise<Outcome> => {
     io.onExit(() => carriage.close())
-    progress.update(0, 'profile')
     try {
-      return await calibrate({
-        ...{ model: source.model, accuracy, exitLayers: source.exitLayers, links, edge, cloud, carriage },
-        ...{ tcpDynamics: false, profile, quick, repeats, seed, pinned, clock: io.clock, signal: io.signal },
-        prompt: promptsOf(pretrained, seed),
-        write: (file, text) => writeAtomic(join(folder, file), text),
-        onPredicted: (hash, file) =>
-          io.stderr.write(
-            `predictions: ${join(folder, file)}, sha256 ${hash}, before anything is measured\n`,
-          ),
-        onProgress: (count, total, note) => progress.update(Math.floor((1000 * count) / total), note),
+      const result = await calibrate({
+        ...{ model, accuracy, exitLayers: pretrained.source.exitLayers, links, ...sides, carriage, profile },
+        ...{ tcpDynamics: wan !== null, quick, pinned, clock, signal: io.signal },
+        ...{ repeats: options.repeats, seed: options.seed, prompt: promptsOf(pretrained, options.seed) },
+        ...reporting(folder, progress, io),
       })
+      return { result, profile }
     } finally {
       await carriage.close()
     }
+  }
+  const start = { model: options.model, cache: options.cache, pinned }
+  try {
+    if (wan === null) {
+      return await withSides({ ...start, wan: null }, io, async (sides) => {
+        const carriage = await openRelays(links, await sides.cloud.address(), clock)
+        return hold(sides, carriage, await measureProfile(sides))
+      })
+    }
+    // Between namespaces there is no loopback: what a message takes there is measured before.
+    const profile = await withSides({ ...start, wan: null }, io, measureProfile)
+    return await withWan(wan, (ends) =>
+      withSides({ ...start, wan: ends }, io, async (sides) =>
+        hold(sides, overWan(await sides.cloud.address()), profile),
+      ),
+    )
   } finally {
     progress.stop()
-    await endAll()
+  }
+}
+
+function givenProfile({ profile: path }: Options, modelId: string): Profile | null {
+  if (path === undefined) return null
+  const profile = readProfile(path)
+  if (profile.model.id === modelId) return profile
+  const [expected, found] = [`a profile of ${modelId}`, `one of ${profile.model.id}`]
+  throw new InputError({ where: path, expected, found })
+}
+
+function reporting(folder: string, progress: Progress, io: Io) {
+  return {
+    write: (file: string, text: string) => writeAtomic(join(folder, file), text),
+    onPredicted: (hash: string, file: string) => {
+      io.stderr.write(`predictions: ${join(folder, file)}, sha256 ${hash}, before anything is measured\n`)
+    },
+    onProgress: (count: number, total: number, note: string) =>
+      progress.update(Math.floor((1000 * count) / total), note),
+  }
+}
+
+/** The emulated WAN of the only link; null for relays. */
+function wanOf({ carriage, wanSource }: Options, links: readonly LinkCase[]): WanOptions | null {
+  if (requireChoice('--carriage', carriage, ['relay', 'wan'] as const) === 'relay') return null
+  if (wanSource === undefined) {
+    const [expected, found] = ['the C source of the emulator', 'none']
+    throw new InputError({ where: '--carriage wan', expected, found, remedy: 'name it with --wan-source' })
+  }
+  const [{ series }] = links
+  return {
+    ...{ sourcePath: wanSource, queueBytes: WAN_QUEUE_BYTES, oneWayDelaySeconds: series.rttSeconds[0] / 2 },
+    ...{ upBitsPerSecond: series.upBitsPerSecond[0], downBitsPerSecond: series.downBitsPerSecond[0] },
   }
 }
 
 async function linksOf(options: Options): Promise<LinkCase[]> {
-  const { trace, seed, start, down, downMbps, rttMs } = options
   const phase = { phaseSeconds: 1 }
   const wifi = { id: '20/50 Mbit/s, 20 ms', series: constantSeries(20e6, 50e6, 0.02), ...phase }
   const slow = { id: '2/5 Mbit/s, 60 ms', series: constantSeries(2e6, 5e6, 0.06), ...phase }
-  const recorded = await openLinkSource(trace ?? join(packageRoot(), SHIPPED_TRACE), {
-    ...{ seed, modelSeconds: TRACE_SECONDS },
-    ...(down === undefined ? {} : { down }),
-    ...(downMbps === undefined ? {} : { downMbps }),
-    ...(rttMs === undefined ? {} : { rttMs }),
-  })
-  const last = { id: trace === undefined ? 'LTE, synthetic' : 'trace', series: recorded, phaseSeconds: start }
+  const chosen = await chosenLink(options)
+  if (options.carriage === 'wan') return [chosen === null ? wifi : constantOnly(chosen)]
+  const last = chosen ?? (await shippedLink(options))
   return options.quick === true ? [wifi, last] : [wifi, slow, last]
 }
 
-function canPin(io: Io): boolean {
-  const folders = (io.env.PATH ?? '').split(delimiter)
-  return (
-    process.platform === 'linux' &&
-    availableParallelism() >= 2 &&
-    folders.some((folder) => existsSync(join(folder, 'taskset')))
-  )
+/** The link that the options name, as of `edgewise link replay`; null where they name none. */
+async function chosenLink(options: Options): Promise<LinkCase | null> {
+  const { trace, seed, start: phaseSeconds, up, down, rtt, upMbps, downMbps, rttMs } = options
+  const parts = Object.entries({ up, down, rtt, upMbps, downMbps, rttMs })
+  const given = Object.fromEntries(parts.filter(([, value]) => value !== undefined))
+  if (trace === undefined && Object.keys(given).length === 0) return null
+  const series = await openLinkSource(trace, { seed, modelSeconds: TRACE_SECONDS, ...given })
+  return { id: 'trace', series, phaseSeconds }
 }
 
-/** This very program again, as one side. */
-function commandOf({ model, cache }: Options, side: 'edge' | 'cloud', core: number | null): string[] {
-  const pin = core === null ? [] : ['taskset', '-c', String(core)]
-  const self = [process.execPath, ...process.execArgv, process.argv[1], 'calibrate-edge']
-  return [
-    ...[...pin, ...self, '--side', side, '--model', model],
-    ...(cache === undefined ? [] : ['--cache', cache]),
-  ]
+async function shippedLink({ seed, start: phaseSeconds }: Options): Promise<LinkCase> {
+  const options = { seed, modelSeconds: TRACE_SECONDS }
+  const series = await openLinkSource(join(packageRoot(), SHIPPED_TRACE), options)
+  return { id: 'LTE, synthetic', series, phaseSeconds }
+}
+
+/** The emulator knows one rate and one delay. */
+function constantOnly(link: LinkCase): LinkCase {
+  if (link.series.upBitsPerSecond.length === 1) return link
+  const [where, expected, found] = ['--carriage wan', 'a constant link', link.series.label]
+  throw new InputError({ where, expected, found, remedy: 'give --trace constant:up=20,down=50,rtt=20' })
 }
 
 /** Real text where the model reads it; ids at random for the others. */
@@ -225,13 +271,13 @@ function promptsOf(
 }
 
 /** The summary goes into the profile that was held to the runtime. Returns where that lies. */
-function keepProfile({ profile: given }: Options, folder: string, { profile, result }: Calibrated): string {
+function keepProfile({ profile: given }: Options, folder: string, { profile, result }: Outcome): string {
   const file = given ?? join(folder, PROFILE_FILE)
   writeProfile(file, { ...profile, calibration: calibrationOf(result, join(folder, RESULT_FILE)) })
   return file
 }
 
-function describe({ result }: Calibrated, profile: string, markdown: boolean, folder: string, io: Io): void {
+function describe({ result }: Outcome, profile: string, markdown: boolean, folder: string, io: Io): void {
   const { title, table } = sideBySide(result)
   const beside = (data: typeof table): string => tableText(data, io, markdown)
   printLine(io, `${title}\n\n${beside(table)}\n`)

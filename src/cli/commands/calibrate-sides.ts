@@ -1,0 +1,75 @@
+import { existsSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
+import { delimiter, join } from 'node:path'
+import { remoteCloud, remoteEdge, startChild, type Child } from '../../calibrate/remote.ts'
+import type { CloudSide, EdgeSide } from '../../calibrate/types.ts'
+import type { Wan, WanSide } from '../../relay/namespaces.ts'
+import type { Io } from '../io.ts'
+
+export interface SidesOptions {
+  readonly model: string
+  readonly cache?: string
+  /** A core for each side. */
+  readonly pinned: boolean
+  /** Null: both on this machine's loopback. */
+  readonly wan: Wan | null
+}
+
+/** The two processes of a calibration. */
+export interface Sides {
+  readonly edge: EdgeSide
+  readonly cloud: CloudSide
+}
+
+/** Lets both processes live for as long as `use` takes; they are gone before it returns, however it ends. */
+export async function withSides<T>(
+  options: SidesOptions,
+  io: Io,
+  use: (sides: Sides) => Promise<T>,
+): Promise<T> {
+  const children: Child[] = []
+  const endAll = async (): Promise<void> => {
+    await Promise.all(children.map((child) => child.end()))
+  }
+  io.onExit(endAll)
+  try {
+    const [cloud, edge] = (['cloud', 'edge'] as const).map((side) => {
+      const child = startChild(commandOf(options, side), side)
+      children.push(child)
+      return child.caller
+    })
+    await Promise.all([cloud.ready, edge.ready])
+    return await use({ edge: remoteEdge(edge), cloud: remoteCloud(cloud) })
+  } finally {
+    await endAll()
+  }
+}
+
+/** Whether each side can have a core of its own. */
+export function canPin(io: Io): boolean {
+  const folders = (io.env.PATH ?? '').split(delimiter)
+  return (
+    process.platform === 'linux' &&
+    availableParallelism() >= 2 &&
+    folders.some((folder) => existsSync(join(folder, 'taskset')))
+  )
+}
+
+/** This very program again, as one side. */
+function commandOf({ model, cache, pinned, wan }: SidesOptions, side: 'edge' | 'cloud'): string[] {
+  const core = side === 'edge' ? 0 : 1
+  const self = [process.execPath, ...process.execArgv, process.argv[1], 'calibrate-edge']
+  const command = [
+    ...(pinned ? ['taskset', '-c', String(core)] : []),
+    ...[...self, '--side', side, '--model', model],
+    ...(cache === undefined ? [] : ['--cache', cache]),
+  ]
+  return wan === null ? command : inNamespace(wan[side], command)
+}
+
+/** Plaintext leaves loopback here, but not the machine: nobody else is in these namespaces. */
+function inNamespace(side: WanSide, command: readonly string[]): string[] {
+  const [first, ...rest] = command
+  const [program, args] = side.command(first, [...rest, '--listen', side.address, '--insecure-network'])
+  return [program, ...args]
+}
