@@ -156,14 +156,14 @@ export class CloudPeer {
     }
   }
 
-  /** The edge has all it wanted. */
+  /** The edge has all it wanted: its place is free at once, whatever is left to tidy up. */
   private end(request: number): void {
     this.requests.get(request)?.fail(ENDED)
+    this.requests.delete(request)
   }
 
   private refuse(request: number, error: unknown): void {
-    this.requests.get(request)?.fail(ENDED)
-    this.requests.delete(request)
+    this.end(request)
     sayIfOpen(this.connection, refusalFrame(FRAME.fail, refusalOf(error), { request }))
   }
 

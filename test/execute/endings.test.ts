@@ -65,6 +65,13 @@ describe('requests that do not end well', () => {
     expect((await alone.generate(whole)).tokens).toHaveLength(12)
   })
 
+  test('a request that is over makes room for the next at once', async () => {
+    const full = await openSplit(source, { maxInFlight: 2, maxRequests: 2 })
+    const several = Array.from({ length: 12 }, () => full.edge.generate({ ...whole, ...cut }))
+    for (const { tokens } of await Promise.all(several)) expect(tokens).toHaveLength(12)
+    await full.close()
+  })
+
   test('impossible requests are refused before anything is sent', async () => {
     const sent = split.edgeConnection.sentBytes
     const impossible: Partial<GenerationRequest>[] = [

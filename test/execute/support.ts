@@ -58,7 +58,13 @@ export interface SplitPair {
 /** Both sides in one process, over the real frames. */
 export async function openSplit(
   source: WeightSource,
-  options: { edge?: SideOptions; cloud?: SideOptions; maxInFlight?: number; chopSeed?: number } = {},
+  options: {
+    edge?: SideOptions
+    cloud?: SideOptions
+    maxInFlight?: number
+    maxRequests?: number
+    chopSeed?: number
+  } = {},
 ): Promise<SplitPair> {
   const [edgeSide, cloudSide] = [await openSide(source, options.edge), await openSide(source, options.cloud)]
   const chop = options.chopSeed === undefined ? {} : { chop: randomStream(options.chopSeed, 'chop') }
@@ -69,6 +75,7 @@ export async function openSplit(
     runner: cloudSide.runner,
     clock: systemClock,
     ...CLOUD_DEFAULTS,
+    ...(options.maxRequests === undefined ? {} : { maxRequests: options.maxRequests }),
   })
   const edge = new EdgeExecutor({
     ...{ model, runner: edgeSide.runner, clock: systemClock, connection: pair.client },
