@@ -7,7 +7,9 @@ import { check, parseJson } from '../../base/schema.ts'
 import { CLOUD_DEFAULTS, CloudPeer } from '../../execute/cloud.ts'
 import { EdgeExecutor } from '../../execute/edge.ts'
 import { GREEDY } from '../../execute/types.ts'
-import { accuracyTable } from '../../profile/accuracy.ts'
+import type { PretrainedModel } from '../../pretrained/types.ts'
+import { accuracyTable, readAccuracyTable, type AccuracyTable } from '../../profile/accuracy.ts'
+import { accuracyFileIn } from '../../profile/shipped.ts'
 import { startRelay } from '../../relay/relay.ts'
 import { formatSeconds } from '../../report/numbers.ts'
 import { createLink } from '../../trace/link.ts'
@@ -106,6 +108,12 @@ async function speakBetween(edge: OpenedSide, cloud: OpenedSide, io: Io): Promis
   }
 }
 
+/** The order in which heads go to the cloud: as it was measured, where it was. */
+function rankingOf({ path, source: { model } }: PretrainedModel): AccuracyTable['ranking'] {
+  const file = accuracyFileIn(path, model.id)
+  return (file === null ? accuracyTable(model) : readAccuracyTable(file, model)).ranking
+}
+
 async function sayOnce(
   executor: EdgeExecutor,
   { pretrained }: OpenedSide,
@@ -114,7 +122,7 @@ async function sayOnce(
   io: Io,
 ): Promise<Spoken> {
   const { source, tokenizer, stopIds } = pretrained
-  const placed = readPlan(plan, source, accuracyTable(source.model).ranking)
+  const placed = readPlan(plan, source, rankingOf(pretrained))
   const prompt = tokenizer!.encode(PROMPT)
   const request = { prompt, maxNewTokens: tokens, sampling: GREEDY, stopIds, ...placed }
   // Once for the sessions, once for the clock.
