@@ -171,12 +171,12 @@ class Measurement {
     }
   }
 
-  /** On every link, so that every connection knows every plan. */
+  /** On every link, so that every connection knows every plan; under load on one, for the cloud's sessions of batches. */
   private warmUps(): Cell[] {
     const { cells } = this.forecast
     const seen = new Set<string>()
     return cells.filter(({ plan, link, load }) => {
-      const key = `${plan} ${link} ${load}`
+      const key = load === 'alone' ? `${plan} ${link}` : plan
       const fresh = !seen.has(key)
       seen.add(key)
       return fresh

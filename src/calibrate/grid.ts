@@ -4,14 +4,14 @@ import type { Cell, Lengths, LinkCase, PlanCase } from './types.ts'
 
 /** Prompt and output tokens. */
 export const LENGTHS: readonly Lengths[] = [
-  { promptTokens: 16, outputTokens: 24 },
-  { promptTokens: 128, outputTokens: 16 },
-  { promptTokens: 200, outputTokens: 48 },
+  { promptTokens: 16, outputTokens: 12 },
+  { promptTokens: 128, outputTokens: 8 },
+  { promptTokens: 200, outputTokens: 20 },
 ]
 
 export const MAX_IN_FLIGHT = 3
 /** Requests of one cell under load. */
-const LOADED_REQUESTS = 6
+const LOADED_REQUESTS = 4
 /** Mean gap between arrivals over what a request takes alone: about so many are there at a time. */
 const OFFERED = 2
 /** Plans of the small grid: the ends, a cut each way, an exit where the model has one. */

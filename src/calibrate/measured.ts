@@ -2,12 +2,11 @@ import { EdgewiseError } from '../base/errors.ts'
 import type { ExecutionEvent } from '../execute/types.ts'
 import { openFrame, planFrame } from '../execute/messages.ts'
 import { planSchedule } from '../execute/schedule.ts'
-import { GREEDY } from '../execute/types.ts'
 import type { ModelSpec } from '../model/spec.ts'
 import { idsFrame } from '../wire/payloads.ts'
 import { FRAME_HEADER_BYTES, type Frame } from '../wire/types.ts'
 import { asksByConfidence } from './plans.ts'
-import { edgeCloses, mean, type Prediction } from './predict.ts'
+import { edgeCloses, mean, openingOfCell, type Prediction } from './predict.ts'
 import {
   NO_FIGURES,
   type Cell,
@@ -129,8 +128,7 @@ export class ByteBook {
       said.push(id)
       bytes += sizeOf(planFrame(model, said.length, placed))
     }
-    const lengths = { promptTokens: cell.promptTokens, maxNewTokens: cell.outputTokens }
-    const opening = { plan: said.indexOf(id) + 1, ...lengths, sampling: GREEDY, stopIds: [], report: true }
+    const opening = openingOfCell(cell, said.indexOf(id) + 1)
     const closing = edgeCloses(placed) ? FRAME_HEADER_BYTES : 0
     return bytes + requests * (sizeOf(openFrame(1, opening)) + closing)
   }

@@ -1,17 +1,19 @@
-import { placedPlanToJson } from '../execute/messages.ts'
+import { openFrame, placedPlanToJson, type OpenMessage } from '../execute/messages.ts'
+import { GREEDY } from '../execute/types.ts'
 import { compileProgram } from '../plan/compile.ts'
 import { DEFAULT_NETWORK, type NetworkTerms } from '../plan/network.ts'
 import { createPair, type Pair } from '../plan/pair.ts'
 import { EDGE } from '../plan/plan.ts'
-import { RESOURCE, type Program } from '../plan/program.ts'
+import { RESOURCE, type Program, type StageList } from '../plan/program.ts'
 import type { AccuracyTable } from '../profile/accuracy.ts'
 import { BlockCosts } from '../profile/costs.ts'
 import type { Profile } from '../profile/types.ts'
 import { createReference } from '../sim/reference.ts'
 import type { World } from '../sim/types.ts'
 import { createLink } from '../trace/link.ts'
+import { FRAME_HEADER_BYTES } from '../wire/types.ts'
 import { MAX_IN_FLIGHT } from './grid.ts'
-import { NO_FIGURES, type Cell, type Figures, type LinkCase, type PlanCase } from './types.ts'
+import { NO_FIGURES, type Cell, type Figures, type Lengths, type LinkCase, type PlanCase } from './types.ts'
 import { walkAlone } from './walk.ts'
 
 /** Sequences that the cloud decodes at once. */
@@ -75,7 +77,7 @@ export class Predictor {
         transferDown: walk.downSeconds,
         load: this.loadSeconds(cell),
       },
-      ...{ upBytes: walk.upBytes, downBytes: walk.downBytes },
+      ...{ upBytes: walk.upBytes - openingOf(program, cell), downBytes: walk.downBytes },
     }
   }
 
@@ -109,7 +111,8 @@ export class Predictor {
         edgeCompute: totals.edgeBusySeconds / arrivals.length,
         cloudCompute: totals.cloudBusySeconds / arrivals.length,
       },
-      ...{ upBytes: totals.upBytes, downBytes: totals.downBytes },
+      upBytes: totals.upBytes - arrivals.length * openingOf(program, cell),
+      downBytes: totals.downBytes,
     }
   }
 
@@ -120,15 +123,47 @@ export class Predictor {
     return edgeSeconds(this.program(cell, edgeWeightBytes).prefill) - edgeSeconds(prefill)
   }
 
-  /** No policy decides here. */
-  private program({ plan, promptTokens }: Cell, loadBytes: number): Program {
-    const { placed } = this.plans.get(plan)!
-    return compileProgram(this.pair, placed.plan, { promptTokens, loadBytes, decisionSeconds: 0 })
+  /** No policy decides here. The opening of a request travels with its first message. */
+  private program(cell: Cell, loadBytes: number): Program {
+    const { placed } = this.plans.get(cell.plan)!
+    const input = { promptTokens: cell.promptTokens, loadBytes, decisionSeconds: 0 }
+    const program = compileProgram(this.pair, placed.plan, input)
+    return { ...program, prefill: withOpening(program.prefill, openingBytes(cell)) }
   }
 
   private batchFactors(): number[] {
     return Array.from({ length: CLOUD_BATCH }, (_, i) => this.pair.cloud.batchFactor(i + 1))
   }
+}
+
+/** What the edge says of a request of a cell before its first message. */
+export function openingOfCell({ promptTokens, outputTokens }: Lengths, plan: number): OpenMessage {
+  const lengths = { promptTokens, maxNewTokens: outputTokens }
+  return { plan, ...lengths, sampling: GREEDY, stopIds: [], report: true }
+}
+
+/** Plans are numbered as a connection hears of them: another number may take another byte. */
+const ANY_PLAN = 1
+
+function openingBytes(cell: Lengths): number {
+  return FRAME_HEADER_BYTES + openFrame(1, openingOfCell(cell, ANY_PLAN)).payload.byteLength
+}
+
+function withOpening(list: StageList, bytes: number): StageList {
+  const first = firstUpload(list)
+  const stages = list.stages.map((stage, i) =>
+    i === first ? { ...stage, bytes: stage.bytes + bytes } : stage,
+  )
+  return { ...list, stages }
+}
+
+/** Bytes of a program that are no message's. */
+function openingOf({ prefill }: Program, cell: Lengths): number {
+  return firstUpload(prefill) < 0 ? 0 : openingBytes(cell)
+}
+
+function firstUpload({ stages }: StageList): number {
+  return stages.findIndex(({ resource }) => resource === RESOURCE.up)
 }
 
 function edgeSeconds({ stages }: Program['prefill']): number {

@@ -130,8 +130,8 @@ describe('a calibration over loopback, both sides in this process', () => {
       return [upBytes, downBytes]
     }
     expect(bytes('edge')).toEqual([0, 0])
-    // Prompt ids in one frame up, a frame of one id down for each of 24 tokens.
-    expect(bytes('cloud')).toEqual([32 + 4 * 16, 24 * 36])
+    // Prompt ids in one frame up, a frame of one id down for each of 12 tokens.
+    expect(bytes('cloud')).toEqual([32 + 4 * 16, 12 * 36])
   })
 
   it('leaves a summary in the profile that profiles can hold', () => {
@@ -144,10 +144,10 @@ describe('a calibration over loopback, both sides in this process', () => {
   it('foresees uploads of a collaborative exit to the byte, and answers by their measured share', () => {
     const cells = result.cells.filter(({ plan }) => plan === 'early exit, collaborative')
     expect(cells.map(({ load }) => load)).toEqual(['alone', 'poisson'])
-    // Prompt, then one hidden state a further token; of 24 tokens the table has 12 asked, and all are.
-    expect(cells[0].upBytes).toBe(24 * 32 + 4 * (16 + 23) * model.width)
-    expect(cells[0].answers).toEqual({ predicted: 12, measured: 24 })
-    expect(cells[1].answers).toEqual({ predicted: 72, measured: 144 })
+    // Prompt, then one hidden state a further token; of 12 tokens the table has 6 asked, and all are.
+    expect(cells[0].upBytes).toBe(12 * 32 + 4 * (16 + 11) * model.width)
+    expect(cells[0].answers).toEqual({ predicted: 6, measured: 12 })
+    expect(cells[1].answers).toEqual({ predicted: 24, measured: 48 })
     expect(result.cells.find(({ plan }) => plan === 'cloud')!.answers).toBeNull()
     expect(result.leftOut).toEqual([])
   })
