@@ -11,7 +11,6 @@ import {
   KIND_PRONOUNS,
   MOMENTS,
   MOODS,
-  NAME_PARTS,
   PLACES,
   PLACE_KINDS,
   PREPOSITIONS,
@@ -56,18 +55,12 @@ function drawPerson(stream: RandomStream, other: Person | null): Person {
   return {
     ...pronouns,
     kind,
-    name: unlike(other?.name, () => drawName(stream, pronouns)),
+    name: unlike(other?.name, () => pick(stream, pronouns === SHE ? GIRLS : BOYS)),
     character: unlike(other?.character, () => pick(stream, CHARACTERS)),
     home: unlike(other?.home, () => drawPlace(stream)),
     color: unlike(other?.color, () => pick(stream, COLORS)),
     treasure: unlike(other?.treasure, () => pick(stream, TREASURES)),
   }
-}
-
-/** Half of the names are made up. */
-function drawName(stream: RandomStream, pronouns: Pronouns): string {
-  if (chance(stream, 0.5)) return pick(stream, pronouns === SHE ? GIRLS : BOYS)
-  return NAME_PARTS.map((parts) => pick(stream, parts)).join('')
 }
 
 /** "behind the white church": where something lives or lies. */

@@ -17,7 +17,7 @@ export type Plot = (cast: Cast) => Story
 
 /** The hero gives some of what was counted away. */
 const sharing: Plot = ({ stream, hero, friend, good, goal }) => {
-  const had = 2 + stream.integer(8)
+  const had = 2 + stream.integer(5)
   const given = 1 + stream.integer(had - 1)
   const left = had - given
   return {
@@ -81,8 +81,8 @@ const trade: Plot = ({ stream, hero, friend, goal }) => {
 
 /** Both gather, and count together. */
 const gathering: Plot = ({ stream, hero, friend, good, goal }) => {
-  const mine = 1 + stream.integer(6)
-  const yours = 1 + stream.integer(6)
+  const mine = 1 + stream.integer(4)
+  const yours = 1 + stream.integer(4)
   return {
     sentences: [
       `${drawTime(stream)} they went to the ${goal} to look for ${plural(good)}.`,

@@ -2,6 +2,7 @@ import { InputError, show } from '../base/errors.ts'
 import { randomStream } from '../base/random.ts'
 import type { RandomStream } from '../base/random.ts'
 import { drawTale } from './grammar.ts'
+import { drawNote } from './notes.ts'
 
 /** Every character of the vocabulary, in the order of their ids (after the two special tokens). */
 export const ALPHABET = `\n !"',-.:?ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz`
@@ -70,11 +71,12 @@ export function decodeIds(tokens: readonly number[]): string {
 }
 
 /**
- * A training window: `window` + 1 ids of consecutive tales. Half of the windows begin where a tale begins, as prompts
- * do, the others anywhere in their first tale: otherwise short windows would never see how a tale ends.
+ * A training window: `window` + 1 ids of consecutive texts, a `noteShare` of which are notes and the others tales. Half
+ * of the windows begin where a text begins, as prompts do, the others anywhere in their first text: otherwise short
+ * windows would never see how a tale ends.
  */
-export function trainingWindow(stream: RandomStream, window: number): number[] {
-  const next = (): number[] => encodeText(drawTale(stream))
+export function trainingWindow(stream: RandomStream, window: number, noteShare: number): number[] {
+  const next = (): number[] => encodeText(stream.uniform() < noteShare ? drawNote(stream) : drawTale(stream))
   const tokens = next()
   const start = stream.integer(2) === 0 ? 0 : stream.integer(tokens.length)
   while (tokens.length < start + window + 1) tokens.push(...next())

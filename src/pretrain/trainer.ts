@@ -122,14 +122,12 @@ export class Pretrainer {
   }
 
   /** Each window has random numbers of its own, named by step and row. */
-  private batch({ batch, window }: Stage) {
+  private batch({ batch, window, noteShare }: Stage) {
     const ids = new Int32Array(batch * window)
     const targets = new Int32Array(batch * window)
     for (let row = 0; row < batch; row++) {
-      const tokens = trainingWindow(
-        splitStream('train', this.config.seed, `${this.state.step}/${row}`),
-        window,
-      )
+      const stream = splitStream('train', this.config.seed, `${this.state.step}/${row}`)
+      const tokens = trainingWindow(stream, window, noteShare)
       for (let i = 0; i < window; i++) {
         ids[row * window + i] = tokens[i]
         targets[row * window + i] = tokens[i + 1]

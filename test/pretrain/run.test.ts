@@ -28,8 +28,8 @@ const network: Network = {
   exitLayers: [1],
 }
 const stages = [
-  { share: 0.6, batch: 2, window: 24 },
-  { share: 0.4, batch: 1, window: 40 },
+  { share: 0.6, batch: 2, window: 24, noteShare: 0.5 },
+  { share: 0.4, batch: 1, window: 40, noteShare: 0 },
 ]
 
 describe('a training', () => {

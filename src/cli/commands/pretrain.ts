@@ -34,7 +34,7 @@ export const pretrainCommand: CliCommand<Options> = {
       .option('--resume', 'go on where the checkpoint in the folder stands')
     addJson(command)
     addExamples(command, [
-      ['The shipped model, byte for byte (same version of the engine)', 'pretrain --out models/tales'],
+      ['The shipped model, byte for byte (same engine and kind of processor)', 'pretrain --out models/tales'],
       ['A rough one in a minute', 'pretrain --out runs/rough-tales --steps 300'],
       ['Go on after Ctrl-C', 'pretrain --out runs/rough-tales --steps 300 --resume'],
     ])
