@@ -223,10 +223,10 @@ class Measurement {
     return { figures: measuredFigures(cell, record), answers: answersOf(plan, record) }
   }
 
-  /** What loading takes depends on the plan alone: once a round for each, under its first cell. */
+  /** What loading takes depends on the plan alone: once a round for each, under its first cell of all links. */
   private async load(cell: Cell): Promise<number | null> {
     const { predictions, cells } = this.forecast
-    const first = cells.find(({ plan, link }) => plan === cell.plan && link === cell.link)
+    const first = cells.find(({ plan }) => plan === cell.plan)
     if (first !== cell || predictions.get(cell.id)!.figures.load === null) return null
     return this.options.edge.load(placedPlanToJson(this.options.model, this.plan(cell).placed))
   }

@@ -5,8 +5,7 @@ import type { Cell, Lengths, LinkCase, PlanCase } from './types.ts'
 /** Prompt and output tokens. */
 export const LENGTHS: readonly Lengths[] = [
   { promptTokens: 16, outputTokens: 12 },
-  { promptTokens: 128, outputTokens: 8 },
-  { promptTokens: 200, outputTokens: 20 },
+  { promptTokens: 200, outputTokens: 16 },
 ]
 
 export const MAX_IN_FLIGHT = 3
@@ -30,16 +29,20 @@ export interface GridOptions {
   readonly aloneSeconds: (cell: Omit<Cell, 'arrivalSeconds'>) => number
 }
 
-/** Every combination alone; under Poisson load the shortest requests only, which is where queues form soonest. */
+/**
+ * Every combination alone; under Poisson load the shortest requests only, which is where queues form soonest, and in
+ * the small grid over the first link only.
+ */
 export function gridCells(options: GridOptions): Cell[] {
   const { model, links, quick, random } = options
   const plans = options.plans.filter(({ id }) => !quick || QUICK_PLANS.includes(id))
   const fitting = LENGTHS.filter((one) => one.promptTokens + one.outputTokens <= model.contextTokens)
   const lengths = quick ? fitting.slice(0, 1) : fitting
   const cells: Cell[] = []
-  for (const { id: link } of links) {
+  for (const [i, { id: link }] of links.entries()) {
     for (const { id: plan } of plans) {
       for (const one of lengths) cells.push({ ...named(plan, link, one, 'alone'), arrivalSeconds: [0] })
+      if (quick && i > 0) continue
       const loaded = named(plan, link, lengths[0], 'poisson')
       const mean = options.aloneSeconds(loaded) / OFFERED
       const arrivalSeconds = poisson(LOADED_REQUESTS, mean, random)

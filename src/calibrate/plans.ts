@@ -30,7 +30,7 @@ export function gridPlans(
     ['cut 32 bits, sampler in the cloud', cut(32, CLOUD)],
     ['cut 8 bits, sampler at the edge', cut(8, EDGE)],
     ['cut 8 bits, sampler in the cloud', cut(8, CLOUD)],
-    ['half of the heads of 2 layers', halfOfHeads(edge, units, middle)],
+    ['half of the heads of 1 layer', halfOfHeads(edge, units, middle)],
     ['FFN in two, 1 layer', { ...edge, ffn: edge.ffn.map((mode, layer) => (layer === middle ? 2 : mode)) }],
   ]
   const plans = all
@@ -41,8 +41,7 @@ export function gridPlans(
 }
 
 function halfOfHeads(edge: Plan, units: number, middle: number): Plan {
-  const from = Math.max(0, middle - 1)
-  const mixed = edge.unitsOnCloud.map((_, layer) => (layer >= from && layer < from + 2 ? units >> 1 : 0))
+  const mixed = edge.unitsOnCloud.map((_, layer) => (layer === middle ? units >> 1 : 0))
   return { ...edge, unitsOnCloud: mixed }
 }
 

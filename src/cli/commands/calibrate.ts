@@ -89,7 +89,7 @@ export const calibrateCommand: CliCommand<Options> = {
       .option('--carriage <name>', 'relay, or wan: real TCP over an emulated link, as root', 'relay')
       .option('--wan-source <file>', 'C source of the emulator (docs/link-replay.md)')
       .option('--out <folder>', 'folder of the outcome (default: runs/calibrate-<n>)')
-      .option('--quick', 'four plans, two links, short requests: about a minute')
+      .option('--quick', 'five plans, two links, short requests: about a minute')
       .option('--repeats <n>', 'runs of each cell', integerOption({ min: 4, max: 100 }), 4)
       .option('--seed <n>', 'of arrivals, prompts and the order of runs', integerOption({ min: 0 }), 1)
       .option('--cache <folder>', "where the graphs are kept (default: the user's cache folder)")
@@ -221,7 +221,7 @@ function wanOf({ carriage, wanSource }: Options, links: readonly LinkCase[]): Wa
 async function linksOf(options: Options): Promise<LinkCase[]> {
   const phase = { phaseSeconds: 1 }
   const wifi = { id: '20/50 Mbit/s, 20 ms', series: constantSeries(20e6, 50e6, 0.02), ...phase }
-  const slow = { id: '2/5 Mbit/s, 60 ms', series: constantSeries(2e6, 5e6, 0.06), ...phase }
+  const slow = { id: '2/5 Mbit/s, 40 ms', series: constantSeries(2e6, 5e6, 0.04), ...phase }
   const chosen = await chosenLink(options)
   if (options.carriage === 'wan') return [chosen === null ? wifi : constantOnly(chosen)]
   const last = chosen ?? (await shippedLink(options))
