@@ -220,7 +220,8 @@ class Measurement {
     const record = await edge.collect()
     this.book.check(cell, plan, this.forecast.predictions.get(cell.id)!, record)
     if (hasLoads(record)) return null
-    return { figures: measuredFigures(cell, record), answers: answersOf(plan, record) }
+    const answers = answersOf(plan, record)
+    return { figures: measuredFigures(cell, record, answers), answers }
   }
 
   /** What loading takes depends on the plan alone: once a round for each, under its first cell of all links. */

@@ -21,8 +21,8 @@ export function hasLoads({ requests }: RunRecord): boolean {
   return requests.some(({ events }) => events.some(({ kind }) => kind === 'load'))
 }
 
-/** The terms of a cell as they were in one run of it. */
-export function measuredFigures(cell: Cell, { requests }: RunRecord): Figures {
+/** The terms of a cell as they were in one run of it. `answers`: see answersOf. */
+export function measuredFigures(cell: Cell, { requests }: RunRecord, answers: number | null): Figures {
   const alone = cell.load === 'alone'
   const over = (of: (record: RequestRecord) => number): number => mean(requests.map(of))
   const ttft = over((record) => record.tokenSeconds[0] - begin(record, alone))
@@ -35,7 +35,8 @@ export function measuredFigures(cell: Cell, { requests }: RunRecord): Figures {
     edgeCompute: over(({ events }) => computeSeconds(events, 'edge')),
     cloudCompute: over(({ events }) => computeSeconds(events, 'cloud')),
     transferUp: alone ? over(({ events }) => transferSeconds(events, 'edge')) : null,
-    transferDown: alone ? over(({ events }) => transferSeconds(events, 'cloud')) : null,
+    // Where nothing was asked, nothing is said about what an answer takes.
+    transferDown: alone && answers !== 0 ? over(({ events }) => transferSeconds(events, 'cloud')) : null,
   }
 }
 

@@ -9,7 +9,7 @@ import { calibrate, PREDICTIONS_FILE, RESULT_FILE } from '../../src/calibrate/ca
 import { openRelays } from '../../src/calibrate/carriage.ts'
 import { openCloudHost } from '../../src/calibrate/cloudHost.ts'
 import { openEdgeHost } from '../../src/calibrate/edgeHost.ts'
-import { ByteBook } from '../../src/calibrate/measured.ts'
+import { ByteBook, measuredFigures } from '../../src/calibrate/measured.ts'
 import { EXIT_THRESHOLD, gridPlans } from '../../src/calibrate/plans.ts'
 import { profileSides } from '../../src/calibrate/messages.ts'
 import { calibrationOf, resultSchema, type CalibrationResult } from '../../src/calibrate/result.ts'
@@ -160,6 +160,19 @@ describe('the plans of the grid', () => {
     const unmeasured = gridPlans(model, { ...accuracy, exits: [] }, [EXIT_LAYER])
     expect(unmeasured.leftOut.map(({ plan }) => plan)).toEqual(['early exit, collaborative'])
     expect(unmeasured.plans.map(({ id }) => id)).toContain('early exit, standalone')
+  })
+})
+
+describe('a run in which a collaborative exit asked for nothing', () => {
+  it('says nothing about what answers take, unlike one in which messages took no time', () => {
+    const cell: Cell = {
+      ...{ id: 'the cell', plan: 'exit', link: 'l', load: 'alone', arrivalSeconds: [0] },
+      ...{ promptTokens: 1, outputTokens: 2 },
+    }
+    const request = { arrivalSeconds: 0, dispatchSeconds: 1, tokenSeconds: [2, 4], events: [] }
+    const record = { requests: [request], bytes: { upData: 0, downData: 0, upControl: 0 } }
+    expect(measuredFigures(cell, record, 0)).toMatchObject({ ttft: 1, tpot: 2, transferDown: null })
+    expect(measuredFigures(cell, record, null)).toMatchObject({ ttft: 1, tpot: 2, transferDown: 0 })
   })
 })
 
