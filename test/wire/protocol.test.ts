@@ -239,7 +239,11 @@ describe('the state machine', () => {
         if (frame.position === 2 && end === 'close') void connection.close()
         if (frame.position === 2 && end === 'error') throw new Error('no')
       })
-      peer(makeFrame(FRAME.close, { position: 1 }), makeFrame(FRAME.close, { position: 2 }), makeFrame(FRAME.bye))
+      peer(
+        makeFrame(FRAME.close, { position: 1 }),
+        makeFrame(FRAME.close, { position: 2 }),
+        makeFrame(FRAME.bye),
+      )
       peer(makeFrame(FRAME.close, { position: 3 }))
       expect(seen).toEqual([1, 2])
     }
