@@ -4,7 +4,7 @@ import type { CliEntry } from './command.ts'
 export const COMMANDS: readonly CliEntry[] = [
   {
     name: 'quickstart',
-    summary: 'measure this machine, train, compare, export and decide, in a few minutes',
+    summary: 'measure this machine, train, compare, export, decide and speak, in a few minutes',
     load: async () => (await import('./commands/quickstart.ts')).quickstart,
   },
   {

@@ -50,7 +50,7 @@ const STEPS = 6
 
 export const quickstart: CliCommand<Options> = {
   name: 'quickstart',
-  summary: 'measure this machine, train, compare, export and decide, in a few minutes',
+  summary: 'measure this machine, train, compare, export, decide and speak, in a few minutes',
   configure(command) {
     command
       .option('--out <folder>', 'folder to make, or one to continue (default: runs/quickstart-<n>)')
