@@ -21,7 +21,9 @@ export async function runCli(
   const state = { code: EXIT_OK }
   try {
     const program = new Command('edgewise')
-      .description('Decides, and carries out, where each part of a large language model runs: on an edge device or in a cloud.')
+      .description(
+        'Decides, and carries out, where each part of a large language model runs: on an edge device or in a cloud.',
+      )
       .version(version, '-V, --version', 'print the version')
       .option('--no-color', 'never colour the output (also: the NO_COLOR variable)')
     settle(program, io)
