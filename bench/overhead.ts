@@ -12,19 +12,7 @@ import { attentionUnitParameters, attentionWeights, ffnWeights } from '../src/mo
 import type { ModelSpec, Segment, SegmentPart, SegmentStore, WeightFill } from '../src/model/index.ts'
 import type { WeightPrecision, WeightSource } from '../src/model/index.ts'
 import { tensor, type Tensor } from '../src/onnx/index.ts'
-
-/** One figure of a benchmark: with the interval it lies in, and how far off it is where nothing differs. */
-interface BenchResult {
-  readonly name: string
-  readonly value: number
-  readonly unit: string
-  /** 95 % interval of the value. */
-  readonly low?: number
-  readonly high?: number
-  /** Largest magnitude within the interval of the same figure of the monolithic copy (A/A). */
-  readonly noise?: number
-  readonly verdict?: string
-}
+import type { BenchFigure } from '../src/cli/commands/bench.ts'
 
 export interface OverheadOptions {
   /** Ids of models or YAML files. */
@@ -56,13 +44,13 @@ const WHOLE_BLOCKS = 'attn + FFN'
  * random weights. Variants take turns within each round, so that a machine whose speed drifts slows all alike; a
  * second monolithic copy takes its turn too, and what it differs by is noise (A/A).
  */
-export async function run({ models: asked, full = false }: OverheadOptions): Promise<BenchResult[]> {
+export async function run({ models: asked, full = false }: OverheadOptions): Promise<BenchFigure[]> {
   const ids = asked ?? (full ? FULL_MODELS : QUICK_MODELS)
   const precisions: readonly WeightPrecision[] = full ? ['fp32', 'int8', 'int4'] : ['fp32']
   const models = ids.map(loadModel)
   const seconds = full ? 45 : 50 / (2 * models.length)
   const engine = await openEngine('native')
-  const results: BenchResult[] = []
+  const results: BenchFigure[] = []
   for (const model of models) {
     for (const precision of precisions) results.push(...(await compare(engine, model, precision, seconds)))
   }
@@ -76,7 +64,7 @@ async function compare(
   model: ModelSpec,
   precision: WeightPrecision,
   seconds: number,
-): Promise<BenchResult[]> {
+): Promise<BenchFigure[]> {
   const folder = mkdtempSync(join(tmpdir(), 'edgewise-overhead-'))
   const layers = layersOf(model)
   const decompositions = decompositionsOf(model, layers)
@@ -85,7 +73,7 @@ async function compare(
     const store = openSegmentStore(folder, fixedSource(model), precision)
     for (const segments of decompositions.values())
       variants.push(await Variant.open(engine, model, store, segments))
-    const results: BenchResult[] = []
+    const results: BenchFigure[] = []
     for (const [phase, step] of Object.entries({ decode: DECODE, prefill: PREFILL })) {
       for (const variant of variants) await variant.prepare(step)
       if (precision === 'fp32') await checkAlike(variants)
@@ -332,12 +320,12 @@ function figures(
   title: string,
   cases: ReadonlyMap<string, readonly Segment[]>,
   rounds: readonly Float64Array[],
-): BenchResult[] {
+): BenchFigure[] {
   const overhead = (variant: number): Estimate =>
     median(rounds.map((times) => 100 * (times[variant] / times[0] - 1)))
   const added = (variant: number, calls: number): Estimate =>
     median(rounds.map((times) => (1e6 * (times[variant] - times[0])) / calls))
-  const results: BenchResult[] = [
+  const results: BenchFigure[] = [
     { name: `${title}: monolithic`, ...median(rounds.map(([first]) => 1e3 * first)), unit: 'ms' },
   ]
   const noise = reach(overhead(1))
