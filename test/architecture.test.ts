@@ -58,7 +58,27 @@ const ROOMS: Readonly<Record<string, Room>> = {
     mayImport: ['wire', 'plan', 'profile', 'model', 'engine', 'onnx', 'base'],
     reason: 'a plan becomes sessions and messages; weights, links and policies are handed in',
   },
-  trace: { folder: 'src/trace', mayImport: ['base'], reason: 'links and workloads mean nothing of models' },
+  journal: {
+    folder: 'src/journal',
+    mayImport: ['base'],
+    reason: 'what a device writes down as it goes, so that nothing is lost; knows no plan',
+  },
+  trust: {
+    folder: 'src/trust',
+    mayImport: ['base'],
+    reason: 'keys, certificates and signatures; knows not what they are for',
+  },
+  api: {
+    folder: 'src/api',
+    mayImport: ['base'],
+    typesOf: ['pretrained'],
+    reason: 'speaks HTTP as OpenAI does; what stands behind it is handed in',
+  },
+  trace: {
+    folder: 'src/trace',
+    mayImport: ['journal', 'base'],
+    reason: 'links and workloads mean nothing of models; a device that serves records both',
+  },
   plan: {
     folder: 'src/plan',
     mayImport: ['profile', 'model', 'base'],
@@ -99,8 +119,16 @@ const ROOMS: Readonly<Record<string, Room>> = {
   },
   runtime: {
     folder: 'src/runtime',
-    mayImport: ['policy', 'observe', 'plan', 'profile', 'model', 'engine', 'trace', 'base'],
+    mayImport: ['policy', 'observe', 'plan', 'profile', 'model', 'engine', 'trace', 'trust', 'base'],
     reason: 'decides on a device; carries no simulator and no learner',
+  },
+  serve: {
+    folder: 'src/serve',
+    mayImport: [
+      ...['api', 'journal', 'execute', 'runtime', 'policy', 'observe', 'wire', 'trust', 'pretrained'],
+      ...['plan', 'profile', 'model', 'engine', 'trace', 'base'],
+    ],
+    reason: 'the edge as a service: decides, carries out, recovers, writes down',
   },
   evaluate: {
     folder: 'src/evaluate',
@@ -186,6 +214,7 @@ const ROOMS: Readonly<Record<string, Room>> = {
       ],
       ...['policy', 'learn', 'train', 'runtime', 'evaluate', 'report'],
       ...['pretrained', 'pretrain', 'wire', 'relay', 'execute', 'calibrate', 'assess'],
+      ...['trust', 'journal', 'api', 'serve'],
     ],
     reason: 'the only place where everything meets',
   },
@@ -205,6 +234,11 @@ const PACKAGE_OWNERS: Readonly<Record<string, readonly string[]>> = {
   'vega-lite': ['report'],
   '@resvg/resvg-js': ['report'],
   commander: ['cli'],
+  ws: ['wire'],
+  '@peculiar/x509': ['trust'],
+  'reflect-metadata': ['trust'],
+  '@huggingface/jinja': ['pretrained'],
+  'prom-client': ['api', 'serve'],
   'cli-progress': ['cli'],
 }
 
