@@ -14,7 +14,10 @@ export interface CompletionRequest {
   readonly prompt: readonly number[]
   readonly maxNewTokens: number
   readonly sampling: SamplingOptions
-  /** The application's name for this request (`Idempotency-Key`): asked for again, it goes on where it was. */
+  /**
+   * The application's name for this request (`Idempotency-Key`): asked for again, it goes on where it was. Keys of two
+   * principals are two keys.
+   */
   readonly key: string | null
   /** Seconds from its arrival after which it is given up; null: the server's own deadline alone. */
   readonly deadlineSeconds: number | null
@@ -31,7 +34,7 @@ export interface CompletionResult {
 export interface CompletionListener {
   /** Each token as it comes, from the first; one that was generated before a restart comes again. */
   onToken(id: number): void
-  /** Aborted when the application left or has all that it wanted. */
+  /** Aborted when the application left, has all that it wanted, or its time is over. */
   readonly signal: AbortSignal
 }
 
@@ -48,6 +51,8 @@ export interface ServedModel {
   /** Unix seconds; 0 where unknown. */
   readonly createdSeconds: number
   readonly contextTokens: number
+  /** What tokens depend on beyond the request: weights and their precision. Applications see its beginning. */
+  readonly fingerprint: string
 }
 
 /** Whether requests are taken, and what a person would want to know of it. */

@@ -5,6 +5,7 @@ import { check } from '../base/schema.ts'
 import { modelSpecSchema } from '../model/catalog.ts'
 import type { ModelSpec } from '../model/spec.ts'
 import type { WeightSource } from '../model/source.ts'
+import { PLAIN_CHAT } from './chat.ts'
 import { fingerprint } from './fingerprint.ts'
 import type { NamedDims } from './llama.ts'
 import { transpose } from './matrix.ts'
@@ -34,6 +35,7 @@ export function openCheckpoint(path: string, tokenizerPath?: string): Pretrained
   return {
     source: checkpointSource(model, store, new Map(dims)),
     tokenizer: tokenizer === null ? null : openPieces(tokenizer, model.vocabulary),
+    chat: PLAIN_CHAT,
     // A text ends where run.c stops (the next text's beginning) or its chat does (</s>).
     stopIds: [1, 2],
     fingerprint: fingerprint(model, [

@@ -5,6 +5,7 @@ import { InputError, show } from '../base/errors.ts'
 import { readText } from '../base/files.ts'
 import { check } from '../base/schema.ts'
 import type { ModelSpec } from '../model/spec.ts'
+import { openChat } from './chat.ts'
 import { count, sharedFields } from './configFields.ts'
 import { EXITS_FILE, exitDims } from './exits.ts'
 import { fingerprint } from './fingerprint.ts'
@@ -75,6 +76,7 @@ export function openDirectory(path: string, builtinId?: string): PretrainedModel
   return {
     source: family.source(model, store, prefix, exits, exitLayers),
     tokenizer: openTokenizer(folder, model.vocabulary, ids.begin),
+    chat: openChat(folder),
     stopIds: ids.stop,
     fingerprint: fingerprint(model, covered),
     path: folder,

@@ -94,7 +94,10 @@ function pieceTokenizer(vocabulary: Pieces): TextTokenizer {
   }
   return {
     vocabulary: vocabulary.pieces.length,
-    encode: (text) => [BEGIN_ID, ...mergePieces(vocabulary, firstIds(vocabulary, text))],
+    encode(text, bare = false) {
+      const ids = mergePieces(vocabulary, firstIds(vocabulary, text))
+      return bare ? ids : [BEGIN_ID, ...ids]
+    },
     decode(ids) {
       const text = stream()
       return ids.map((id) => text.push(id)).join('') + text.end()

@@ -10,7 +10,7 @@ import type { TextTokenizer } from './types.ts'
 
 /** What is used of the library, whose own types do not resolve under Node's module rules. */
 interface Loaded {
-  encode(text: string): { ids: (number | undefined)[] }
+  encode(text: string, options?: { add_special_tokens: boolean }): { ids: (number | undefined)[] }
   decode(
     ids: readonly number[],
     options: { skip_special_tokens: boolean; clean_up_tokenization_spaces: boolean },
@@ -88,8 +88,8 @@ function textTokenizer(
   const decode = (ids: readonly number[]) => (ids.length === 0 ? '' : tokenizer.decode([...ids], AS_IT_IS))
   return {
     vocabulary,
-    encode(text) {
-      const ids = tokenizer.encode(text).ids.map((one) => {
+    encode(text, bare = false) {
+      const ids = tokenizer.encode(text, { add_special_tokens: !bare }).ids.map((one) => {
         if (one !== undefined && one < vocabulary) return one
         throw new InputError({
           where: `${path}: ${show(text)}`,
@@ -98,7 +98,7 @@ function textTokenizer(
           remedy: 'the tokenizer must be the one the model was trained with',
         })
       })
-      return ids.length === 0 && begin !== null ? [begin] : ids
+      return ids.length === 0 && begin !== null && !bare ? [begin] : ids
     },
     decode,
     stream: () => streamDecoder(decode),

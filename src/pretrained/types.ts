@@ -3,8 +3,11 @@ import type { WeightSource } from '../model/source.ts'
 /** Text to token ids and back. */
 export interface TextTokenizer {
   readonly vocabulary: number
-  /** Ids of a text as a prompt, the beginning-of-text token included where the model wants one. */
-  encode(text: string): number[]
+  /**
+   * Ids of a text as a prompt, the beginning-of-text token included where the model wants one. `bare`: nothing is added,
+   * for a text that has such tokens already, as a chat template's.
+   */
+  encode(text: string, bare?: boolean): number[]
   /** The text of ids; special tokens are left out. */
   decode(ids: readonly number[]): string
   /**
@@ -15,11 +18,29 @@ export interface TextTokenizer {
   stream(): { push(id: number): string; end(): string }
 }
 
+export interface ChatMessage {
+  readonly role: 'system' | 'user' | 'assistant'
+  readonly content: string
+}
+
+/** How a conversation becomes a prompt that ends where the assistant's next message begins. */
+export interface ChatTemplate {
+  /** Where it stands; null: the model has none, and messages are joined as they are. */
+  readonly origin: string | null
+  /** Why it cannot be used, where it cannot. */
+  readonly problem: string | null
+  /** Whether the text has the model's special tokens: encode it bare. */
+  readonly hasSpecialTokens: boolean
+  /** Throws InputError for messages that the template refuses, e.g. roles that do not alternate. */
+  render(messages: readonly ChatMessage[]): string
+}
+
 /** A real model, opened from disk. Weights are read when they are asked for. */
 export interface PretrainedModel {
   readonly source: WeightSource
   /** Null where the folder has none: such a model takes and gives ids. */
   readonly tokenizer: TextTokenizer | null
+  readonly chat: ChatTemplate
   /** Tokens that end a text. */
   readonly stopIds: readonly number[]
   /**
