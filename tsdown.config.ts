@@ -73,13 +73,21 @@ const library: UserConfig = {
 const RUNTIME = ['onnxruntime-node', 'onnxruntime-web']
 
 /** What an edge device loads: Node and ONNX Runtime; everything else lies inside the one file. */
-const edge: UserConfig = {
+const device: UserConfig = {
   ...shared,
-  entry: { edge: 'src/runtime/edge.ts' },
   deps: { neverBundle: RUNTIME, alwaysBundle: [/^(?!node:|onnxruntime-)/], onlyBundle: false },
   outputOptions: { codeSplitting: false },
   // A device reads no YAML: importing the parser has no effect of its own, so that it goes where nothing calls it.
   treeshake: { moduleSideEffects: (id) => !/node_modules[\\/]yaml[\\/]/.test(id) },
+}
+
+const edge: UserConfig = { ...device, entry: { edge: 'src/runtime/edge.ts' } }
+
+/** The program of a packed device: `edgewise pack` puts it beside ONNX Runtime. */
+const edgeProgram: UserConfig = {
+  ...device,
+  name: 'edge-program',
+  entry: { 'edge-program': 'src/cli/edgeMain.ts' },
 }
 
 /** Declarations of the public rooms, for users who write TypeScript. */
@@ -94,4 +102,5 @@ export default defineConfig([
   library,
   ...(Object.keys(rooms).length > 0 ? [declarations] : []),
   ...(existsSync('src/runtime/edge.ts') ? [edge] : []),
+  edgeProgram,
 ])

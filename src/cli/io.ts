@@ -24,8 +24,12 @@ export interface Io {
    * loop now and then, otherwise nobody hears the key.
    */
   readonly signal: AbortSignal
-  /** Registers work to be done at the end, however it comes: normal, error or Ctrl-C. Last in, first out. */
-  onExit(cleanup: () => void | Promise<void>): void
+  /**
+   * Registers work to be done at the end, however it comes: normal, error, Ctrl-C or SIGTERM. Last in, first out.
+   * After a signal the process ends anyway once the longest `withinSeconds` (5 where none is said) is over: one that
+   * drains says how long that may take.
+   */
+  onExit(cleanup: () => void | Promise<void>, withinSeconds?: number): void
 }
 
 /** Prints one line to standard output. */

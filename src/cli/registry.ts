@@ -1,4 +1,5 @@
 import type { CliEntry } from './command.ts'
+import { DECIDE, EDGE, PACK, VERIFY } from './edgeRegistry.ts'
 
 /** Every command, in the order of `edgewise --help`. Modules are loaded only when called. */
 export const COMMANDS: readonly CliEntry[] = [
@@ -57,16 +58,8 @@ export const COMMANDS: readonly CliEntry[] = [
     summary: "write a run's best policy as a verified ONNX bundle",
     load: async () => (await import('./commands/export.ts')).exportCommand,
   },
-  {
-    name: 'verify',
-    summary: 'check a bundle on this machine: every byte, and what it computes',
-    load: async () => (await import('./commands/verify.ts')).verify,
-  },
-  {
-    name: 'decide',
-    summary: 'what a bundle decides under given conditions, and how fast',
-    load: async () => (await import('./commands/decide.ts')).decide,
-  },
+  VERIFY,
+  DECIDE,
   {
     name: 'accuracy',
     summary: 'measure what quantised boundaries, early exits and quantised weights lose',
@@ -82,11 +75,8 @@ export const COMMANDS: readonly CliEntry[] = [
     summary: 'carry out the cloud part of a split model for edges that connect',
     load: async () => (await import('./commands/cloud.ts')).cloud,
   },
-  {
-    name: 'edge',
-    summary: 'generate text with a model that is split between this device and a cloud',
-    load: async () => (await import('./commands/edge.ts')).edge,
-  },
+  EDGE,
+  PACK,
   {
     name: 'calibrate',
     summary: 'predict with the simulator, measure the real runtime, and say how wrong it was',

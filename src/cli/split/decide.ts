@@ -70,7 +70,12 @@ export async function decideByBundle(
 /** Weights do not matter to a policy, the shape does. */
 const SHAPE = ['family', 'layers', 'width', 'heads', 'kvHeads', 'headDim', 'ffnWidth', 'vocabulary'] as const
 
-function checkModel(folder: string, model: ModelSpec, { problem }: KernelBundle): void {
+/** Throws InputError for a bundle that learned to place another model. */
+export function checkModel(
+  folder: string,
+  model: ModelSpec,
+  { problem }: Pick<KernelBundle, 'problem'>,
+): void {
   const learned = problem.pair.model
   const odd = SHAPE.find((field) => learned[field] !== model[field])
   if (odd === undefined) return

@@ -1,0 +1,67 @@
+import { isatty } from 'node:tty'
+import { systemClock } from '../base/clock.ts'
+import type { CliEntry } from './command.ts'
+import type { Io } from './io.ts'
+import { EXIT_INTERRUPTED, runCli } from './program.ts'
+import { packageVersion } from './root.ts'
+
+/** How long clean-up may take after Ctrl-C before the process ends anyway, where a command asked for no more. */
+const CLEANUP_SECONDS = 5
+
+let patienceSeconds = CLEANUP_SECONDS
+const cleanups: (() => void | Promise<void>)[] = []
+const abort = new AbortController()
+
+async function cleanUp(): Promise<void> {
+  for (let cleanup = cleanups.pop(); cleanup !== undefined; cleanup = cleanups.pop()) {
+    try {
+      await cleanup()
+    } catch (error) {
+      process.stderr.write(`clean-up failed: ${String(error)}\n`)
+    }
+  }
+}
+
+function interrupt(): void {
+  if (abort.signal.aborted) process.exit(EXIT_INTERRUPTED)
+  abort.abort()
+  setTimeout(() => process.exit(EXIT_INTERRUPTED), 1000 * patienceSeconds).unref()
+  // The command hears the signal first; whatever it leaves is cleaned up here.
+  setImmediate(() => void cleanUp().then(() => process.exit(EXIT_INTERRUPTED)))
+}
+
+function makeIo(argv: readonly string[]): Io {
+  const noColour = (process.env.NO_COLOR ?? '') !== '' || argv.includes('--no-color')
+  return {
+    stdout: process.stdout,
+    stderr: process.stderr,
+    isTerminal: isatty(1),
+    isProgressTerminal: isatty(2),
+    colour: isatty(1) && !noColour,
+    input: () => process.stdin as AsyncIterable<Uint8Array>,
+    clock: systemClock,
+    env: process.env,
+    signal: abort.signal,
+    onExit: (cleanup, withinSeconds = CLEANUP_SECONDS) => {
+      cleanups.push(cleanup)
+      patienceSeconds = Math.max(patienceSeconds, withinSeconds)
+    },
+  }
+}
+
+/**
+ * Runs this process's command line with the given commands, and ends the process. Ctrl-C (SIGINT) and a service
+ * manager's SIGTERM mean the same: the command drains, then all is cleaned up; a second one ends at once.
+ */
+export async function runProcess(entries: readonly CliEntry[]): Promise<never> {
+  process.on('SIGINT', interrupt)
+  process.on('SIGTERM', interrupt)
+  // A reader that has seen enough (`| head`) is no error.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    process.exit(error.code === 'EPIPE' ? 0 : 1)
+  })
+  const argv = process.argv.slice(2)
+  const code = await runCli(argv, makeIo(argv), entries, packageVersion())
+  await cleanUp()
+  process.exit(abort.signal.aborted ? EXIT_INTERRUPTED : code)
+}
