@@ -25,6 +25,8 @@ export async function openCloudHost(options: CloudHostOptions): Promise<CloudSid
   let held = false
   const server: WireServer = await listen({
     ...{ host, port: 0, clock, insecureNetwork },
+    // Nothing but what is measured goes over the link.
+    limits: { heartbeatSeconds: null },
     greet: (peer) => {
       const { mismatch } = readGreeting(peer, greeting)
       return mismatch === null ? { welcome: greeting } : { refuse: { code: 'E_MODEL', message: mismatch } }

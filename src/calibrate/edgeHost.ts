@@ -74,7 +74,9 @@ class EdgeHost implements EdgeSide {
 
   async connect(link: string, host: string, port: number): Promise<void> {
     const { greeting, clock, source, insecureNetwork = false } = this.options
-    const inner = await connect({ host, port, greeting, clock, insecureNetwork })
+    // Nothing but what is measured goes over the link.
+    const limits = { heartbeatSeconds: null }
+    const inner = await connect({ host, port, greeting, clock, insecureNetwork, limits })
     const connection = new CountingConnection(inner)
     const executor = new EdgeExecutor({
       ...{ model: source.model, runner: this.execution.runner, clock, connection },

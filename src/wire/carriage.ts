@@ -1,8 +1,10 @@
 /**
- * What carries a connection's bytes in order: a TCP socket, memory, later TLS or WebSocket messages. A carriage
+ * What carries a connection's bytes in order: a TCP socket, TLS, WebSocket messages or memory. A carriage
  * calls `receive`, `ended` and `gone` of the connection that it serves.
  */
 export interface Carriage {
+  /** Common name in the peer's verified certificate; null where there is none. */
+  readonly identity: string | null
   /** Bytes handed over and not yet taken. */
   readonly queuedBytes: number
   /** Takes all parts in one write. Parts are kept by reference until they have left. */

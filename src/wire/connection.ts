@@ -1,4 +1,5 @@
 import type { Clock } from '../base/clock.ts'
+import { Arrivals } from './arrivals.ts'
 import type { Carriage } from './carriage.ts'
 import { ConnectionError, WireError } from './errors.ts'
 import { encodeFrames, FrameParser, frameName, makeFrame } from './frame.ts'
@@ -10,17 +11,22 @@ import { checkLegal, isOwnFrame, otherRole } from './phases.ts'
 import type { Phase, Role } from './phases.ts'
 import { PingBook } from './ping.ts'
 import type { PingResult } from './ping.ts'
+import { Pulse } from './pulse.ts'
+import type { PulseHost } from './pulse.ts'
+import { PeerRate } from './rate.ts'
 import type { Timers } from './timers.ts'
 import { FRAME, FRAME_HEADER_BYTES } from './types.ts'
-import type { CloseReason, Connection, Frame, WireLimits } from './types.ts'
+import type { CloseReason, Connection, Frame, Heartbeat, Transfer, WireLimits } from './types.ts'
 
 /** What a server answers to a hello. */
 export type Answer = { readonly welcome: unknown } | { readonly refuse: Refusal }
 
+/** Answers a hello (parsed JSON, unchecked) of a peer whose certificate bears the name `identity`. */
+export type Greet = (peer: unknown, identity: string | null) => Answer
+
 /** A client brings its greeting; a server answers one. An error thrown by `greet` refuses the client. */
 export type Handshake =
-  | { readonly role: 'client'; readonly greeting: unknown }
-  | { readonly role: 'server'; readonly greet: (peer: unknown) => Answer }
+  { readonly role: 'client'; readonly greeting: unknown } | { readonly role: 'server'; readonly greet: Greet }
 
 export interface ConnectionOptions {
   readonly clock: Clock
@@ -43,11 +49,18 @@ export class WireConnection implements Connection {
   private readonly role: Role
   private readonly handshake: Handshake
   private readonly carriage: Carriage
+  private readonly clock: Clock
   private readonly timers: Timers
   private readonly limits: WireLimits
   private readonly parser: FrameParser
   private readonly pings: PingBook
   private readonly inbox: Inbox
+  private readonly arrivals = new Arrivals()
+  private readonly pulse: Pulse
+  /** Of servers only. */
+  private readonly rate: PeerRate | null
+  /** Bytes of all frames, pings and pongs too. */
+  private givenBytes = 0
   private nextSequence = 0
   private stopTimer: () => void = () => {}
   private isGone = false
@@ -57,8 +70,11 @@ export class WireConnection implements Connection {
     this.role = handshake.role
     this.handshake = handshake
     this.carriage = carriage
+    this.clock = options.clock
     this.timers = options.timers
     this.limits = options.limits
+    this.pulse = new Pulse(this.pulseHost(), { ...options, role: this.role })
+    this.rate = this.role === 'server' ? new PeerRate(this.limits, this.clock.nowSeconds()) : null
     this.pings = new PingBook(options.clock)
     this.inbox = new Inbox(options.limits.maxQueuedBytes)
     const peerRole = otherRole(this.role)
@@ -77,6 +93,14 @@ export class WireConnection implements Connection {
     if (this.handshake.role === 'server') return
     const hello = jsonFrame(FRAME.hello, this.handshake.greeting)
     this.attempt(() => this.write([hello]))
+  }
+
+  get identity(): string | null {
+    return this.carriage.identity
+  }
+
+  get heardSeconds(): number {
+    return this.pulse.heardSeconds
   }
 
   get queuedBytes(): number {
@@ -108,6 +132,14 @@ export class WireConnection implements Connection {
     this.inbox.onClose(listener)
   }
 
+  onHeartbeat(listener: (beat: Heartbeat) => void): void {
+    this.pulse.onHeartbeat(listener)
+  }
+
+  onTransfer(listener: (transfer: Transfer) => void): void {
+    this.arrivals.onTransfer(listener)
+  }
+
   async ping(warmBytes = 0): Promise<PingResult> {
     this.checkOpen()
     const { frame, result } = this.pings.ping(warmBytes)
@@ -122,6 +154,7 @@ export class WireConnection implements Connection {
       this.write([makeFrame(FRAME.bye)])
       this.phase = 'closing'
       this.inbox.stop()
+      this.pulse.stop()
       this.finish()
     }
     return this.gone()
@@ -136,12 +169,20 @@ export class WireConnection implements Connection {
   /** The carriage's bytes, in order, in chunks of any size. */
   receive(chunk: Uint8Array): void {
     if (this.phase === 'closing' || this.phase === 'closed') return
+    const now = this.clock.nowSeconds()
+    this.pulse.heard(now)
     this.attempt(() => {
+      this.rate?.takeBytes(chunk.length, now)
+      let continues = this.parser.insideFrame
       this.parser.push(chunk, (frame) => {
         if (this.phase === 'closing' || this.phase === 'closed') return
-        this.receivedBytes += FRAME_HEADER_BYTES + frame.payload.length
+        this.rate?.takeFrame(now)
+        if (continues) this.arrivals.complete(frameBytes(frame), now)
+        continues = false
+        if (!isPing(frame)) this.receivedBytes += frameBytes(frame)
         this.take(frame)
       })
+      this.arrivals.mark(this.parser.insideBytes, continues, now)
     })
   }
 
@@ -197,7 +238,7 @@ export class WireConnection implements Connection {
 
   private answer(hello: unknown): void {
     if (this.handshake.role !== 'server') return
-    const answer = this.handshake.greet(hello)
+    const answer = this.handshake.greet(hello, this.identity)
     if ('refuse' in answer) {
       const { code, message } = answer.refuse
       const error = new ConnectionError('E_CONNECTION_REFUSED', `refused the peer: ${message}`, {
@@ -216,6 +257,7 @@ export class WireConnection implements Connection {
     this.peer = peer
     this.phase = 'open'
     this.stopTimer()
+    this.pulse.start()
     this.onOpen()
   }
 
@@ -248,7 +290,10 @@ export class WireConnection implements Connection {
   private put(frames: readonly Frame[]): void {
     const parts = encodeFrames(frames, this.nextSequence)
     this.nextSequence = (this.nextSequence + frames.length) >>> 0
-    for (const part of parts) this.sentBytes += part.length
+    for (const frame of frames) {
+      this.givenBytes += frameBytes(frame)
+      if (!isPing(frame)) this.sentBytes += frameBytes(frame)
+    }
     this.carriage.write(parts)
   }
 
@@ -273,6 +318,7 @@ export class WireConnection implements Connection {
     this.phase = 'closed'
     this.reason = reason
     this.stopTimer()
+    this.pulse.stop()
     this.pings.fail(this.closedError())
     this.inbox.close(reason)
   }
@@ -295,6 +341,19 @@ export class WireConnection implements Connection {
     look()
   }
 
+  private pulseHost(): PulseHost {
+    return {
+      givenBytes: () => this.givenBytes,
+      queuedBytes: () => this.carriage.queuedBytes,
+      ping: () => this.ping(),
+      attempt: (run) => this.attempt(run),
+      giveUp: (error) => {
+        this.fail(error)
+        this.carriage.destroy()
+      },
+    }
+  }
+
   private checkOpen(): void {
     if (this.phase !== 'open') throw this.closedError()
   }
@@ -306,4 +365,12 @@ export class WireConnection implements Connection {
     const why = reason?.message ?? (this.phase === 'closing' ? 'closed by this side' : 'not greeted yet')
     return new ConnectionError('E_CONNECTION_CLOSED', `the connection is not open: ${why}`, { cause })
   }
+}
+
+function isPing({ type }: Frame): boolean {
+  return type === FRAME.ping || type === FRAME.pong
+}
+
+function frameBytes({ payload }: Frame): number {
+  return FRAME_HEADER_BYTES + payload.length
 }

@@ -10,6 +10,8 @@ export type WireCode =
   | 'E_WIRE_SEQUENCE'
   | 'E_WIRE_CHECKSUM'
   | 'E_WIRE_PAYLOAD'
+  /** More frames or bytes a second, or attempts a minute, than the server takes. */
+  | 'E_WIRE_RATE'
 
 /** Bytes or frames against the protocol. The connection cannot go on: nothing after them can be trusted. */
 export class WireError extends EdgewiseError {
@@ -29,6 +31,8 @@ export type ConnectionCode =
   /** The peer (or the listener here) does not take what is sent. */
   | 'E_CONNECTION_SLOW'
   | 'E_CONNECTION_UNREACHABLE'
+  /** TLS: one side's certificate is missing, expired or not of the other's authority, or TLS is not 1.3. */
+  | 'E_CONNECTION_UNTRUSTED'
 
 /** The connection is over, and why. */
 export class ConnectionError extends EdgewiseError {

@@ -12,6 +12,14 @@ export class ForwardedConnection implements Connection {
     return this.inner.peer
   }
 
+  get identity(): string | null {
+    return this.inner.identity
+  }
+
+  get heardSeconds(): number {
+    return this.inner.heardSeconds
+  }
+
   get queuedBytes(): number {
     return this.inner.queuedBytes
   }
@@ -34,6 +42,14 @@ export class ForwardedConnection implements Connection {
 
   onClose(listener: Parameters<Connection['onClose']>[0]): void {
     this.inner.onClose(listener)
+  }
+
+  onHeartbeat(listener: Parameters<Connection['onHeartbeat']>[0]): void {
+    this.inner.onHeartbeat(listener)
+  }
+
+  onTransfer(listener: Parameters<Connection['onTransfer']>[0]): void {
+    this.inner.onTransfer(listener)
   }
 
   ping(warmBytes?: number): ReturnType<Connection['ping']> {

@@ -102,7 +102,12 @@ export class FrameParser {
 
   /** Whether the bytes so far end inside a frame. */
   get insideFrame(): boolean {
-    return this.state === 'payload' || this.filled > 0
+    return this.insideBytes > 0
+  }
+
+  /** Bytes of the frame under way that are here. */
+  get insideBytes(): number {
+    return this.state === 'payload' ? FRAME_HEADER_BYTES + this.filled : this.filled
   }
 
   /** Throws WireError; frames that were complete before the error were delivered. */

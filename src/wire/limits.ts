@@ -5,6 +5,7 @@ import type { FrameType, WireLimits } from './types.ts'
 export const MAX_JSON_BYTES = 64 * 1024
 /** What a peer measured of a request: an event for every step of every token. */
 export const MAX_REPORT_BYTES = 32 * 1024 * 1024
+export const MAX_LOAD_BYTES = 4 * 1024
 /** A pong is its ping and the receiver's clock (f64). */
 export const PONG_CLOCK_BYTES = 8
 
@@ -14,6 +15,11 @@ export const DEFAULT_LIMITS: WireLimits = {
   maxQueuedBytes: 256 * 1024 * 1024,
   greetingSeconds: 5,
   closingSeconds: 5,
+  heartbeatSeconds: 1,
+  silenceSeconds: 10,
+  maxFramesPerSecond: 20_000,
+  maxBytesPerSecond: 1024 ** 3,
+  maxHandshakesPerMinute: 600,
 }
 
 /** Connections of one server at a time, those that have not greeted yet included. */
@@ -33,6 +39,7 @@ const CAPS: Readonly<Record<FrameType, number>> = {
   [FRAME.report]: MAX_REPORT_BYTES,
   [FRAME.fail]: MAX_JSON_BYTES,
   [FRAME.bye]: 0,
+  [FRAME.load]: MAX_LOAD_BYTES,
 }
 
 /** Largest payload of a frame of this type under `limits`, in bytes. */

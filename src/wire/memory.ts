@@ -2,7 +2,7 @@ import type { Clock } from '../base/clock.ts'
 import type { RandomStream } from '../base/random.ts'
 import type { Carriage } from './carriage.ts'
 import { WireConnection } from './connection.ts'
-import type { Answer } from './connection.ts'
+import type { Greet } from './connection.ts'
 import { DEFAULT_LIMITS } from './limits.ts'
 import { systemTimers } from './timers.ts'
 import type { Timers } from './timers.ts'
@@ -11,7 +11,7 @@ import type { Connection, WireLimits } from './types.ts'
 export interface MemoryPairOptions {
   readonly greeting?: unknown
   /** Default: welcomes everyone with `{}`. */
-  readonly greet?: (peer: unknown) => Answer
+  readonly greet?: Greet
   readonly clock: Clock
   /** The server's clock, where it is another one. */
   readonly serverClock?: Clock
@@ -65,6 +65,7 @@ export function memoryPair(options: MemoryPairOptions): Promise<MemoryPair> {
 class MemoryCarriage implements Carriage {
   other!: MemoryCarriage
   owner!: WireConnection
+  readonly identity = null
   queuedBytes = 0
   private readonly chop: RandomStream | undefined
   private queue: Uint8Array[] = []

@@ -33,6 +33,7 @@ const SENDERS: Readonly<Record<FrameType, { readonly greeting: Senders; readonly
   [FRAME.report]: { greeting: NOBODY, open: SERVER },
   [FRAME.fail]: { greeting: NOBODY, open: BOTH },
   [FRAME.bye]: { greeting: NOBODY, open: BOTH },
+  [FRAME.load]: { greeting: NOBODY, open: SERVER },
 }
 
 /** Frames that a connection sends and takes by itself: its users neither send nor see them. */

@@ -3,7 +3,7 @@ import type { AddressInfo, Server, Socket } from 'node:net'
 import type { Clock } from '../base/clock.ts'
 import { InputError } from '../base/errors.ts'
 import { KEEP_ALIVE_SECONDS } from './client.ts'
-import type { Answer, WireConnection } from './connection.ts'
+import type { Greet, WireConnection } from './connection.ts'
 import { ConnectionError } from './errors.ts'
 import { safeAddress } from './hosts.ts'
 import type { HostOptions } from './hosts.ts'
@@ -21,7 +21,7 @@ export interface ListenOptions extends HostOptions {
   /** 0: any free port. */
   readonly port: number
   /** Answers a client's hello (parsed JSON, unchecked). An error thrown refuses the client with it. */
-  readonly greet: (peer: unknown) => Answer
+  readonly greet: Greet
   /** Called once a connection is open and before any of its frames: register its listeners here. */
   readonly onConnection: (connection: Connection) => void
   /** Hears why a client did not get as far as that. */

@@ -16,6 +16,7 @@ export function overSocket(socket: Duplex, handshake: Handshake, options: Connec
 
 function carriageOf(socket: Duplex): Carriage {
   return {
+    identity: null,
     get queuedBytes() {
       return socket.writableLength
     },

@@ -3,7 +3,7 @@
  * Little-endian header: payloadBytes u32, version u8, type u8, step u16, request u32, sequence u32, position u32,
  * count u32, bits u8, flags u8, reserved u16 (0), crc32 u32 over the 28 bytes before it and the payload.
  */
-export const PROTOCOL_VERSION = 1
+export const PROTOCOL_VERSION = 2
 /** Equals DEFAULT_NETWORK.frameBytes: what the cost model charges a message for. */
 export const FRAME_HEADER_BYTES = 32
 
@@ -33,6 +33,8 @@ export const FRAME = {
   fail: 12,
   /** The sender is about to close the connection. */
   bye: 13,
+  /** How busy the server is, said unasked: JSON of at most 4 KiB. */
+  load: 14,
 } as const
 
 export type FrameType = (typeof FRAME)[keyof typeof FRAME]
@@ -66,10 +68,36 @@ export type CloseReason =
   | { readonly kind: 'closed' | 'ended'; readonly message: string }
   | { readonly kind: 'failed'; readonly message: string; readonly error: Error }
 
+/** A round trip that the connection measured by itself. */
+export interface Heartbeat {
+  /** When its answer came, by our clock. */
+  readonly atSeconds: number
+  readonly rttSeconds: number
+  /** The peer's clock less ours; errs by at most half the RTT. */
+  readonly clockOffsetSeconds: number
+}
+
+/**
+ * What the arrival of one large frame says of the rate from the peer to us. `bytes` are those that came after the
+ * frame's first chunk, so that bytes / (endSeconds - startSeconds) is a rate without bias. A frame that lay ready
+ * in the system's buffers arrives at the speed of memory: short times say little of a link.
+ */
+export interface Transfer {
+  readonly bytes: number
+  /** Arrival of the frame's first bytes, by our clock. */
+  readonly startSeconds: number
+  /** Arrival of its last. */
+  readonly endSeconds: number
+}
+
 /** An open connection after both greetings. Events come in order; nothing is delivered after `closed`. */
 export interface Connection {
   /** The greeting of the other side, as parsed JSON: checked by the caller's schema. */
   readonly peer: unknown
+  /** Common name in the peer's certificate, which our authority signed; null without TLS. */
+  readonly identity: string | null
+  /** When the peer was last heard, or was last seen to take bytes of ours: seconds of our clock. */
+  readonly heardSeconds: number
   /**
    * Sends frames in one write. Payloads are kept by reference until they have left: do not write to them again.
    * Throws ConnectionError once closed, WireError for a frame that this side may not send, or not so large.
@@ -79,9 +107,13 @@ export interface Connection {
   onFrame(listener: (frame: Frame) => void): void
   /** A listener that comes after the end hears of it at once. */
   onClose(listener: (reason: CloseReason) => void): void
+  /** Hears of every heartbeat's answer. None before one answer came; none where heartbeats are off. */
+  onHeartbeat(listener: (beat: Heartbeat) => void): void
+  /** Hears of received frames of 4 KiB or more whose bytes came in several chunks, pings and pongs included. */
+  onTransfer(listener: (transfer: Transfer) => void): void
   /** Bytes handed to what carries them and not yet taken by it. */
   readonly queuedBytes: number
-  /** All bytes of frames so far, headers included. */
+  /** Bytes of all frames so far, headers included, but for pings and pongs: they belong to no request. */
   readonly sentBytes: number
   readonly receivedBytes: number
   /**
@@ -102,4 +134,16 @@ export interface WireLimits {
   readonly greetingSeconds: number
   /** A closing connection whose peer takes nothing for so long is cut. */
   readonly closingSeconds: number
+  /**
+   * A client pings so often, unless one of its heartbeats is still under way. null: this side pings never by
+   * itself, and waits for a silent peer for ever.
+   */
+  readonly heartbeatSeconds: number | null
+  /** A peer that says nothing and takes nothing of what waits for it for so long is given up. */
+  readonly silenceSeconds: number
+  /** What a server takes of one client; one second's worth may come at once. */
+  readonly maxFramesPerSecond: number
+  readonly maxBytesPerSecond: number
+  /** Attempts of one remote address (IPv6: one network of 64 bits) that a server takes. */
+  readonly maxHandshakesPerMinute: number
 }

@@ -31,7 +31,7 @@ function changed(change: (view: DataView) => void): Uint8Array {
 
 describe('encoding', () => {
   /**
-   * python3: p = bytes([1,2,3,4,5]); h = struct.pack('<IBBHIIIIBBH', 5, 1, 8, 513, 0x01020304, 7, 0xdeadbeef, 99,
+   * python3: p = bytes([1,2,3,4,5]); h = struct.pack('<IBBHIIIIBBH', 5, 2, 8, 513, 0x01020304, 7, 0xdeadbeef, 99,
    * 16, 3, 0); (h + struct.pack('<I', zlib.crc32(h + p)) + p).hex()
    */
   it('gives the bytes that Python gives for the documented header', () => {
@@ -45,7 +45,7 @@ describe('encoding', () => {
       payload: Uint8Array.of(1, 2, 3, 4, 5),
     })
     const hex = Buffer.concat(encodeFrames([frame], 7)).toString('hex')
-    expect(hex).toBe('05000000010801020403020107000000efbeadde630000001003000040fbac750102030405')
+    expect(hex).toBe('05000000020801020403020107000000efbeadde63000000100300002c90a4d00102030405')
   })
 
   it('charges a message what the cost model charges', () => {
@@ -130,9 +130,9 @@ describe('parsing', () => {
   })
 
   it.each<[string, Uint8Array, string, string]>([
-    ['version', changed((view) => view.setUint8(4, 2)), 'E_WIRE_VERSION', 'version 1\n  found: version 2'],
-    ['type', changed((view) => view.setUint8(5, 15)), 'E_WIRE_TYPE', '1..13\n  found: 15'],
-    ['type 0', changed((view) => view.setUint8(5, 0)), 'E_WIRE_TYPE', '1..13\n  found: 0'],
+    ['version', changed((view) => view.setUint8(4, 1)), 'E_WIRE_VERSION', 'version 2\n  found: version 1'],
+    ['type', changed((view) => view.setUint8(5, 15)), 'E_WIRE_TYPE', '1..14\n  found: 15'],
+    ['type 0', changed((view) => view.setUint8(5, 0)), 'E_WIRE_TYPE', '1..14\n  found: 0'],
     ['reserved', changed((view) => view.setUint16(26, 9, true)), 'E_WIRE_HEADER', '0\n  found: 9'],
     ['sequence', changed((view) => view.setUint32(12, 4, true)), 'E_WIRE_SEQUENCE', '0\n  found: 4'],
     ['payload', changed((view) => view.setUint8(33, 0)), 'E_WIRE_CHECKSUM', 'found: 0x'],
@@ -181,10 +181,10 @@ describe('parsing', () => {
     const deliver = vi.fn()
     expect(() =>
       parser.push(
-        changed((view) => view.setUint8(4, 2)),
+        changed((view) => view.setUint8(4, 1)),
         deliver,
       ),
-    ).toThrow('version 2')
+    ).toThrow('version 1')
     expect(() => parser.push(BYTES, deliver)).toThrow('no bytes after an error')
     expect(deliver).not.toHaveBeenCalled()
   })

@@ -17,6 +17,7 @@ import { anyFrame, concat, HandTime, parseAll } from './support.ts'
 
 /** Takes writes down; nothing leaves it unless the test says so. */
 class Paper implements Carriage {
+  readonly identity = null
   readonly writes: Uint8Array[][] = []
   queuedBytes = 0
   ends = 0
@@ -93,6 +94,10 @@ describe('the state machine', () => {
     expect(server.paper.frames.map((frame) => [frame.type, readJson(frame)])).toEqual([
       [FRAME.welcome, { we: 1 }],
     ])
+    // The greeting's time is over; the pulse goes on until the end.
+    expect([client.time.pending, server.time.pending]).toEqual([1, 1])
+    for (const { connection } of [client, server]) connection.fail(new Error('enough'))
+    for (const { connection } of [client, server]) connection.carriageGone()
     expect([client.time.pending, server.time.pending]).toEqual([0, 0])
   })
 
@@ -100,7 +105,7 @@ describe('the state machine', () => {
   const legal: Record<'client' | 'server', Record<Phase, FrameType[]>> = {
     client: {
       greeting: [FRAME.hello, FRAME.refuse],
-      open: types.filter((type) => ![1, 2, 11].includes(type)),
+      open: types.filter((type) => ![1, 2, 11, 14].includes(type)),
       closing: [],
       closed: [],
     },
@@ -146,7 +151,7 @@ describe('the state machine', () => {
     bytes[4] = 9
     connection.receive(bytes)
     expect(ends).toMatchObject([{ error: { code: 'E_WIRE_VERSION' } }])
-    expect(ends[0].message).toContain('expected: version 1\n  found: version 9')
+    expect(ends[0].message).toContain('expected: version 2\n  found: version 9')
     expect(Buffer.concat(paper.writes.flat()).toString('latin1')).toContain('found: version 9')
   })
 

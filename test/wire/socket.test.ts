@@ -94,7 +94,7 @@ describe('a server', () => {
   it('tells a client of another version, and hears of it', async () => {
     const { server, rejected } = await serve()
     const bytes = Buffer.concat(hello)
-    bytes[4] = 2
+    bytes[4] = 1
     const socket = raw(server.port)
     socket.write(bytes)
     const { frames } = parseAll([await hear(socket)])
@@ -194,7 +194,7 @@ describe('a client', () => {
     const bytes = Buffer.concat(encodeFrames([jsonFrame(FRAME.welcome, {})], 0))
     bytes[4] = 3
     const port = await plainServer((socket) => void socket.write(bytes))
-    await expect(dial(port)).rejects.toThrow('expected: version 1\n  found: version 3')
+    await expect(dial(port)).rejects.toThrow('expected: version 2\n  found: version 3')
   })
 
   it('waits for a welcome only so long', async () => {

@@ -1,0 +1,66 @@
+import { Bucket } from './bucket.ts'
+import { WireError } from './errors.ts'
+import { FRAME_HEADER_BYTES } from './types.ts'
+import type { WireLimits } from './types.ts'
+
+/** What a server takes of one client. Checks throw WireError (E_WIRE_RATE). */
+export class PeerRate {
+  private readonly limits: WireLimits
+  private readonly frames: Bucket
+  private readonly bytes: Bucket
+
+  constructor(limits: WireLimits, nowSeconds: number) {
+    const { maxFramesPerSecond, maxBytesPerSecond, maxPayloadBytes } = limits
+    this.limits = limits
+    this.frames = new Bucket(maxFramesPerSecond, nowSeconds)
+    // The largest frame that is legal may come at once.
+    const burst = Math.max(maxBytesPerSecond, FRAME_HEADER_BYTES + maxPayloadBytes)
+    this.bytes = new Bucket(maxBytesPerSecond, nowSeconds, burst)
+  }
+
+  takeBytes(count: number, nowSeconds: number): void {
+    if (!this.bytes.take(count, nowSeconds)) throw tooFast(`${this.limits.maxBytesPerSecond} bytes`)
+  }
+
+  takeFrame(nowSeconds: number): void {
+    if (!this.frames.take(1, nowSeconds)) throw tooFast(`${this.limits.maxFramesPerSecond} frames`)
+  }
+}
+
+function tooFast(most: string): WireError {
+  return new WireError('E_WIRE_RATE', 'rate of a client', `at most ${most} per second`, 'more')
+}
+
+/** Addresses that are remembered: a client that comes from more of them makes the server forget the oldest. */
+const MAX_ADDRESSES = 4096
+
+/** How often each remote address may try. */
+export class Attempts {
+  private readonly perMinute: number
+  private readonly buckets = new Map<string, Bucket>()
+
+  constructor(perMinute: number) {
+    this.perMinute = perMinute
+  }
+
+  /** Whether `address` may try once more at `nowSeconds`. */
+  allow(address: string, nowSeconds: number): boolean {
+    const key = networkOf(address)
+    const bucket = this.buckets.get(key) ?? new Bucket(this.perMinute / 60, nowSeconds, this.perMinute)
+    // What was used last stands last.
+    this.buckets.delete(key)
+    this.buckets.set(key, bucket)
+    if (this.buckets.size > MAX_ADDRESSES) this.buckets.delete(this.buckets.keys().next().value ?? key)
+    return bucket.take(1, nowSeconds)
+  }
+}
+
+/** An IPv4 address itself; of an IPv6 address its network of 64 bits, of which one host may have every address. */
+export function networkOf(address: string): string {
+  if (!address.includes(':') || address.includes('.')) return address
+  const [head, tail] = address.split('%')[0].split('::') as [string, string | undefined]
+  const groups = (text: string): string[] => (text === '' ? [] : text.split(':'))
+  const [first, last] = [groups(head), groups(tail ?? '')]
+  const zeros = Array.from({ length: Math.max(0, 8 - first.length - last.length) }, () => '0')
+  return [...first, ...zeros, ...last].slice(0, 4).join(':')
+}
