@@ -56,9 +56,9 @@ export type Circumstances = Pick<
  * The simulator and the runtime feed it alike; it never sees a trace.
  */
 export class Observer {
-  private readonly up: Level
-  private readonly down: Level
-  private readonly rtt: Level
+  private up: Level
+  private down: Level
+  private rtt: Level
   private readonly arrivalGap = new MovingAverage(ARRIVAL_GAIN, 0)
   private readonly edgeSpeed = new MovingAverage(SPEED_GAIN, 1, true)
   private readonly cloudSpeed = new MovingAverage(SPEED_GAIN, 1, true)
@@ -82,6 +82,14 @@ export class Observer {
     this.down = new Level(probe.downBitsPerSecond)
     this.rtt = new Level(probe.rttSeconds)
     this.budgets = budgets
+  }
+
+  /** A first measurement that came later than the first events: the link's estimates begin with it. */
+  probe(probe: FirstProbe, atSeconds: number): void {
+    this.up = new Level(probe.upBitsPerSecond)
+    this.down = new Level(probe.downBitsPerSecond)
+    this.rtt = new Level(probe.rttSeconds)
+    this.lastHeartbeat = atSeconds
   }
 
   arrival(atSeconds: number): void {
@@ -141,6 +149,11 @@ export class Observer {
     this.energy = virtualQueue(this.energy, took.edgeJoules, this.budgets.energyJoules)
     this.accuracy = virtualQueue(this.accuracy, took.accuracyLoss, this.budgets.accuracyLoss)
     this.money = virtualQueue(this.money, took.cloudSeconds, this.budgets.cloudSeconds)
+  }
+
+  /** A request that ended with nothing to learn from: cancelled, or failed before its first token. */
+  dropped(request: number): void {
+    this.ledger.remove(request)
   }
 
   virtualQueues(): Situation['virtual'] {

@@ -32,7 +32,7 @@ export function expectedWork(program: Program, promptTokens: number, outputToken
 /** A request in flight that outlasts what was predicted is taken to have this share of its work left. */
 const LEAST_LEFT = 0.1
 
-const NO_WORK: Work = { edgeSeconds: 0, cloudSeconds: 0 }
+export const NO_WORK: Work = { edgeSeconds: 0, cloudSeconds: 0 }
 
 interface Expected {
   readonly work: Work

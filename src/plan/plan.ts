@@ -86,3 +86,24 @@ export function sideAfterFfn(mode: number): Side {
 export function sideOfFfnInput(mode: number): Side {
   return mode === 1 ? CLOUD : EDGE
 }
+
+/** Whether two plans are the same in all that they say. */
+export function samePlan(a: Plan, b: Plan): boolean {
+  if (a === b) return true
+  if (a.embed !== b.embed || a.head !== b.head || a.boundaryBits !== b.boundaryBits) return false
+  if (a.exit?.layer !== b.exit?.layer || a.exit?.mode !== b.exit?.mode) return false
+  if (a.exit?.threshold !== b.exit?.threshold) return false
+  return (
+    a.unitsOnCloud.every((units, layer) => units === b.unitsOnCloud[layer]) &&
+    a.ffn.every((mode, layer) => mode === b.ffn[layer]) &&
+    a.ffn.every((_, layer) => bitsOfLayer(a, layer) === bitsOfLayer(b, layer))
+  )
+}
+
+/** Whether a request under the plan ever asks anything of the cloud. */
+export function usesNetwork({ embed, head, exit, unitsOnCloud, ffn }: Plan): boolean {
+  if (exit !== null) return exit.mode === 'collaborative'
+  if (embed === CLOUD || head === CLOUD) return true
+  const any = (part: number): boolean => part !== 0
+  return unitsOnCloud.some(any) || ffn.some(any)
+}

@@ -76,18 +76,17 @@ export function planCost(input: Omit<OracleInput, 'options' | 'prices'>, plan: P
     loadBytes: 0,
     decisionSeconds: 0,
   })
-  const slowed =
-    state.edgeSlowdown === 1 && state.cloudSlowdown === 1
-      ? program
-      : slowProgram(program, state.edgeSlowdown, state.cloudSlowdown)
+  const slowed = slowProgram(program, state.edgeSlowdown, state.cloudSlowdown)
   return evaluateProgram(slowed, { ...input, ...state })
 }
 
-function slowProgram(
+/** A program on sides that are slower than profiled by these factors. */
+export function slowProgram(
   program: ReturnType<typeof compileProgram>,
   edge: number,
   cloud: number,
 ): typeof program {
+  if (edge === 1 && cloud === 1) return program
   const list = (stages: typeof program.prefill): typeof program.prefill => ({
     ...stages,
     stages: stages.stages.map((stage) => {

@@ -1,3 +1,4 @@
+import type { RandomStream } from '../base/random.ts'
 import { OBSERVATION_SIZE, encodeObservation } from '../observe/observation.ts'
 import { PlanWalker, ROW_FEATURE_SIZE } from '../observe/walker.ts'
 import type { Plan } from '../plan/plan.ts'
@@ -11,6 +12,15 @@ export interface PolicyNumbers {
   readonly spec: ActorSpec
   readonly parameters: Float32Array
   readonly normaliser: Normaliser
+}
+
+/** A plan with what a log needs to learn from it. */
+export interface Act {
+  readonly plan: Plan
+  /** Probability of the plan under what chose it: the product over its rows; 1 where the choice was greedy. */
+  readonly propensity: number
+  /** What it was decided on, unnormalised [OBSERVATION_SIZE]; the caller's to keep. */
+  readonly observation: Float32Array
 }
 
 /**
@@ -36,14 +46,35 @@ export class LearnedPolicy implements Policy {
   }
 
   decide(situation: Situation): Plan {
+    return this.choose(situation, null).plan
+  }
+
+  /** Decides greedily, or with a stream by drawing every row from the actor's distribution. */
+  act(situation: Situation, stream: RandomStream | null): Act {
+    const { plan, logProbability } = this.choose(situation, stream)
+    const propensity = stream === null ? 1 : Math.exp(logProbability)
+    return { plan, propensity, observation: this.observation.slice() }
+  }
+
+  private choose(
+    situation: Situation,
+    stream: RandomStream | null,
+  ): { readonly plan: Plan; readonly logProbability: number } {
     const { walker, kernel, features, mask } = this
     encodeObservation(this.problem, situation, this.observation)
     kernel.encode(this.observation)
     walker.begin(situation)
+    let logProbability = 0
     for (let row = 0; row < walker.rows; row++) {
       const allowed = walker.input(row, features, mask)
-      walker.choose(row, allowed === 1 ? mask.indexOf(1) : kernel.greedy(row === 0 ? 0 : 1, features, mask))
+      const head = row === 0 ? 0 : 1
+      if (allowed === 1) walker.choose(row, mask.indexOf(1))
+      else if (stream === null) walker.choose(row, kernel.greedy(head, features, mask))
+      else {
+        walker.choose(row, kernel.sample(head, features, mask, stream.uniform()))
+        logProbability += kernel.logProbability
+      }
     }
-    return walker.plan()
+    return { plan: walker.plan(), logProbability }
   }
 }

@@ -1,3 +1,4 @@
+import type { RandomStream } from '../base/random.ts'
 import { openEngine } from '../engine/open.ts'
 import type { Engine, EngineKind } from '../engine/types.ts'
 import { PlanWalker } from '../observe/walker.ts'
@@ -8,6 +9,7 @@ import { readBundle } from '../policy/bundleFiles.ts'
 import type { Bundle } from '../policy/bundleFiles.ts'
 import type { Manifest } from '../policy/bundleManifest.ts'
 import { LearnedPolicy } from '../policy/learned.ts'
+import type { Act } from '../policy/learned.ts'
 import { noPlanFits } from './refusals.ts'
 import { SessionPolicy } from './sessionPolicy.ts'
 import { situationFrom } from './situation.ts'
@@ -20,6 +22,11 @@ export type { Situation } from '../plan/situation.ts'
 export type { Manifest } from '../policy/bundleManifest.ts'
 export { situationFrom } from './situation.ts'
 export type { Conditions, DeviceTerms } from './situation.ts'
+export { Governor } from './governor.ts'
+export type { GovernorOptions } from './governor.ts'
+export type { Ask, Change, Decision, LinkNow, Present, Served } from './governorTypes.ts'
+export type { ShieldOptions } from './shield.ts'
+export type { HysteresisOptions } from './hysteresis.ts'
 export { decideTimed } from './timing.ts'
 export type { TimedDecision } from './timing.ts'
 
@@ -43,6 +50,8 @@ export interface OpenBundle {
 export interface KernelBundle extends OpenBundle, Policy {
   readonly engine: 'kernel'
   decide(situation: Situation): Plan
+  /** decide with its observation and propensity; with a stream it explores. Throws InputError where no plan fits. */
+  act(situation: Situation, stream: RandomStream | null): Act
 }
 
 /** Decides by one run of policy.onnx a row. */
@@ -83,17 +92,23 @@ function openKernel(bundle: Bundle): KernelBundle {
   const mask = new Uint8Array(Math.max(...manifest.action.heads.map((head) => head.choices)))
   const features = new Float32Array(manifest.action.rowFeatures.length)
   const pinned = problem.edgeLayersFirst + problem.edgeLayersLast > 0
+  const checkFits = (situation: Situation): void => {
+    if (!pinned) return
+    walker.begin(situation)
+    if (walker.input(0, features, mask) === 0) throw noPlanFits(situation)
+  }
   return {
     ...commonOf(bundle),
     engine: 'kernel',
     runs: 'kernel',
     name: manifest.name,
     decide: (situation) => {
-      if (pinned) {
-        walker.begin(situation)
-        if (walker.input(0, features, mask) === 0) throw noPlanFits(situation)
-      }
+      checkFits(situation)
       return policy.decide(situation)
+    },
+    act: (situation, stream) => {
+      checkFits(situation)
+      return policy.act(situation, stream)
     },
     close: () => Promise.resolve(),
   }

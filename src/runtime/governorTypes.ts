@@ -22,6 +22,12 @@ export interface Ask {
   readonly residentBytes: number
 }
 
+/** What the caller knows of its connection at this moment, beside what was heard. */
+export interface LinkNow {
+  /** Whether there is none: an outage, however young the last heartbeat. */
+  readonly linkDown?: boolean
+}
+
 export interface Decision {
   readonly plan: Plan
   readonly source: 'policy' | 'shield' | 'fallback'
@@ -30,6 +36,7 @@ export interface Decision {
   /** Unnormalised [OBSERVATION_SIZE]; null for a fallback. */
   readonly observation: Float32Array | null
   readonly situation: Situation | null
+  /** Tokens expected from here on. */
   readonly predictedOutputTokens: number
   readonly decideSeconds: number
 }
@@ -42,5 +49,20 @@ export interface Present extends Ask {
 /** Another plan for it, and why; `gainShare` is what is expected to be saved of the cost that is left. */
 export interface Change extends Decision {
   readonly reason: 'outage' | 'return' | 'better'
+  /** The cheaper way to the new plan's keys and values, as modelled. */
+  readonly rebuild: 'boundary' | 'ids'
+  /** Null where it was no matter of cost. */
   readonly gainShare: number | null
+}
+
+/** What a request took. The counts of the link are optional: without them its radio energy is taken to be 0. */
+export interface Served {
+  /** From arrival to the last token. */
+  readonly seconds: number
+  readonly outputTokens: number
+  /** The plan that brought the last token. */
+  readonly plan: Plan
+  readonly upBytes?: number
+  readonly downBytes?: number
+  readonly messages?: number
 }

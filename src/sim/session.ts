@@ -2,7 +2,7 @@ import { compileProgram } from '../plan/compile.ts'
 import { latencyTerm, requestCost } from '../plan/objective.ts'
 import { Observer, type Budgets } from '../observe/observer.ts'
 import type { Work } from '../observe/work.ts'
-import { bitsOfLayer, CLOUD, type Plan } from '../plan/plan.ts'
+import { CLOUD, samePlan, type Plan } from '../plan/plan.ts'
 import { pairUnits } from '../plan/pair.ts'
 import type { DecisionProblem } from '../plan/problem.ts'
 import type { Residency } from '../plan/residency.ts'
@@ -264,19 +264,6 @@ export class Session {
     })
     this.onFinish?.(request)
   }
-}
-
-/** Whether two plans are the same in all that they say. */
-export function samePlan(a: Plan, b: Plan): boolean {
-  if (a === b) return true
-  if (a.embed !== b.embed || a.head !== b.head || a.boundaryBits !== b.boundaryBits) return false
-  if (a.exit?.layer !== b.exit?.layer || a.exit?.mode !== b.exit?.mode) return false
-  if (a.exit?.threshold !== b.exit?.threshold) return false
-  return (
-    a.unitsOnCloud.every((units, layer) => units === b.unitsOnCloud[layer]) &&
-    a.ffn.every((mode, layer) => mode === b.ffn[layer]) &&
-    a.ffn.every((_, layer) => bitsOfLayer(a, layer) === bitsOfLayer(b, layer))
-  )
 }
 
 /** Layers with heads on both sides. */
