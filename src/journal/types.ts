@@ -1,4 +1,46 @@
-/** One line of the decision log; `kind` tells which. Times are seconds since the log's `header`. */
+import type { Clock } from '../base/clock.ts'
+import type { Disk } from './disk.ts'
+
+/** Waiting comes in as an argument; src/wire/timers.ts has one that waits. */
+export interface JournalTimers {
+  /** Calls `run` once after `seconds`, unless the returned function was called before. */
+  after(seconds: number, run: () => void): () => void
+}
+
+export interface AppendOptions {
+  readonly clock: Clock
+  readonly timers: JournalTimers
+  readonly disk?: Disk
+  /** Synced at most so often; 0: at once, all that waits together. Default 1. */
+  readonly syncSeconds?: number
+  /** Given: `decisions.jsonl` is `decisions.00001.jsonl` and goes on in a next file before it grows beyond. */
+  readonly maxBytes?: number
+  /** Files that stay, the present one included. Default 10. */
+  readonly keepFiles?: number
+  /** A longer line is dropped rather than written. Default 1 MiB. */
+  readonly maxLineBytes?: number
+  /** Where a file rotates: begins a new one rather than go on in the last. */
+  readonly startAnew?: boolean
+  /** What every file, and every opening of one, begins with. */
+  readonly head?: () => Iterable<object>
+  /** Before every opening: a lock, for instance. What it throws counts as an error of the disk, unless InputError. */
+  readonly prepare?: () => Promise<void>
+  /** How long after an error the file is opened anew. Default 5. */
+  readonly retrySeconds?: number
+  /** Told once when the disk fails, and again only after it had recovered. */
+  readonly onError?: (error: Error) => void
+}
+
+export interface AppendHealth {
+  /** False from an error of the disk until the file could be opened anew. */
+  readonly ok: boolean
+  /** Records that are in no file, or may be in none. */
+  readonly dropped: number
+  /** The system's code (`ENOSPC`) or a message; null: never any. It stays after a recovery. */
+  readonly lastError: string | null
+}
+
+/** One line of the decision log; `kind` tells which. Times are seconds since the `header` that came before. */
 export type LogRecord =
   | HeaderRecord
   | ArrivalRecord
@@ -9,7 +51,7 @@ export type LogRecord =
   | EventRecord
   | OutcomeRecord
 
-/** First of every file: what the numbers mean. */
+/** First of every file and of every start of the device: what the numbers mean, and when time began. */
 export interface HeaderRecord {
   readonly kind: 'header'
   readonly version: 1
@@ -19,7 +61,7 @@ export interface HeaderRecord {
   readonly observationVersion: number
   /** SHA-256 of the bundle's manifest; null without a bundle. */
   readonly bundle: string | null
-  /** ISO 8601. */
+  /** Where `atSeconds` counts from; ISO 8601. Two headers with one start are one session in two files. */
   readonly startedAt: string
 }
 
@@ -43,7 +85,7 @@ export interface DecisionRecord {
   /** Probability of this action under what decided; 1 where it is deterministic. */
   readonly propensity: number
   /** Unnormalised, as encodeObservation writes it; null where no bundle is loaded. */
-  readonly observation: readonly number[] | null
+  readonly observation: readonly number[] | null // NaN where an element was not finite
   /** Edgewise's plan format with heads by name (src/plan/json.ts); null: the present plan stays. */
   readonly plan: unknown
   readonly fromToken: number
@@ -51,7 +93,7 @@ export interface DecisionRecord {
   readonly decideSeconds: number
 }
 
-/** A stretch of bytes that had one direction of the link to itself. */
+/** A stretch of bytes that had one direction of the link to itself; written when it ended, `atSeconds`. */
 export interface TransferRecord {
   readonly kind: 'transfer'
   readonly atSeconds: number
