@@ -54,12 +54,15 @@ export function readText(path: string, maxBytes = 64 * 1024 * 1024): string {
   return readCapped(path, maxBytes).toString('utf8')
 }
 
-/** Writes beside the target, syncs, then renames: readers see the old file or the new one, never a half. */
-export function writeAtomic(path: string, data: string | Uint8Array): void {
+/**
+ * Writes beside the target, syncs, then renames: readers see the old file or the new one, never a half.
+ * `mode` is the file's from its first byte on.
+ */
+export function writeAtomic(path: string, data: string | Uint8Array, mode = 0o666): void {
   mkdirSync(dirname(path), { recursive: true })
   const temporary = `${path}.${randomUUID()}.tmp`
   try {
-    const handle = openSync(temporary, 'w')
+    const handle = openSync(temporary, 'wx', mode)
     try {
       const bytes = typeof data === 'string' ? Buffer.from(data) : data
       let written = 0
