@@ -1,4 +1,4 @@
-import { Environment, Interpreter, parse, tokenize } from '@huggingface/jinja'
+import * as library from '@huggingface/jinja'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { createContext, Script } from 'node:vm'
@@ -8,6 +8,15 @@ import { readText } from '../base/files.ts'
 import { check } from '../base/schema.ts'
 import { parseObject } from './json.ts'
 import type { ChatMessage, ChatTemplate } from './types.ts'
+
+/** What is used of the library, whose own types do not resolve under Node's module rules. */
+interface Jinja {
+  readonly Environment: new () => { set(name: string, value: unknown): unknown }
+  readonly Interpreter: new (environment: object) => { run(program: object): { readonly value: unknown } }
+  tokenize(text: string, options: { lstrip_blocks: boolean; trim_blocks: boolean }): object
+  parse(tokens: object): object
+}
+const { Environment, Interpreter, tokenize, parse } = library as unknown as Jinja
 
 const MAX_TEMPLATE_BYTES = 256 * 1024
 const MAX_CONFIG_BYTES = 128 * 1024 * 1024
@@ -79,7 +88,7 @@ export function chatTemplate(
     const environment = new Environment()
     const globals = { ...GLOBALS, ...tokens, messages, add_generation_prompt: true }
     for (const [name, value] of Object.entries(globals)) environment.set(name, value)
-    const rendered = new Interpreter(environment).run(program) as { readonly value: unknown }
+    const rendered = new Interpreter(environment).run(program)
     if (typeof rendered.value !== 'string') throw new Error('the template gives no text')
     if (rendered.value.length > MAX_TEXT) throw new Error(`the text is longer than ${MAX_TEXT} characters`)
     return rendered.value
@@ -130,7 +139,7 @@ function reason(error: unknown): string {
     : show(message, 400)
 }
 
-function parseTemplate(template: string, origin: string): ReturnType<typeof parse> {
+function parseTemplate(template: string, origin: string): object {
   try {
     return parse(tokenize(template, { lstrip_blocks: true, trim_blocks: true }))
   } catch (error) {

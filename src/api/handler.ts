@@ -1,0 +1,75 @@
+import type { IncomingMessage } from 'node:http'
+import { modelAnswer } from './answers.ts'
+import { unknownModel } from './asked.ts'
+import { complete } from './completions.ts'
+import type { Desk } from './desk.ts'
+import { ApiError } from './errors.ts'
+import type { Exchange } from './exchange.ts'
+import { checkHostHeader } from './hosts.ts'
+import { ANONYMOUS } from './keys.ts'
+import { checkMethod } from './routes.ts'
+
+/** Answers one request; whatever goes wrong, it is answered. */
+export async function handle(desk: Desk, exchange: Exchange): Promise<void> {
+  try {
+    await answer(desk, exchange)
+  } catch (error) {
+    exchange.fail(error)
+  }
+}
+
+async function answer(desk: Desk, exchange: Exchange): Promise<void> {
+  const { match, request, outlet } = exchange
+  checkMethod(match, request.method ?? '', request.url ?? '')
+  if (match.route === '/healthz') {
+    outlet.json(200, { status: 'ok' })
+    return
+  }
+  if (match.route === '/readyz') {
+    const { ready, reason } = desk.readiness
+    outlet.json(ready ? 200 : 503, { ready, reason })
+    return
+  }
+  const principal = authenticate(desk, request)
+  exchange.principal = principal
+  const { model } = desk.options.backend
+  switch (match.route) {
+    case '/v1/chat/completions':
+      return complete(desk, exchange, 'chat', principal)
+    case '/v1/completions':
+      return complete(desk, exchange, 'text', principal)
+    case '/v1/models':
+      outlet.json(200, { object: 'list', data: [modelAnswer(model)] })
+      return
+    case '/v1/models/{id}':
+      if (match.id !== model.id) throw unknownModel(match.id ?? '')
+      outlet.json(200, modelAnswer(model))
+      return
+    default: {
+      const { registry } = desk.options
+      outlet.text(200, await registry.metrics(), { 'content-type': registry.contentType })
+    }
+  }
+}
+
+/** Whose request this is. Throws ApiError (401, 403). */
+function authenticate({ options }: Desk, { headers }: IncomingMessage): string {
+  const { keys, host } = options
+  if (keys === null || keys.size === 0) {
+    checkHostHeader(headers.host, host)
+    return ANONYMOUS
+  }
+  const key = /^bearer +([\x21-\x7e]{1,512})$/i.exec(headers.authorization ?? '')?.[1]
+  const principal = key === undefined ? null : keys.find(key)
+  if (principal !== null) return principal
+  throw new ApiError({
+    status: 401,
+    type: 'authentication_error',
+    code: 'invalid_api_key',
+    message:
+      key === undefined
+        ? 'No API key was given: send `Authorization: Bearer <key>`.'
+        : 'The API key that was given is not one of this server.',
+    headers: { 'www-authenticate': 'Bearer' },
+  })
+}

@@ -1,0 +1,68 @@
+import { lookup } from 'node:dns/promises'
+import { BlockList, isIP } from 'node:net'
+import { InputError } from '../base/errors.ts'
+import { ApiError } from './errors.ts'
+
+const loopback = new BlockList()
+loopback.addSubnet('127.0.0.0', 8, 'ipv4')
+loopback.addAddress('::1', 'ipv6')
+
+/** Whether an IP address never leaves this machine. */
+function isLoopback(address: string): boolean {
+  const version = isIP(address)
+  return version !== 0 && loopback.check(address, version === 4 ? 'ipv4' : 'ipv6')
+}
+
+export interface Protection {
+  readonly tls: boolean
+  readonly keys: number
+}
+
+/**
+ * The one address of `host` to listen on. Throws InputError where it can be reached from other machines and the API has
+ * no TLS or no key: prompts would travel in the open, and anyone could ask.
+ */
+export async function safeAddress(host: string, where: string, protection: Protection): Promise<string> {
+  const addresses = isIP(host) === 0 ? await addressesOf(host, where) : [host]
+  const open = addresses.find((address) => !isLoopback(address))
+  const missing = [
+    ...(protection.tls ? [] : ['TLS']),
+    ...(protection.keys > 0 ? [] : ['at least one API key']),
+  ]
+  if (open !== undefined && missing.length > 0) {
+    throw new InputError({
+      where,
+      expected: `${missing.join(' and ')}, for other machines can reach it; or a loopback address`,
+      found: open === host ? host : `${host}, which is ${open}`,
+      remedy: 'give a certificate and API keys, or stay on this machine: 127.0.0.1',
+    })
+  }
+  return addresses[0]
+}
+
+async function addressesOf(host: string, where: string): Promise<string[]> {
+  let cause: unknown
+  try {
+    const found = host === '' ? [] : await lookup(host, { all: true })
+    if (found.length > 0) return found.map(({ address }) => address)
+  } catch (error) {
+    cause = error
+  }
+  const found = `${JSON.stringify(host)}, which has no address`
+  throw new InputError({ where, expected: 'a host name or an IP address', found }, { cause })
+}
+
+/**
+ * Without keys, the browser of whoever sits at this machine could be led here by a page whose name resolves to loopback
+ * (DNS rebinding): then a request must name this machine.
+ */
+export function checkHostHeader(header: string | undefined, listeningOn: string): void {
+  const name = (header ?? '').replace(/:\d+$/, '').replace(/^\[(.*)\]$/, '$1')
+  if (name === 'localhost' || name === listeningOn || isLoopback(name)) return
+  throw new ApiError({
+    status: 403,
+    type: 'permission_error',
+    code: 'host_not_allowed',
+    message: 'without API keys the Host header must name this machine: localhost or a loopback address',
+  })
+}
