@@ -112,6 +112,8 @@ export class PlanWalker {
   private seconds: LayerSeconds | null = null
   /** In an outage no plan that needs the network can begin, as long as the edge can do without it. */
   private alone = false
+  /** In an outage: whether all of the model fits the edge; a standalone exit needs less. */
+  private wholeFits = false
   private wide: WideChoice
   private side: Side = EDGE
   private edgeSeconds = 0
@@ -143,7 +145,9 @@ export class PlanWalker {
   begin(situation: Situation): void {
     this.situation = situation
     this.seconds = null
-    this.alone = isOutage(situation) && this.wholeBytes() <= situation.freeMemoryBytes
+    const outage = isOutage(situation)
+    this.wholeFits = outage && this.wholeBytes() <= situation.freeMemoryBytes
+    this.alone = outage && (this.wholeFits || this.choices.some((_, i) => this.leavesAlone(i)))
   }
 
   /** Writes a row's features and mask (1 = allowed); returns how many choices are allowed. */
@@ -164,18 +168,32 @@ export class PlanWalker {
 
   private wideInput(features: Float32Array, mask: Uint8Array): number {
     features.fill(0)
-    const { freeMemoryBytes, reservedTokens } = this.known()
     let allowed = 0
     for (let i = 0; i < this.choices.length; i++) {
-      const { weights, perToken } = this.exitBytes[i]
-      const needed =
-        this.choices[i].exit === null
-          ? this.endBytes(this.choices[i]) + this.pinnedBytes(0)
-          : weights + perToken * reservedTokens
-      mask[i] = needed <= freeMemoryBytes && !(this.alone && needsNetwork(this.choices[i])) ? 1 : 0
+      mask[i] = this.fits(i) && !(this.alone && !this.isAlone(i)) ? 1 : 0
       allowed += mask[i]
     }
     return allowed
+  }
+
+  /** Whether a plan-wide choice leaves room: for its exit's part, or for both ends and what is pinned. */
+  private fits(i: number): boolean {
+    const { freeMemoryBytes, reservedTokens } = this.known()
+    const { weights, perToken } = this.exitBytes[i]
+    const needed =
+      this.choices[i].exit === null
+        ? this.endBytes(this.choices[i]) + this.pinnedBytes(0)
+        : weights + perToken * reservedTokens
+    return needed <= freeMemoryBytes
+  }
+
+  private leavesAlone(i: number): boolean {
+    return this.choices[i].exit?.mode === 'standalone' && this.fits(i)
+  }
+
+  /** Whether a plan-wide choice can do without the network. */
+  private isAlone(i: number): boolean {
+    return !needsNetwork(this.choices[i]) && (this.choices[i].exit !== null || this.wholeFits)
   }
 
   private layerInput(layer: number, features: Float32Array, mask: Uint8Array): number {

@@ -13,7 +13,7 @@ import { pairUnits } from '../../src/plan/pair.ts'
 import { EDGE } from '../../src/plan/plan.ts'
 import { optionsIn, type DecisionProblem } from '../../src/plan/problem.ts'
 import type { RateEstimate, Situation } from '../../src/plan/situation.ts'
-import { fitsEdge } from '../../src/plan/value.ts'
+import { exitPlans, fitsEdge } from '../../src/plan/value.ts'
 import { randomProblem, randomWalk, wholeEdgeBytes } from '../plan/random-problem.ts'
 
 /** Anything a device may find itself in, extremes included. */
@@ -122,7 +122,10 @@ describe('the walker', () => {
       const problem = problems(i % 7, { layers: 2, units: 2 })
       const drawn = anySituation(random, problem)
       const whole = wholeEdgeBytes(problem.pair, drawn.reservedTokens)
-      const situation = { ...drawn, memoryBytes: whole, freeMemoryBytes: whole * random.uniform() }
+      const situation = {
+        ...{ ...drawn, replanning: false, sinceHeartbeatSeconds: 0 },
+        ...{ memoryBytes: whole, freeMemoryBytes: whole * random.uniform() },
+      }
       const walker = new PlanWalker(problem)
       const mask = new Uint8Array(Math.max(walker.choices.length, 9))
       walker.begin(situation)
@@ -172,9 +175,10 @@ describe('the walker', () => {
     expect(layer.size).toBe((walker.units + 1) * 3)
   })
 
-  it('begins nothing in an outage that needs the network, as long as the whole model fits the edge', () => {
+  it('begins nothing in an outage that needs the network, as long as the edge can do without', () => {
     const random = randomStream(6, 'outage')
     let cloud = 0
+    let early = 0
     for (let i = 0; i < 300; i++) {
       const problem = problems(i % 7, { layers: 3, units: 2 })
       const drawn = anySituation(random, problem)
@@ -187,11 +191,22 @@ describe('the walker', () => {
       expect([...plan.ffn.slice(0, layer), ...plan.unitsOnCloud.slice(0, layer)].every((k) => k === 0)).toBe(
         true,
       )
-      // Without room for it, waiting for the cloud is all there is.
-      const short = randomWalk(random, new PlanWalker(problem), { ...outage, freeMemoryBytes: 0.3 * whole })
-      if (short.exit === null && short.ffn.some((ffn) => ffn === 1)) cloud++
+      // Without room for it, a standalone exit that fits is left; else waiting for the cloud is all there is.
+      const short = { ...outage, freeMemoryBytes: (0.3 + 0.6 * random.uniform()) * whole }
+      const exits = exitPlans(problem.pair, optionsIn(problem, short))
+      const leaves =
+        problem.earlyExit &&
+        exits.some(
+          (exit) =>
+            exit.exit?.mode === 'standalone' && fitsEdge(problem.pair, exit, optionsIn(problem, short)),
+        )
+      const left = randomWalk(random, new PlanWalker(problem), short)
+      if (leaves) expect(left.exit?.mode).toBe('standalone')
+      if (leaves) early++
+      else if (left.exit === null && left.ffn.some((ffn) => ffn === 1)) cloud++
     }
-    expect(cloud).toBeGreaterThan(50)
+    expect(cloud).toBeGreaterThan(20)
+    expect(early).toBeGreaterThan(20)
   })
 
   it('has finite row features at every row, and starts on the side of the embedding', () => {
