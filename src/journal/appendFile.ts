@@ -62,7 +62,9 @@ export class AppendFile {
   private lastError: string | null = null
   /** Nothing is taken: the disk failed and it is not yet time to try again. */
   private failed = false
-  /** From an error until the file could be opened anew. */
+  /** Since the file was opened. */
+  private wrote = false
+  /** From an error until something was written and synced again. */
   private recovering = false
   private closed = false
   private lastSync = -Infinity
@@ -233,6 +235,7 @@ export class AppendFile {
       while (done < bytes.length) done += await this.file!.write(bytes.subarray(done), this.position + done)
       this.position += done
       this.unsynced += lines
+      this.wrote = true
     } catch (error) {
       this.dropped += Math.max(0, lines - countLines(bytes.subarray(0, done)))
       throw error
@@ -253,6 +256,8 @@ export class AppendFile {
     try {
       await this.file!.sync()
       this.unsynced -= unsynced
+      // A full disk syncs what it has: only a write shows that there is room again.
+      if (this.wrote) this.recovering = false
     } catch (error) {
       this.dropped += unsynced
       this.unsynced = 0
@@ -281,6 +286,7 @@ export class AppendFile {
     this.number = anew || last === 0 ? last + 1 : last
     const path = rotates ? numberedPath(this.path, this.number) : this.path
     this.file = await this.disk.open(path)
+    this.wrote = false
     this.position = await cutTornLine(this.file, this.options.maxLineBytes ?? DEFAULT_LINE_BYTES, path)
     const start = this.position
     await this.writeHead()
@@ -327,11 +333,12 @@ export class AppendFile {
     this.waitingChars = 0
     this.synced = this.appended
     this.lastError = (cause as NodeJS.ErrnoException).code ?? cause.message
-    this.settle(() => true, false)
-    await this.letGo()
-    if (first) this.options.onError?.(cause)
     this.disarm()
     if (!this.closed) this.arm('retry', this.options.retrySeconds ?? DEFAULT_RETRY_SECONDS)
+    const gone = this.letGo()
+    if (first) this.options.onError?.(cause)
+    this.settle(() => true, false)
+    await gone
   }
 
   /** What is appended from here on is taken again, and follows what the file begins with. */
@@ -343,7 +350,6 @@ export class AppendFile {
   private async reopen(): Promise<void> {
     try {
       await this.openFile(false)
-      this.recovering = false
     } catch (error) {
       await this.fail(error)
     }

@@ -32,7 +32,7 @@ export interface AppendOptions {
 }
 
 export interface AppendHealth {
-  /** False from an error of the disk until the file could be opened anew. */
+  /** False from an error of the disk until something was written and synced again. */
   readonly ok: boolean
   /** Records that are in no file, or may be in none. */
   readonly dropped: number
