@@ -98,9 +98,13 @@ export class Generation {
   /** What was held back is shown: it is the end of the text, or all of it that there will be. */
   private end(settle: () => void): void {
     if (this.over) return
-    this.show(this.scanner.push(this.decoder.end()) + this.scanner.end())
     this.over = true
-    settle()
+    try {
+      this.show(this.scanner.push(this.decoder.end()) + this.scanner.end())
+      settle()
+    } catch (error) {
+      this.settle?.reject(error)
+    }
     this.controller.abort()
   }
 

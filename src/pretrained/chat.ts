@@ -13,8 +13,8 @@ import type { ChatMessage, ChatTemplate } from './types.ts'
 interface Jinja {
   readonly Environment: new () => { set(name: string, value: unknown): unknown }
   readonly Interpreter: new (environment: object) => { run(program: object): { readonly value: unknown } }
-  tokenize(text: string, options: { lstrip_blocks: boolean; trim_blocks: boolean }): object
-  parse(tokens: object): object
+  readonly tokenize: (text: string, options: { lstrip_blocks: boolean; trim_blocks: boolean }) => object
+  readonly parse: (tokens: object) => object
 }
 const { Environment, Interpreter, tokenize, parse } = library as unknown as Jinja
 
