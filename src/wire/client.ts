@@ -1,7 +1,7 @@
 import { connect as connectSocket } from 'node:net'
 import type { Socket } from 'node:net'
 import type { Clock } from '../base/clock.ts'
-import type { WireConnection } from './connection.ts'
+import type { ConnectionOptions, Handshake, WireConnection } from './connection.ts'
 import { ConnectionError } from './errors.ts'
 import { safeAddress } from './hosts.ts'
 import type { HostOptions } from './hosts.ts'
@@ -9,14 +9,23 @@ import { DEFAULT_LIMITS } from './limits.ts'
 import { overSocket } from './socket.ts'
 import { systemTimers } from './timers.ts'
 import type { Timers } from './timers.ts'
+import { dialTls, usableKeys } from './tls.ts'
+import type { TlsMaterial } from './tls.ts'
 import type { Connection, WireLimits } from './types.ts'
+import { overWebSocket } from './webSocket.ts'
+import { upgrade } from './webSocketClient.ts'
+import type { WebSocketTarget } from './webSocketClient.ts'
 
 /** Idle seconds before TCP asks whether the peer is still there. */
 export const KEEP_ALIVE_SECONDS = 15
 
-export interface ConnectOptions extends HostOptions {
+export interface ConnectOptions extends Omit<HostOptions, 'secured'> {
   readonly host: string
   readonly port: number
+  /** TLS 1.3 with a certificate of our own. Its server has to be `serverName`; default: `host`. */
+  readonly tls?: TlsMaterial & { readonly serverName?: string }
+  /** Carries the frames in WebSocket messages, e.g. through a proxy. */
+  readonly webSocket?: WebSocketTarget
   /** JSON for the server's `greet`. */
   readonly greeting: unknown
   readonly clock: Clock
@@ -27,37 +36,97 @@ export interface ConnectOptions extends HostOptions {
   readonly signal?: AbortSignal
 }
 
-/**
- * Connects, greets and resolves when the server has said welcome. Rejects with InputError (a host that is not
- * loopback), ConnectionError (unreachable, refused, timeout, lost), WireError (not our protocol or version), or
- * the signal's reason.
- */
-export async function connect(options: ConnectOptions): Promise<Connection> {
-  const { host, port, greeting, clock, signal, timers = systemTimers } = options
-  const limits = { ...DEFAULT_LIMITS, ...options.limits }
-  signal?.throwIfAborted()
-  const address = await safeAddress(host, `connect to ${host}:${port}`, options)
-  signal?.throwIfAborted()
-  const socket = connectSocket({ host: address, port, noDelay: true })
-  socket.setKeepAlive(true, 1000 * KEEP_ALIVE_SECONDS)
-  const connection = overSocket(socket, { role: 'client', greeting }, { clock, timers, limits })
-  return opened(connection, socket, `${host}:${port}`, signal)
+/** One attempt: what it needs of the options, made whole. */
+interface Attempt {
+  readonly host: string
+  readonly port: number
+  readonly handshake: Handshake
+  readonly context: ConnectionOptions
+  readonly signal: AbortSignal | undefined
+  dial(): Line
 }
 
-function opened(
-  connection: WireConnection,
-  socket: Socket,
-  where: string,
-  signal: AbortSignal | undefined,
+interface Line {
+  readonly socket: Socket
+  /** Whether TCP's connection was there once. */
+  connected: boolean
+}
+
+/**
+ * Connects, greets and resolves when the server has said welcome. Rejects with InputError (a host that is not
+ * loopback and no TLS; keys that are none), ConnectionError (unreachable, untrusted, refused, timeout, lost),
+ * WireError (not our protocol or version), or the signal's reason.
+ */
+export async function connect(options: ConnectOptions): Promise<Connection> {
+  const { host, port, greeting, clock, signal, tls, webSocket, timers = systemTimers } = options
+  const secured = tls !== undefined || webSocket?.secure === true
+  signal?.throwIfAborted()
+  const address = await safeAddress(host, `connect to ${host}:${port}`, { ...options, secured })
+  signal?.throwIfAborted()
+  const attempt: Attempt = {
+    ...{ host, port, signal, handshake: { role: 'client', greeting } },
+    context: { clock, timers, limits: { ...DEFAULT_LIMITS, ...options.limits } },
+    dial: () => dial(options, address, secured),
+  }
+  if (webSocket !== undefined) return await connectWebSocket(attempt, webSocket, secured)
+  const line = attempt.dial()
+  return await opened(overSocket(line.socket, attempt.handshake, attempt.context), line, attempt)
+}
+
+function dial({ host, port, tls }: ConnectOptions, address: string, secured: boolean): Line {
+  const socket = secured
+    ? usableKeys(`connect to ${host}:${port}`, () =>
+        dialTls({ address, port, serverName: tls?.serverName ?? host, ...(tls && { material: tls }) }),
+      )
+    : connectSocket({ host: address, port })
+  socket.setNoDelay(true)
+  socket.setKeepAlive(true, 1000 * KEEP_ALIVE_SECONDS)
+  const line = { socket, connected: false }
+  socket.once('connect', () => (line.connected = true))
+  return line
+}
+
+async function connectWebSocket(
+  attempt: Attempt,
+  target: WebSocketTarget,
+  secure: boolean,
 ): Promise<Connection> {
+  const { host, port, handshake, context, signal } = attempt
+  const { timers, limits } = context
+  const deadline = new AbortController()
+  const stop = timers.after(limits.greetingSeconds, () => {
+    const text = `no answer to the request for a WebSocket within ${limits.greetingSeconds} s`
+    deadline.abort(new ConnectionError('E_CONNECTION_TIMEOUT', text))
+  })
+  const signals = signal === undefined ? [deadline.signal] : [deadline.signal, signal]
+  const lines: Line[] = []
+  const dialed = (): Socket => {
+    const line = attempt.dial()
+    lines.push(line)
+    return line.socket
+  }
+  try {
+    const socket = await upgrade(dialed, { host, port, secure, target, signal: AbortSignal.any(signals) })
+    const connection = overWebSocket(socket, lines[0].socket, handshake, context)
+    return await opened(connection, lines[0], attempt)
+  } catch (error) {
+    for (const { socket } of lines) socket.destroy()
+    const isLost = error instanceof ConnectionError && error.code === 'E_CONNECTION_LOST'
+    throw isLost && lines.every(({ connected }) => !connected) ? unreachable(attempt, error) : error
+  } finally {
+    stop()
+  }
+}
+
+function opened(connection: WireConnection, line: Line, attempt: Attempt): Promise<Connection> {
   return new Promise((resolve, reject) => {
-    let connected = false
+    const { socket } = line
+    const { signal } = attempt
     const abort = (): void => {
       reject(signal?.reason as Error)
       socket.destroy()
     }
     signal?.addEventListener('abort', abort, { once: true })
-    socket.once('connect', () => (connected = true))
     connection.onOpen = () => {
       signal?.removeEventListener('abort', abort)
       resolve(connection)
@@ -65,15 +134,15 @@ function opened(
     connection.onClose((reason) => {
       signal?.removeEventListener('abort', abort)
       if (reason.kind !== 'failed') return
-      if (!connected) socket.destroy()
-      reject(connected ? reason.error : unreachable(where, reason.error))
+      if (!line.connected) socket.destroy()
+      reject(line.connected ? reason.error : unreachable(attempt, reason.error))
     })
     connection.start()
   })
 }
 
-function unreachable(where: string, error: Error): ConnectionError {
+function unreachable({ host, port }: Attempt, error: Error): ConnectionError {
   const cause = error.cause instanceof Error ? error.cause : error
-  const text = `cannot connect to ${where}: ${cause.message}\n  remedy: check that \`edgewise cloud\` listens there`
+  const text = `cannot connect to ${host}:${port}: ${cause.message}\n  remedy: check that \`edgewise cloud\` listens there`
   return new ConnectionError('E_CONNECTION_UNREACHABLE', text, { cause })
 }

@@ -210,6 +210,17 @@ export class WireConnection implements Connection {
     this.finish()
   }
 
+  /** Turns a client away that has not been welcomed. */
+  refuse(refusal: Refusal): void {
+    if (this.phase !== 'greeting') return
+    const { code, message } = refusal
+    const text = `refused the peer: ${message}`
+    const error = new ConnectionError('E_CONNECTION_REFUSED', text, { peerCode: code })
+    this.settle({ kind: 'failed', message: text, error })
+    this.put([refusalFrame(FRAME.refuse, refusal)])
+    this.finish()
+  }
+
   private take(frame: Frame): void {
     switch (frame.type) {
       case FRAME.hello:
@@ -240,13 +251,7 @@ export class WireConnection implements Connection {
     if (this.handshake.role !== 'server') return
     const answer = this.handshake.greet(hello, this.identity)
     if ('refuse' in answer) {
-      const { code, message } = answer.refuse
-      const error = new ConnectionError('E_CONNECTION_REFUSED', `refused the peer: ${message}`, {
-        peerCode: code,
-      })
-      this.settle({ kind: 'failed', message: error.message, error })
-      this.put([refusalFrame(FRAME.refuse, answer.refuse)])
-      this.finish()
+      this.refuse(answer.refuse)
       return
     }
     this.write([jsonFrame(FRAME.welcome, answer.welcome)])
@@ -263,7 +268,8 @@ export class WireConnection implements Connection {
 
   private refused({ code, message }: Refusal): void {
     const text = `the peer refuses the connection (${code}): ${message}`
-    const error = new ConnectionError('E_CONNECTION_REFUSED', text, { peerCode: code })
+    const own = code === 'E_CONNECTION_UNTRUSTED' ? code : 'E_CONNECTION_REFUSED'
+    const error = new ConnectionError(own, text, { peerCode: code })
     this.settle({ kind: 'failed', message: text, error })
     this.finish()
   }
@@ -307,6 +313,10 @@ export class WireConnection implements Connection {
   }
 
   private lose(cause?: Error): void {
+    if (cause instanceof ConnectionError && this.phase === 'greeting') {
+      this.settle({ kind: 'failed', message: cause.message, error: cause })
+      return
+    }
     const place = this.parser.insideFrame ? 'inside a frame' : 'without a bye'
     const text = `the connection broke ${place}${cause === undefined ? '' : `: ${cause.message}`}`
     const error = new ConnectionError('E_CONNECTION_LOST', text, { cause })

@@ -21,6 +21,8 @@ export function isLoopback(address: string): boolean {
 }
 
 export interface HostOptions {
+  /** TLS with certificates on both sides, or behind a proxy's: may leave the machine. */
+  readonly secured?: boolean
   /** For closed test networks only (network namespaces): lets plaintext leave the machine. */
   readonly insecureNetwork?: boolean
   readonly resolve?: Resolve
@@ -28,17 +30,18 @@ export interface HostOptions {
 
 /**
  * The one address of `host` to listen on or to connect to, so that no second look-up can give another. Throws
- * InputError where any of its addresses is not loopback: the wire is plaintext.
+ * InputError where any of its addresses is not loopback and the wire would be plaintext.
  */
 export async function safeAddress(host: string, where: string, options: HostOptions = {}): Promise<string> {
   const addresses = isIP(host) === 0 ? await resolveAll(host, where, options.resolve) : [host]
   const open = addresses.find((address) => !isLoopback(address))
-  if (open !== undefined && options.insecureNetwork !== true) {
+  if (open !== undefined && options.secured !== true && options.insecureNetwork !== true) {
     throw new InputError({
       where,
-      expected: 'a loopback address: the wire is plaintext, TLS comes later',
+      expected: 'a loopback address: to leave this machine, TLS and a client certificate are needed',
       found: open === host ? host : `${host}, which is ${open}`,
-      remedy: 'stay on this machine, e.g. `--listen 127.0.0.1:7400`',
+      remedy:
+        'make keys with `edgewise keys` and name their folder with `--tls <folder>`; or stay on this machine',
     })
   }
   return addresses[0]

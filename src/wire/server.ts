@@ -1,25 +1,36 @@
 import { createServer } from 'node:net'
 import type { AddressInfo, Server, Socket } from 'node:net'
+import type { TLSSocket } from 'node:tls'
 import type { Clock } from '../base/clock.ts'
 import { InputError } from '../base/errors.ts'
 import { KEEP_ALIVE_SECONDS } from './client.ts'
-import type { Greet, WireConnection } from './connection.ts'
+import type { Greet } from './connection.ts'
+import { Door } from './door.ts'
 import { ConnectionError } from './errors.ts'
 import { safeAddress } from './hosts.ts'
 import type { HostOptions } from './hosts.ts'
 import { DEFAULT_LIMITS, DEFAULT_MAX_CONNECTIONS } from './limits.ts'
-import { overSocket } from './socket.ts'
 import { systemTimers } from './timers.ts'
 import type { Timers } from './timers.ts'
+import { createTlsServer, trustError, usableKeys } from './tls.ts'
+import type { TlsMaterial } from './tls.ts'
 import type { Connection, WireLimits } from './types.ts'
+import { openUpgrader } from './webSocketServer.ts'
+import type { WebSocketDoor } from './webSocketServer.ts'
 
 /** Sockets beyond the cap on connections that may wait for their refusal at a time; others are dropped. */
 const REFUSED_AT_A_TIME = 32
 
-export interface ListenOptions extends HostOptions {
+export interface ListenOptions extends Omit<HostOptions, 'secured'> {
   readonly host: string
   /** 0: any free port. */
   readonly port: number
+  /** TLS 1.3; clients need a certificate of the same authority. Without it: loopback only. */
+  readonly tls?: TlsMaterial
+  /** Which certificates' common names may connect; others are refused with E_FORBIDDEN. Default: all. */
+  readonly allow?: (identity: string) => boolean
+  /** Takes WebSockets, and nothing else: for clients behind a proxy. */
+  readonly webSocket?: WebSocketDoor
   /** Answers a client's hello (parsed JSON, unchecked). An error thrown refuses the client with it. */
   readonly greet: Greet
   /** Called once a connection is open and before any of its frames: register its listeners here. */
@@ -43,21 +54,37 @@ export interface WireServer {
   close(): Promise<void>
 }
 
-/** Listens for clients. Rejects with InputError for a host that is not loopback or a port that is not free. */
+/**
+ * Listens for clients. Rejects with InputError for a host that is not loopback where there is no TLS, a port that
+ * is not free, or keys that are none.
+ */
 export async function listen(options: ListenOptions): Promise<WireServer> {
-  const { host, port } = options
+  const { host, port, tls, webSocket } = options
   const where = `listen on ${host}:${port}`
-  const address = await safeAddress(host, where, options)
-  const door = new Door(options)
-  const server = createServer({
-    noDelay: true,
-    keepAlive: true,
-    keepAliveInitialDelay: 1000 * KEEP_ALIVE_SECONDS,
+  const address = await safeAddress(host, where, { ...options, secured: tls !== undefined })
+  const limits = { ...DEFAULT_LIMITS, ...options.limits }
+  const maxConnections = options.maxConnections ?? DEFAULT_MAX_CONNECTIONS
+  const onRejected = options.onRejected ?? (() => {})
+  const door = new Door({
+    ...{ greet: options.greet, onConnection: options.onConnection, onRejected, clock: options.clock },
+    ...{
+      allow: options.allow ?? (() => true),
+      timers: options.timers ?? systemTimers,
+      limits,
+      maxConnections,
+    },
+    tls: tls !== undefined,
+    upgrader: webSocket === undefined ? null : await openUpgrader(webSocket),
   })
-  server.maxConnections = door.cap + REFUSED_AT_A_TIME
-  server.on('connection', (socket) => door.take(socket))
+  const server =
+    tls === undefined ? createServer({ noDelay: true }) : openTls(tls, where, limits, door, onRejected)
+  server.maxConnections = maxConnections + REFUSED_AT_A_TIME
+  server.on('connection', (socket: Socket) => {
+    socket.setKeepAlive(true, 1000 * KEEP_ALIVE_SECONDS)
+    door.enter(socket)
+  })
   await bind(server, address, port, where)
-  server.on('error', (error) => options.onRejected?.(error))
+  server.on('error', onRejected)
   return {
     address,
     port: (server.address() as AddressInfo).port,
@@ -69,48 +96,25 @@ export async function listen(options: ListenOptions): Promise<WireServer> {
   }
 }
 
-/** Lets clients in, up to the cap. */
-class Door {
-  readonly open = new Set<Connection>()
-  readonly cap: number
-  private readonly all = new Set<WireConnection>()
-  private inside = 0
-  private readonly options: ListenOptions
-  private readonly limits: WireLimits
-
-  constructor(options: ListenOptions) {
-    this.options = options
-    this.limits = { ...DEFAULT_LIMITS, ...options.limits }
-    this.cap = options.maxConnections ?? DEFAULT_MAX_CONNECTIONS
-  }
-
-  take(socket: Socket): void {
-    const { clock, timers = systemTimers, greet, onConnection, onRejected } = this.options
-    const handshake = { role: 'server', greet } as const
-    const connection = overSocket(socket, handshake, { clock, timers, limits: this.limits })
-    let greeted = false
-    this.all.add(connection)
-    this.inside++
-    connection.onOpen = () => {
-      greeted = true
-      this.open.add(connection)
-      onConnection(connection)
-    }
-    connection.onClose((reason) => {
-      this.inside--
-      this.open.delete(connection)
-      if (!greeted && reason.kind === 'failed') onRejected?.(reason.error)
-    })
-    void connection.gone().then(() => this.all.delete(connection))
-    if (this.inside > this.cap) {
-      const text = `the server has ${this.cap} connections, as many as it takes; try again later`
-      connection.fail(new ConnectionError('E_CONNECTION_REFUSED', text))
-    } else connection.start()
-  }
-
-  async close(): Promise<void> {
-    await Promise.all([...this.all].map((connection) => connection.close()))
-  }
+function openTls(
+  tls: TlsMaterial,
+  where: string,
+  { greetingSeconds }: WireLimits,
+  door: Door,
+  onRejected: (error: Error) => void,
+): Server {
+  const server = usableKeys(where, () => createTlsServer(tls, greetingSeconds))
+  server.on('secureConnection', (socket: TLSSocket) => door.secured(socket))
+  server.on('tlsClientError', (error: NodeJS.ErrnoException, socket: TLSSocket) => {
+    socket.destroy()
+    const isLate = error.code === 'ERR_TLS_HANDSHAKE_TIMEOUT'
+    const code = isLate ? 'E_CONNECTION_TIMEOUT' : 'E_CONNECTION_LOST'
+    const text = isLate
+      ? `no TLS handshake within ${greetingSeconds} s`
+      : `the TLS handshake broke: ${error.message}`
+    onRejected(trustError(error) ?? new ConnectionError(code, text, { cause: error }))
+  })
+  return server
 }
 
 function bind(server: Server, host: string, port: number, where: string): Promise<void> {

@@ -15,7 +15,15 @@ import {
   readIds,
   readJson,
 } from '../../src/wire/index.ts'
-import type { Answer, Connection, Frame, WireServer } from '../../src/wire/index.ts'
+import type {
+  Answer,
+  Connection,
+  ConnectOptions,
+  Frame,
+  ListenOptions,
+  WireServer,
+} from '../../src/wire/index.ts'
+import { testAuthority } from './certificates.ts'
 import { ending, nextFrames } from './support.ts'
 
 interface Options {
@@ -31,18 +39,24 @@ afterEach(async () => {
   await Promise.all(servers.splice(0).map((server) => server.close()))
 })
 
-const overTcp: Open = async ({
-  greeting = {},
-  greet = () => ({ welcome: {} }),
-  serverClock = systemClock,
-}) => {
-  let accept: (connection: Connection) => void = () => {}
-  const accepted = new Promise<Connection>((resolve) => (accept = resolve))
-  const base = { host: '127.0.0.1', clock: systemClock }
-  const server = await listen({ ...base, port: 0, greet, onConnection: accept, clock: serverClock })
-  servers.push(server)
-  const client = await connect({ ...base, port: server.port, greeting })
-  return { client, server: await accepted }
+const authority = await testAuthority()
+const tls = { server: await authority.issue('cloud'), client: await authority.issue('edge') }
+const webSocket = { path: '/wire', token: 'secret' }
+
+/** Over a real socket on loopback. */
+function overLoopback(parts: Partial<ListenOptions>, clientParts: Partial<ConnectOptions>): Open {
+  return async ({ greeting = {}, greet = () => ({ welcome: {} }), serverClock = systemClock }) => {
+    let accept: (connection: Connection) => void = () => {}
+    const accepted = new Promise<Connection>((resolve) => (accept = resolve))
+    const base = { host: '127.0.0.1', clock: systemClock }
+    const server = await listen({
+      ...{ ...base, port: 0, greet, onConnection: accept, clock: serverClock },
+      ...parts,
+    })
+    servers.push(server)
+    const client = await connect({ ...base, port: server.port, greeting, ...clientParts })
+    return { client, server: await accepted }
+  }
 }
 
 /** A payload by its hash: comparing large arrays one element at a time takes seconds. */
@@ -55,7 +69,10 @@ const carriages: Readonly<Record<string, Open>> = {
   memory: (options) => memoryPair({ ...options, clock: systemClock }),
   'memory in random chunks': (options) =>
     memoryPair({ ...options, clock: systemClock, chop: randomStream(1, 'chop') }),
-  TCP: overTcp,
+  TCP: overLoopback({}, {}),
+  TLS: overLoopback({ tls: tls.server }, { tls: tls.client }),
+  WebSocket: overLoopback({ webSocket }, { webSocket }),
+  'WebSocket over TLS': overLoopback({ tls: tls.server, webSocket }, { tls: tls.client, webSocket }),
 }
 
 describe.each(Object.keys(carriages))('a connection over %s', (name) => {
@@ -66,6 +83,12 @@ describe.each(Object.keys(carriages))('a connection over %s', (name) => {
     const { client, server } = await open({ greeting: { model: 'm' }, greet })
     expect(server.peer).toEqual({ model: 'm' })
     expect(client.peer).toEqual({ heard: { model: 'm' } })
+  })
+
+  it("knows the name in the other side's certificate, where there is one", async () => {
+    const { client, server } = await open({})
+    const names = name.includes('TLS') ? ['cloud', 'edge'] : [null, null]
+    expect([client.identity, server.identity]).toEqual(names)
   })
 
   it('carries every kind of frame in order, both ways, and counts every byte', async () => {

@@ -41,7 +41,7 @@ describe('loopback', () => {
 
   it.each(['0.0.0.0', '192.0.2.1', '::'])('is the only place to listen and connect: not %s', async (host) => {
     const base = { host, port: 0, clock: systemClock }
-    const remedy = 'remedy: stay on this machine, e.g. `--listen 127.0.0.1:7400`'
+    const remedy = 'remedy: make keys with `edgewise keys` and name their folder with `--tls <folder>`'
     const greet = (): { welcome: unknown } => ({ welcome: {} })
     await expect(listen({ ...base, greet, onConnection: () => {} })).rejects.toThrow(remedy)
     await expect(connect({ ...base, greeting: {} })).rejects.toThrow(remedy)

@@ -1,0 +1,77 @@
+import type { Duplex } from 'node:stream'
+import type WebSocket from 'ws'
+import { ConnectionError } from './errors.ts'
+import { SOCKET_OPTIONS } from './webSocket.ts'
+import { trustError } from './tls.ts'
+
+/** Where a server listens for WebSockets, as a client asks for it. */
+export interface WebSocketTarget {
+  readonly path: string
+  /** Travels as `Authorization: Bearer`. */
+  readonly token?: string
+  /** TLS, without a certificate of our own where `tls` is left out. Default: whether `tls` is given. */
+  readonly secure?: boolean
+}
+
+export interface Upgrading {
+  readonly host: string
+  readonly port: number
+  readonly secure: boolean
+  readonly target: WebSocketTarget
+  /** Gives up; rejects with the reason. */
+  readonly signal: AbortSignal
+}
+
+/**
+ * Asks the server at the other end of `line` for a WebSocket. Rejects with ConnectionError (E_CONNECTION_REFUSED
+ * for any other answer, E_CONNECTION_UNTRUSTED, E_CONNECTION_LOST), or the signal's reason. The line is destroyed
+ * then.
+ */
+export async function upgrade(line: () => Duplex, options: Upgrading): Promise<WebSocket> {
+  const { host, port, secure, target, signal } = options
+  // Nobody pays for what only some use.
+  const { WebSocket: Socket } = await import('ws')
+  signal.throwIfAborted()
+  const { path, token } = target
+  const headers = token === undefined ? {} : { Authorization: `Bearer ${token}` }
+  const socket = new Socket(
+    `${secure ? 'wss' : 'ws'}://${host.includes(':') ? `[${host}]` : host}:${port}${path}`,
+    {
+      ...SOCKET_OPTIONS,
+      headers,
+      // The line is there already: to the address that was checked.
+      createConnection: line,
+    },
+  )
+  return new Promise((resolve, reject) => {
+    const giveUp = (error: unknown): void => {
+      signal.removeEventListener('abort', abort)
+      socket.terminate()
+      reject(error)
+    }
+    const abort = (): void => giveUp(signal.reason)
+    signal.addEventListener('abort', abort, { once: true })
+    socket.on('error', (error) => giveUp(trustError(error) ?? lost(error)))
+    socket.once('unexpected-response', (_request, { statusCode }) => giveUp(refused(statusCode ?? 0, path)))
+    socket.once('open', () => {
+      signal.removeEventListener('abort', abort)
+      resolve(socket)
+    })
+  })
+}
+
+function lost(cause: Error): ConnectionError {
+  const text = `the connection broke before the WebSocket was open: ${cause.message}`
+  return new ConnectionError('E_CONNECTION_LOST', text, { cause })
+}
+
+function refused(status: number, path: string): ConnectionError {
+  const why: Readonly<Record<number, string>> = {
+    401: 'the token is missing or not its own',
+    404: `it has no WebSocket at ${path}`,
+  }
+  const text = `the server answers ${status} to the request for a WebSocket`
+  return new ConnectionError('E_CONNECTION_REFUSED', status in why ? `${text}: ${why[status]}` : text, {
+    peerCode: status === 401 ? 'E_FORBIDDEN' : null,
+  })
+}

@@ -1,0 +1,70 @@
+import 'reflect-metadata'
+import { webcrypto } from 'node:crypto'
+import * as x509 from '@peculiar/x509'
+import type { TlsMaterial } from '../../src/wire/index.ts'
+
+const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' }
+const YEAR = 365 * 24 * 3600 * 1000
+
+x509.cryptoProvider.set(webcrypto as Crypto)
+
+/** An authority for tests, and what it signs. */
+export interface TestAuthority {
+  readonly pem: string
+  /** Certificate for `name`, valid for 127.0.0.1, ::1 and `localhost` unless `names` says other DNS names. */
+  issue(
+    name: string,
+    options?: { readonly expired?: boolean; readonly names?: string[] },
+  ): Promise<TlsMaterial>
+}
+
+export async function testAuthority(name = 'authority'): Promise<TestAuthority> {
+  const keys = await generateKeys()
+  const now = Date.now()
+  const root = await x509.X509CertificateGenerator.createSelfSigned({
+    serialNumber: '01',
+    name: `CN=${name}`,
+    notBefore: new Date(now - YEAR),
+    notAfter: new Date(now + YEAR),
+    signingAlgorithm: ALGORITHM,
+    keys,
+    extensions: [
+      new x509.BasicConstraintsExtension(true, 1, true),
+      new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign, true),
+    ],
+  })
+  const pem = root.toString('pem')
+  let serial = 16
+  return {
+    pem,
+    async issue(subject, { expired = false, names } = {}) {
+      const own = await generateKeys()
+      const certificate = await x509.X509CertificateGenerator.create({
+        serialNumber: (serial++).toString(16),
+        subject: subject === '' ? 'O=nameless' : `CN=${subject}`,
+        issuer: root.subject,
+        notBefore: new Date(now - YEAR / 2),
+        notAfter: new Date(expired ? now - 1000 : now + YEAR / 2),
+        signingAlgorithm: ALGORITHM,
+        publicKey: own.publicKey,
+        signingKey: keys.privateKey,
+        extensions: [
+          new x509.SubjectAlternativeNameExtension(
+            names?.map((value) => ({ type: 'dns' as const, value })) ?? [
+              { type: 'ip', value: '127.0.0.1' },
+              { type: 'ip', value: '::1' },
+              { type: 'dns', value: 'localhost' },
+            ],
+          ),
+        ],
+      })
+      const exported = await webcrypto.subtle.exportKey('pkcs8', own.privateKey)
+      const key = x509.PemConverter.encode(exported, 'PRIVATE KEY')
+      return { ca: pem, cert: certificate.toString('pem'), key }
+    },
+  }
+}
+
+async function generateKeys(): Promise<CryptoKeyPair> {
+  return (await webcrypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify'])) as CryptoKeyPair
+}
