@@ -3,6 +3,7 @@ import type { Clock } from '../base/clock.ts'
 import { openEngine } from '../engine/open.ts'
 import type { EngineKind } from '../engine/types.ts'
 import { EdgeExecutor } from '../execute/edge.ts'
+import { fixedLink } from '../execute/link.ts'
 import { belowExit } from '../execute/exitWalk.ts'
 import type { Greeting } from '../execute/greeting.ts'
 import { placedPlanFromJson, type PlacedPlan } from '../execute/messages.ts'
@@ -79,7 +80,7 @@ class EdgeHost implements EdgeSide {
     const inner = await connect({ host, port, greeting, clock, insecureNetwork, limits })
     const connection = new CountingConnection(inner)
     const executor = new EdgeExecutor({
-      ...{ model: source.model, runner: this.execution.runner, clock, connection },
+      ...{ model: source.model, runner: this.execution.runner, clock, link: fixedLink(connection) },
       maxInFlight: EXECUTOR_IN_FLIGHT,
     })
     this.lines.set(link, { connection, executor })

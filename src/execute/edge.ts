@@ -1,63 +1,61 @@
 import type { Clock } from '../base/clock.ts'
-import { InputError } from '../base/errors.ts'
 import type { ModelSpec } from '../model/spec.ts'
-import { EDGE } from '../plan/plan.ts'
-import { ConnectionError } from '../wire/errors.ts'
 import { readRefusal } from '../wire/payloads.ts'
+import { systemTimers, type Timers } from '../wire/timers.ts'
 import { FRAME, type Connection, type Frame } from '../wire/types.ts'
-import { payloadBytes } from './boundary.ts'
-import { ExecutionError } from './errors.ts'
-import { walkExitOnEdge } from './exitWalk.ts'
-import type { WalkedToken } from './frames.ts'
-import { Mailbox } from './mailbox.ts'
-import { checkLengths, openFrame, planFrame, readReport } from './messages.ts'
-import { NO_RECORD, type Recorder } from './record.ts'
+import type { Call, CallHost } from './call.ts'
+import type { CloudLink } from './cloudLink.ts'
+import { Generation, type GenerateOptions, type GenerationHost } from './generation.ts'
+import { KeptBytes } from './kept.ts'
+import type { FixedLink } from './link.ts'
+import { readLoad, type CloudLoad } from './load.ts'
+import { PlanBook } from './planBook.ts'
+import type { GenerationHandle, RecoveryEvent } from './recoveryTypes.ts'
+import { checkRequest } from './request.ts'
 import type { SegmentRunner } from './runner.ts'
-import { sayIfOpen } from './say.ts'
-import { planSchedule, type Schedule } from './schedule.ts'
 import { Slots } from './slots.ts'
-import type { ExecutionEvent, GeneratedToken, GenerationRequest, GenerationResult } from './types.ts'
-import { walk, type Walk } from './walk.ts'
+import type { GenerationRequest, GenerationResult } from './types.ts'
+
+export type { GenerateOptions } from './generation.ts'
 
 export interface EdgeOptions {
   readonly model: ModelSpec
   readonly runner: SegmentRunner
   readonly clock: Clock
+  readonly timers?: Timers
   /** Null: plans that need the cloud are refused. */
-  readonly connection: Connection | null
+  readonly link: CloudLink | FixedLink | null
   /** Requests that are carried out at once; further ones wait, first come first served. */
   readonly maxInFlight: number
+  /** Boundary tensors that all requests together keep for a replay; default 256 MiB. */
+  readonly maxKeptBytes?: number
+  /** What happens to requests; what happens to the link, the link says. */
+  readonly onEvent?: (event: RecoveryEvent) => void
 }
 
-export interface GenerateOptions {
-  /** Called as each token comes. */
-  readonly onToken?: (token: GeneratedToken) => void
-  readonly signal?: AbortSignal
-  /** Notes what both sides did; the cloud is asked for its part. */
-  readonly explain?: boolean
-}
+export const DEFAULT_MAX_KEPT_BYTES = 256 * 2 ** 20
 
-interface OpenRequest {
-  readonly mailbox: Mailbox
-  readonly report: (frame: Frame) => void
-}
-
-/** Carries out requests on the edge, with the cloud at the other end of `connection`. */
+/** Carries out requests on the edge, with the cloud at the other end of `link`. */
 export class EdgeExecutor {
   private readonly options: EdgeOptions
   private readonly slots: Slots
-  private readonly open = new Map<number, OpenRequest>()
-  /** Numbers of the plans that the cloud has heard. */
-  private readonly said = new Map<string, number>()
+  private readonly kept: KeptBytes
+  private readonly host: GenerationHost
+  private readonly calls = new Set<Call>()
+  private readonly numbers = new Map<number, Call>()
+  private readonly offsets = new WeakMap<Connection, Promise<number>>()
+  private readonly eventListeners: ((event: RecoveryEvent) => void)[] = []
+  private readonly loadListeners: ((load: CloudLoad) => void)[] = []
   private lastRequest = 0
-  private gone: Error | null = null
-  private offset: Promise<number> | null = null
+  private lastNumber = 0
 
   constructor(options: EdgeOptions) {
     this.options = options
     this.slots = new Slots(options.maxInFlight)
-    options.connection?.onFrame((frame) => this.take(frame))
-    options.connection?.onClose(({ message }) => this.lose(message))
+    this.kept = new KeptBytes(options.maxKeptBytes ?? DEFAULT_MAX_KEPT_BYTES)
+    if (options.onEvent !== undefined) this.eventListeners.push(options.onEvent)
+    this.host = this.hostOf(options)
+    options.link?.onConnection((connection) => this.attach(connection))
   }
 
   get inFlight(): number {
@@ -68,179 +66,95 @@ export class EdgeExecutor {
     return this.slots.waiting
   }
 
+  /** Boundary tensors that are kept by now. */
+  get keptBytes(): number {
+    return this.kept.usedBytes
+  }
+
+  /** What the connection has not sent yet. */
+  get queuedBytes(): number {
+    return this.options.link?.connection?.queuedBytes ?? 0
+  }
+
+  onEvent(listener: (event: RecoveryEvent) => void): void {
+    this.eventListeners.push(listener)
+  }
+
+  /** What the cloud says of its load, about once a second while it changes. */
+  onLoad(listener: (load: CloudLoad) => void): void {
+    this.loadListeners.push(listener)
+  }
+
   /**
-   * Generates until `maxNewTokens` or a stop id. Throws InputError for a request that cannot be, ExecutionError
-   * where it could not go on: the tokens so far went to `onToken`.
+   * Generates until `maxNewTokens` or a stop id. Throws InputError for a request that cannot be; the handle's result
+   * rejects with ExecutionError where it could not go on: the tokens so far went to `onToken`.
    */
-  async generate(request: GenerationRequest, options: GenerateOptions = {}): Promise<GenerationResult> {
-    const { model } = this.options
-    checkRequest(model, request)
-    const schedule = planSchedule(model, request.plan, request.cloudUnits)
-    const usesCloud =
-      request.plan.exit === null ? schedule.usesCloud : request.plan.exit.mode === 'collaborative'
-    if (usesCloud) this.requireCloud()
-    const release = await this.slots.take(options.signal)
-    try {
-      return await this.carryOut(request, schedule, usesCloud, options)
-    } finally {
-      release()
-    }
-  }
-
-  private async carryOut(
-    request: GenerationRequest,
-    schedule: Schedule,
-    usesCloud: boolean,
-    { onToken, signal, explain = false }: GenerateOptions,
-  ): Promise<GenerationResult> {
-    const { clock } = this.options
-    const clockOffset = explain && usesCloud ? await this.clockOffset() : 0
-    const events: ExecutionEvent[] = []
-    const tokens: GeneratedToken[] = []
-    const dispatchSeconds = clock.nowSeconds()
-    const call = this.call(request, usesCloud, explain)
-    const record: Recorder = explain ? (event) => events.push(event) : NO_RECORD
-    const w = this.walkOf(request, call, record, (token) => {
-      const generated = { ...token, atSeconds: clock.nowSeconds() }
-      tokens.push(generated)
-      onToken?.(generated)
-      // A request that waits for no message hears of an abort here alone.
-      if (signal?.aborted === true) throw cancelled()
-    })
-    const cancel = () => call.mailbox.fail(cancelled())
-    signal?.addEventListener('abort', cancel)
-    try {
-      if (signal?.aborted === true) throw cancelled()
-      // The cloud loads its part while the edge is at its own.
-      if (usesCloud) call.announce()
-      const { exit } = request.plan
-      await (exit === null ? walk(w, schedule) : walkExitOnEdge(w, exit))
-      // A cloud that does not sample does not know that this was the last token.
-      if (exit !== null || schedule.head === EDGE) call.close()
-      if (explain && usesCloud) events.push(...readReport(await call.reported(), clockOffset))
-      const nearTies = tokens.filter((token) => token.nearTie).length
-      return { tokens, dispatchSeconds, nearTies, events }
-    } catch (error) {
-      call.close()
-      throw error instanceof ConnectionError ? noCloud(error.message, error) : error
-    } finally {
-      signal?.removeEventListener('abort', cancel)
-      call.forget()
-      await w.caches.dispose()
-    }
-  }
-
-  private walkOf(
-    request: GenerationRequest,
-    call: Call,
-    record: Recorder,
-    onToken: (token: WalkedToken) => void,
-  ): Walk {
-    const { model, runner, clock } = this.options
-    const { prompt, maxNewTokens, sampling, stopIds, plan } = request
-    return {
-      ...{ side: EDGE, model, runner, clock, caches: runner.newCaches(), peer: call, record, onToken },
-      ...{ prompt, promptTokens: prompt.length, maxNewTokens, sampling, stopIds },
-      boundaryBits: plan.boundaryBits,
-    }
-  }
-
-  /** A request's line to the cloud. Its opening travels with its first message, in one write. */
-  private call(request: GenerationRequest, usesCloud: boolean, explain: boolean): Call {
-    const { model, connection } = this.options
-    const { prompt, maxNewTokens, sampling, stopIds } = request
+  start(request: GenerationRequest, options: GenerateOptions = {}): GenerationHandle {
+    checkRequest(this.options.model, request)
     this.lastRequest++
-    const number = this.lastRequest
-    const mailbox = new Mailbox(payloadBytes(prompt.length + maxNewTokens, model.width + model.ffnWidth, 32))
-    let report: (frame: Frame) => void = () => {}
-    const reported = new Promise<Frame>((resolve) => (report = resolve))
-    if (usesCloud) this.open.set(number, { mailbox, report })
-    let opened = false
-    const opening = (): Frame[] => {
-      opened = true
-      const { plan } = this.planOf(request)
-      const lengths = { promptTokens: prompt.length, maxNewTokens }
-      return [openFrame(number, { plan, ...lengths, sampling, stopIds: [...stopIds], report: explain })]
+    return new Generation(this.host, this.lastRequest, request, options)
+  }
+
+  /** `start(...).result`; an impossible request rejects, too. */
+  async generate(request: GenerationRequest, options: GenerateOptions = {}): Promise<GenerationResult> {
+    return await this.start(request, options).result
+  }
+
+  private hostOf({ model, runner, clock, timers = systemTimers, link }: EdgeOptions): GenerationHost {
+    const calls: CallHost | null = link && {
+      ...{ model, clock, timers, link, kept: this.kept, plans: new PlanBook(model) },
+      ...{ calls: this.calls, numbers: this.numbers },
+      nextNumber: () => ++this.lastNumber,
     }
     return {
-      mailbox,
-      announce: () => {
-        const { frames } = this.planOf(request)
-        if (frames.length > 0) connection!.send(...frames)
+      ...{ model, runner, clock, timers, link, calls, slots: this.slots },
+      tell: (event) => {
+        for (const listener of this.eventListeners) listener(event)
       },
-      reported: () => Promise.race([reported, mailbox.failed]),
-      send: (frame) => connection!.send(...(opened ? [] : opening()), { ...frame, request: number }),
-      take: (position, step) => mailbox.take(position, step),
-      close: () => {
-        if (opened && this.gone === null) sayIfOpen(connection!, { ...CLOSE, request: number })
-      },
-      forget: () => this.open.delete(number),
+      clockOffset: (connection) => this.clockOffset(connection),
     }
   }
 
-  /** The number of a request's plan, and the frame that says it where the cloud has not heard it. */
-  private planOf(request: GenerationRequest): { plan: number; frames: Frame[] } {
-    const { model } = this.options
-    const number = this.said.size + 1
-    const frame = planFrame(model, number, request)
-    const key = Buffer.from(frame.payload).toString()
-    const known = this.said.get(key)
-    if (known !== undefined) return { plan: known, frames: [] }
-    this.said.set(key, number)
-    return { plan: number, frames: [frame] }
+  private attach(connection: Connection): void {
+    connection.onFrame((frame) => this.take(frame))
+    for (const call of [...this.calls]) call.attach(connection)
+    connection.onClose(({ message }) => {
+      for (const call of [...this.calls]) call.detach(connection, message)
+    })
   }
 
   private take(frame: Frame): void {
-    const open = this.open.get(frame.request)
-    if (open === undefined) return
-    if (frame.type === FRAME.report) open.report(frame)
-    else if (frame.type === FRAME.fail) {
-      const { code, message } = readRefusal(frame)
-      open.mailbox.fail(
-        new ExecutionError('E_PEER_FAILED', `the cloud gave the request up (${code})\n${message}`),
-      )
-    } else {
-      try {
-        open.mailbox.deliver(frame, this.options.clock.nowSeconds())
-      } catch (error) {
-        open.mailbox.fail(error as Error)
-      }
+    if (frame.type === FRAME.load) {
+      const load = readLoad(frame)
+      for (const listener of this.loadListeners) listener(load)
+      return
+    }
+    const call = this.numbers.get(frame.request)
+    if (call === undefined) return
+    try {
+      if (frame.type === FRAME.fail) {
+        const { code, message } = readRefusal(frame)
+        call.refused(code, message)
+      } else call.receive(frame)
+    } catch (error) {
+      call.mailbox.fail(error as Error)
     }
   }
 
-  private lose(message: string): void {
-    this.gone = noCloud(message)
-    for (const { mailbox } of this.open.values()) mailbox.fail(this.gone)
+  /** Measured once a connection. */
+  private clockOffset(connection: Connection): Promise<number> {
+    let offset = this.offsets.get(connection)
+    if (offset === undefined) {
+      offset = quickestOffset(connection)
+      this.offsets.set(connection, offset)
+    }
+    return offset
   }
-
-  private requireCloud(): void {
-    if (this.gone !== null) throw this.gone
-    if (this.options.connection !== null) return
-    throw new ExecutionError('E_NO_CLOUD', 'the plan needs the cloud, and there is no connection to one')
-  }
-
-  /** The cloud's clock less ours, measured once: by the quickest of a few pings, which waited least on its way. */
-  private clockOffset(): Promise<number> {
-    this.offset ??= quickestOffset(this.options.connection!)
-    return this.offset
-  }
-}
-
-interface Call {
-  readonly mailbox: Mailbox
-  /** Says the plan where the cloud has not heard it. */
-  announce(): void
-  /** What the cloud reports, once it has. */
-  reported(): Promise<Frame>
-  send(frame: Omit<Frame, 'request'>): void
-  take: Mailbox['take']
-  /** Tells the cloud that the request is over, if it ever heard of it. */
-  close(): void
-  forget(): void
 }
 
 const OFFSET_PINGS = 5
 
+/** The cloud's clock less ours, by the quickest of a few pings, which waited least on its way. */
 async function quickestOffset(connection: Connection): Promise<number> {
   let best = await connection.ping()
   for (let i = 1; i < OFFSET_PINGS; i++) {
@@ -248,37 +162,4 @@ async function quickestOffset(connection: Connection): Promise<number> {
     if (next.rttSeconds < best.rttSeconds) best = next
   }
   return best.clockOffsetSeconds
-}
-
-const CLOSE: Omit<Frame, 'request'> = {
-  ...{ type: FRAME.close, step: 0, position: 0, count: 0, bits: 0, flags: 0 },
-  payload: new Uint8Array(0),
-}
-
-function noCloud(message: string, cause?: unknown): ExecutionError {
-  return new ExecutionError('E_NO_CLOUD', `the connection to the cloud is gone: ${message}`, { cause })
-}
-
-function cancelled(): ExecutionError {
-  return new ExecutionError('E_CANCELLED', 'the request was cancelled')
-}
-
-function checkRequest(model: ModelSpec, { prompt, maxNewTokens, plan, cloudUnits }: GenerationRequest): void {
-  const refuse = (where: string, expected: string, found: string): never => {
-    throw new InputError({ where: `request: ${where}`, expected, found })
-  }
-  if (prompt.length === 0) refuse('prompt', 'at least one token', 'none')
-  const unknown = prompt.find((id) => !Number.isInteger(id) || id < 0 || id >= model.vocabulary)
-  if (unknown !== undefined) refuse('prompt', `ids in 0..${model.vocabulary - 1}`, String(unknown))
-  if (!Number.isInteger(maxNewTokens) || maxNewTokens < 1)
-    refuse('maxNewTokens', 'at least 1', String(maxNewTokens))
-  checkLengths(model, prompt.length, maxNewTokens, 'request')
-  if (plan.ffn.length !== model.layers || cloudUnits.length !== model.layers)
-    refuse(
-      'plan',
-      `${model.layers} layers, those of ${model.id}`,
-      `${plan.ffn.length} and ${cloudUnits.length}`,
-    )
-  const odd = cloudUnits.findIndex((units, layer) => units.length !== plan.unitsOnCloud[layer])
-  if (odd >= 0) refuse(`plan, layer ${odd}`, `${plan.unitsOnCloud[odd]} units`, `${cloudUnits[odd].length}`)
 }

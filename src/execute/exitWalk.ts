@@ -6,11 +6,11 @@ import type { Values } from './runner.ts'
 import { confidence } from './sampling.ts'
 import { tensorFrame, tensorOf, tokenFrame, tokenOf } from './frames.ts'
 import type { WalkedToken } from './frames.ts'
-import { recordReceipt, recordRun, sampled, sendFrame } from './walk.ts'
+import { recordReceipt, recordRun, sampled, sendFrame, startOf } from './walk.ts'
 import type { Walk } from './walk.ts'
 
 /** Steps of an early exit, as frames name them. */
-const UPLOAD = 0
+export const UPLOAD = 0
 const ANSWER = 1
 
 /** Embedding, the first layers and the exit's head. */
@@ -24,7 +24,7 @@ export function aboveExit(model: ModelSpec, exit: EarlyExit): Segment {
   return { input: 'x', parts: [...layersOf(model, exit.layer, model.layers), { kind: 'head' }] }
 }
 
-function layersOf(model: ModelSpec, from: number, to: number): SegmentPart[] {
+export function layersOf(model: ModelSpec, from: number, to: number): SegmentPart[] {
   const units = Array.from({ length: attentionUnits(model) }, (_, unit) => unit)
   return Array.from({ length: to - from }, (_, i): SegmentPart[] => [
     { kind: 'attention', layer: from + i, units, residual: true },
@@ -38,9 +38,8 @@ function layersOf(model: ModelSpec, from: number, to: number): SegmentPart[] {
  */
 export async function walkExitOnEdge(w: Walk, exit: EarlyExit): Promise<void> {
   const segment = belowExit(w.model, exit)
-  let ids = w.prompt
-  let position = 0
-  for (let rows = w.promptTokens; ; rows = 1) {
+  let { ids, position } = startOf(w)
+  for (let rows = position === 0 ? w.promptTokens : 1; ; rows = 1) {
     const result = await w.runner.run({ segment, caches: w.caches, values: { ids }, position, rows })
     recordRun(w, result, 0, position, rows)
     const { x, logits } = result.values

@@ -69,6 +69,11 @@ export class SegmentRunner {
     this.options = options
   }
 
+  /** Runs that wait for the one under way. */
+  get waitingRuns(): number {
+    return this.waiting.length
+  }
+
   newCaches(): RequestCaches {
     return new RequestCaches(this.options.engine, this.options.model)
   }

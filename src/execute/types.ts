@@ -1,4 +1,5 @@
 import type { Plan } from '../plan/plan.ts'
+import type { PlanSwitch } from './recoveryTypes.ts'
 
 /** How the next token is drawn. Noise is keyed by (seed, position): the same token whoever draws it, and when. */
 export interface Sampling {
@@ -61,4 +62,6 @@ export interface GenerationResult {
   readonly nearTies: number
   /** Both sides' events where asked for, the cloud's shifted to the edge's clock; else the edge's. */
   readonly events: readonly ExecutionEvent[]
+  /** By which plans they came: forced on another run, it gives the same tokens. */
+  readonly schedule: readonly PlanSwitch[]
 }

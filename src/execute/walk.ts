@@ -36,6 +36,8 @@ export interface Walk {
   readonly sampling: Sampling
   readonly stopIds: readonly number[]
   readonly boundaryBits: BoundaryBits
+  /** Where the caches hold all before `position`: the first pass is that of these ids. Absent: the prompt's. */
+  readonly start?: { readonly position: number; readonly ids: readonly number[] }
   readonly record: Recorder
   /** Tokens as they come to be known on this side. */
   readonly onToken: (token: WalkedToken) => void
@@ -55,9 +57,8 @@ interface Pass {
  * the other side and the tokens do not come here, it ends when the peer closes the request (take() rejects).
  */
 export async function walk(w: Walk, schedule: Schedule): Promise<void> {
-  let ids = w.prompt
-  let position = 0
-  for (let rows = w.promptTokens; ; rows = 1) {
+  let { ids, position } = startOf(w)
+  for (let rows = position === 0 ? w.promptTokens : 1; ; rows = 1) {
     const steps = position === 0 ? schedule.prefill : schedule.decode
     const pass: Pass = { steps, position, rows, values: { ids }, token: null }
     for (let step = 0; step < steps.length; step++) await doStep(w, pass, step)
@@ -65,6 +66,11 @@ export async function walk(w: Walk, schedule: Schedule): Promise<void> {
     position += rows
     ids = pass.token === null ? [] : [pass.token.id]
   }
+}
+
+/** What the first pass is about. */
+export function startOf({ start, prompt }: Walk): { ids: readonly number[]; position: number } {
+  return { ids: start?.ids ?? prompt, position: start?.position ?? 0 }
 }
 
 async function doStep(w: Walk, pass: Pass, index: number): Promise<void> {

@@ -59,7 +59,7 @@ describe('requests that do not end well', () => {
 
   test('without a cloud a plan that needs one is refused at once', async () => {
     const alone = new EdgeExecutor({
-      ...{ model, runner: split.edgeSide.runner, clock: systemClock, connection: null, maxInFlight: 1 },
+      ...{ model, runner: split.edgeSide.runner, clock: systemClock, link: null, maxInFlight: 1 },
     })
     await expect(alone.generate({ ...whole, ...cut })).rejects.toMatchObject({ code: 'E_NO_CLOUD' })
     expect((await alone.generate(whole)).tokens).toHaveLength(12)

@@ -1,6 +1,7 @@
 import { systemClock } from '../../src/base/clock.ts'
 import { CLOUD_DEFAULTS, CloudPeer } from '../../src/execute/cloud.ts'
 import { EdgeExecutor } from '../../src/execute/edge.ts'
+import { fixedLink } from '../../src/execute/link.ts'
 import type { WeightSource } from '../../src/model/source.ts'
 import { connect } from '../../src/wire/client.ts'
 import { listen } from '../../src/wire/server.ts'
@@ -35,7 +36,9 @@ export async function listenSplit(
   const { host, port } = await between({ host: '127.0.0.1', port: server.port })
   const connection = await connect({ host, port, greeting: {}, clock })
   return {
-    edge: new EdgeExecutor({ model, runner: edgeSide.runner, clock, connection, maxInFlight }),
+    edge: new EdgeExecutor({
+      ...{ model, runner: edgeSide.runner, clock, link: fixedLink(connection), maxInFlight },
+    }),
     close: async () => {
       await connection.close()
       await server.close()

@@ -6,6 +6,7 @@ import { randomStream } from '../../src/base/random.ts'
 import type { EngineKind } from '../../src/engine/types.ts'
 import { CLOUD_DEFAULTS, CloudPeer } from '../../src/execute/cloud.ts'
 import { EdgeExecutor } from '../../src/execute/edge.ts'
+import { fixedLink } from '../../src/execute/link.ts'
 import { openExecution, type Execution } from '../../src/execute/open.ts'
 import type { SegmentFiles } from '../../src/execute/sessions.ts'
 import { segmentGraph } from '../../src/model/segment.ts'
@@ -78,7 +79,7 @@ export async function openSplit(
     ...(options.maxRequests === undefined ? {} : { maxRequests: options.maxRequests }),
   })
   const edge = new EdgeExecutor({
-    ...{ model, runner: edgeSide.runner, clock: systemClock, connection: pair.client },
+    ...{ model, runner: edgeSide.runner, clock: systemClock, link: fixedLink(pair.client) },
     maxInFlight: options.maxInFlight ?? 4,
   })
   return {

@@ -3,6 +3,7 @@ import { setMaxListeners } from 'node:events'
 import { InputError } from '../../base/errors.ts'
 import type { PlacedPlan } from '../../execute/messages.ts'
 import { EdgeExecutor } from '../../execute/edge.ts'
+import { fixedLink } from '../../execute/link.ts'
 import { planSchedule } from '../../execute/schedule.ts'
 import type { GenerationRequest } from '../../execute/types.ts'
 import type { WeightSource } from '../../model/source.ts'
@@ -141,8 +142,9 @@ async function carryOut(
   const explain = options.explain === true
   // Every request listens, and there may be thousands.
   setMaxListeners(0, signal)
+  const link = connection === null ? null : fixedLink(connection)
   const executor = new EdgeExecutor({
-    ...{ model: pretrained.source.model, runner: execution.runner, clock, connection },
+    ...{ model: pretrained.source.model, runner: execution.runner, clock, link },
     maxInFlight: options.maxInFlight,
   })
   const printer = printerOf(pretrained, requests.length, { explain, json: options.json === true }, io)

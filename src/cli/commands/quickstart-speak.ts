@@ -6,6 +6,7 @@ import { readText, writeAtomic } from '../../base/files.ts'
 import { check, parseJson } from '../../base/schema.ts'
 import { CLOUD_DEFAULTS, CloudPeer } from '../../execute/cloud.ts'
 import { EdgeExecutor } from '../../execute/edge.ts'
+import { fixedLink } from '../../execute/link.ts'
 import { GREEDY } from '../../execute/types.ts'
 import type { PretrainedModel } from '../../pretrained/types.ts'
 import { accuracyTable, readAccuracyTable, type AccuracyTable } from '../../profile/accuracy.ts'
@@ -95,7 +96,7 @@ async function speakBetween(edge: OpenedSide, cloud: OpenedSide, io: Io): Promis
       model,
       runner: edge.execution.runner,
       clock,
-      connection,
+      link: fixedLink(connection),
       maxInFlight: 1,
     })
     const spoken: Spoken[] = []
