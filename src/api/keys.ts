@@ -93,8 +93,8 @@ export function newApiKey(
   }
   const key = PREFIX + Buffer.from(randomBytes).toString('base64url')
   const line = `${name}:${digestOf(key).toString('hex')}`
-  parseLine(line, `API key ${show(name)}`)
-  return { key, line }
+  if (parseLine(line, `API key ${show(name)}`).name === name) return { key, line }
+  throw new InputError({ where: 'API key', expected: 'a name without spaces', found: show(name) })
 }
 
 function digestOf(key: string): Buffer {

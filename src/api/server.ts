@@ -4,6 +4,7 @@ import { createServer as createTlsServer } from 'node:https'
 import type { AddressInfo, Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { InputError } from '../base/errors.ts'
+import { clientLeft } from './body.ts'
 import { Desk } from './desk.ts'
 import { ApiError, errorBody } from './errors.ts'
 import { Exchange } from './exchange.ts'
@@ -34,8 +35,8 @@ export async function startApi(options: ApiOptions): Promise<ApiServer> {
     address,
     port: bound,
     url: `${tls === undefined ? 'http' : 'https'}://${name}:${bound}`,
-    close: () => service.close(server),
-    drain: (seconds) => service.drain(server, seconds),
+    close: () => service.close(),
+    drain: (seconds) => service.drain(seconds),
   }
 }
 
@@ -45,12 +46,14 @@ class Service {
   /** What each connection is at. */
   private readonly exchanges = new WeakMap<Duplex, Exchange>()
   private closed: Promise<void> | null = null
+  private server: Server | null = null
 
   constructor(desk: Desk) {
     this.desk = desk
   }
 
   attach(server: Server): void {
+    this.server = server
     server.on('request', (request: IncomingMessage, response: ServerResponse) => {
       this.take(request, response)
     })
@@ -59,25 +62,25 @@ class Service {
     server.on('tlsClientError', (_error: Error, socket: Socket) => socket.destroy())
   }
 
-  async close(server: Server): Promise<void> {
-    this.closed ??= this.end(server)
+  async close(): Promise<void> {
+    this.closed ??= this.end()
     await this.closed
   }
 
-  async drain(server: Server, seconds: number): Promise<{ givenUp: number }> {
+  async drain(seconds: number): Promise<{ givenUp: number }> {
     this.desk.draining = true
     await this.desk.empty(seconds)
     const givenUp = this.desk.giveUpAll()
-    await this.close(server)
+    await this.close()
     return { givenUp }
   }
 
-  private async end(server: Server): Promise<void> {
+  private async end(): Promise<void> {
     this.desk.draining = true
     this.desk.giveUpAll()
-    const down = new Promise<void>((resolve) => server.close(() => resolve()))
+    const down = new Promise<void>((resolve) => this.server?.close(() => resolve()))
     const disarm = this.desk.options.timers.after(this.desk.limits.closingSeconds, () =>
-      server.closeAllConnections(),
+      this.server?.closeAllConnections(),
     )
     await down
     disarm()
@@ -96,21 +99,31 @@ class Service {
       const record = exchange.record(options.clock.nowSeconds())
       this.desk.metrics.record(record)
       options.onRequest?.(record)
+      // A connection that was busy when the server closed would be kept for a next request.
+      if (this.closed !== null) setImmediate(() => this.server?.closeIdleConnections())
     })
     void handle(this.desk, exchange)
   }
 
   /** A request that takes too long or is no HTTP: told so where nothing else was said yet. */
   private broken(error: NodeJS.ErrnoException, socket: Duplex): void {
-    const problem = brokenRequest(error.code)
     const exchange = this.exchanges.get(socket)
+    if (GONE.has(error.code ?? '')) {
+      exchange?.giveUp(clientLeft())
+      socket.destroy()
+      return
+    }
+    const problem = brokenRequest(error.code)
     if (exchange !== undefined && !exchange.outlet.begun && socket.writable) {
       exchange.response.setHeader('connection', 'close')
       exchange.giveUp(problem)
-    } else if (exchange !== undefined || !socket.writable || error.code === 'ECONNRESET') socket.destroy()
+    } else if (exchange !== undefined || !socket.writable) socket.destroy()
     else refuse(socket, problem)
   }
 }
+
+/** The connection ended, or its half of it, before the request did. */
+const GONE: ReadonlySet<string> = new Set(['ECONNRESET', 'EPIPE', 'HPE_INVALID_EOF_STATE'])
 
 function open(limits: ApiLimits, tls: ApiTls | undefined, where: string): Server {
   const options: ServerOptions = {

@@ -267,7 +267,8 @@ describe('whatever is sent', () => {
     await fc.assert(
       fc.asyncProperty(fc.constantFrom(CHAT, TEXT), any, async (path, sent) => {
         const { status, text: heard } = await post(server, path, sent)
-        expect([200, 400, 404]).toContain(status)
+        // A deadline of next to nothing has passed.
+        expect([200, 400, 404, 504]).toContain(status)
         expect(heard.length).toBeGreaterThan(0)
       }),
       { numRuns: 300 },

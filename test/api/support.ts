@@ -152,7 +152,10 @@ export interface Answer {
 export async function ask(server: ApiServer, path: string, init: RequestInit = {}): Promise<Answer> {
   const response = await fetch(server.url + path, init)
   const text = await response.text()
-  const json = response.headers.get('content-type')?.startsWith('application/json') ? JSON.parse(text) : null
+  const json =
+    text !== '' && response.headers.get('content-type')?.startsWith('application/json') === true
+      ? JSON.parse(text)
+      : null
   return { status: response.status, headers: response.headers, text, json }
 }
 
