@@ -44,12 +44,12 @@ export async function upgrade(line: () => Duplex, options: Upgrading): Promise<W
     },
   )
   return new Promise((resolve, reject) => {
-    const giveUp = (error: unknown): void => {
+    const giveUp = (error: Error): void => {
       signal.removeEventListener('abort', abort)
       socket.terminate()
       reject(error)
     }
-    const abort = (): void => giveUp(signal.reason)
+    const abort = (): void => giveUp(signal.reason as Error)
     signal.addEventListener('abort', abort, { once: true })
     socket.on('error', (error) => giveUp(trustError(error) ?? lost(error)))
     socket.once('unexpected-response', (_request, { statusCode }) => giveUp(refused(statusCode ?? 0, path)))
