@@ -83,7 +83,7 @@ const device: UserConfig = {
 
 const edge: UserConfig = { ...device, entry: { edge: 'src/runtime/edge.ts' } }
 
-/** The program of a packed device: `edgewise pack` puts it beside ONNX Runtime. */
+/** The program of a packed machine: `edgewise pack` puts it beside ONNX Runtime. */
 const edgeProgram: UserConfig = {
   ...device,
   name: 'edge-program',

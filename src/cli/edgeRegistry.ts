@@ -20,9 +20,15 @@ export const EDGE: CliEntry = {
 
 export const PACK: CliEntry = {
   name: 'pack',
-  summary: 'pack what an edge device needs into one folder, or check such a folder',
+  summary: 'pack what one machine needs to run its side into one folder, or check such a folder',
   load: async () => (await import('./commands/pack.ts')).pack,
 }
 
-/** What a packed device can do: commands that need Node and ONNX Runtime alone. */
-export const EDGE_COMMANDS: readonly CliEntry[] = [EDGE, DECIDE, VERIFY, PACK]
+export const CLOUD: CliEntry = {
+  name: 'cloud',
+  summary: 'carry out the cloud part of a split model for edges that connect',
+  load: async () => (await import('./commands/cloud.ts')).cloud,
+}
+
+/** What a packed machine can do, edge or cloud: commands that need Node and ONNX Runtime alone. */
+export const EDGE_COMMANDS: readonly CliEntry[] = [EDGE, CLOUD, DECIDE, VERIFY, PACK]

@@ -1,5 +1,5 @@
 import type { CliEntry } from './command.ts'
-import { DECIDE, EDGE, PACK, VERIFY } from './edgeRegistry.ts'
+import { CLOUD, DECIDE, EDGE, PACK, VERIFY } from './edgeRegistry.ts'
 
 /** Every command, in the order of `edgewise --help`. Modules are loaded only when called. */
 export const COMMANDS: readonly CliEntry[] = [
@@ -70,11 +70,7 @@ export const COMMANDS: readonly CliEntry[] = [
     summary: 'train the built-in language model anew',
     load: async () => (await import('./commands/pretrain.ts')).pretrainCommand,
   },
-  {
-    name: 'cloud',
-    summary: 'carry out the cloud part of a split model for edges that connect',
-    load: async () => (await import('./commands/cloud.ts')).cloud,
-  },
+  CLOUD,
   EDGE,
   PACK,
   {

@@ -16,6 +16,7 @@ import {
   generationsJsonSchema,
   listeningJsonSchema,
 } from '../../src/cli/json/split.ts'
+import { packJsonSchema } from '../../src/cli/json/pack.ts'
 import { planJsonSchema } from '../../src/plan/json.ts'
 
 const text = readFileSync(resolve(import.meta.dirname, '../../docs/json.md'), 'utf8')
@@ -43,6 +44,7 @@ const DOCUMENTED: readonly (readonly [string, z.ZodObject])[] = [
   ['`edgewise export', exportJsonSchema],
   ['`edgewise verify', verifyJsonSchema],
   ['`edgewise decide', decideJsonSchema],
+  ['`edgewise pack', packJsonSchema],
   ['`edgewise cloud', listeningJsonSchema.shape.listening],
   ['`edgewise edge', generationJsonSchema],
   ['`edgewise edge', generationsJsonSchema],

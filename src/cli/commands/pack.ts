@@ -22,7 +22,7 @@ interface Options {
 
 export const pack: CliCommand<Options> = {
   name: 'pack',
-  summary: 'pack what an edge device needs into one folder, or check such a folder',
+  summary: 'pack what one machine needs to run its side into one folder, or check such a folder',
   configure(command) {
     command
       .option('--model <id|path>', 'tales (built in), a Hugging Face directory, or a llama2.c .bin')

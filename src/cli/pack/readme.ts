@@ -6,7 +6,7 @@ export function readmeOf(head: Omit<PackManifest, 'files'>): string {
   const linux = target.startsWith('linux-')
   return `${[
     `# Edgewise ${edgewise} for ${target}`,
-    `The edge side of a split language model: ${model.id}, ${bundle === null ? 'no policy bundle' : `the policy bundle ${bundle}`}, ONNX Runtime ${onnxruntime}. It needs Node ${node} and nothing else.`,
+    `One side of a split language model, edge or cloud: ${model.id}, ${bundle === null ? 'no policy bundle' : `the policy bundle ${bundle}`}, ONNX Runtime ${onnxruntime}. It needs Node ${node} and nothing else.`,
     'Check that it is what was packed (compare the hash with the one printed at packing):',
     fence('node edgewise.mjs pack --check .'),
     ...(bundle === null
@@ -17,7 +17,9 @@ export function readmeOf(head: Omit<PackManifest, 'files'>): string {
         ]),
     'Generate without a cloud:',
     fence(`node edgewise.mjs edge --model ${model.argument} --plan edge --prompt "Once"`),
-    ...(linux ? ['As a service, see `deploy/edgewise-edge.service` and `deploy/edge.env`.'] : []),
+    'As the cloud of edges on this machine:',
+    fence(`node edgewise.mjs cloud --model ${model.argument}`),
+    ...(linux ? ['As a service: the units of systemd in `deploy/`.'] : []),
   ].join('\n\n')}\n`
 }
 

@@ -45,7 +45,8 @@ export interface PackRequest {
 }
 
 export const PROGRAM = 'edgewise.mjs'
-const UNIT = 'edgewise-edge.service'
+/** Units of systemd and what they are started with. */
+const SERVICES = ['edgewise-edge.service', 'edge.env', 'edgewise-cloud.service', 'cloud.env']
 /** What `edgewise sign` adds to a bundle. */
 const SIGNATURE_FILE = 'manifest.dsse.json'
 /** What a Hugging Face directory is read from; nothing of a download's other formats. */
@@ -55,7 +56,7 @@ const MODEL_FILE =
 const DATE_SECONDS = 315_532_800
 
 /**
- * Packs what an edge device needs into a new folder, which appears whole or not at all. Equal inputs give equal
+ * Packs what one machine needs, edge or cloud, into a new folder, which appears whole or not at all. Equal inputs give equal
  * bytes. Throws InputError for a folder in use, a model or bundle that does not open, and binaries that are missing.
  */
 export function writePack(request: PackRequest, out: string): Pack {
@@ -136,7 +137,7 @@ function program(): PackedFile[] {
 
 function services(target: Target): PackedFile[] {
   if (!target.startsWith('linux-')) return []
-  return [UNIT, 'edge.env'].map((name) => ({
+  return SERVICES.map((name) => ({
     from: join(packageRoot(), 'deploy', name),
     to: `deploy/${name}`,
   }))
