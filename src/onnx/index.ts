@@ -1,3 +1,5 @@
+export { admitFile, admitModel, KNOWN_OPERATORS } from './admit.ts'
+export type { AdmitOptions, OperatorList } from './admit.ts'
 export * from './builder.ts'
 export * from './proto.ts'
 export * from './tensor.ts'

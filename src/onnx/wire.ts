@@ -215,6 +215,11 @@ export class ProtoReader {
     return new ProtoReader(this.source, this.where, this.at - length, this.at)
   }
 
+  /** A reader over the same message from here on; this one does not move. */
+  again(): ProtoReader {
+    return new ProtoReader(this.source, this.where, this.at, this.end)
+  }
+
   /** Passes over a field of any type. */
   skip(): void {
     if (this.type === wireTypes.varint) this.rawVarint()

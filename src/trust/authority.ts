@@ -3,8 +3,8 @@ import type { Clock } from '../base/clock.ts'
 import { InputError } from '../base/errors.ts'
 import { checkDeviceName, parseHost } from './names.ts'
 import { loadX509 } from './x509.ts'
+import type { X509 } from './x509.ts'
 
-type X509 = typeof import('@peculiar/x509')
 type CryptoKey = webcrypto.CryptoKey
 
 /** Certificate and private key, PEM. */
@@ -58,7 +58,7 @@ export async function createAuthority(options: {
       await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
     ],
   })
-  return { certificate: pemOf(certificate), key: await exportKey(keys.privateKey) }
+  return { certificate: pem('CERTIFICATE', certificate.rawData), key: await exportKey(keys.privateKey) }
 }
 
 /**
@@ -103,7 +103,7 @@ export async function issue(
     ],
   })
   return {
-    certificate: pemOf(certificate),
+    certificate: pem('CERTIFICATE', certificate.rawData),
     key: await exportKey(keys.privateKey),
     serial: serialNumber,
     notAfter: notAfter.toISOString(),
@@ -138,15 +138,11 @@ export async function revocationList(
       new x509.Extension('2.5.29.20', false, derInteger(Math.floor(now.getTime() / 1000))),
     ],
   })
-  return `${list.toString('pem').trim()}\n`
+  return pem('X509 CRL', list.rawData)
 }
 
 function nameOf(x509: X509, commonName: string): InstanceType<X509['Name']> {
   return new x509.Name([{ CN: [commonName] }])
-}
-
-function pemOf(certificate: InstanceType<X509['X509Certificate']>): string {
-  return `${certificate.toString('pem').trim()}\n`
 }
 
 function newKeys(): Promise<webcrypto.CryptoKeyPair> {
@@ -161,13 +157,20 @@ function newSerial(): string {
 }
 
 async function exportKey(key: CryptoKey): Promise<string> {
-  const der = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', key))
-  const lines = der.toString('base64').match(/.{1,64}/g) ?? []
-  return `-----BEGIN PRIVATE KEY-----\n${lines.join('\n')}\n-----END PRIVATE KEY-----\n`
+  return pem('PRIVATE KEY', await webcrypto.subtle.exportKey('pkcs8', key))
 }
 
-function importKey(pem: string): Promise<CryptoKey> {
-  const der = Buffer.from(pem.replace(/-----[^-]+-----/g, ''), 'base64')
+/** RFC 7468, with the label that OpenSSL looks for. */
+function pem(label: string, der: ArrayBuffer): string {
+  const lines =
+    Buffer.from(der)
+      .toString('base64')
+      .match(/.{1,64}/g) ?? []
+  return `-----BEGIN ${label}-----\n${lines.join('\n')}\n-----END ${label}-----\n`
+}
+
+function importKey(text: string): Promise<CryptoKey> {
+  const der = Buffer.from(text.replace(/-----[^-]+-----/g, ''), 'base64')
   return webcrypto.subtle.importKey('pkcs8', der, EC, false, ['sign'])
 }
 

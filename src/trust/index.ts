@@ -1,1 +1,10 @@
-export {}
+export { createAuthority, issue, revocationList } from './authority.ts'
+export type { Issued, KeyPair, Revocation } from './authority.ts'
+export { daysUntil, readCertificates, summarise } from './certificate.ts'
+export type { CertificateSummary } from './certificate.ts'
+export * from './dsse.ts'
+export { KEY_FILES, readPem, readSecret } from './folder.ts'
+export { initKeys, readIssued, retireOthers, revokeDevice, writeDevice } from './keyFolder.ts'
+export type { IssuedList } from './keyFolder.ts'
+export { readTlsMaterial } from './material.ts'
+export type { TlsMaterial } from './material.ts'

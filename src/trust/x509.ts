@@ -1,6 +1,7 @@
 import { webcrypto } from 'node:crypto'
+import type * as library from '@peculiar/x509'
 
-type X509 = typeof import('@peculiar/x509')
+export type X509 = typeof library
 
 let loading: Promise<X509> | undefined
 
