@@ -1,6 +1,7 @@
 import type { Clock } from '../base/clock.ts'
 import type { ModelSpec } from '../model/spec.ts'
 import { ConnectionError } from '../wire/errors.ts'
+import { frameBytes } from '../wire/forwarded.ts'
 import type { Timers } from '../wire/timers.ts'
 import { FRAME, type Connection, type Frame } from '../wire/types.ts'
 import { payloadBytes } from './boundary.ts'
@@ -60,6 +61,9 @@ export class Call {
   readonly placed: PlacedPlan
   /** Since when the walker waits for a message. */
   waitingSinceSeconds: number | null = null
+  /** Of its messages, headers and what was sent again included. */
+  upBytes = 0
+  downBytes = 0
   private readonly host: CallHost
   private readonly owner: CallOwner
   private readonly opening: Omit<OpenMessage, 'plan'>
@@ -175,6 +179,7 @@ export class Call {
   /** A frame of the cloud under the present number. */
   receive(frame: Frame): void {
     this.refusals = 0
+    this.downBytes += frameBytes(frame)
     this.cloudIsThere()
     if (frame.type === FRAME.report) {
       this.onReport(frame)
@@ -245,6 +250,7 @@ export class Call {
       return false
     }
     this.isOpen = true
+    for (const frame of [...opening, message]) this.upBytes += frameBytes(frame)
     return true
   }
 

@@ -78,6 +78,8 @@ export class Generation implements GenerationHandle {
   private caches: RequestCaches
   private call: Call | null = null
   private takeover: Takeover | null = null
+  /** Of the legs before this one. */
+  private readonly legsBytes = { up: 0, down: 0 }
   /** Tokens that earlier legs brought. */
   private legFrom = 0
   private change: Change | null = null
@@ -110,6 +112,14 @@ export class Generation implements GenerationHandle {
 
   get waitingSinceSeconds(): number | null {
     return this.call?.waitingSinceSeconds ?? null
+  }
+
+  get upBytes(): number {
+    return this.legsBytes.up + (this.call?.upBytes ?? 0)
+  }
+
+  get downBytes(): number {
+    return this.legsBytes.down + (this.call?.downBytes ?? 0)
   }
 
   get keptBytes(): number {
@@ -327,6 +337,8 @@ export class Generation implements GenerationHandle {
     const canTakeOver = rebuild === 'boundary' && call !== null && fromToken > this.legFrom
     this.takeover = canTakeOver ? takeoverOf(model, placed, to, call.kept, sequence - 1) : null
     call?.kept.free()
+    this.legsBytes.up += call?.upBytes ?? 0
+    this.legsBytes.down += call?.downBytes ?? 0
     this.call = null
     this.placed = to
     this.legFrom = fromToken

@@ -43,6 +43,9 @@ export interface GenerationHandle {
   readonly usesCloud: boolean
   /** Since when it has been waiting for a message of the cloud; null: it is not. */
   readonly waitingSinceSeconds: number | null
+  /** Of its messages in either direction, headers and what was sent again included. */
+  readonly upBytes: number
+  readonly downBytes: number
   /** Bytes of boundary tensors kept for it. */
   readonly keptBytes: number
   /**
