@@ -130,7 +130,7 @@ export class AppendFile {
   /** Resolves when all that was appended before is on the disk (true), or is known not to be (false). */
   async flush(): Promise<boolean> {
     if (this.failed || this.closed) return false
-    if (this.synced >= this.appended) return true
+    if (this.synced >= this.appended) return !this.recovering
     const done = new Promise<boolean>((resolve) => this.waiters.push({ upTo: this.appended, resolve }))
     this.pump()
     return done
@@ -176,20 +176,21 @@ export class AppendFile {
   /** One writer at a time; what comes meanwhile goes with its next round. */
   private pump(): void {
     if (this.pumping !== null || this.failed || this.file === null) return
-    this.occupy(this.work())
+    this.occupy(() => this.work())
   }
 
-  private occupy(work: Promise<void>): void {
-    this.pumping = work.finally(() => {
+  /** One after the other: what is appended in the same turn of the loop is written together. */
+  private occupy(work: () => Promise<void>): void {
+    const mine = (this.pumping ?? Promise.resolve()).then(work).finally(() => {
+      if (this.pumping !== mine) return
       this.pumping = null
       // A flush may have been asked for after the last look.
       if (this.waiters.length > 0 || this.waiting.length > 0) this.pump()
     })
+    this.pumping = mine
   }
 
   private async work(): Promise<void> {
-    // What is appended in the same turn of the loop is written together.
-    await Promise.resolve()
     this.disarm()
     try {
       for (;;) {
@@ -344,7 +345,7 @@ export class AppendFile {
   /** What is appended from here on is taken again, and follows what the file begins with. */
   private retry(): void {
     this.failed = false
-    this.occupy(this.reopen())
+    this.occupy(() => this.reopen())
   }
 
   private async reopen(): Promise<void> {

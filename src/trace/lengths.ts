@@ -27,6 +27,8 @@ export function parseAzureTrace(text: string, where: string): RecordedRequests {
   let header = true
   let origin = NaN
   for (const line of linesOf(text)) {
+    // Where it came from, in a workload that `edgewise trace import` wrote.
+    if (header && line.text.startsWith('#')) continue
     if (header) {
       if (line.text !== AZURE_HEADER) throw lineError(where, line.number, AZURE_HEADER, line.text)
       header = false

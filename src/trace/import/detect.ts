@@ -1,8 +1,10 @@
+import { statSync } from 'node:fs'
 import { InputError, show } from '../../base/errors.ts'
 import { readText } from '../../base/files.ts'
 import type { Trace } from '../table.ts'
 import { importCsv } from './csv.ts'
 import type { CsvOptions } from './csv.ts'
+import { importEdgewise, importEdgewiseLog } from './edgewise.ts'
 import { importIperf3 } from './iperf3.ts'
 import { decimal, linesOf } from './lines.ts'
 import type { Line } from './lines.ts'
@@ -13,7 +15,7 @@ import type { PensieveOptions } from './pensieve.ts'
 import { importPing } from './ping.ts'
 import type { SourceInfo } from './source.ts'
 
-export const TRACE_FORMATS = ['mahimahi', 'iperf3', 'pensieve', 'csv', 'nuttcp', 'ping'] as const
+export const TRACE_FORMATS = ['mahimahi', 'iperf3', 'pensieve', 'csv', 'nuttcp', 'ping', 'edgewise'] as const
 export type TraceFormat = (typeof TRACE_FORMATS)[number]
 
 /** A recording of more bytes than this is refused. */
@@ -22,12 +24,12 @@ export const MAX_SOURCE_BYTES = 256 * 1024 * 1024
 export interface ImportOptions extends PensieveOptions, CsvOptions {
   /** Overrides detection. */
   readonly format?: TraceFormat
-  /** mahimahi: the width over which opportunities are counted. */
+  /** mahimahi and edgewise: the width over which packets or transfers are counted. */
   readonly binMilliseconds?: number
 }
 
 /**
- * The format of a recording by its content, whatever its name: JSON is iperf3, whole numbers alone
+ * The format of a recording by its content, whatever its name: JSON is iperf3, or our own log with its header, whole numbers alone
  * are mahimahi, two numbers a line apart by white space are Pensieve's; nuttcp and ping show their
  * names; commas make a CSV.
  * @throws InputError if it is none of these
@@ -35,6 +37,7 @@ export interface ImportOptions extends PensieveOptions, CsvOptions {
 export function detectFormat(text: string, where: string): TraceFormat {
   const first = firstLine(text)
   if (first !== undefined) {
+    if (first.text.startsWith('{"kind":"header"')) return 'edgewise'
     if (first.text.startsWith('{')) return 'iperf3'
     // These two may begin with a lone time stamp, which would look like mahimahi's.
     const head = text.slice(0, 2000)
@@ -66,14 +69,22 @@ export function importTrace(text: string, source: SourceInfo, options: ImportOpt
   if (format === 'pensieve') return importPensieve(text, source, options)
   if (format === 'nuttcp') return importNuttcp(text, source)
   if (format === 'ping') return importPing(text, source)
+  if (format === 'edgewise') return importEdgewise(text, source, options.binMilliseconds)
   return importCsv(text, source, options)
 }
 
-/** Reads a recording from a file of at most MAX_SOURCE_BYTES. */
+/** Reads a recording from a file of at most MAX_SOURCE_BYTES; a log of ours from its folder, too, however long. */
 export function importTraceFile(
   path: string,
   source: Omit<SourceInfo, 'where'>,
   options: ImportOptions = {},
 ): Trace {
+  if (options.format === 'edgewise' || isFolder(path)) {
+    return importEdgewiseLog(path, { ...source, where: path }, options.binMilliseconds)
+  }
   return importTrace(readText(path, MAX_SOURCE_BYTES), { ...source, where: path }, options)
+}
+
+function isFolder(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true
 }

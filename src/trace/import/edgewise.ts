@@ -1,0 +1,102 @@
+import { createHash } from 'node:crypto'
+import { decodeDecisions, readDecisionLog } from '../../journal/decisions.ts'
+import type { LogProblem, ReadLogOptions } from '../../journal/decisions.ts'
+import type { LogRecord } from '../../journal/types.ts'
+import { makeTrace } from '../table.ts'
+import type { Trace } from '../table.ts'
+import { quantile } from '../statistics.ts'
+import { collectLink, ratesOf, rttOf } from './edgewiseLink.ts'
+import type { LinkEvidence } from './edgewiseLink.ts'
+import { emptyError } from './lines.ts'
+import { sourceMeta } from './source.ts'
+import type { SourceInfo } from './source.ts'
+
+export const EDGEWISE_FORMAT = 'edgewise'
+const DEFAULT_BIN_MILLISECONDS = 1000
+
+/** A log's records with the damaged lines beside, and the hash of all its bytes. */
+interface Opened {
+  readonly records: Iterable<LogRecord>
+  readonly problems: LogProblem[]
+  sha256(): string
+}
+
+/** A decision log's folder, or one of its files. */
+export function openLog(path: string): Opened {
+  return opened((options) => readDecisionLog(path, options))
+}
+
+function opened(read: (options: ReadLogOptions) => Iterable<LogRecord>): Opened {
+  const problems: LogProblem[] = []
+  const hash = createHash('sha256')
+  const records = read({
+    onProblem: (problem) => problems.push(problem),
+    onBytes: (bytes) => hash.update(bytes),
+  })
+  return { records, problems, sha256: () => hash.digest('hex') }
+}
+
+/** As importEdgewiseLog, of a file's text. */
+export function importEdgewise(text: string, source: SourceInfo, binMilliseconds?: number): Trace {
+  const bytes = Buffer.from(text)
+  const log = opened((options) => {
+    options.onBytes?.(bytes)
+    return decodeDecisions([bytes], source.where, options)
+  })
+  return linkOf(log, source, binMilliseconds)
+}
+
+/**
+ * The link that a served log met (docs/logs.md), over bins (default 1 s). A bin's rate is the bits that travelled in it
+ * over the seconds that they held the link, zero for as long as the log says that the link was down; where nothing was
+ * sent the last known rate and round trip hold on for a minute, then comes a gap. What is written is goodput of
+ * transfers of the sizes that the policy chose: the notes say which.
+ * @param path a log's folder or one of its files
+ */
+export function importEdgewiseLog(path: string, source: SourceInfo, binMilliseconds?: number): Trace {
+  return linkOf(openLog(path), source, binMilliseconds)
+}
+
+function linkOf(log: Opened, source: SourceInfo, binMilliseconds = DEFAULT_BIN_MILLISECONDS): Trace {
+  const evidence = collectLink(log.records, source.where)
+  if (evidence.transfers.up.count + evidence.transfers.down.count + evidence.heartbeats.length === 0) {
+    throw emptyError(source.where, 'a transfer or a heartbeat')
+  }
+  const binSeconds = binMilliseconds / 1000
+  const grid = { binSeconds, count: Math.max(1, Math.ceil(evidence.endSeconds / binSeconds - 1e-9)) }
+  const meta = sourceMeta(
+    source,
+    '',
+    EDGEWISE_FORMAT,
+    'tcp-goodput',
+    notesOf(evidence, log.problems),
+    binSeconds,
+  )
+  return makeTrace(
+    {
+      meta: { ...meta, rateKind: 'tcp-goodput', sourceSha256: log.sha256() },
+      timeSeconds: Float64Array.from({ length: grid.count + 1 }, (_, i) => i * binSeconds),
+      uplinkBitsPerSecond: ratesOf(evidence, 'up', grid),
+      downlinkBitsPerSecond: ratesOf(evidence, 'down', grid),
+      rttSeconds: rttOf(evidence, grid),
+    },
+    source.where,
+  )
+}
+
+function notesOf(evidence: LinkEvidence, problems: readonly LogProblem[]): string[] {
+  const notes = [
+    `served by ${evidence.software} from ${evidence.startedAt} on, ${evidence.sessions} start(s)`,
+  ]
+  for (const lane of ['up', 'down'] as const) {
+    const { count, bytes } = evidence.transfers[lane]
+    if (count === 0) continue
+    const sizes = Float64Array.from(bytes.toArray()).sort()
+    const [p5, p50, p95] = [0.05, 0.5, 0.95].map((q) => quantile(sizes, q))
+    notes.push(
+      `${lane}: ${count} transfers of ${p5} / ${p50} / ${p95} bytes (p5/p50/p95); what was observed depends on their size`,
+    )
+  }
+  if (problems.length > 0) notes.push(`${problems.length} damaged lines left out`)
+  return notes
+}
