@@ -7,6 +7,8 @@ import type { Frame, FrameType } from './types.ts'
 const COPIED_BYTES = 16 * 1024
 /** The checksum covers the header before it, and the payload. */
 const CHECKED_BYTES = FRAME_HEADER_BYTES - 4
+/** The header's own checksum covers what is before it: a length that was damaged is never waited for. */
+const HEADER_CHECKED_BYTES = CHECKED_BYTES - 2
 const EMPTY = new Uint8Array(0)
 
 const NAMES = new Map<number, string>(Object.entries(FRAME).map(([name, type]) => [type, name]))
@@ -63,9 +65,14 @@ function writeHeader(bytes: Uint8Array, view: DataView, at: number, frame: Frame
   view.setUint32(at + 20, field('count', frame.count, 32), true)
   view.setUint8(at + 24, field('bits', frame.bits, 8))
   view.setUint8(at + 25, field('flags', frame.flags, 8))
-  view.setUint16(at + 26, 0, true)
+  view.setUint16(at + HEADER_CHECKED_BYTES, headerChecksum(bytes, at), true)
   const checksum = crc32(payload, crc32(bytes.subarray(at, at + CHECKED_BYTES)))
   view.setUint32(at + CHECKED_BYTES, checksum, true)
+}
+
+/** The low half of the CRC-32 of the header's fields. */
+function headerChecksum(bytes: Uint8Array, at: number): number {
+  return crc32(bytes.subarray(at, at + HEADER_CHECKED_BYTES)) & 0xffff
 }
 
 function field(name: string, value: number, bits: number): number {
@@ -142,8 +149,6 @@ export class FrameParser {
       const [ours, theirs] = [`version ${PROTOCOL_VERSION}`, `version ${version}`]
       throw new WireError('E_WIRE_VERSION', 'protocol version of the peer', ours, theirs)
     }
-    const reserved = view.getUint16(26, true)
-    if (reserved !== 0) throw new WireError('E_WIRE_HEADER', 'reserved bytes', '0', String(reserved))
     const type = view.getUint8(5)
     if (!NAMES.has(type)) throw new WireError('E_WIRE_TYPE', 'frame type', `1..${NAMES.size}`, String(type))
     const cap = this.admit(type as FrameType)
@@ -155,6 +160,11 @@ export class FrameParser {
     const sequence = view.getUint32(12, true)
     if (sequence !== this.sequence) {
       throw new WireError('E_WIRE_SEQUENCE', 'sequence number', String(this.sequence), String(sequence))
+    }
+    const [header, found] = [headerChecksum(this.header, 0), view.getUint16(HEADER_CHECKED_BYTES, true)]
+    if (header !== found) {
+      const what = `checksum of the header of a ${frameName(type)} frame`
+      throw new WireError('E_WIRE_CHECKSUM', what, hex(found, 4), hex(header, 4))
     }
     this.checksum = crc32(this.checked)
     this.payload = payloadBytes === 0 ? EMPTY : new Uint8Array(payloadBytes)
@@ -195,6 +205,6 @@ export class FrameParser {
   }
 }
 
-function hex(value: number): string {
-  return `0x${value.toString(16).padStart(8, '0')}`
+function hex(value: number, digits = 8): string {
+  return `0x${value.toString(16).padStart(digits, '0')}`
 }

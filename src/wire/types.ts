@@ -1,7 +1,8 @@
 /**
  * The wire: one persistent connection that carries frames. Every frame is a header of 32 bytes and a payload.
  * Little-endian header: payloadBytes u32, version u8, type u8, step u16, request u32, sequence u32, position u32,
- * count u32, bits u8, flags u8, reserved u16 (0), crc32 u32 over the 28 bytes before it and the payload.
+ * count u32, bits u8, flags u8, headerCheck u16 (low half of the crc32 of the 26 bytes before it), crc32 u32 over the
+ * 28 bytes before it and the payload.
  */
 export const PROTOCOL_VERSION = 2
 /** Equals DEFAULT_NETWORK.frameBytes: what the cost model charges a message for. */
