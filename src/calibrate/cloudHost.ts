@@ -35,7 +35,9 @@ export async function openCloudHost(options: CloudHostOptions): Promise<CloudSid
       const connection = new HoldingConnection(inner)
       connection.hold(held)
       connections.push(connection)
-      new CloudPeer(connection, { model, runner: execution.runner, clock, ...CLOUD_DEFAULTS })
+      new CloudPeer(connection, {
+        ...{ model, runner: execution.runner, clock, ...CLOUD_DEFAULTS, loadSeconds: null },
+      })
     },
   })
   return {

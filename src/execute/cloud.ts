@@ -3,10 +3,13 @@ import { InputError } from '../base/errors.ts'
 import type { ModelSpec } from '../model/spec.ts'
 import { CLOUD } from '../plan/plan.ts'
 import { readJson, refusalFrame, refusalOf } from '../wire/payloads.ts'
+import { systemTimers, type Timers } from '../wire/timers.ts'
 import { FRAME, type Connection, type Frame } from '../wire/types.ts'
-import { payloadBytes } from './boundary.ts'
+import { cloudCacheBytes, mailboxBytes, SessionBudget } from './budget.ts'
 import { ExecutionError } from './errors.ts'
 import { aboveExit, walkExitOnCloud } from './exitWalk.ts'
+import { IdleWatch } from './idle.ts'
+import { LoadReporter } from './load.ts'
 import { Mailbox } from './mailbox.ts'
 import { placedPlanFromJson, readOpen, reportFrame, type OpenMessage } from './messages.ts'
 import { NO_RECORD } from './record.ts'
@@ -26,9 +29,19 @@ export interface CloudOptions {
   readonly maxRequests: number
   /** Plans that one connection may have said. */
   readonly maxPlans: number
+  /** Shared by all connections of a cloud; default one of its own. */
+  readonly budget?: SessionBudget
+  readonly timers?: Timers
+  /** A request that waits for its edge for so long is given up; default 120. */
+  readonly idleSeconds?: number
+  /** How often the edge is told of the load, where it changed; null: never. Default 1. */
+  readonly loadSeconds?: number | null
 }
 
 export const CLOUD_DEFAULTS = { maxRequests: 64, maxPlans: 1024 } as const
+
+export const DEFAULT_IDLE_SECONDS = 120
+export const DEFAULT_LOAD_SECONDS = 1
 
 interface KnownPlan {
   readonly plan: Plan
@@ -41,17 +54,39 @@ export class CloudPeer {
   private readonly options: CloudOptions
   private readonly plans = new Map<number, KnownPlan>()
   private readonly requests = new Map<number, Mailbox>()
+  private readonly budget: SessionBudget
+  private readonly idle: IdleWatch
+  private readonly load: LoadReporter
+  private readonly onEmpty: (() => void)[] = []
+  private isDraining = false
+  /** Walks that have not ended yet, those of closed requests included. */
+  private walking = 0
 
   constructor(connection: Connection, options: CloudOptions) {
+    const { clock, timers = systemTimers, idleSeconds = DEFAULT_IDLE_SECONDS, runner } = options
+    const { loadSeconds = DEFAULT_LOAD_SECONDS } = options
     this.connection = connection
     this.options = options
+    this.budget = options.budget ?? new SessionBudget()
+    this.idle = new IdleWatch(idleSeconds, { clock, timers })
+    this.load = new LoadReporter(connection, { seconds: loadSeconds, timers }, () => ({
+      ...{ sequences: this.budget.sequences, own: this.requests.size },
+      ...{ waitingRuns: runner.waitingRuns, freeBytes: Math.max(0, this.budget.freeBytes) },
+    }))
     connection.onFrame((frame) => this.take(frame))
-    connection.onClose((reason) => this.failAll(new ExecutionError('E_PEER_FAILED', reason.message)))
+    connection.onClose((reason) => this.gone(reason.message))
   }
 
   /** Requests that are being carried out. */
   get active(): number {
     return this.requests.size
+  }
+
+  /** Takes no new request (E_DRAINING) and resolves when those under way are over. */
+  drain(): Promise<void> {
+    this.isDraining = true
+    if (this.walking === 0) return Promise.resolve()
+    return new Promise((resolve) => this.onEmpty.push(resolve))
   }
 
   private take(frame: Frame): void {
@@ -105,11 +140,27 @@ export class CloudPeer {
     }
     if (known === undefined) return refuse('a plan that was said before', `plan ${message.plan}`)
     if (this.requests.has(request)) return refuse('a new request number', `${request}, which is open`)
-    if (this.requests.size >= maxRequests) refuse(`at most ${maxRequests} open requests`, 'one more')
-    const tokens = message.promptTokens + message.maxNewTokens
-    const mailbox = new Mailbox(payloadBytes(tokens, model.width + model.ffnWidth, 32))
+    if (this.isDraining) throw new ExecutionError('E_DRAINING', 'the cloud is about to end')
+    // One that was closed has made room, but no edge leaves ever more of them behind.
+    if (this.requests.size >= maxRequests || this.walking >= 4 * maxRequests)
+      throw new ExecutionError(
+        'E_BUSY',
+        `this connection has ${this.requests.size} open requests, at most ${maxRequests}`,
+      )
+    const { promptTokens, maxNewTokens } = message
+    const cacheBytes = cloudCacheBytes(model, known.plan, promptTokens + maxNewTokens)
+    this.budget.take(cacheBytes)
+    const capBytes = mailboxBytes(model, known.plan, known.schedule, promptTokens, maxNewTokens)
+    const mailbox = new Mailbox(capBytes, this.budget)
     this.requests.set(request, mailbox)
-    void this.carryOut(request, message, known, mailbox)
+    this.walking++
+    this.budget.sequences++
+    void this.carryOut(request, message, known, mailbox).finally(() => {
+      this.budget.give(cacheBytes)
+      this.budget.sequences--
+      this.walking--
+      if (this.walking === 0) for (const done of this.onEmpty.splice(0)) done()
+    })
   }
 
   private async carryOut(
@@ -132,7 +183,9 @@ export class CloudPeer {
       if (error !== ENDED && this.requests.get(request) === mailbox) this.refuse(request, error)
     }
     if (this.requests.get(request) === mailbox) this.requests.delete(request)
-    await w.caches.dispose()
+    // Whatever was sent and not waited for.
+    mailbox.fail(ENDED)
+    await w.caches.dispose().catch(() => {})
     if (open.report) sayIfOpen(this.connection, reportFrame(request, events))
   }
 
@@ -149,8 +202,11 @@ export class CloudPeer {
       ...{ promptTokens: open.promptTokens, maxNewTokens: open.maxNewTokens },
       ...{ sampling: open.sampling, stopIds: open.stopIds, boundaryBits: plan.boundaryBits },
       peer: {
-        send: (frame) => this.connection.send({ ...frame, request }),
-        take: (position, step) => mailbox.take(position, step),
+        send: (frame) => {
+          mailbox.check()
+          this.connection.send({ ...frame, request })
+        },
+        take: (position, step) => this.idle.over(mailbox, mailbox.take(position, step)),
       },
       onToken: () => {},
     }
@@ -167,8 +223,11 @@ export class CloudPeer {
     sayIfOpen(this.connection, refusalFrame(FRAME.fail, refusalOf(error), { request }))
   }
 
-  private failAll(error: Error): void {
+  private gone(reason: string): void {
+    this.load.stop()
+    const error = new ExecutionError('E_PEER_FAILED', reason)
     for (const mailbox of this.requests.values()) mailbox.fail(error)
+    this.requests.clear()
   }
 }
 

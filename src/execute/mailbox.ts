@@ -12,25 +12,35 @@ interface Taker {
   readonly reject: (error: Error) => void
 }
 
+/** Whoever counts what mailboxes hold; `take` throws where it is too much. */
+export interface HeldBytes {
+  take(bytes: number): void
+  give(bytes: number): void
+}
+
+const UNCOUNTED: HeldBytes = { take: () => {}, give: () => {} }
+
 /** A request's frames between the connection, which delivers them, and the walker, which takes them in its own order. */
 export class Mailbox {
   private readonly held = new Map<string, Delivered>()
   private readonly takers = new Map<string, Taker>()
   private readonly maxHeldBytes: number
+  private readonly common: HeldBytes
   private heldBytes = 0
   private failure: Error | null = null
   private reject: (error: Error) => void = () => {}
   /** Rejects when the request fails; for waits that are not for a message of a step. */
   readonly failed: Promise<never>
 
-  constructor(maxHeldBytes: number) {
+  constructor(maxHeldBytes: number, common: HeldBytes = UNCOUNTED) {
     this.maxHeldBytes = maxHeldBytes
+    this.common = common
     this.failed = new Promise((_, reject) => (this.reject = reject))
     // Nobody may be waiting when it fails.
     this.failed.catch(() => {})
   }
 
-  /** Throws ExecutionError when more is held than the schedule could have asked for. */
+  /** Throws ExecutionError when more is held than the schedule could have asked for, or than all may hold together. */
   deliver(frame: Frame, atSeconds: number): void {
     if (this.failure !== null) return
     const key = keyOf(frame.position, frame.step)
@@ -47,6 +57,7 @@ export class Mailbox {
         `request ${frame.request}: a message that nobody waits for: step ${frame.step}, position ${frame.position}`,
       )
     }
+    this.common.take(frame.payload.byteLength)
     this.heldBytes = heldBytes
     this.held.set(key, { frame, atSeconds })
   }
@@ -58,10 +69,21 @@ export class Mailbox {
     if (here !== undefined) {
       this.held.delete(key)
       this.heldBytes -= here.frame.payload.byteLength
+      this.common.give(here.frame.payload.byteLength)
       return Promise.resolve(here)
     }
     if (this.failure !== null) return Promise.reject(this.failure)
     return new Promise((resolve, reject) => this.takers.set(key, { resolve, reject }))
+  }
+
+  /** Whether somebody waits for a message that is not here. */
+  get isAwaited(): boolean {
+    return this.takers.size > 0
+  }
+
+  /** Throws what the request failed with, if it did. */
+  check(): void {
+    if (this.failure !== null) throw this.failure
   }
 
   /** Refuses everything that is waited for, now and later. The first failure stays. */
@@ -70,6 +92,8 @@ export class Mailbox {
     for (const { reject } of this.takers.values()) reject(this.failure)
     this.takers.clear()
     this.held.clear()
+    this.common.give(this.heldBytes)
+    this.heldBytes = 0
     this.reject(this.failure)
   }
 }

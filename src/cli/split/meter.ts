@@ -8,8 +8,8 @@ export interface RequestBytes {
 }
 
 /**
- * A connection that counts what its requests take: pings belong to no request, and a report is made only where
- * somebody wants an explanation.
+ * A connection that counts what its requests take: pings and the cloud's load belong to no request, and a report is
+ * made only where somebody wants an explanation.
  */
 export class MeteredConnection extends ForwardedConnection {
   private up = 0
@@ -26,7 +26,7 @@ export class MeteredConnection extends ForwardedConnection {
 
   override onFrame(listener: (frame: Frame) => void): void {
     super.onFrame((frame) => {
-      if (frame.type !== FRAME.report) this.down += frameBytes(frame)
+      if (frame.type !== FRAME.report && frame.type !== FRAME.load) this.down += frameBytes(frame)
       listener(frame)
     })
   }
