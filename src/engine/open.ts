@@ -16,8 +16,11 @@ export async function openEngine(kind: EngineKind | 'auto' = 'auto'): Promise<En
   if (kind === 'native') return openNative()
   try {
     return await openNative()
-  } catch {
-    return openWasm()
+  } catch (error) {
+    // Where there is no onnxruntime-web either (a packed device), what the native one lacks is what matters.
+    return openWasm().catch(() => {
+      throw error
+    })
   }
 }
 
