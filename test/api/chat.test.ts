@@ -82,7 +82,8 @@ describe('a chat', () => {
     const sampling = { temperature: 0.5, top_p: 0.9, seed: 7, top_k: 40 }
     await client.chat.completions.create({ ...hello, ...sampling })
     expect(backend.requests[0].sampling).toEqual({ temperature: 0.5, topP: 0.9, topK: 40, seed: 7 })
-    await client.chat.completions.create({ ...hello, seed: -1 })
+    const negative = { seed: -1 }
+    await client.chat.completions.create({ ...hello, ...negative })
     expect(backend.requests[1].sampling.seed).toBe(Number.MAX_SAFE_INTEGER)
     for (const key of ['a', 'a', 'b']) {
       await client.chat.completions.create(hello, { headers: { 'Idempotency-Key': key } })

@@ -121,7 +121,7 @@ describe('a server with keys', () => {
     await client.chat.completions.create(hello)
     const error: unknown = await client.chat.completions.create(hello).catch((caught: unknown) => caught)
     expect(error).toBeInstanceOf(OpenAI.RateLimitError)
-    expect((error as OpenAI.RateLimitError).headers?.get('retry-after')).toBe('30')
+    expect((error as InstanceType<typeof OpenAI.RateLimitError>).headers?.get('retry-after')).toBe('30')
     const bob = new OpenAI({ baseURL: client.baseURL, apiKey: 'bob-0123456789abc', maxRetries: 0 })
     await bob.chat.completions.create(hello)
     time.pass(30)

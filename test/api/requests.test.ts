@@ -96,8 +96,9 @@ describe('a parameter', () => {
 
 describe('the context', () => {
   it('bounds prompt and completion together; the error names both numbers', async () => {
+    const limit = { max_tokens: 256 }
     const error: unknown = await served.client.chat.completions
-      .create({ ...hello, max_tokens: 256 })
+      .create({ ...hello, ...limit })
       .catch((caught: unknown) => caught)
     expect(error).toBeInstanceOf(OpenAI.BadRequestError)
     expect(error).toMatchObject({ code: 'context_length_exceeded', param: 'messages' })

@@ -61,13 +61,12 @@ export class ScriptedBackend implements Backend {
   credit = Infinity
   private waiting: (() => void)[] = []
 
-  async complete(
-    request: CompletionRequest,
-    { onToken, signal }: CompletionListener,
-  ): Promise<CompletionResult> {
+  async complete(request: CompletionRequest, listener: CompletionListener): Promise<CompletionResult> {
     this.requests.push(request)
     const ids: number[] = []
-    const left = new Promise<'left'>((resolve) => signal.addEventListener('abort', () => resolve('left')))
+    const left = new Promise<'left'>((resolve) =>
+      listener.signal.addEventListener('abort', () => resolve('left')),
+    )
     this.running++
     try {
       for (const step of this.script(request).slice(0, request.maxNewTokens)) {
@@ -77,7 +76,7 @@ export class ScriptedBackend implements Backend {
         }
         if (typeof step !== 'number') throw step
         ids.push(step)
-        onToken(step)
+        listener.onToken(step)
         if (step === STOP_ID) return { ids, finish: 'stop' }
       }
       return { ids, finish: 'length' }
