@@ -83,6 +83,7 @@ export class Pulse {
     if (heartbeatSeconds === null) return
     const now = this.clock.nowSeconds()
     this.silentFrom = this.sentSeconds = this.beatSeconds = now
+    this.notice(now)
     this.wait(Math.min(heartbeatSeconds, silenceSeconds / LOOKS), heartbeatSeconds)
   }
 

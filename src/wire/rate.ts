@@ -43,6 +43,11 @@ export class Attempts {
     this.perMinute = perMinute
   }
 
+  /** Addresses that are remembered. */
+  get size(): number {
+    return this.buckets.size
+  }
+
   /** Whether `address` may try once more at `nowSeconds`. */
   allow(address: string, nowSeconds: number): boolean {
     const key = networkOf(address)

@@ -6,7 +6,7 @@ import type { TlsMaterial } from '../../src/wire/index.ts'
 const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' }
 const YEAR = 365 * 24 * 3600 * 1000
 
-x509.cryptoProvider.set(webcrypto as Crypto)
+x509.cryptoProvider.set(webcrypto)
 
 /** An authority for tests, and what it signs. */
 export interface TestAuthority {
@@ -65,6 +65,6 @@ export async function testAuthority(name = 'authority'): Promise<TestAuthority> 
   }
 }
 
-async function generateKeys(): Promise<CryptoKeyPair> {
-  return (await webcrypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify'])) as CryptoKeyPair
+async function generateKeys(): Promise<webcrypto.CryptoKeyPair> {
+  return await webcrypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify'])
 }

@@ -47,7 +47,7 @@ export function* singly(bytes: Uint8Array): Generator<Uint8Array> {
 /** Time that passes when a test says so. */
 export class HandTime implements Clock, Timers {
   private now: number
-  private readonly waiting = new Set<{ at: number; run: () => void }>()
+  private readonly waiting = new Set<{ at: number; run: () => void; background: boolean }>()
 
   constructor(startSeconds = 0) {
     this.now = startSeconds
@@ -61,14 +61,19 @@ export class HandTime implements Clock, Timers {
     return '2000-01-01T00:00:00.000Z'
   }
 
-  after(seconds: number, run: () => void): () => void {
-    const entry = { at: this.now + seconds, run }
+  after(seconds: number, run: () => void, background = false): () => void {
+    const entry = { at: this.now + seconds, run, background }
     this.waiting.add(entry)
     return () => this.waiting.delete(entry)
   }
 
   get pending(): number {
     return this.waiting.size
+  }
+
+  /** Those of them that keep no process alive. */
+  get background(): number {
+    return [...this.waiting].filter(({ background }) => background).length
   }
 
   pass(seconds: number): void {
