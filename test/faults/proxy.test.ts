@@ -140,7 +140,7 @@ describe('a proxy that breaks', () => {
       [{ kind: 'drop' }, [a, c, d]],
       [{ kind: 'reorder' }, [a, c, b, d]],
       [{ kind: 'truncate', part: 0.5 }, [a, b.subarray(0, 36), c, d]],
-      [{ kind: 'flip', at: 33, bit: 2 }, [a, flipped, c, d]],
+      [{ kind: 'flip', part: 'payload', at: 1, bit: 2 }, [a, flipped, c, d]],
     ]
     for (const [act, parts] of expected) {
       taken = Buffer.alloc(0)

@@ -1,5 +1,6 @@
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net'
 import type { Timers } from '../../src/wire/timers.ts'
+import { FRAME_HEADER_BYTES } from '../../src/wire/types.ts'
 import { FrameSplitter, type SeenFrame, type Way } from './frames.ts'
 import { Outlet, type Manner } from './outlet.ts'
 
@@ -12,8 +13,13 @@ export type Action =
   /** This frame and the next ones, `bytes` in all. */
   | { readonly kind: 'drip'; readonly manner: Manner; readonly bytes: number }
   | { readonly kind: 'duplicate' | 'drop' | 'reorder' }
-  /** One bit of the byte at `at` turns over; what lies past the end counts from the start. */
-  | { readonly kind: 'flip'; readonly at: number; readonly bit: number }
+  /** One bit of the part's byte `at` (modulo its length) turns over; of a frame without payload, the last one. */
+  | {
+      readonly kind: 'flip'
+      readonly part: 'header' | 'payload'
+      readonly at: number
+      readonly bit: number
+    }
   /** The rest of the frame is missing; the stream goes on behind it. */
   | { readonly kind: 'truncate'; readonly part: number }
   /** The frame passes; something else happens. */
@@ -207,7 +213,7 @@ class Pair {
         break
       case 'flip': {
         const flipped = Uint8Array.from(bytes)
-        flipped[action.at % bytes.length] ^= 1 << action.bit
+        flipped[placeOf(action, bytes.length)] ^= 1 << action.bit
         this.pass(way, flipped)
         break
       }
@@ -231,6 +237,12 @@ class Pair {
     if (how === 'reset') this.timers.after(RESET_SECONDS, cut)
     else for (const each of ways) this.sockets[each].end()
   }
+}
+
+function placeOf({ part, at }: Extract<Action, { kind: 'flip' }>, bytes: number): number {
+  const payload = bytes - FRAME_HEADER_BYTES
+  if (part === 'header') return at % FRAME_HEADER_BYTES
+  return payload === 0 ? bytes - 1 : FRAME_HEADER_BYTES + (at % payload)
 }
 
 /** At least one byte short of the whole. */

@@ -1,0 +1,150 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { systemClock } from '../../src/base/clock.ts'
+import type { GenerationHandle } from '../../src/execute/recoveryTypes.ts'
+import { drawWireFault, type Ask, type DrawOptions, type WireFault } from './draw.ts'
+import type { Outcome, Phase, WireKind } from './kinds.ts'
+import { alonePlan, isExact, planNamed } from './plans.ts'
+import { MODEL, requestOf, SILENCE_SECONDS, type World } from './world.ts'
+
+/** Seconds until a fault whose requests have not ended counts as a hang. */
+export const HANG_SECONDS = 30
+/** What was freed late is looked for so long. */
+const SETTLE_SECONDS = 5
+/** A moment that never comes (an exit that asks nothing) is drawn again so often. */
+const DRAWS = 20
+
+export interface WireRun {
+  readonly outcome: Outcome
+  /** Draws whose moment did not come. */
+  readonly missed: number
+}
+
+/** Draws faults from the seed until one comes about, and tells what came of it. */
+export async function runWireFault(
+  world: World,
+  seed: number,
+  only: { readonly kind?: WireKind; readonly phase?: Phase } = {},
+): Promise<WireRun> {
+  const options: DrawOptions = { vocabulary: MODEL.vocabulary, silenceSeconds: SILENCE_SECONDS, ...only }
+  for (let draw = 0; draw < DRAWS; draw++) {
+    const outcome = await carryOut(world, drawWireFault(seed, options, draw))
+    if (outcome !== null) return { outcome, missed: draw }
+  }
+  throw new Error(`seed ${seed}: in ${DRAWS} draws the moment of the fault never came`)
+}
+
+interface Watch {
+  /** When the last step of the script came about. */
+  faultSeconds: number | null
+  recoveredSeconds: number | null
+}
+
+/** Null where the fault did not come about, and all was well. */
+async function carryOut(world: World, fault: WireFault): Promise<Outcome | null> {
+  const { proxy, edge, link } = world
+  const watch: Watch = { faultSeconds: null, recoveredSeconds: null }
+  await link.opened(AbortSignal.timeout(1000 * HANG_SECONDS))
+  const last = fault.script.length - 1
+  proxy.play(
+    fault.script.map((step, i) => ({
+      ...step,
+      when: (frame) => {
+        const now = step.when(frame)
+        if (now && i === last) watch.faultSeconds = systemClock.nowSeconds()
+        return now
+      },
+    })),
+  )
+  const noteToken = (): void => {
+    if (watch.faultSeconds !== null) watch.recoveredSeconds ??= systemClock.nowSeconds()
+  }
+  const handles = fault.asks.map((ask) => edge.start(requestOf(ask), { onToken: noteToken }))
+  const stop = react(world, fault, handles)
+  const ends = handles.map(({ result }) =>
+    result.then(
+      () => null,
+      (error: unknown) => error as Error,
+    ),
+  )
+  const all = await within(HANG_SECONDS, Promise.all(ends))
+  stop()
+  const fired = proxy.done > last
+  proxy.play([])
+  const problems = (all ?? []).flatMap((error) => (error === null ? [] : [`failed: ${error.message}`]))
+  const hang = all === null
+  const wrongTokens = await wrongOf(world, fault.asks, handles)
+  const leaks = hang ? [] : await leaksOf(world)
+  const { seed, kind, phase, detail } = fault
+  const { faultSeconds, recoveredSeconds } = watch
+  const outcome = {
+    ...{ seed, kind, phase, detail, wrongTokens, documentedError: null, hang, leaks, problems },
+    recoverySeconds:
+      faultSeconds === null ? null : (recoveredSeconds ?? systemClock.nowSeconds()) - faultSeconds,
+  }
+  const bad = wrongTokens > 0 || hang || leaks.length > 0 || problems.length > 0
+  return fired || bad ? outcome : null
+}
+
+/** What a service would do about a link that is gone. Returns what ends it. */
+function react(
+  world: World,
+  { reaction, asks }: WireFault,
+  handles: readonly GenerationHandle[],
+): () => void {
+  if (reaction === 'wait') return () => {}
+  const alone = alonePlan(MODEL)
+  let isOver = false
+  const end = world.link.onEvent(({ kind }) => {
+    if (isOver) return
+    if (kind === 'link-down')
+      for (const handle of handles) if (handle.usesCloud) handle.switchPlan(alone, 'boundary')
+    if (kind !== 'link-up' || reaction === 'alone') return
+    for (const [i, handle] of handles.entries())
+      if (!handle.usesCloud) handle.switchPlan(planNamed(asks[i].plan, MODEL), 'ids')
+  })
+  return () => {
+    isOver = true
+    end()
+  }
+}
+
+/** Tokens against the law: the same schedule without faults; in the exact profile without switches, too. */
+async function wrongOf(
+  world: World,
+  asks: readonly Ask[],
+  handles: readonly GenerationHandle[],
+): Promise<number> {
+  let wrong = 0
+  for (const [i, { tokens, schedule }] of handles.entries()) {
+    const nearTie = tokens.findIndex((token) => token.nearTie)
+    const ids = tokens.map(({ id }) => id)
+    const forced = await world.told(asks[i], schedule)
+    wrong += differing(ids, forced, Infinity)
+    if (!isExact(asks[i].plan)) continue
+    // Past a near-tie other sums may tell another story: only where nothing was switched is it the same to the bit.
+    const sure = schedule.length === 1 || nearTie < 0 ? Infinity : nearTie
+    wrong += differing(ids, await world.told(asks[i]), sure)
+  }
+  return wrong
+}
+
+function differing(ids: readonly number[], expected: readonly number[], until: number): number {
+  return ids.filter((id, i) => i < until && id !== expected[i]).length
+}
+
+/** What is held once all that ends late had its time. */
+async function leaksOf(world: World): Promise<string[]> {
+  const end = systemClock.nowSeconds() + SETTLE_SECONDS
+  while (world.held().length > 0 && systemClock.nowSeconds() < end) await sleep(5)
+  return world.held()
+}
+
+async function within<T>(seconds: number, promise: Promise<T>): Promise<T | null> {
+  const over = new AbortController()
+  const late = sleep(1000 * seconds, null, { signal: over.signal }).catch(() => null)
+  try {
+    return await Promise.race([promise, late])
+  } finally {
+    over.abort()
+  }
+}
