@@ -6,7 +6,7 @@ import type { Plan } from '../plan/plan.ts'
 import type { DecisionProblem } from '../plan/problem.ts'
 import type { Policy, Situation } from '../plan/situation.ts'
 import { readBundle } from '../policy/bundleFiles.ts'
-import type { Bundle } from '../policy/bundleFiles.ts'
+import type { Bundle, ReadOptions } from '../policy/bundleFiles.ts'
 import type { Manifest } from '../policy/bundleManifest.ts'
 import { LearnedPolicy } from '../policy/learned.ts'
 import type { Act } from '../policy/learned.ts'
@@ -60,7 +60,7 @@ export interface SessionBundle extends OpenBundle {
   decide(situation: Situation): Promise<Plan>
 }
 
-export interface OpenOptions {
+export interface OpenOptions extends ReadOptions {
   /** Default: kernel, the faster one; both decide alike. */
   readonly engine?: DecisionEngine
   /** What a session runs on; default: native, WASM where there is no native binary. */
@@ -69,7 +69,8 @@ export interface OpenOptions {
 
 /**
  * Opens a policy bundle: every byte is checked against the manifest, and its contract against this
- * program's. Throws IntegrityError naming the changed file, InputError for everything else.
+ * program's. Throws IntegrityError naming the changed file, or the keys of which none signed the bundle;
+ * InputError for everything else.
  */
 export function openBundle(
   folder: string,
@@ -81,7 +82,7 @@ export function openBundle(
 ): Promise<SessionBundle>
 export function openBundle(folder: string, options?: OpenOptions): Promise<OpenBundle>
 export async function openBundle(folder: string, options: OpenOptions = {}): Promise<OpenBundle> {
-  const bundle = readBundle(folder)
+  const bundle = readBundle(folder, options)
   return options.engine === 'session' ? openSession(bundle, options.session ?? 'auto') : openKernel(bundle)
 }
 

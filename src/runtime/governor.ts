@@ -5,6 +5,7 @@ import { samePlan, usesNetwork, type Plan } from '../plan/plan.ts'
 import { InputError } from '../base/errors.ts'
 import { cheapestRebuild } from '../plan/rebuild.ts'
 import { oracleInput } from '../plan/problem.ts'
+import { within } from './asks.ts'
 import type { KernelBundle } from './edge.ts'
 import type { EdgePass } from './flights.ts'
 import type { Ask, Change, Decision, LinkNow, Present, Served } from './governorTypes.ts'
@@ -238,13 +239,13 @@ export class Governor {
   }
 
   private timed(decided: Decided, began: number): Decision {
-    return { ...decided, decideSeconds: Math.max(0, this.options.clock.nowSeconds() - began) }
+    return { ...decided, decideSeconds: within(this.options.clock.nowSeconds() - began, 0, Infinity) }
   }
 
   /** Seconds since this governor began; it never goes back, whatever the clock does. */
   private now(): number {
     const now = this.options.clock.nowSeconds() - this.originSeconds
-    if (now > this.latestSeconds) this.latestSeconds = now
+    if (now > this.latestSeconds && now < Infinity) this.latestSeconds = now
     return this.latestSeconds
   }
 

@@ -19,6 +19,7 @@ const UNMEASURED: FirstProbe = { upBitsPerSecond: 10e6, downBitsPerSecond: 10e6,
 /** Rates and times outside are a clock's fault, not a link's. */
 const RATES = { low: 1, high: 1e12 } as const
 const MOST_SECONDS = 1e5
+const MOST_BYTES = 1e12
 const MOST_TENANTS = 1e6
 
 /**
@@ -61,7 +62,7 @@ export class Senses {
 
   /** A message that held the link for `seconds` up to `endSeconds`. */
   transfer(direction: 'up' | 'down', bytes: number, seconds: number, endSeconds: number): void {
-    if (!(bytes > 0) || !(seconds > 0)) return
+    if (!(bytes > 0 && bytes < MOST_BYTES) || !(seconds > 0 && seconds < MOST_SECONDS)) return
     const bitsPerSecond = within((8 * bytes) / seconds, RATES.low, RATES.high)
     this.observer.transfer(direction, bytes, endSeconds - (8 * bytes) / bitsPerSecond, endSeconds)
   }
