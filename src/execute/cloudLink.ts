@@ -200,7 +200,7 @@ interface Opening {
 }
 
 /** Refusals of a cloud that has no room now, and those that damaged bytes bring about. */
-const PASSING = /^E_(BUSY|DRAINING|INTERNAL|ENGINE|CONNECTION_\w+|WIRE_(?!VERSION$)\w+)$/
+const PASSING = /^E_(BUSY|DRAINING|CLOSING|INTERNAL|ENGINE|CONNECTION_\w+|WIRE_(?!VERSION$)\w+)$/
 
 /** Whether trying again is of no use until somebody changes something. */
 function isPermanent(error: unknown): error is Error {

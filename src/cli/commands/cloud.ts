@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { SessionBudget } from '../../execute/budget.ts'
 import { CLOUD_DEFAULTS, CloudPeer } from '../../execute/cloud.ts'
 import { readGreeting, type Greeting } from '../../execute/greeting.ts'
 import { formatBytes } from '../../report/numbers.ts'
@@ -102,6 +103,7 @@ class Hall {
   private readonly side: OpenedSide
   private readonly io: Io
   private readonly peers = new Set<CloudPeer>()
+  private readonly budget = new SessionBudget()
   private count = 0
   private draining = false
 
@@ -121,7 +123,7 @@ class Hall {
     const { pretrained, execution } = this.side
     const peer = new CloudPeer(connection, {
       ...{ model: pretrained.source.model, runner: execution.runner, clock: this.io.clock },
-      ...CLOUD_DEFAULTS,
+      ...{ ...CLOUD_DEFAULTS, budget: this.budget },
     })
     this.count++
     const number = this.count
