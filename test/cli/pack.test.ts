@@ -257,7 +257,11 @@ describe.skipIf(!built)('a packed edge (skipped where dist is not built: `npm ru
 
   it('comes out the same twice: bytes, modes and dates', async () => {
     const argv = ['pack', '--model', 'tales', '--bundle', bundle, '--target', here]
-    expect((await edgewise(...argv, '--out', at('twice'))).code).toBe(0)
+    const mask = process.umask(0o077)
+    const { code } = await edgewise(...argv, '--out', at('twice'))
+    process.umask(mask)
+    expect(code).toBe(0)
+    expect(statSync(at('twice', 'models', 'tales')).mode & 0o777).toBe(0o755)
     const facts = (folder: string) =>
       filesBelow(folder).map((path) => {
         const { mode, mtimeMs } = statSync(join(folder, path))

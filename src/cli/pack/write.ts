@@ -66,6 +66,7 @@ export function writePack(request: PackRequest, out: string): Pack {
   try {
     const head = fill(temporary, request)
     put(temporary, PACK_MANIFEST, describeFolder(temporary, head))
+    openFolders(temporary)
     readPack(temporary)
     if (existsSync(target)) rmdirSync(target)
     renameSync(temporary, target)
@@ -203,7 +204,7 @@ function put(folder: string, to: string, text: string): void {
 
 function place(folder: string, to: string): string {
   const path = join(folder, to)
-  mkdirSync(dirname(path), { recursive: true, mode: 0o755 })
+  mkdirSync(dirname(path), { recursive: true })
   return path
 }
 
@@ -211,6 +212,14 @@ function place(folder: string, to: string): string {
 function settle(path: string): void {
   chmodSync(path, 0o644)
   utimesSync(path, DATE_SECONDS, DATE_SECONDS)
+}
+
+/** Folders that a device's user may enter, whatever mask the one who packs has. */
+function openFolders(folder: string): void {
+  chmodSync(folder, 0o755)
+  for (const entry of readdirSync(folder, { withFileTypes: true })) {
+    if (entry.isDirectory()) openFolders(join(folder, entry.name))
+  }
 }
 
 /** Bytes of all files of a pack, its manifest included. */
