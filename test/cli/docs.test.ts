@@ -6,6 +6,7 @@ import { accuracyJsonSchema } from '../../src/cli/json/accuracy.ts'
 import { calibrateJsonSchema } from '../../src/cli/json/calibrate.ts'
 import { decideJsonSchema, exportJsonSchema, verifyJsonSchema } from '../../src/cli/json/bundle.ts'
 import { evalJsonSchema, policyRowSchema } from '../../src/cli/json/eval.ts'
+import { logJsonSchema, replaySchema } from '../../src/cli/json/log.ts'
 import { explanationSchema, oracleJsonSchema, planFiguresSchema } from '../../src/cli/json/oracle.ts'
 import { stateSchema } from '../../src/cli/json/request.ts'
 import { trainJsonSchema } from '../../src/cli/json/runs.ts'
@@ -49,6 +50,11 @@ const DOCUMENTED: readonly (readonly [string, z.ZodObject])[] = [
   ['`edgewise edge', generationJsonSchema],
   ['`edgewise edge', generationsJsonSchema],
   ['`edgewise edge', eventJsonSchema],
+  ['`edgewise log', logJsonSchema],
+  ['`edgewise log', logJsonSchema.shape.requests],
+  ['`edgewise log', logJsonSchema.shape.decisions],
+  ['`edgewise log', logJsonSchema.shape.damaged.element],
+  ['`edgewise log', replaySchema],
   ['`edgewise calibrate', calibrateJsonSchema],
   ['`edgewise calibrate', calibrateJsonSchema.shape.terms.element],
   ['`edgewise calibrate', calibrateJsonSchema.shape.cells.element],

@@ -15,6 +15,8 @@ import { addExamples, addJson } from '../command.ts'
 import type { Io } from '../io.ts'
 import { integerOption, integersOption, numberOption } from '../options.ts'
 import { EXIT_INTERRUPTED } from '../program.ts'
+import { addCarriageOptions, carriageOf, type CarriageOptions } from '../serve/carriage.ts'
+import { addServeOptions, type ServeOptions } from '../serve/options.ts'
 import { DEFAULT_ADDRESS, parseAddress } from '../split/address.ts'
 import { decideByBundle } from '../split/decide.ts'
 import { generateOne } from '../split/generate.ts'
@@ -25,7 +27,7 @@ import { readPrompts, type PromptOptions } from '../split/prompts.ts'
 import { printerOf } from '../split/print.ts'
 import { addSideOptions, openSide, type OpenedSide, type SideOptions } from '../split/side.ts'
 
-export interface EdgeOptions extends SideOptions, PromptOptions {
+export interface EdgeOptions extends SideOptions, PromptOptions, ServeOptions, CarriageOptions {
   readonly cloud?: string
   readonly plan?: string
   readonly bundle?: string
@@ -43,7 +45,7 @@ export interface EdgeOptions extends SideOptions, PromptOptions {
 
 export const edge: CliCommand<EdgeOptions> = {
   name: 'edge',
-  summary: 'generate text with a model that is split between this device and a cloud',
+  summary: 'generate text with a model that is split between this device and a cloud, or serve it',
   configure(command) {
     addSideOptions(command)
     command
@@ -54,8 +56,10 @@ export const edge: CliCommand<EdgeOptions> = {
       )
       .option('--bundle <folder>', 'or a policy that decides for the link as it is measured now')
       .option('--accuracy <file>', 'accuracy table whose ranking says which heads go to the cloud first')
+    addCarriageOptions(command)
     addPromptOptions(command)
     command.option('--explain', 'say who computed what and what travelled when (one request)')
+    addServeOptions(command)
     addJson(command)
     const width = Math.max(...SHORTHANDS.map(([word]) => word.length))
     const words = SHORTHANDS.map(([word, meaning]) => `  ${word.padEnd(width)}  ${meaning}`)
@@ -71,13 +75,17 @@ export const edge: CliCommand<EdgeOptions> = {
         'edge --model tales --cloud 127.0.0.1:7400 --plan split:0.5@8 --prompt "Once" --explain',
       ],
       [
+        'An OpenAI-compatible API, decided by a policy',
+        'edge --model tales --cloud 127.0.0.1:7400 --bundle exports/mine --listen 127.0.0.1:8080 --watch',
+      ],
+      [
         'Eight requests, four at a time, sampled',
         'edge --model tales --cloud 127.0.0.1:7400 --plan cloud --prompt "Once" --count 8 --temperature 0.8',
       ],
     ])
   },
   run(options, io) {
-    const running = generate(options, io)
+    const running = options.listen === undefined ? generate(options, io) : serve(options, io)
     // The process waits until the cloud has heard of the end.
     io.onExit(async () => {
       await running.catch(() => undefined)
@@ -104,6 +112,26 @@ function addPromptOptions(command: Command): void {
     .option('--seed <n>', 'of the draws; the n-th request adds n - 1', integerOption({ min: 0 }), 0)
     .option('--count <n>', 'each prompt so many times', integerOption({ min: 1, max: 1000 }), 1)
     .option('--max-in-flight <n>', 'requests carried out at once', integerOption({ min: 1, max: 64 }), 4)
+}
+
+/** The API's packages are loaded only where it is served. */
+async function serve(options: EdgeOptions, io: Io): Promise<number> {
+  checkServing(options)
+  const { serveEdge } = await import('../serve/serveEdge.ts')
+  return serveEdge(options, io)
+}
+
+function checkServing(options: EdgeOptions): void {
+  const { plan, bundle, prompt, promptFile, prompts, ids, explain } = options
+  const refuse = (found: string, expected: string): never => {
+    throw new InputError({ where: '--listen', expected, found })
+  }
+  if (plan !== undefined && bundle !== undefined) refuse('both', '--plan or --bundle')
+  const given = Object.entries({ prompt, promptFile, prompts, ids, explain }).find(
+    ([, value]) => value !== undefined,
+  )
+  if (given !== undefined)
+    refuse(`--${given[0].replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)}`, 'no prompt: applications ask')
 }
 
 async function generate(options: EdgeOptions, io: Io): Promise<number> {
@@ -182,12 +210,14 @@ function checkOptions({ plan, bundle, explain, count, prompts }: EdgeOptions): v
 }
 
 async function connectionOf(
-  { cloud, model }: EdgeOptions,
+  options: EdgeOptions,
   { greeting }: OpenedSide,
   io: Io,
 ): Promise<MeteredConnection | null> {
+  const { cloud, model } = options
   if (cloud === undefined) return null
-  return new MeteredConnection(await connectToCloud(parseAddress('--cloud', cloud), greeting, model, io))
+  const address = parseAddress('--cloud', cloud)
+  return new MeteredConnection(await connectToCloud(address, greeting, model, io, carriageOf(options, io)))
 }
 
 function planOf(plan: string, accuracy: string | null, source: WeightSource): PlacedPlan {

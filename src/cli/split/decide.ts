@@ -9,7 +9,7 @@ import type { Connection } from '../../wire/types.ts'
 import { describePlan } from '../commands/oracle-table.ts'
 import type { Io } from '../io.ts'
 import { checkExits } from './plan.ts'
-import { probeLink } from './probe.ts'
+import { probeLink } from '../../serve/probe.ts'
 
 /** What the requests to decide for look like. */
 export interface Demand {

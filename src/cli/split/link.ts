@@ -4,6 +4,7 @@ import type { Connection } from '../../wire/types.ts'
 import { readGreeting, type Greeting } from '../../execute/greeting.ts'
 import { InputError } from '../../base/errors.ts'
 import type { Io } from '../io.ts'
+import type { CarriageMaterial } from '../serve/carriage.ts'
 import { formatAddress, type Address } from './address.ts'
 
 /** Connects to a cloud that holds the same model. Throws InputError, ConnectionError or WireError. */
@@ -12,12 +13,13 @@ export async function connectToCloud(
   own: Greeting,
   modelArgument: string,
   io: Pick<Io, 'clock' | 'signal'>,
+  carriage: CarriageMaterial = {},
 ): Promise<Connection> {
   const { clock, signal } = io
   const where = formatAddress(address)
   let connection: Connection
   try {
-    connection = await connect({ ...address, greeting: own, clock, signal })
+    connection = await connect({ ...address, ...carriage, greeting: own, clock, signal })
   } catch (error) {
     if (!(error instanceof ConnectionError) || error.code !== 'E_CONNECTION_UNREACHABLE') throw error
     const reason = error.message.split('\n')[0]

@@ -1,5 +1,5 @@
-import type { Clock } from '../../base/clock.ts'
-import type { Connection } from '../../wire/types.ts'
+import type { Clock } from '../base/clock.ts'
+import type { Connection } from '../wire/types.ts'
 
 /** A link as pings see it. */
 export interface LinkMeasure {

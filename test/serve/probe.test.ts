@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { probeLink } from '../../src/cli/split/probe.ts'
+import { probeLink } from '../../src/serve/probe.ts'
 
 /** A link in virtual time: constant rates, clocks apart. */
 function linkOf(rates: { up: number; down: number; rtt: number; offset: number }) {

@@ -1,0 +1,115 @@
+import { EdgewiseError, InputError } from '../../base/errors.ts'
+import { readText } from '../../base/files.ts'
+import type { PlacedPlan } from '../../execute/messages.ts'
+import { attentionUnits } from '../../model/spec.ts'
+import { CLOUD, EDGE, uniformPlan, usesNetwork, type Plan } from '../../plan/plan.ts'
+import { accuracyTable, readAccuracyTable, type AccuracyTable } from '../../profile/accuracy.ts'
+import { accuracyFileIn } from '../../profile/shipped.ts'
+import { openBundle, Governor } from '../../runtime/edge.ts'
+import { placePlan, wholeModelBytes } from '../../serve/place.ts'
+import { policyDecider } from '../../serve/policyDecider.ts'
+import { staticDecider } from '../../serve/staticDecider.ts'
+import type { Decider, ServiceEvent } from '../../serve/types.ts'
+import type { EdgeOptions } from '../commands/edge.ts'
+import type { Io } from '../io.ts'
+import { checkModel } from '../split/decide.ts'
+import { checkExits, readPlan } from '../split/plan.ts'
+import type { OpenedSide } from '../split/side.ts'
+
+/** How long a cloud must have been back before requests return to it. */
+const STABLE_SECONDS = 3
+const MAX_KEY_BYTES = 16 * 1024
+
+/** The plan without a cloud; null where the model does not fit this side's memory. */
+export function planAlone({ pretrained, precision }: OpenedSide, memoryBytes: number): PlacedPlan | null {
+  const { model } = pretrained.source
+  if (wholeModelBytes(model, precision) > memoryBytes) return null
+  return everywhere(model, uniformPlan(model.layers, attentionUnits(model), EDGE))
+}
+
+/**
+ * Who decides: the forced plan, the bundle's policy, or a static fallback where the bundle is missing or invalid; that
+ * is said. Throws InputError for a plan that cannot be, and where nothing could carry a request out.
+ */
+export async function deciderOf(
+  options: EdgeOptions,
+  side: OpenedSide,
+  alone: PlacedPlan | null,
+  onEvent: (event: ServiceEvent) => void,
+  io: Io,
+): Promise<Decider> {
+  const ranking = rankingOf(options, side)
+  const common = { alone, outageSeconds: options.outageSeconds, stableSeconds: STABLE_SECONDS }
+  if (options.plan !== undefined) {
+    const placed = readPlan(options.plan, side.pretrained.source, ranking)
+    requireCloud(placed, options)
+    return staticDecider({ ...common, name: `the plan ${options.plan}`, source: 'forced', placed })
+  }
+  const fallback = alone ?? everywhere(side.pretrained.source.model, cloudPlan(side))
+  requireCloud(fallback, options)
+  const policy =
+    options.bundle === undefined ? 'no bundle was named' : await openPolicy(options, side, alone, io)
+  if (typeof policy !== 'string') return policy
+  onEvent({
+    kind: 'degraded',
+    atSeconds: io.clock.nowSeconds(),
+    part: 'policy',
+    reason: `${policy}; a static plan serves`,
+  })
+  return staticDecider({ ...common, name: 'the static fallback', source: 'fallback', placed: fallback })
+}
+
+/** The bundle's policy, or why there is none. */
+async function openPolicy(
+  options: EdgeOptions,
+  side: OpenedSide,
+  alone: PlacedPlan | null,
+  io: Io,
+): Promise<Decider | string> {
+  const folder = options.bundle!
+  try {
+    const trust = options.trust?.map((file) => readText(file, MAX_KEY_BYTES))
+    const bundle = await openBundle(folder, trust === undefined ? {} : { trust })
+    const { source } = side.pretrained
+    checkModel(folder, source.model, bundle)
+    const { unitsByLayer } = bundle.problem.pair.accuracy.ranking
+    const place = (plan: Plan): PlacedPlan => checkExits(source, placePlan(plan, unitsByLayer))
+    const fallback = alone?.plan ?? cloudPlan(side)
+    const governor = new Governor({ bundle, fallback, alone: alone?.plan ?? null, clock: io.clock })
+    const { name } = bundle.manifest
+    const servesAlone = alone !== null || source.exitLayers.length > 0
+    return policyDecider({ name, servesAlone, governor, place, outageSeconds: options.outageSeconds })
+  } catch (error) {
+    if (!(error instanceof EdgewiseError)) throw error
+    return `the bundle ${folder} is not used: ${error.message.replaceAll('\n', ';')}`
+  }
+}
+
+function rankingOf({ accuracy }: EdgeOptions, { pretrained }: OpenedSide): AccuracyTable['ranking'] {
+  const { source, path } = pretrained
+  const file = accuracy ?? accuracyFileIn(path, source.model.id)
+  return (file === null ? accuracyTable(source.model) : readAccuracyTable(file, source.model)).ranking
+}
+
+function cloudPlan({ pretrained }: OpenedSide): Plan {
+  const { model } = pretrained.source
+  return uniformPlan(model.layers, attentionUnits(model), CLOUD)
+}
+
+function everywhere(model: { readonly layers: number; readonly kvHeads: number }, plan: Plan): PlacedPlan {
+  const all = Array.from({ length: model.kvHeads }, (_, unit) => unit)
+  return placePlan(
+    plan,
+    Array.from({ length: model.layers }, () => all),
+  )
+}
+
+function requireCloud(placed: PlacedPlan, { cloud }: EdgeOptions): void {
+  if (cloud !== undefined || !usesNetwork(placed.plan)) return
+  throw new InputError({
+    where: '--cloud',
+    expected: 'an address: the plan needs a cloud, or the model does not fit this memory',
+    found: 'nothing',
+    remedy: 'say --cloud host:port, --plan edge, or a larger --memory-gb',
+  })
+}

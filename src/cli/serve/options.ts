@@ -1,0 +1,63 @@
+import type { Command } from 'commander'
+import { DEFAULT_LIMITS } from '../../serve/types.ts'
+import { integerOption, numberOption } from '../options.ts'
+
+/** What `edge --listen` takes beside the options of generating text. */
+export interface ServeOptions {
+  readonly listen?: string
+  readonly apiKeys?: string
+  readonly apiTls?: string
+  readonly trust?: readonly string[]
+  readonly log?: string
+  readonly maxQueued: number
+  readonly deadlineSeconds: number
+  readonly recoverySeconds: number
+  readonly outageSeconds: number
+  readonly drainSeconds: number
+  readonly watch?: boolean
+}
+
+const seconds = numberOption({ min: 0, max: 86_400, exclusiveMin: true })
+
+export function addServeOptions(command: Command): void {
+  const { maxQueued, totalSeconds, recoverySeconds, outageSeconds } = DEFAULT_LIMITS
+  command
+    .option('--listen <host:port>', 'serve an OpenAI-compatible API there; port 0 is any free one')
+    .option('--api-keys <file>', 'who may use the API (`edgewise keys api`); without: anyone on this machine')
+    .option(
+      '--api-tls <folder>',
+      'certificate of the API (`edgewise keys device`): HTTPS, also off this machine',
+    )
+    .option('--trust <file>', 'public key that the bundle must be signed with; may be repeated', collect)
+    .option('--log <folder>', 'where decisions and requests are written (default: the user state folder)')
+    .option(
+      '--max-queued <n>',
+      'requests that may wait; more are answered with 429',
+      integerOption({ min: 0 }),
+      maxQueued,
+    )
+    .option(
+      '--deadline-seconds <s>',
+      'from the arrival of a request to its last token',
+      seconds,
+      totalSeconds,
+    )
+    .option(
+      '--recovery-seconds <s>',
+      'a request that cannot do without the cloud waits so long',
+      seconds,
+      recoverySeconds,
+    )
+    .option(
+      '--outage-seconds <s>',
+      'a cloud that is silent for so long is away: the edge goes on alone',
+      seconds,
+      outageSeconds,
+    )
+    .option('--drain-seconds <s>', 'requests under way may take so long once told to stop', seconds, 30)
+    .option('--watch', 'show the link, the requests and every transition as they happen')
+}
+
+function collect(value: string, known: readonly string[] = []): readonly string[] {
+  return [...known, value]
+}

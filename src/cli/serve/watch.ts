@@ -1,0 +1,95 @@
+import type { Clock } from '../../base/clock.ts'
+import type { PlacedPlan } from '../../execute/messages.ts'
+import { formatSeconds } from '../../report/numbers.ts'
+import { paint } from '../../report/table.ts'
+import type { ServiceEvent } from '../../serve/types.ts'
+import type { Io } from '../io.ts'
+import { eventWords, planWords } from './words.ts'
+
+const KEPT_LINES = 12
+const DRAW_MILLISECONDS = 250
+
+/** What the panel shows of the link and the queue. */
+export interface Watched {
+  readonly link: () => { readonly state: string; readonly rttSeconds: number | null }
+  readonly queue: () => { readonly waiting: number; readonly inFlight: number }
+  /** Heads (or K/V groups) of a layer. */
+  readonly units: number
+}
+
+interface Row {
+  placed: PlacedPlan
+  tokens: number
+}
+
+/** A view of the service: redrawn in place on a terminal, a line for each transition elsewhere. */
+export function watchService(io: Io, watched: Watched): (event: ServiceEvent) => void {
+  return io.isTerminal ? panel(io, watched) : lines(io, watched.units)
+}
+
+function lines(io: Io, units: number): (event: ServiceEvent) => void {
+  return (event) => {
+    const words = eventWords(event, units)
+    if (words !== null) io.stdout.write(`${words}\n`)
+  }
+}
+
+function panel(io: Io, watched: Watched): (event: ServiceEvent) => void {
+  const rows = new Map<number, Row>()
+  const recent: string[] = []
+  const counts = new Map<string, number>()
+  let drawn = 0
+  const draw = (): void => {
+    const text = screen(io, watched, rows, recent, counts)
+    io.stdout.write(`${drawn > 0 ? `\x1b[${drawn}A\x1b[J` : ''}${text.join('\n')}\n`)
+    drawn = text.length
+  }
+  const timer = setInterval(draw, DRAW_MILLISECONDS)
+  timer.unref()
+  io.onExit(() => clearInterval(timer))
+  return (event) => {
+    follow(rows, event)
+    if (event.kind !== 'token') counts.set(event.kind, (counts.get(event.kind) ?? 0) + 1)
+    const words = eventWords(event, watched.units)
+    if (words !== null) recent.push(`${stamp(io.clock)} ${words}`)
+    if (recent.length > KEPT_LINES) recent.shift()
+  }
+}
+
+function follow(rows: Map<number, Row>, event: ServiceEvent): void {
+  if (event.kind === 'decision') {
+    const row = rows.get(event.request)
+    if (row === undefined) rows.set(event.request, { placed: event.placed, tokens: 0 })
+    else row.placed = event.placed
+  } else if (event.kind === 'token') {
+    const row = rows.get(event.request)
+    if (row !== undefined) row.tokens = event.tokens
+  } else if (event.kind === 'request-ended') rows.delete(event.request)
+}
+
+function screen(
+  io: Io,
+  watched: Watched,
+  rows: ReadonlyMap<number, Row>,
+  recent: readonly string[],
+  counts: ReadonlyMap<string, number>,
+): string[] {
+  const { state, rttSeconds } = watched.link()
+  const { waiting, inFlight } = watched.queue()
+  const rtt = rttSeconds === null ? '' : `, RTT ${formatSeconds(rttSeconds)}`
+  const link = paint(`cloud ${state}`, state === 'up' ? 'green' : 'red', io)
+  const out = [`${link}${rtt}; ${inFlight} in flight, ${waiting} waiting`]
+  for (const [request, { placed, tokens }] of rows) {
+    out.push(
+      `  request ${request}: ${String(tokens).padStart(5)} tokens on ${planWords(placed, watched.units)}`,
+    )
+  }
+  out.push(...recent.map((line) => paint(line, 'dim', io)))
+  const totals = [...counts].map(([kind, count]) => `${kind} ${count}`)
+  out.push(paint(totals.join(', '), 'dim', io))
+  return out
+}
+
+function stamp(clock: Clock): string {
+  return clock.wallTime().slice(11, 19)
+}

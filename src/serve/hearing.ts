@@ -1,0 +1,154 @@
+import type { CloudLink } from '../execute/cloudLink.ts'
+import type { EdgeExecutor } from '../execute/edge.ts'
+import type { RecoveryEvent } from '../execute/recoveryTypes.ts'
+import type { Connection } from '../wire/types.ts'
+import type { Carrier } from './carrier.ts'
+import type { Decider, LinkView, ServiceEvent, Time } from './types.ts'
+import { probeLink } from './probe.ts'
+import type { Writer } from './writing.ts'
+
+/** A link of which nothing was measured for so long is probed. */
+const PROBE_AFTER_SECONDS = 10
+/** There and back: enough for a rate on links up to some 100 Mbit/s, 26 ms at 10 Mbit/s. */
+const PROBE_BYTES = 16 * 1024
+
+export interface EarsOptions {
+  readonly link: CloudLink | null
+  readonly executor: EdgeExecutor
+  readonly decider: Decider
+  readonly writer: Writer
+  readonly time: Time
+  readonly onEvent: (event: ServiceEvent) => void
+}
+
+/** Hears what the link and the executor tell, and passes it on: to who decides, to the log, to whoever watches. */
+export class Ears {
+  private readonly options: EarsOptions
+  private sinceSeconds: number
+  private heardSeconds = -Infinity
+  private measuredSeconds = -Infinity
+  private stopTimer: () => void = () => {}
+  /** Null until something was heard. */
+  rttSeconds: number | null = null
+
+  constructor(options: EarsOptions) {
+    this.options = options
+    this.sinceSeconds = options.time.clock.nowSeconds()
+  }
+
+  /** Begins to listen; `carrier` hears of plans that changed. */
+  open(carrier: Carrier): void {
+    const { link, executor } = this.options
+    executor.onEvent((event) => this.take(event, carrier))
+    if (link === null) return
+    link.onEvent((event) => this.take(event, carrier))
+    link.onConnection((connection) => this.listen(connection))
+    executor.onLoad(({ sequences, own, upBytes, upSeconds }) =>
+      this.loadReport(sequences - own, upBytes, upSeconds),
+    )
+    this.probe()
+  }
+
+  close(): void {
+    this.stopTimer()
+  }
+
+  view(): LinkView {
+    const { link, time } = this.options
+    const now = time.clock.nowSeconds()
+    if (link === null) return { up: false, sinceSeconds: Infinity, silentSeconds: Infinity }
+    const sinceSeconds = now - this.sinceSeconds
+    return { up: link.state === 'up', sinceSeconds, silentSeconds: now - this.heardSeconds }
+  }
+
+  private take(event: RecoveryEvent, carrier: Carrier): void {
+    const { writer, onEvent } = this.options
+    if (event.kind === 'link-up' || event.kind === 'link-down') this.sinceSeconds = event.atSeconds
+    if (event.kind === 'link-up') this.heardSeconds = event.atSeconds
+    if (event.kind === 'request-switched') carrier.switched(event)
+    const request = 'request' in event ? (carrier.jobs.get(event.request)?.number ?? null) : null
+    writer.event(event.kind, event.atSeconds, request, detailOf(event))
+    onEvent(event)
+  }
+
+  private listen(connection: Connection): void {
+    const { decider, writer } = this.options
+    connection.onHeartbeat(({ atSeconds, rttSeconds }) => {
+      this.heardSeconds = atSeconds
+      this.rttSeconds = rttSeconds
+      decider.hears.heartbeat(atSeconds, rttSeconds)
+      writer.heartbeat(atSeconds, rttSeconds)
+    })
+    connection.onTransfer(({ bytes, startSeconds, endSeconds }) =>
+      this.transfer('down', bytes, startSeconds, endSeconds),
+    )
+    void this.measure(connection)
+  }
+
+  /** Once for each connection: rates and round trip, by pings. */
+  private async measure(connection: Connection): Promise<void> {
+    const { decider, time } = this.options
+    this.measuredSeconds = time.clock.nowSeconds()
+    try {
+      const link = await probeLink(connection, time.clock)
+      this.heardSeconds = time.clock.nowSeconds()
+      this.rttSeconds ??= link.rttSeconds
+      decider.hears.probed(link)
+    } catch {
+      // The connection is gone: the link says so.
+    }
+  }
+
+  private loadReport(tenants: number, upBytes: number, upSeconds: number): void {
+    const { decider, writer, time } = this.options
+    const now = time.clock.nowSeconds()
+    decider.hears.load(tenants, now)
+    writer.load(tenants, now)
+    if (upBytes > 0 && upSeconds > 0) this.transfer('up', upBytes, now - upSeconds, now)
+  }
+
+  private transfer(direction: 'up' | 'down', bytes: number, startSeconds: number, endSeconds: number): void {
+    const { decider, writer } = this.options
+    this.measuredSeconds = endSeconds
+    decider.hears.transfer(direction, bytes, startSeconds, endSeconds)
+    writer.transfer(direction, bytes, startSeconds, endSeconds)
+  }
+
+  /** Text answers are short: a link that carries nothing large is measured by a ping that is. */
+  private probe(): void {
+    const { time, link } = this.options
+    this.stopTimer = time.timers.after(1, () => {
+      const silent = time.clock.nowSeconds() - this.measuredSeconds
+      const connection = link?.connection ?? null
+      if (silent > PROBE_AFTER_SECONDS && connection !== null) this.ping(connection)
+      this.probe()
+    })
+  }
+
+  private ping(connection: Connection): void {
+    this.measuredSeconds = this.options.time.clock.nowSeconds()
+    connection.ping(PROBE_BYTES).catch(() => {
+      // The connection is gone: the link says so.
+    })
+  }
+}
+
+function detailOf(event: RecoveryEvent): string {
+  switch (event.kind) {
+    case 'link-up':
+      return `after ${event.attempts} attempts, away ${event.awaySeconds.toFixed(3)} s`
+    case 'link-down':
+    case 'link-refused':
+      return event.reason
+    case 'link-retry':
+      return `attempt ${event.attempt} in ${event.delaySeconds.toFixed(3)} s`
+    case 'request-refused':
+      return event.code
+    case 'request-resumed':
+      return `${event.rebuild}, after ${event.tokens} tokens, ${event.bytes} bytes again`
+    case 'request-switched':
+      return `${event.rebuild}, from token ${event.fromToken}`
+    case 'replay-diverged':
+      return `at position ${event.position}`
+  }
+}

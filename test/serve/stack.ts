@@ -1,0 +1,135 @@
+import OpenAI from 'openai'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Registry } from 'prom-client'
+import { startApi, type ApiServer } from '../../src/api/index.ts'
+import { randomStream, systemClock } from '../../src/base/index.ts'
+import { CLOUD_DEFAULTS, CloudPeer } from '../../src/execute/cloud.ts'
+import { openExecution, type Execution } from '../../src/execute/open.ts'
+import type { PlacedPlan } from '../../src/execute/messages.ts'
+import { openSegmentStore } from '../../src/model/segmentStore.ts'
+import { openPretrained } from '../../src/pretrained/open.ts'
+import type { PretrainedModel } from '../../src/pretrained/types.ts'
+import { openEdgeService, type OpenedService } from '../../src/serve/open.ts'
+import { DEFAULT_LIMITS, type Decider, type ServiceEvent, type ServiceLimits } from '../../src/serve/types.ts'
+import type { RequestStore } from '../../src/serve/requests.ts'
+import type { LogSink } from '../../src/serve/writing.ts'
+import { connect } from '../../src/wire/client.ts'
+import { listen, type WireServer } from '../../src/wire/server.ts'
+import { systemTimers } from '../../src/wire/timers.ts'
+
+const clock = systemClock
+const root = join(import.meta.dirname, '../..')
+
+export const tales: PretrainedModel = openPretrained('tales', { builtinFolder: join(root, 'models') })
+export const spec = tales.source.model
+
+/** Everything a side computes with, over the built-in model; its graphs go with it. */
+export async function openTales(maxBatch = 1): Promise<Execution> {
+  const folder = mkdtempSync(join(tmpdir(), 'edgewise-serve-'))
+  const files = openSegmentStore(folder, tales.source, 'fp32')
+  const execution = await openExecution({ model: spec, files, clock, maxBatch })
+  return {
+    ...execution,
+    close: async () => {
+      await execution.close()
+      rmSync(folder, { recursive: true, force: true })
+    },
+  }
+}
+
+/** A cloud that can be killed and started again at its port. */
+export class TalesCloud {
+  port = 0
+  peers: CloudPeer[] = []
+  private server: WireServer | null = null
+  private readonly execution: Execution
+
+  constructor(execution: Execution) {
+    this.execution = execution
+  }
+
+  async start(): Promise<void> {
+    this.server = await listen({
+      ...{ host: '127.0.0.1', port: this.port, clock },
+      greet: () => ({ welcome: {} }),
+      onConnection: (connection) => {
+        this.peers.push(
+          new CloudPeer(connection, { model: spec, runner: this.execution.runner, clock, ...CLOUD_DEFAULTS }),
+        )
+      },
+    })
+    this.port = this.server.port
+  }
+
+  async stop(): Promise<void> {
+    await this.server?.close()
+    this.server = null
+  }
+}
+
+export interface StackOptions {
+  readonly decider: (alone: PlacedPlan) => Decider
+  /** What stands between edge and cloud; the cloud's own port otherwise. */
+  readonly port?: (cloud: number) => Promise<number>
+  readonly limits?: Partial<ServiceLimits>
+  readonly log?: LogSink
+  readonly requests?: RequestStore
+  readonly alone: PlacedPlan
+}
+
+export interface Stack {
+  readonly cloud: TalesCloud
+  readonly opened: OpenedService
+  readonly api: ApiServer
+  readonly client: OpenAI
+  readonly events: ServiceEvent[]
+  close(): Promise<void>
+}
+
+/** Cloud, edge and API in one process, over real sockets. */
+export async function openStack(options: StackOptions): Promise<Stack> {
+  const [edge, far] = [await openTales(), await openTales()]
+  const cloud = new TalesCloud(far)
+  await cloud.start()
+  const port = (await options.port?.(cloud.port)) ?? cloud.port
+  const events: ServiceEvent[] = []
+  const registry = new Registry()
+  const opened = openEdgeService({
+    served: {
+      id: spec.id,
+      createdSeconds: 0,
+      contextTokens: spec.contextTokens,
+      fingerprint: tales.fingerprint,
+    },
+    ...{ spec, stopIds: tales.stopIds, execution: edge, registry, decider: options.decider(options.alone) },
+    dial: (signal) => connect({ host: '127.0.0.1', port, greeting: {}, clock, signal }),
+    log: options.log ?? null,
+    requests: options.requests ?? null,
+    dropped: () => 0,
+    memoryBytes: 4e9,
+    limits: { ...DEFAULT_LIMITS, ...options.limits },
+    time: { clock, timers: systemTimers },
+    random: randomStream(1, 'stack'),
+    onEvent: (event) => events.push(event),
+  })
+  const api = await startApi({
+    ...{ backend: opened.service, tokenizer: tales.tokenizer!, chat: tales.chat, host: '127.0.0.1', port: 0 },
+    ...{ keys: null, clock, timers: systemTimers, registry, random: randomStream(2, 'api') },
+    onDefect: (error) => {
+      throw error
+    },
+  })
+  return {
+    ...{ cloud, opened, api, events },
+    client: new OpenAI({ baseURL: `${api.url}/v1`, apiKey: 'none', maxRetries: 0 }),
+    close: async () => {
+      await api.close()
+      await opened.close()
+      await cloud.stop()
+      await edge.close()
+      await far.close()
+    },
+  }
+}
