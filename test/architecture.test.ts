@@ -107,7 +107,7 @@ const ROOMS: Readonly<Record<string, Room>> = {
   },
   policy: {
     folder: 'src/policy',
-    mayImport: ['engine', 'onnx', 'observe', 'plan', 'profile', 'model', 'base'],
+    mayImport: ['engine', 'onnx', 'observe', 'plan', 'profile', 'model', 'trust', 'base'],
     typesOf: ['envs'],
     contracts: ['envs/vector.ts'],
     reason: 'runs on a device, where there is no environment: only the contract of its vectors',

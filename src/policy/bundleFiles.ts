@@ -2,12 +2,15 @@ import { existsSync, realpathSync, statSync } from 'node:fs'
 import { join, relative, sep } from 'node:path'
 import { InputError, IntegrityError } from '../base/errors.ts'
 import { readCapped, resolveInside, sha256 } from '../base/files.ts'
+import { admitModel } from '../onnx/admit.ts'
 import type { DecisionProblem } from '../plan/problem.ts'
 import { parseAccuracyTable } from '../profile/accuracy.ts'
 import { MAX_PROFILE_BYTES, parseProfile } from '../profile/file.ts'
 import { BUNDLE_FILES, MANIFEST_FILE, MAX_MANIFEST_BYTES, parseManifest } from './bundleManifest.ts'
 import type { BundleFile, Manifest } from './bundleManifest.ts'
 import { numbersFromModel } from './bundleNumbers.ts'
+import { SIGNATURE_FILE, readSignature } from './bundleSignature.ts'
+import type { BundleSignature } from './bundleSignature.ts'
 import { pairUnits } from '../plan/pair.ts'
 import { problemFromBundle } from './bundleProblem.ts'
 import { checkContract, specOf } from './contract.ts'
@@ -29,13 +32,24 @@ export interface Bundle {
   readonly model: Uint8Array
   /** The actor's numbers as they stand in policy.onnx; no critics. */
   readonly numbers: PolicyNumbers
+  /** Who signed the manifest; null: nobody. */
+  readonly signature: BundleSignature | null
+}
+
+export interface ReadOptions {
+  /**
+   * Public keys (PEM texts) of which one must have signed the bundle. They come from outside of it, always.
+   * Left out: a bundle need not be signed; none in the list: no bundle is good.
+   */
+  readonly trust?: readonly string[]
 }
 
 /**
- * Reads a bundle. Throws IntegrityError naming the file whose bytes are not the manifest's, InputError for
- * what is missing, too large, outside the folder, or of another version.
+ * Reads a bundle. Throws IntegrityError naming the file whose bytes are not the manifest's or that no trusted
+ * key signed, InputError for what is missing, too large, outside the folder, or of another version, and for
+ * a policy.onnx that does not pass the door for models from outside.
  */
-export function readBundle(folder: string): Bundle {
+export function readBundle(folder: string, options: ReadOptions = {}): Bundle {
   if (!existsSync(join(folder, MANIFEST_FILE))) {
     throw new InputError({
       where: folder,
@@ -49,6 +63,9 @@ export function readBundle(folder: string): Bundle {
   const text = written.toString('utf8')
   // Bytes that are no UTF-8 are read as a replacement character: the seal would not see which.
   if (!Buffer.from(text).equals(written)) throw new IntegrityError(place, 'UTF-8 text', 'other bytes')
+  // Before anything of it is believed.
+  if (existsSync(join(folder, SIGNATURE_FILE))) pathIn(folder, SIGNATURE_FILE)
+  const signature = readSignature(folder, written, options.trust)
   const manifest = parseManifest(text, place)
   const contents = Object.fromEntries(
     BUNDLE_FILES.map((name) => [name, readVerified(folder, name, manifest.files[name])]),
@@ -70,8 +87,9 @@ export function readBundle(folder: string): Bundle {
   }
   checkContract(manifest, problem, place)
   const onnx = contents['policy.onnx']
+  admitModel(onnx, { folder: null, where: join(folder, 'policy.onnx'), maxBytes: MAX_BYTES['policy.onnx'] })
   const numbers = numbersFromModel(onnx, specOf(manifest, edge.model.layers), join(folder, 'policy.onnx'))
-  return { folder, manifest, problem, model: onnx, numbers }
+  return { folder, manifest, problem, model: onnx, numbers, signature }
 }
 
 /** The bytes of one file, after its size and hash are found to be the manifest's. */

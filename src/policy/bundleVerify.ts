@@ -1,6 +1,8 @@
 import { openEngine } from '../engine/open.ts'
 import type { Engine } from '../engine/types.ts'
 import { readBundle } from './bundleFiles.ts'
+import type { ReadOptions } from './bundleFiles.ts'
+import type { BundleSignature } from './bundleSignature.ts'
 import { checkParity } from './parity.ts'
 import type { ParityReport, ParitySizes } from './parity.ts'
 
@@ -10,6 +12,8 @@ export interface VerifyReport extends ParityReport {
   readonly bundle: string
   /** Engines that did not open here, and why: nothing is known of them. */
   readonly absent: readonly string[]
+  /** Who signed it; null: nobody. */
+  readonly signature: BundleSignature | null
 }
 
 /** Opens ONNX Runtime native and WASM; where one does not open, says why. */
@@ -33,14 +37,14 @@ export async function openParityEngines(): Promise<{ engines: Engine[]; absent: 
  */
 export async function verifyBundle(
   folder: string,
-  options: { engines?: readonly Engine[]; sizes?: Partial<ParitySizes> } = {},
+  options: ReadOptions & { engines?: readonly Engine[]; sizes?: Partial<ParitySizes> } = {},
 ): Promise<VerifyReport> {
-  const { manifest, model, numbers, problem } = readBundle(folder)
+  const { manifest, model, numbers, problem, signature } = readBundle(folder, options)
   const opened = options.engines === undefined ? await openParityEngines() : { engines: [], absent: [] }
   try {
     const engines = options.engines ?? opened.engines
     const report = await checkParity(model, numbers, problem, manifest.problem, engines, options.sizes)
-    return { ...report, folder, bundle: manifest.name, absent: opened.absent }
+    return { ...report, folder, bundle: manifest.name, absent: opened.absent, signature }
   } finally {
     for (const engine of opened.engines) await engine.close()
   }

@@ -24,6 +24,7 @@ import {
 import type { BundleFile, Manifest } from './bundleManifest.ts'
 import { POLICY_METADATA } from './bundleNumbers.ts'
 import { bundleProblem } from './bundleProblem.ts'
+import { writeSignature } from './bundleSignature.ts'
 import { checkSpec, contractOf } from './contract.ts'
 import type { PolicyNumbers } from './learned.ts'
 import { checkParity } from './parity.ts'
@@ -55,6 +56,8 @@ export interface ExportOptions {
   readonly sizes?: Partial<ParitySizes>
   /** The bytes of policy.onnx where something other than policyModel made them: held to the same parity. */
   readonly model?: Uint8Array
+  /** Ed25519 private key (PEM) that signs the manifest, and the name of its file. Default: not signed. */
+  readonly sign?: { readonly pem: string; readonly where: string }
 }
 
 export interface ExportSummary {
@@ -62,6 +65,7 @@ export interface ExportSummary {
   readonly bytes: number
   readonly manifest: Manifest
   readonly parity: ParityReport
+  readonly signed: boolean
 }
 
 /** The file does not do what the numbers say. */
@@ -112,14 +116,12 @@ export async function exportBundle(
     if (!parity.ok) throw new ParityError(join(outFolder, 'policy.onnx'), parity)
     const manifest = manifestOf(source, basename(target), contents, parity)
     writeAtomic(join(temporary, MANIFEST_FILE), formatManifest(manifest))
+    if (options.sign !== undefined) writeSignature(temporary, options.sign.pem, options.sign.where)
     // What a reader will be given, read as a reader reads it.
     readBundle(temporary)
-    const bytes = [...BUNDLE_FILES, MANIFEST_FILE].reduce(
-      (sum, name) => sum + statSync(join(temporary, name)).size,
-      0,
-    )
+    const bytes = readdirSync(temporary).reduce((sum, name) => sum + statSync(join(temporary, name)).size, 0)
     put(temporary, target)
-    return { folder: outFolder, bytes, manifest, parity }
+    return { folder: outFolder, bytes, manifest, parity, signed: options.sign !== undefined }
   } catch (error) {
     rmSync(temporary, { recursive: true, force: true })
     throw error

@@ -1,4 +1,5 @@
 import { cpSync, readFileSync, renameSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs'
+import { generateKeyPairSync } from 'node:crypto'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -14,10 +15,12 @@ import {
   parseManifest,
 } from '../../src/policy/bundleManifest.ts'
 import type { Manifest } from '../../src/policy/bundleManifest.ts'
+import { SIGNATURE_FILE, writeSignature } from '../../src/policy/bundleSignature.ts'
 import { openParityEngines, verifyBundle } from '../../src/policy/bundleVerify.ts'
 import { exportBundle } from '../../src/policy/export.ts'
 import { LearnedPolicy } from '../../src/policy/learned.ts'
 import { randomSituation } from '../../src/policy/paritySamples.ts'
+import { keyIdOf } from '../../src/trust/dsse.ts'
 import { decodeModel } from '../../src/onnx/read.ts'
 import { encodeModel } from '../../src/onnx/write.ts'
 import {
@@ -187,7 +190,7 @@ describe('a bundle', () => {
       /encoder\.0\.bias\[0\][\s\S]*NaN/,
     )
     const external = { location: '../../secret', offsetBytes: 0, lengthBytes: 128 }
-    expect(spoil((name) => ({ name, ...tensor, external }))).toMatch(/found: external data/)
+    expect(spoil((name) => ({ name, ...tensor, external }))).toMatch(/all data inside the file/)
     expect(spoil(() => null)).toMatch(/encoder\.0\.bias\n.*float32\[32\]/)
   })
 
@@ -268,3 +271,97 @@ function replaceAt(manifest: Manifest, place: readonly string[], value: unknown)
   inner[place[place.length - 1]] = value
   return copied
 }
+
+describe('a signature', () => {
+  const keys = [0, 1].map(() => generateKeyPairSync('ed25519'))
+  const [[priv, pub], [otherPriv, otherPub]] = keys.map(({ privateKey, publicKey }) => [
+    privateKey.export({ type: 'pkcs8', format: 'pem' }) as string,
+    publicKey.export({ type: 'spki', format: 'pem' }) as string,
+  ])
+  const [id, otherId] = keys.map(({ publicKey }) => keyIdOf(publicKey))
+  const signed = (name: string, ...pems: string[]): string => {
+    const path = copy(name)
+    for (const pem of pems) writeSignature(path, pem, 'key')
+    return path
+  }
+
+  test('of a trusted key is asked for, and found', () => {
+    const path = signed('signed', priv)
+    expect(readBundle(path, { trust: [otherPub, pub] }).signature).toEqual({
+      claimedKeyIds: [id],
+      trustedKeyIds: [id],
+    })
+    expect(readBundle(path).signature).toEqual({ claimedKeyIds: [id], trustedKeyIds: [] })
+    expect(readBundle(whole).signature).toBeNull()
+  })
+
+  test('of two keys serves either; signing again adds nothing', () => {
+    const path = signed('both', priv, otherPriv, priv)
+    expect(readBundle(path, { trust: [pub] }).signature?.trustedKeyIds).toEqual([id])
+    expect(readBundle(path, { trust: [otherPub] }).signature?.trustedKeyIds).toEqual([otherId])
+    expect(readBundle(path).signature?.claimedKeyIds).toEqual([otherId, id])
+  })
+
+  test.each<[string, () => string, readonly string[]]>([
+    ['is missing', () => copy('unsigned'), [pub]],
+    ['is of another key', () => signed('foreign', otherPriv), [pub]],
+    ['is asked for of nobody', () => signed('nobody', priv), []],
+    [
+      'is over the manifest before it was changed and sealed again',
+      () => {
+        const path = signed('resealed', priv)
+        editManifest(path, (manifest) => ({ ...manifest, name: 'resealed' }))
+        return path
+      },
+      [pub],
+    ],
+    [
+      'names the trusted key, but is by another',
+      () => {
+        const path = signed('lying', otherPriv)
+        const text = readFileSync(join(path, SIGNATURE_FILE), 'utf8')
+        writeFileSync(join(path, SIGNATURE_FILE), text.replace(otherId, id))
+        return path
+      },
+      [pub],
+    ],
+  ])('that %s is an IntegrityError', (_what, make, trust) => {
+    const path = make()
+    expect(() => readBundle(path, { trust })).toThrow(IntegrityError)
+    if (trust.length > 0) expect(() => readBundle(path, { trust })).toThrow(new RegExp(`${id}|other bytes`))
+  })
+
+  test('covers every file: one that was exchanged with its hash in the manifest is refused', () => {
+    const path = signed('exchanged', priv)
+    replaceFile(path, 'policy.onnx', readFileSync(join(whole, 'policy.onnx')))
+    editManifest(path, (manifest) => ({ ...manifest, policy: { ...manifest.policy, update: 8 } }))
+    expect(() => readBundle(path, { trust: [pub] })).toThrow(IntegrityError)
+    expect(() => readBundle(path)).toThrow(/other bytes/)
+  })
+
+  test('is replaced where the manifest has changed', () => {
+    const path = signed('again', otherPriv)
+    editManifest(path, (manifest) => ({ ...manifest, name: 'again' }))
+    writeSignature(path, priv, 'key')
+    expect(readBundle(path, { trust: [pub] }).signature?.claimedKeyIds).toEqual([id])
+  })
+
+  test('that is no envelope, or a link out of the bundle, is refused', () => {
+    const path = signed('linked', priv)
+    writeFileSync(join(path, SIGNATURE_FILE), '{}')
+    expect(() => readBundle(path)).toThrow(InputError)
+    rmSync(join(path, SIGNATURE_FILE))
+    symlinkSync(join(whole, 'manifest.json'), join(path, SIGNATURE_FILE))
+    expect(() => readBundle(path, { trust: [pub] })).toThrow(/link that leaves it/)
+  })
+})
+
+test('a policy.onnx with an operator that is not known is refused, however well it is sealed', () => {
+  const path = copy('operator')
+  const model = decodeModel(readFileSync(join(whole, 'policy.onnx')))
+  const nodes = model.graph.nodes.map((node, i) =>
+    i === 0 ? { ...node, domain: 'evil', opType: 'Run' } : node,
+  )
+  replaceFile(path, 'policy.onnx', encodeModel({ ...model, graph: { ...model.graph, nodes } }))
+  expect(() => readBundle(path)).toThrow(/evil::Run/)
+})

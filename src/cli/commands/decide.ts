@@ -7,6 +7,7 @@ import { printJson, printLine } from '../io.ts'
 import { decideJson } from '../json/bundle.ts'
 import { needed } from '../json/request.ts'
 import { integerOption, numberOption, requireChoice } from '../options.ts'
+import { addTrust, readTrust } from '../trust.ts'
 import { describePlan, mapOf } from './oracle-table.ts'
 
 interface Options {
@@ -24,6 +25,7 @@ interface Options {
   readonly sinceHeartbeatSeconds?: number
   readonly memoryGb?: number
   readonly engine: string
+  readonly trust?: readonly string[]
   readonly json?: boolean
 }
 
@@ -54,6 +56,7 @@ export const decide: CliCommand<Options> = {
         'what decides: kernel (typed arrays), or session (policy.onnx itself)',
         'kernel',
       )
+    addTrust(command)
     addJson(command)
     addExamples(command, [
       ['A good link', 'decide exports/mine --up-mbps 50 --down-mbps 200 --rtt-ms 20'],
@@ -70,7 +73,7 @@ export const decide: CliCommand<Options> = {
   async run(options, io, [folder]) {
     const conditions = conditionsOf(options)
     const engine = requireChoice('--engine', options.engine, ENGINES)
-    const bundle = await openBundle(folder, { engine })
+    const bundle = await openBundle(folder, { engine, ...readTrust(options.trust) })
     try {
       const timed = await decideTimed(bundle, bundle.situation(conditions), io.clock)
       if (options.json === true) {

@@ -7,11 +7,13 @@ import { addExamples, addJson } from '../command.ts'
 import { printJson, printLine } from '../io.ts'
 import { exportJson, exportRun } from '../json/bundle.ts'
 import { evalJsonSchema } from '../json/eval.ts'
+import { readSigner } from '../trust.ts'
 
 interface Options {
   readonly out?: string
   readonly evaluation?: string
   readonly force?: boolean
+  readonly sign?: string
   readonly json?: boolean
 }
 
@@ -25,6 +27,7 @@ export const exportCommand: CliCommand<Options> = {
       .argument('<run>', 'run folder')
       .option('--out <folder>', 'bundle to write (default: exports/<run>)')
       .option('--evaluation <file>', 'what `edgewise eval --json` printed, kept in the manifest')
+      .option('--sign <key>', 'sign it with a private key, e.g. keys/signing-key.pem')
       .option('--force', 'take the place of a bundle that is there already')
     addJson(command)
     addExamples(command, [
@@ -45,14 +48,18 @@ export const exportCommand: CliCommand<Options> = {
         ? null
         : check(evalJsonSchema, parseJson(readText(file, MAX_EVALUATION_BYTES), file), file)
     const out = options.out ?? join('exports', basename(run))
-    const summary = await exportRun(run, out, { evaluation, replace: options.force === true })
+    const sign = options.sign === undefined ? {} : { sign: readSigner(options.sign) }
+    const summary = await exportRun(run, out, { evaluation, replace: options.force === true, ...sign })
     const json = exportJson(summary)
     if (options.json === true) {
       printJson(io, json)
       return
     }
     const { parity } = json
-    printLine(io, `${json.folder}: ${formatBytes(json.bytes)}, the policy after update ${json.update}`)
+    printLine(
+      io,
+      `${json.folder}: ${formatBytes(json.bytes)}, the policy after update ${json.update}${json.signed ? ', signed' : ''}`,
+    )
     printLine(
       io,
       `on ${parity.engines.join(' and ')} it does what was trained: ${formatNumber(parity.observations)} observations, ` +

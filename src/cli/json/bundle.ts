@@ -1,8 +1,7 @@
 import { z } from 'zod'
 import { planToJson, planJsonSchema } from '../../plan/json.ts'
 import { openParityEngines, type VerifyReport } from '../../policy/bundleVerify.ts'
-import { exportBundle, type ExportSummary } from '../../policy/export.ts'
-import type { ParitySizes } from '../../policy/parity.ts'
+import { exportBundle, type ExportOptions, type ExportSummary } from '../../policy/export.ts'
 import type { Conditions, OpenBundle, TimedDecision } from '../../runtime/edge.ts'
 import { openRunScenario } from '../../train/run.ts'
 import { readTrained, versionsWith } from './runs.ts'
@@ -30,6 +29,15 @@ export const verifyJsonSchema = z.strictObject({
   absent: z.array(z.string()),
   /** The case that is furthest off, where something is. */
   worst: z.string().nullable(),
+  /** Null: nobody signed it. */
+  signature: z
+    .strictObject({
+      /** Keys that the bundle says signed it. */
+      claimedKeyIds: z.array(z.string()),
+      /** Those of --trust whose signature is valid; empty where none was given. */
+      trustedKeyIds: z.array(z.string()),
+    })
+    .nullable(),
 })
 
 /** `edgewise export --json`. */
@@ -41,6 +49,7 @@ export const exportJsonSchema = z.strictObject({
   update: count,
   validationCost: z.number().nullable(),
   evaluated: z.boolean(),
+  signed: z.boolean(),
   parity: z.strictObject({
     maxAbsError: amount,
     greedyDisagreements: count,
@@ -74,6 +83,13 @@ export function verifyJson(report: VerifyReport): z.infer<typeof verifyJsonSchem
     engines: report.engines.map(({ engine, version }) => `${engine} ${version}`),
     absent: [...report.absent],
     worst: report.worst,
+    signature:
+      report.signature === null
+        ? null
+        : {
+            claimedKeyIds: [...report.signature.claimedKeyIds],
+            trustedKeyIds: [...report.signature.trustedKeyIds],
+          },
   }
 }
 
@@ -82,6 +98,7 @@ export function exportJson({
   bytes,
   manifest,
   parity,
+  signed,
 }: ExportSummary): z.infer<typeof exportJsonSchema> {
   const { maxAbsError, greedyDisagreements, observations, rows } = parity
   return {
@@ -92,6 +109,7 @@ export function exportJson({
     update: manifest.policy.update,
     validationCost: manifest.policy.validationCost,
     evaluated: manifest.evaluation !== null,
+    signed,
     parity: { maxAbsError, greedyDisagreements, observations, rows, engines: manifest.parity.engines },
   }
 }
@@ -117,17 +135,21 @@ export function decideJson(
 export async function exportRun(
   run: string,
   out: string,
-  options: { readonly evaluation: unknown; readonly replace: boolean; readonly sizes?: Partial<ParitySizes> },
+  options: Pick<ExportOptions, 'sizes' | 'sign'> & {
+    readonly evaluation: unknown
+    readonly replace: boolean
+  },
 ): Promise<ExportSummary> {
   const { numbers, about } = readTrained(run)
   const scenario = await openRunScenario(run)
   const { engines } = await openParityEngines()
   try {
     const versions = engines.reduce((all, { info }) => ({ ...all, ...versionsWith(info) }), {})
-    const { evaluation, replace, sizes } = options
+    const { evaluation, replace, sizes, sign } = options
     return await exportBundle({ scenario, numbers, about, evaluation, versions }, out, engines, {
       replace,
       ...(sizes === undefined ? {} : { sizes }),
+      ...(sign === undefined ? {} : { sign }),
     })
   } finally {
     for (const engine of engines) await engine.close()
