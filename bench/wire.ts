@@ -1,8 +1,9 @@
 import { createConnection, createServer } from 'node:net'
 import type { AddressInfo, Socket } from 'node:net'
 import { systemClock } from '../src/base/clock.ts'
+import { createAuthority, issue } from '../src/trust/authority.ts'
 import { connect, encodeFrames, FRAME, FrameParser, listen, makeFrame } from '../src/wire/index.ts'
-import type { Connection, WireServer } from '../src/wire/index.ts'
+import type { Connection, TlsMaterial, WireServer } from '../src/wire/index.ts'
 
 /** One figure of a benchmark. */
 interface BenchResult {
@@ -28,15 +29,19 @@ const BLOCKS = 10
 /** Frames of a stream that are sent before the sender waits for them to arrive. */
 const BATCH = 16
 
-/** Codec alone, echoes over loopback with and without framing, and one-way streams. */
+/** Codec alone, echoes over loopback by every carriage and without framing, and one-way streams. */
 export async function run(): Promise<BenchResult[]> {
-  const framed = await openFramed()
+  const framed = await openFramed({})
+  const others = {
+    TLS: await openFramed(await mutualTls()),
+    WebSocket: await openFramed({ webSocket: true }),
+  }
   const raw = await openRaw()
   const results: BenchResult[] = []
   for (const test of CASES) {
-    results.push(codec(test), ...(await echoes(test, framed, raw)), ...(await stream(test, framed)))
+    results.push(codec(test), ...(await echoes(test, framed, others, raw)), ...(await stream(test, framed)))
   }
-  await framed.close()
+  for (const carriage of [framed, ...Object.values(others)]) await carriage.close()
   raw.close()
   return results
 }
@@ -59,25 +64,32 @@ interface Echo {
   echo(bytes: Uint8Array): Promise<number>
 }
 
-async function echoes({ name, bytes, rounds }: Case, framed: Echo, raw: Echo): Promise<BenchResult[]> {
+async function echoes(
+  { name, bytes, rounds }: Case,
+  framed: Echo,
+  others: Readonly<Record<string, Echo>>,
+  raw: Echo,
+): Promise<BenchResult[]> {
   const payload = new Uint8Array(bytes)
-  const times = { framed: [] as number[], raw: [] as number[] }
+  const sides = Object.values({ framed, raw, ...others }).map((echo) => ({ echo, times: [] as number[] }))
   for (let block = 0; block < BLOCKS; block++) {
-    for (const [side, echo] of [
-      ['framed', framed],
-      ['raw', raw],
-    ] as const) {
+    for (const { echo, times } of sides) {
       for (let i = 0; i < rounds / BLOCKS; i++) {
         const seconds = await echo.echo(payload)
         // The first blocks warm the compiler and the windows up.
-        if (block >= BLOCKS / 2) times[side].push(seconds)
+        if (block >= BLOCKS / 2) times.push(seconds)
       }
     }
   }
-  const seconds = median(times.framed)
+  const [seconds, rawSeconds, ...otherSeconds] = sides.map(({ times }) => median(times))
   return [
     { name: `wire, ${name}: echo over loopback`, value: 1e6 * seconds, unit: 'us' },
-    { name: `wire, ${name}: echo against a raw socket`, value: seconds / median(times.raw), unit: 'times' },
+    { name: `wire, ${name}: echo against a raw socket`, value: seconds / rawSeconds, unit: 'times' },
+    ...Object.keys(others).map((other, i) => ({
+      name: `wire, ${name}: echo over ${other} against a raw socket`,
+      value: otherSeconds[i] / rawSeconds,
+      unit: 'times',
+    })),
   ]
 }
 
@@ -100,9 +112,26 @@ interface Framed extends Echo {
   close(): Promise<void>
 }
 
+interface Carried {
+  readonly tls?: TlsMaterial
+  readonly webSocket?: boolean
+}
+
+/** Both sides show one certificate. */
+async function mutualTls(): Promise<Carried> {
+  const authority = await createAuthority({ clock: systemClock, validDays: 1 })
+  const subject = { name: 'bench', hosts: ['127.0.0.1'] }
+  const { certificate: cert, key } = await issue(authority, { clock: systemClock, validDays: 1, ...subject })
+  return { tls: { ca: authority.certificate, cert, key } }
+}
+
 /** A server that sends a frame back where `position` is 1, and an empty one where it is 2. */
-async function openFramed(): Promise<Framed> {
-  const base = { host: '127.0.0.1', clock: systemClock }
+async function openFramed({ tls, webSocket = false }: Carried): Promise<Framed> {
+  const base = {
+    ...{ host: '127.0.0.1', clock: systemClock },
+    ...(tls && { tls }),
+    ...(webSocket && { webSocket: { path: '/' } }),
+  }
   const onConnection = (connection: Connection): void => {
     connection.onFrame((frame) => {
       if (frame.position === 1) connection.send(frame)

@@ -12,6 +12,8 @@ export interface TlsMaterial {
   readonly ca: string
   readonly cert: string
   readonly key: string
+  /** Lists of revoked certificates, one of every authority in `ca`; left out: none is looked for. */
+  readonly crl?: string[]
 }
 
 const VERSION = { minVersion: 'TLSv1.3', maxVersion: 'TLSv1.3' } as const
@@ -67,9 +69,9 @@ export function usableKeys<T>(where: string, run: () => T): T {
   }
 }
 
-/** Nothing else than these three gets into TLS's options, whatever object they came in. */
-function pick({ ca, cert, key }: TlsMaterial): TlsMaterial {
-  return { ca, cert, key }
+/** Nothing else than these gets into TLS's options, whatever object they came in. */
+function pick({ ca, cert, key, crl }: TlsMaterial): TlsMaterial {
+  return { ca, cert, key, ...(crl && { crl }) }
 }
 
 /** The name in a client's certificate. Throws ConnectionError (E_CONNECTION_UNTRUSTED) where that is not ours. */

@@ -11,11 +11,29 @@ x509.cryptoProvider.set(webcrypto)
 /** An authority for tests, and what it signs. */
 export interface TestAuthority {
   readonly pem: string
+  readonly signingKey: webcrypto.CryptoKey
   /** Certificate for `name`, valid for 127.0.0.1, ::1 and `localhost` unless `names` says other DNS names. */
   issue(
     name: string,
     options?: { readonly expired?: boolean; readonly names?: string[] },
   ): Promise<TlsMaterial>
+}
+
+/** The authority's list of revoked certificates. */
+export async function revoking({ pem, signingKey }: TestAuthority, revoked: TlsMaterial[]): Promise<string> {
+  const now = Date.now()
+  const list = await x509.X509CrlGenerator.create({
+    issuer: new x509.X509Certificate(pem).subject,
+    thisUpdate: new Date(now - 1000),
+    nextUpdate: new Date(now + YEAR / 2),
+    signingAlgorithm: ALGORITHM,
+    signingKey,
+    entries: revoked.map(({ cert }) => ({
+      serialNumber: new x509.X509Certificate(cert).serialNumber,
+      revocationDate: new Date(now - 1000),
+    })),
+  })
+  return x509.PemConverter.encode(list.rawData, 'X509 CRL')
 }
 
 export async function testAuthority(name = 'authority'): Promise<TestAuthority> {
@@ -30,13 +48,14 @@ export async function testAuthority(name = 'authority'): Promise<TestAuthority> 
     keys,
     extensions: [
       new x509.BasicConstraintsExtension(true, 1, true),
-      new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign, true),
+      new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign, true),
     ],
   })
   const pem = root.toString('pem')
   let serial = 16
   return {
     pem,
+    signingKey: keys.privateKey,
     async issue(subject, { expired = false, names } = {}) {
       const own = await generateKeys()
       const certificate = await x509.X509CertificateGenerator.create({

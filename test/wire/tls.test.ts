@@ -4,7 +4,7 @@ import { afterEach, describe, expect, it } from 'vitest'
 import { systemClock } from '../../src/base/clock.ts'
 import { connect, FRAME, listen, makeFrame } from '../../src/wire/index.ts'
 import type { Connection, ConnectOptions, ListenOptions, WireServer } from '../../src/wire/index.ts'
-import { testAuthority } from './certificates.ts'
+import { revoking, testAuthority } from './certificates.ts'
 
 const ours = await testAuthority()
 const others = await testAuthority('others')
@@ -158,6 +158,20 @@ describe('TLS', () => {
     await expect(dial(port, { tls: { ...edge, cert: cloud.cert } })).rejects.toMatchObject({
       code: 'E_INPUT',
     })
+  })
+
+  it('lets nobody in whose certificate was revoked, on either side', async () => {
+    const { port, rejected } = await serve({ tls: { ...cloud, crl: [await revoking(ours, [edge])] } })
+    const untrusted = {
+      code: 'E_CONNECTION_UNTRUSTED',
+      message: expect.stringContaining('REVOKED') as string,
+    }
+    await expect(dial(port)).rejects.toMatchObject(untrusted)
+    expect(await rejected).toMatchObject(untrusted)
+    expect((await dial(port, { tls: await ours.issue('edge-2') })).identity).toBe('cloud')
+    const crl = [await revoking(ours, [cloud])]
+    const wary = dial((await serve()).port, { tls: { ...edge, crl } })
+    await expect(wary).rejects.toMatchObject({ code: 'E_CONNECTION_UNTRUSTED' })
   })
 
   it('may leave the machine', async () => {
