@@ -1,30 +1,35 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { SessionBudget } from '../../execute/budget.ts'
-import { CLOUD_DEFAULTS, CloudPeer } from '../../execute/cloud.ts'
-import { readGreeting, type Greeting } from '../../execute/greeting.ts'
-import { formatBytes } from '../../report/numbers.ts'
-import type { Answer } from '../../wire/connection.ts'
 import { listen, type WireServer } from '../../wire/server.ts'
-import type { CloseReason, Connection } from '../../wire/types.ts'
 import type { CliCommand } from '../command.ts'
 import { addExamples, addJson } from '../command.ts'
 import type { Io } from '../io.ts'
 import { printLine } from '../io.ts'
 import type { ListeningJson } from '../json/split.ts'
-import { integerOption } from '../options.ts'
+import { integerOption, numberOption } from '../options.ts'
 import { EXIT_INTERRUPTED } from '../program.ts'
+import { addCarriageOptions, carriageOf, type CarriageOptions } from '../serve/carriage.ts'
+import { Hall } from '../serve/hall.ts'
+import { serveStatus } from '../serve/status.ts'
+import { untilAborted } from '../serve/wait.ts'
 import { DEFAULT_ADDRESS, formatAddress, parseAddress } from '../split/address.ts'
 import { addSideOptions, openSide, type OpenedSide, type SideOptions } from '../split/side.ts'
 
-interface Options extends SideOptions {
+interface Options extends SideOptions, CarriageOptions {
   readonly listen: string
   readonly maxBatch: number
+  readonly sessionMb: number
+  readonly idleSeconds: number
+  readonly maxConnections: number
+  readonly allow?: readonly string[]
+  readonly status?: string
+  readonly drainSeconds: number
   readonly json?: boolean
 }
 
-/** How long requests under way may take once the cloud was told to stop. */
-const DRAIN_SECONDS = 3
-const LOOK_MILLISECONDS = 20
+/** To say goodbye and close, after the requests under way. */
+const CLOSING_SECONDS = 5
+
+const seconds = numberOption({ min: 0, max: 86_400, exclusiveMin: true })
 
 export const cloud: CliCommand<Options> = {
   name: 'cloud',
@@ -34,7 +39,7 @@ export const cloud: CliCommand<Options> = {
     command
       .option(
         '--listen <host:port>',
-        'address to listen on: loopback only, the wire is plaintext; port 0 is any free one',
+        'address to listen on; loopback only without --tls; port 0 is any free one',
         DEFAULT_ADDRESS,
       )
       .option(
@@ -43,10 +48,26 @@ export const cloud: CliCommand<Options> = {
         integerOption({ min: 1, max: 8 }),
         8,
       )
+      .option(
+        '--session-mb <n>',
+        'what the caches and messages of all requests may hold, 10^6 bytes; more is refused (E_BUSY)',
+        numberOption({ min: 0, exclusiveMin: true }),
+        4096,
+      )
+      .option('--idle-seconds <s>', 'a request whose edge is silent for so long is freed', seconds, 120)
+      .option('--max-connections <n>', 'edges at a time', integerOption({ min: 1, max: 65_536 }), 64)
+      .option(
+        '--allow <name...>',
+        'certificates that may connect, by their names (default: all of the authority)',
+      )
+      .option('--status <host:port>', 'health and metrics for this machine: /healthz, /readyz, /metrics')
+      .option('--drain-seconds <s>', 'requests under way may take so long once told to stop', seconds, 30)
+    addCarriageOptions(command)
     addJson(command)
     addExamples(command, [
       ['The built-in model', 'cloud --model tales'],
       ['A Hugging Face directory in 4 bits', 'cloud --model models/llama --precision int4 --threads 8'],
+      ['For edges on other machines', 'cloud --model tales --listen 0.0.0.0:7400 --tls cloud-keys'],
       ['Any free port, for a script', 'cloud --model stories260K.bin --listen 127.0.0.1:0 --json'],
     ])
   },
@@ -55,27 +76,33 @@ export const cloud: CliCommand<Options> = {
     // The process waits for the requests under way before it ends.
     io.onExit(async () => {
       await serving.catch(() => undefined)
-    })
+    }, options.drainSeconds + CLOSING_SECONDS)
     return serving
   },
 }
 
 async function serve(options: Options, io: Io): Promise<number> {
   const address = parseAddress('--listen', options.listen)
+  const statusAt = options.status === undefined ? null : parseAddress('--status', options.status)
+  const carriage = carriageOf(options, io)
+  const allowed = options.allow === undefined ? null : new Set(options.allow)
   const side = await openSide(options, io, options.maxBatch)
   try {
-    const hall = new Hall(side, io)
+    const limits = { sessionBytes: options.sessionMb * 1e6, idleSeconds: options.idleSeconds }
+    const hall = new Hall(side, limits, io)
+    const status = statusAt && (await serveStatus(statusAt, hall, () => side.execution.sessions.loadedBytes))
     const server = await listen({
-      ...address,
-      clock: io.clock,
+      ...{ ...address, ...carriage, clock: io.clock, maxConnections: options.maxConnections },
+      ...(allowed === null ? {} : { allow: (identity: string) => allowed.has(identity) }),
       greet: (peer) => hall.greet(peer),
       onConnection: (connection) => hall.admit(connection),
       onRejected: (error) => io.stderr.write(`a client was turned away: ${error.message}\n`),
     })
     announce(server, side, options, io)
     await untilAborted(io.signal)
-    await hall.drain()
+    await Promise.race([hall.drain(), sleep(1000 * options.drainSeconds, undefined, { ref: false })])
     await server.close()
+    await status?.close()
     return EXIT_INTERRUPTED
   } finally {
     await side.close()
@@ -96,67 +123,4 @@ function announce(server: WireServer, side: OpenedSide, options: Options, io: Io
     `${model.id} (${precision}) listens on ${formatAddress({ host, port })}; Ctrl-C ends it.\n` +
       `On the edge: edgewise edge --model ${options.model} --cloud ${formatAddress({ host, port })} --plan cloud`,
   )
-}
-
-/** The connections of one cloud. */
-class Hall {
-  private readonly side: OpenedSide
-  private readonly io: Io
-  private readonly peers = new Set<CloudPeer>()
-  private readonly budget = new SessionBudget()
-  private count = 0
-  private draining = false
-
-  constructor(side: OpenedSide, io: Io) {
-    this.side = side
-    this.io = io
-  }
-
-  greet(peer: unknown): Answer {
-    const { greeting } = this.side
-    if (this.draining) return { refuse: { code: 'E_CLOSING', message: 'this cloud is about to end' } }
-    const { mismatch } = readGreeting(peer, greeting)
-    return mismatch === null ? { welcome: greeting } : { refuse: { code: 'E_MODEL', message: mismatch } }
-  }
-
-  admit(connection: Connection): void {
-    const { pretrained, execution } = this.side
-    const peer = new CloudPeer(connection, {
-      ...{ model: pretrained.source.model, runner: execution.runner, clock: this.io.clock },
-      ...{ ...CLOUD_DEFAULTS, budget: this.budget },
-    })
-    this.count++
-    const number = this.count
-    // The greeting was read when it was answered.
-    const { software, precision } = connection.peer as Greeting
-    this.say(`connection ${number} opened: ${software}, ${precision}`)
-    this.peers.add(peer)
-    connection.onClose((reason) => {
-      this.peers.delete(peer)
-      this.say(`connection ${number} closed: ${partingWords(connection, reason)}`)
-    })
-  }
-
-  /** Waits for requests under way, a while; takes no more connections. */
-  async drain(): Promise<void> {
-    this.draining = true
-    const { clock } = this.io
-    const end = clock.nowSeconds() + DRAIN_SECONDS
-    const busy = (): boolean => [...this.peers].some(({ active }) => active > 0)
-    while (busy() && clock.nowSeconds() < end) await sleep(LOOK_MILLISECONDS)
-  }
-
-  private say(text: string): void {
-    this.io.stderr.write(`${text}\n`)
-  }
-}
-
-function partingWords(connection: Connection, { message }: CloseReason): string {
-  const { receivedBytes, sentBytes } = connection
-  return `${message}; ${formatBytes(receivedBytes)} up, ${formatBytes(sentBytes)} down`
-}
-
-function untilAborted(signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return Promise.resolve()
-  return new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }))
 }

@@ -43,6 +43,9 @@ export interface EdgeOptions extends SideOptions, PromptOptions, ServeOptions, C
   readonly json?: boolean
 }
 
+/** To say goodbye and close, after the requests under way. */
+const CLOSING_SECONDS = 5
+
 export const edge: CliCommand<EdgeOptions> = {
   name: 'edge',
   summary: 'generate text with a model that is split between this device and a cloud, or serve it',
@@ -87,9 +90,12 @@ export const edge: CliCommand<EdgeOptions> = {
   run(options, io) {
     const running = options.listen === undefined ? generate(options, io) : serve(options, io)
     // The process waits until the cloud has heard of the end.
-    io.onExit(async () => {
-      await running.catch(() => undefined)
-    })
+    io.onExit(
+      async () => {
+        await running.catch(() => undefined)
+      },
+      options.listen === undefined ? undefined : options.drainSeconds + CLOSING_SECONDS,
+    )
     return running
   },
 }

@@ -1,5 +1,5 @@
 import { setMaxListeners } from 'node:events'
-import { Registry } from 'prom-client'
+import { Registry } from '../../api/metrics.ts'
 import { DEFAULT_API_LIMITS, type ApiServer } from '../../api/options.ts'
 import { startApi } from '../../api/server.ts'
 import { InputError } from '../../base/errors.ts'
