@@ -74,6 +74,11 @@ export const COMMANDS: readonly CliEntry[] = [
   EDGE,
   PACK,
   {
+    name: 'log',
+    summary: 'what a decision log holds: requests, decisions, events, times, damage',
+    load: async () => (await import('./commands/log.ts')).log,
+  },
+  {
     name: 'calibrate',
     summary: 'predict with the simulator, measure the real runtime, and say how wrong it was',
     load: async () => (await import('./commands/calibrate.ts')).calibrateCommand,

@@ -177,6 +177,7 @@ describe('any importer', () => {
       'time_s,rtt_ms\n',
       'nuttcp-t: v8.1.4: socket',
       ping,
+      '{"kind":"header","version":1}',
     ]
     expect(texts.map((text) => detectFormat(text, 'x'))).toEqual(TRACE_FORMATS)
     expect(() => detectFormat('hello\n', 'x')).toThrow(InputError)

@@ -1,7 +1,11 @@
 import { InputError } from '../../../base/errors.ts'
+import { writeAtomic } from '../../../base/files.ts'
 import { writeTrace } from '../../../trace/file.ts'
+import { formatWorkload, readServedRequests } from '../../../trace/import/edgewiseRequests.ts'
+import { formatSeconds } from '../../../report/numbers.ts'
 import type { CliCommand } from '../../command.ts'
 import { addExamples, addJson } from '../../command.ts'
+import type { Io } from '../../io.ts'
 import { printJson, printLine } from '../../io.ts'
 import { requireChoice } from '../../options.ts'
 import type { ReadOptions } from './load.ts'
@@ -14,6 +18,7 @@ interface Options extends ReadOptions {
   readonly licence: string
   readonly name?: string
   readonly rateKind?: string
+  readonly as: string
   readonly json?: boolean
 }
 
@@ -21,12 +26,16 @@ export const traceImport: CliCommand<Options> = {
   name: 'import',
   summary: 'read a recording and write it as a trace file',
   configure(command) {
-    command.argument('<recording>', 'a mahimahi, iperf3 JSON, Pensieve "time bw" or CSV file')
-    command.requiredOption('--out <file>', 'trace file to write (Parquet)')
+    command.argument(
+      '<recording>',
+      'a mahimahi, iperf3 JSON, Pensieve "time bw" or CSV file, or the folder of a decision log',
+    )
+    command.requiredOption('--out <file>', 'file to write: a trace (.parquet), or a workload (.csv)')
     command.requiredOption('--origin <text>', 'who recorded it and where: a URL or a sentence')
     command.requiredOption('--licence <text>', 'licence of the recording, or "none stated"')
     command.option('--name <text>', 'name of the trace (default: the file name)')
     command.option('--rate-kind <kind>', 'raw-capacity or tcp-goodput, where the format does not settle it')
+    command.option('--as <what>', 'what a decision log is read as: link, or workload', 'link')
     addJson(addReadOptions(command))
     addExamples(command, [
       [
@@ -37,18 +46,23 @@ export const traceImport: CliCommand<Options> = {
         'A CSV with columns of its own',
         'trace import drive.csv --out drive.parquet --origin "own drive test" --licence own --column time=ts:ms --column uplink=UL:kbit/s',
       ],
+      [
+        'The link that a served log met',
+        'trace import logs/ --format edgewise --out served.parquet --origin "our edge" --licence own',
+      ],
+      [
+        'Its requests, for `azure: served.csv` in a scenario',
+        'trace import logs/ --format edgewise --as workload --out served.csv --origin "our edge" --licence own',
+      ],
     ])
   },
   async run(options, io, [path]) {
-    if (!options.out.endsWith('.parquet')) {
-      const remedy = 'trace files are Parquet; give --out a name that says so'
-      throw new InputError({
-        where: '--out',
-        expected: 'a name that ends in .parquet',
-        found: options.out,
-        remedy,
-      })
+    const as = requireChoice('--as', options.as, ['link', 'workload'])
+    if (as === 'workload') {
+      importWorkload(path, options, io)
+      return
     }
+    checkEnding(options.out, '.parquet', 'trace files are Parquet')
     const { origin, licence, name, rateKind } = options
     const kind =
       rateKind === undefined
@@ -64,4 +78,36 @@ export const traceImport: CliCommand<Options> = {
     if (options.json === true) printJson(io, { file: options.out, ...summariseTrace(trace) })
     else printLine(io, `${describeTrace(trace)}\nwritten to ${options.out}`)
   },
+}
+
+function importWorkload(path: string, options: Options, io: Io): void {
+  if (options.format !== 'edgewise') {
+    throw new InputError({
+      where: '--as workload',
+      expected: '--format edgewise: requests are read from a decision log',
+      found: options.format ?? 'no format',
+    })
+  }
+  checkEnding(options.out, '.csv', 'workloads are CSV')
+  const requests = readServedRequests(path)
+  writeAtomic(options.out, formatWorkload(requests, options))
+  const { startedAt, sourceSha256, leftOut, cancelled, damagedLines, arrivalSeconds } = requests
+  const count = arrivalSeconds.length
+  const seconds = arrivalSeconds[count - 1]
+  if (options.json === true) {
+    const json = { requests: count, seconds, startedAt, sourceSha256, leftOut, cancelled, damagedLines }
+    printJson(io, { file: options.out, ...json })
+    return
+  }
+  printLine(
+    io,
+    `${count} requests over ${formatSeconds(seconds)} from ${startedAt}; ${leftOut} without an answer left out`,
+  )
+  printLine(io, `written to ${options.out}`)
+}
+
+function checkEnding(out: string, ending: string, why: string): void {
+  if (out.endsWith(ending)) return
+  const remedy = `${why}; give --out a name that says so`
+  throw new InputError({ where: '--out', expected: `a name that ends in ${ending}`, found: out, remedy })
 }

@@ -30,7 +30,7 @@ export function addReadOptions(command: Command): Command {
     .option('--stamp <which>', 'whether a time opens or closes its interval: start or end')
     .option(
       '--bin-ms <n>',
-      'mahimahi: width over which packets are counted',
+      'mahimahi, edgewise: width over which packets or transfers are counted',
       integerOption({ min: 1, max: 60_000 }),
     )
     .option(

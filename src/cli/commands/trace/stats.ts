@@ -1,5 +1,6 @@
 import { formatNumber, formatShare } from '../../../report/numbers.ts'
 import { renderTable } from '../../../report/table.ts'
+import { EDGEWISE_FORMAT } from '../../../trace/import/edgewise.ts'
 import type { RateStatistics, RttStatistics } from '../../../trace/statistics.ts'
 import { rateStatistics, rttStatistics } from '../../../trace/statistics.ts'
 import type { Trace } from '../../../trace/table.ts'
@@ -15,6 +16,11 @@ interface Options extends ReadOptions {
   readonly json?: boolean
   readonly together?: boolean
 }
+
+/** CausalSim (A. Alomar et al., NSDI 2023): a recording is biased by the policy that made it. */
+const SERVED =
+  '\nA served log shows the goodput of the transfers that its policy chose: smaller ones observe less of a link. ' +
+  '`edgewise trace show` says how large they were.'
 
 /** One row: a trace, or all of them together. */
 interface StatsRow {
@@ -45,6 +51,7 @@ export const traceStats: CliCommand<Options> = {
       return
     }
     printLine(io, statsTable(each.length === 1 ? each : [...each, all], io))
+    if (traces.some(({ meta }) => meta.format === EDGEWISE_FORMAT)) printHint(io, SERVED)
     printHint(
       io,
       '\nOver 1 s bins of covered time; silent: below 10 kbit/s. Gaps count neither as time nor as zeros.',

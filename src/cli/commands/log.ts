@@ -1,0 +1,147 @@
+import { readDecisionLog } from '../../journal/decisions.ts'
+import type { LogProblem } from '../../journal/decisions.ts'
+import { LogTally } from '../../journal/summary.ts'
+import type { Counts, LogSummary, Quantiles } from '../../journal/summary.ts'
+import type { LogRecord } from '../../journal/types.ts'
+import { OBSERVATION_SIZE, OBSERVATION_VERSION } from '../../observe/observation.ts'
+import { formatBytes, formatNumber, formatSeconds, formatShare } from '../../report/numbers.ts'
+import { renderTable } from '../../report/table.ts'
+import type { CliCommand } from '../command.ts'
+import { addExamples, addJson } from '../command.ts'
+import type { Io } from '../io.ts'
+import { printJson, printLine } from '../io.ts'
+import type { LogJson, ReplayJson } from '../json/log.ts'
+
+interface Options {
+  readonly replay?: boolean
+  readonly json?: boolean
+}
+
+const MAX_DAMAGED = 100
+
+export const log: CliCommand<Options> = {
+  name: 'log',
+  summary: 'what a decision log holds: requests, decisions, events, times, damage',
+  configure(command) {
+    command.argument('<log>', 'folder of a decision log, or one of its files')
+    command.option('--replay', 'check that this build reads the observations as they were written')
+    addJson(command)
+    addExamples(command, [
+      ['What a device decided, and what came of it', 'log logs/'],
+      ['For a script, with the check of the observations', 'log logs/ --replay --json'],
+    ])
+  },
+  run(options, io, [path]) {
+    const tally = new LogTally()
+    const replay = options.replay === true ? new Replay() : null
+    const damaged: LogProblem[] = []
+    const onProblem = (problem: LogProblem) => {
+      tally.addProblem(problem)
+      if (damaged.length < MAX_DAMAGED) damaged.push(problem)
+    }
+    for (const record of readDecisionLog(path, { onProblem })) {
+      tally.add(record)
+      replay?.add(record)
+    }
+    const found = { log: path, ...tally.summary(), damaged, replay: replay?.result() ?? null }
+    if (options.json === true) printJson(io, found satisfies LogJson)
+    else print(io, found)
+    return replay?.allUsable === false ? 1 : 0
+  },
+}
+
+/** Whether the observations are those of this build, and whole. */
+class Replay {
+  private version = NaN
+  private readonly found = { observations: 0, usable: 0, otherVersion: 0, otherSize: 0, notFinite: 0 }
+
+  add(record: LogRecord): void {
+    if (record.kind === 'header') this.version = record.observationVersion
+    if (record.kind !== 'decision' || record.observation === null) return
+    const { found } = this
+    found.observations++
+    if (this.version !== OBSERVATION_VERSION) found.otherVersion++
+    else if (record.observation.length !== OBSERVATION_SIZE) found.otherSize++
+    // What a policy reads is float32: beyond its range an element would become infinite.
+    else if (!Float32Array.from(record.observation).every(Number.isFinite)) found.notFinite++
+    else found.usable++
+  }
+
+  result(): ReplayJson {
+    return { ...this.found }
+  }
+
+  get allUsable(): boolean {
+    return this.found.usable === this.found.observations
+  }
+}
+
+function print(io: Io, found: LogJson): void {
+  printLine(
+    io,
+    `${found.log}: ${found.starts} start(s), ${list(found.software)}, model ${list(found.models)}`,
+  )
+  const { requests, decisions } = found
+  printLine(
+    io,
+    `requests   ${formatNumber(requests.arrived)} arrived; ended: ${countsText(requests.ended)}; ` +
+      `${formatNumber(requests.withoutOutcome)} without an outcome`,
+  )
+  printLine(
+    io,
+    `decisions  by source: ${countsText(decisions.bySource)}; by reason: ${countsText(decisions.byReason)}`,
+  )
+  printLine(io, `plans      ${plansText(decisions)}`)
+  printLine(io, `events     ${countsText(found.events)}`)
+  printLine(
+    io,
+    `carried    ${formatNumber(found.outputTokens)} tokens, ${formatBytes(found.upBytes)} up, ${formatBytes(found.downBytes)} down\n`,
+  )
+  printLine(io, timesTable(io, found))
+  const damage = countsText(found.problems)
+  printLine(io, damage === 'none' ? '\nno damaged line' : `\ndamaged lines: ${damage}`)
+  for (const { file, line, what, detail } of found.damaged.slice(0, 10)) {
+    printLine(io, `  ${file}:${line}: ${what}: ${detail}`)
+  }
+  if (found.replay === null) return
+  const { observations, usable, ...others } = found.replay
+  printLine(
+    io,
+    `observations: ${formatNumber(usable)} of ${formatNumber(observations)} usable (${countsText(others)})`,
+  )
+}
+
+function plansText({ plans, otherPlans, stayed }: LogSummary['decisions']): string {
+  const shares = plans.slice(0, 5).map(({ share }) => formatShare(share))
+  const more = plans.length + (otherPlans > 0 ? 1 : 0) > 5 ? ', …' : ''
+  return `${formatNumber(plans.length)} different, shares ${shares.join(', ') || 'none'}${more}; ${formatNumber(stayed)} times none new`
+}
+
+function timesTable(io: Io, found: LogJson): string {
+  const right = (title: string) => ({ title, align: 'right' as const })
+  const row = (name: string, q: Quantiles | null) => [
+    name,
+    formatNumber(q?.count ?? 0),
+    ...[q?.p50, q?.p95, q?.p99].map(formatSeconds),
+  ]
+  return renderTable(
+    {
+      columns: [{ title: 'time' }, ...['count', 'p50', 'p95', 'p99'].map(right)],
+      rows: [
+        row('decide', found.decisions.decideSeconds),
+        row('queue', found.queueSeconds),
+        row('first token', found.ttftSeconds),
+        row('per token', found.tpotSeconds),
+        row('end to end', found.endToEndSeconds),
+      ],
+    },
+    io,
+  )
+}
+
+function countsText(counts: Counts): string {
+  const parts = Object.entries(counts).map(([name, count]) => `${name} ${formatNumber(count)}`)
+  return parts.join(', ') || 'none'
+}
+
+const list = (names: readonly string[]) => names.join(', ') || 'none'
