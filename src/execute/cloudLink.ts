@@ -71,8 +71,14 @@ export class CloudLink implements EdgeLink {
     return new Promise((resolve, reject) => {
       const leave = () => signal?.removeEventListener('abort', abort)
       const waiting: Opening = {
-        resolve: (connection) => (leave(), resolve(connection)),
-        reject: (error) => (leave(), reject(error)),
+        resolve: (connection) => {
+          leave()
+          resolve(connection)
+        },
+        reject: (error) => {
+          leave()
+          reject(error)
+        },
       }
       const abort = () => {
         this.waiting.delete(waiting)

@@ -184,11 +184,12 @@ export class Generation implements GenerationHandle {
   }
 
   private async carryOut(): Promise<GenerationResult> {
-    const { clock, link, clockOffset } = this.host
+    const { clock, link } = this.host
     const { explain = false } = this.options
     // Before the first pass: pings in a busy queue say little.
     const connection = link?.connection ?? null
-    if (explain && this.usesCloud && connection !== null) await clockOffset(connection).catch(() => 0)
+    if (explain && this.usesCloud && connection !== null)
+      await this.host.clockOffset(connection).catch(() => 0)
     const dispatchSeconds = clock.nowSeconds()
     this.watch.dispatched()
     try {
@@ -207,7 +208,7 @@ export class Generation implements GenerationHandle {
 
   private async carryLegs(): Promise<void> {
     for (;;) {
-      if (this.failure !== null) throw this.failure
+      this.checkFailure()
       this.forceNext()
       if (this.change !== null) await this.makeChange(this.change)
       else if (await this.carryLeg()) return
@@ -299,7 +300,7 @@ export class Generation implements GenerationHandle {
   }
 
   private deliver(token: WalkedToken): void {
-    if (this.failure !== null) throw this.failure
+    this.checkFailure()
     const generated = { ...token, atSeconds: this.host.clock.nowSeconds() }
     this.tokens.push(generated)
     this.passes.end()
@@ -307,13 +308,17 @@ export class Generation implements GenerationHandle {
     else this.watch.token()
     this.options.onToken?.(generated)
     // A request that waits for no message hears of its end here alone.
-    if (this.failure !== null) throw this.failure
+    this.checkFailure()
     if (token.last) {
       this.isOver = true
       return
     }
     this.forceNext()
     if (this.change !== null) throw CHANGED
+  }
+
+  private checkFailure(): void {
+    if (this.failure !== null) throw this.failure
   }
 
   private forceNext(): void {

@@ -169,7 +169,7 @@ describe('a link to the cloud', () => {
     async (answer) => {
       const { link, time, pairs } = linkByHand([answer])
       link.start()
-      const opened = link.opened().catch((error: Error) => error)
+      const opened = link.opened().catch((error: unknown) => error)
       if (answer === 'fail') await settled()
       await link.close()
       await settled()
