@@ -58,6 +58,11 @@ export const COMMANDS: readonly CliEntry[] = [
     summary: "write a run's best policy as a verified ONNX bundle",
     load: async () => (await import('./commands/export.ts')).exportCommand,
   },
+  {
+    name: 'sign',
+    summary: 'sign a bundle, so that a device can tell whose it is',
+    load: async () => (await import('./commands/sign.ts')).sign,
+  },
   VERIFY,
   DECIDE,
   {
@@ -77,6 +82,11 @@ export const COMMANDS: readonly CliEntry[] = [
     name: 'log',
     summary: 'what a decision log holds: requests, decisions, events, times, damage',
     load: async () => (await import('./commands/log.ts')).log,
+  },
+  {
+    name: 'keys',
+    summary: 'make an authority, keys of machines and of signatures; show and revoke them',
+    load: async () => (await import('./commands/keys.ts')).keys,
   },
   {
     name: 'calibrate',

@@ -11,6 +11,7 @@ import { explanationSchema, oracleJsonSchema, planFiguresSchema } from '../../sr
 import { stateSchema } from '../../src/cli/json/request.ts'
 import { trainJsonSchema } from '../../src/cli/json/runs.ts'
 import { simulateAloneSchema, simulateRunSchema } from '../../src/cli/json/simulate.ts'
+import { keysJsonSchema } from '../../src/cli/json/keys.ts'
 import {
   eventJsonSchema,
   generationJsonSchema,
@@ -55,6 +56,9 @@ const DOCUMENTED: readonly (readonly [string, z.ZodObject])[] = [
   ['`edgewise log', logJsonSchema.shape.decisions],
   ['`edgewise log', logJsonSchema.shape.damaged.element],
   ['`edgewise log', replaySchema],
+  ['`edgewise keys', keysJsonSchema],
+  ['`edgewise keys', keysJsonSchema.shape.certificates.element],
+  ['`edgewise keys', keysJsonSchema.shape.signingKeys.element],
   ['`edgewise calibrate', calibrateJsonSchema],
   ['`edgewise calibrate', calibrateJsonSchema.shape.terms.element],
   ['`edgewise calibrate', calibrateJsonSchema.shape.cells.element],
