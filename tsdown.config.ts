@@ -1,5 +1,5 @@
 import { existsSync, readdirSync } from 'node:fs'
-import { basename } from 'node:path'
+import { basename, resolve } from 'node:path'
 import { defineConfig } from 'tsdown'
 import type { UserConfig } from 'tsdown'
 
@@ -77,6 +77,8 @@ const device: UserConfig = {
   ...shared,
   deps: { neverBundle: RUNTIME, alwaysBundle: [/^(?!node:|onnxruntime-)/], onlyBundle: false },
   outputOptions: { codeSplitting: false },
+  // Its CommonJS form has names that the bundler gives to modules, too: `const require_types = require_types()`.
+  alias: { '@opentelemetry/api': resolve('node_modules/@opentelemetry/api/dist/index.mjs') },
   // A device reads no YAML: importing the parser has no effect of its own, so that it goes where nothing calls it.
   treeshake: { moduleSideEffects: (id) => !/node_modules[\\/]yaml[\\/]/.test(id) },
 }
