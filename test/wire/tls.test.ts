@@ -1,10 +1,18 @@
-import { createConnection } from 'node:net'
+import { createConnection, createServer } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
 import { afterEach, describe, expect, it } from 'vitest'
 import { systemClock } from '../../src/base/clock.ts'
 import { connect, FRAME, listen, makeFrame } from '../../src/wire/index.ts'
-import type { Connection, ConnectOptions, ListenOptions, WireServer } from '../../src/wire/index.ts'
+import type {
+  CloseReason,
+  Connection,
+  ConnectOptions,
+  ListenOptions,
+  WireServer,
+} from '../../src/wire/index.ts'
 import { revoking, testAuthority } from './certificates.ts'
+import { ending } from './support.ts'
 
 const ours = await testAuthority()
 const others = await testAuthority('others')
@@ -189,4 +197,58 @@ describe('TLS', () => {
     await new Promise((resolve) => setImmediate(resolve))
     await servers.pop()?.close()
   })
+
+  it('takes damage on the way for damage, whatever it hits', async () => {
+    const limits = { greetingSeconds: 0.5 }
+    const { port, opened } = await serve({ limits })
+    for (const at of [40, 200, 700, 1100]) {
+      const relay = await damaging(port, at)
+      const outcome = await dial(relay.port, { limits }).then(
+        (client) => ending(client),
+        (error: unknown) => error,
+      )
+      expect(outcome).toSatisfy((found) => found instanceof Error || (found as CloseReason).kind === 'failed')
+      await relay.close()
+    }
+    expect(opened).toEqual([])
+    const late = await damaging(port, 6000)
+    const client = await dial(late.port)
+    const ends = Promise.all([ending(client), ending(opened[0])])
+    client.send(makeFrame(FRAME.tensor, { payload: new Uint8Array(20_000) }))
+    const lost = { kind: 'failed', error: { code: 'E_CONNECTION_LOST' } }
+    expect(await ends).toMatchObject([lost, lost])
+    await late.close()
+  })
 })
+
+/** Hands bytes on to `port`, and inverts the client's byte number `at`. */
+async function damaging(port: number, at: number): Promise<{ port: number; close(): Promise<void> }> {
+  const sockets: Socket[] = []
+  const relay = createServer((near) => {
+    const far = createConnection({ host: '127.0.0.1', port })
+    sockets.push(near, far)
+    let passed = 0
+    near.on('data', (chunk) => {
+      if (passed <= at && at < passed + chunk.length) chunk[at - passed] ^= 255
+      passed += chunk.length
+      far.write(chunk)
+    })
+    far.on('data', (chunk) => near.write(chunk))
+    for (const [one, other] of [
+      [near, far],
+      [far, near],
+    ]) {
+      one.on('error', () => {})
+      one.on('close', () => other.destroy())
+    }
+  })
+  await new Promise<void>((resolve) => relay.listen({ host: '127.0.0.1', port: 0 }, resolve))
+  return {
+    port: (relay.address() as AddressInfo).port,
+    close: () =>
+      new Promise((resolve) => {
+        for (const socket of sockets) socket.destroy()
+        relay.close(() => resolve())
+      }),
+  }
+}
