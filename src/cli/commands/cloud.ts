@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { serveStatus } from '../../serve/statusPage.ts'
 import { listen, type WireServer } from '../../wire/server.ts'
 import type { CliCommand } from '../command.ts'
 import { addExamples, addJson } from '../command.ts'
@@ -9,7 +10,6 @@ import { integerOption, numberOption } from '../options.ts'
 import { EXIT_INTERRUPTED } from '../program.ts'
 import { addCarriageOptions, carriageOf, type CarriageOptions } from '../serve/carriage.ts'
 import { Hall } from '../serve/hall.ts'
-import { serveStatus } from '../serve/status.ts'
 import { untilAborted } from '../serve/wait.ts'
 import { DEFAULT_ADDRESS, formatAddress, parseAddress } from '../split/address.ts'
 import { addSideOptions, openSide, type OpenedSide, type SideOptions } from '../split/side.ts'
@@ -90,7 +90,7 @@ async function serve(options: Options, io: Io): Promise<number> {
   try {
     const limits = { sessionBytes: options.sessionMb * 1e6, idleSeconds: options.idleSeconds }
     const hall = new Hall(side, limits, io)
-    const status = statusAt && (await serveStatus(statusAt, hall, () => side.execution.sessions.loadedBytes))
+    const status = statusAt && (await serveStatus(statusAt, hall))
     const server = await listen({
       ...{ ...address, ...carriage, clock: io.clock, maxConnections: options.maxConnections },
       ...(allowed === null ? {} : { allow: (identity: string) => allowed.has(identity) }),

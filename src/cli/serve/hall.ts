@@ -32,6 +32,9 @@ export class Hall {
     return this.draining
   }
 
+  /** Bytes of weights in memory. */
+  readonly loadedBytes = (): number => this.side.execution.sessions.loadedBytes
+
   greet(peer: unknown): Answer {
     const { greeting } = this.side
     if (this.draining) return { refuse: { code: 'E_DRAINING', message: 'this cloud is about to end' } }
