@@ -212,9 +212,10 @@ export class RequestJournal {
   /** Reads what the files hold, the first time that they can be read. */
   private load(path: string): void {
     if (this.loaded) return
+    // Told while the files could not be read: newer than what they say.
+    const told = new Set(this.byKey.keys())
     for (const entry of readRequests(path)) {
-      // Told while the files could not be read: newer than what they say.
-      if (entry.key !== null && this.byKey.has(keyOf(entry.principal, entry.key))) continue
+      if (entry.key !== null && told.has(keyOf(entry.principal, entry.key))) continue
       this.add(entry)
       this.next = Math.max(this.next, entry.request + 1)
     }

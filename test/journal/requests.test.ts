@@ -104,6 +104,47 @@ describe('the request journal', () => {
       await next.close()
     }))
 
+  it('of two requests by one key knows the later', () =>
+    inFolder(async (folder) => {
+      const one = await open(folder)
+      const first = one.begin(ask())
+      one.token(first, 0, 1)
+      one.end(first, 'error')
+      one.token(one.begin(ask('a', { prompt: [9] })), 0, 2)
+      await one.close()
+      const two = await open(folder)
+      expect(two.find('anna', 'a')).toMatchObject({ prompt: [9], tokens: [2], finish: null })
+      expect(two.size).toBe(1)
+      await two.close()
+    }))
+
+  it('takes requests while its files cannot be read, and reads them when it can', () =>
+    inFolder(async (folder) => {
+      const before = await open(folder)
+      for (const key of ['a', 'b']) before.token(before.begin(ask(key)), 0, 1)
+      await before.close()
+      const time = new HandTime()
+      let broken = true
+      const disk: Disk = {
+        ...systemDisk,
+        list: (path) => (broken ? Promise.reject(failure('EIO')) : systemDisk.list(path)),
+      }
+      const journal = await open(folder, time, { disk, retrySeconds: 1 })
+      expect(journal.health).toMatchObject({ ok: false, lastError: 'EIO' })
+      const request = journal.begin(ask('b', { prompt: [7] }))
+      journal.token(request, 0, 5)
+      broken = false
+      await time.pass(1)
+      journal.token(request, 1, 6)
+      while (!(await journal.flush())) await time.pass(1)
+      expect(journal.find('anna', 'a')).toMatchObject({ tokens: [1] })
+      await journal.close()
+      const again = await open(folder)
+      expect(again.find('anna', 'a')).toMatchObject({ tokens: [1] })
+      expect(again.find('anna', 'b')).toMatchObject({ prompt: [7], tokens: [5, 6] })
+      await again.close()
+    }))
+
   it('does not grow over thousands of requests: its file goes on in a fresh one with what is kept', () =>
     inFolder(async (folder) => {
       const time = new HandTime()
