@@ -55,7 +55,7 @@ export function drawWireFault(seed: number, options: DrawOptions, salt = 0): Wir
   return { seed, kind, phase, reaction, asks, script, detail }
 }
 
-function drawAsk(random: RandomStream, vocabulary: number): Ask {
+export function drawAsk(random: RandomStream, vocabulary: number): Ask {
   const stock = randomStream(random.integer(PROMPTS), 'prompt')
   const prompt = Array.from({ length: 3 + stock.integer(12) }, () => stock.integer(vocabulary))
   const sampled = random.integer(3) === 0

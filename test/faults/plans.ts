@@ -1,6 +1,6 @@
 import type { PlacedPlan } from '../../src/execute/messages.ts'
 import { attentionUnits, type ModelSpec } from '../../src/model/spec.ts'
-import { CLOUD, EDGE, exitPlan, type BoundaryBits } from '../../src/plan/plan.ts'
+import { CLOUD, EDGE, exitPlan, type BoundaryBits, type Plan } from '../../src/plan/plan.ts'
 import { cutAt } from '../execute/random-plan.ts'
 
 export const PLAN_NAMES = [
@@ -51,11 +51,14 @@ function splitHeads(model: ModelSpec): PlacedPlan {
     (unit) => unit % 2 === 0,
   )
   const cloudUnits = Array.from({ length: model.layers }, () => half)
-  const plan = {
-    ...{ embed: EDGE, head: CLOUD, boundaryBits: 32, exit: null },
+  const plan: Plan = {
+    embed: EDGE,
     unitsOnCloud: new Uint8Array(model.layers).fill(half.length),
     ffn: Uint8Array.from(cloudUnits, (_, layer) => layer % 3),
-  } as const
+    head: CLOUD,
+    boundaryBits: 32,
+    exit: null,
+  }
   return { plan, cloudUnits }
 }
 

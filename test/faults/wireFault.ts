@@ -1,15 +1,13 @@
-import { setTimeout as sleep } from 'node:timers/promises'
 import { systemClock } from '../../src/base/clock.ts'
 import type { GenerationHandle } from '../../src/execute/recoveryTypes.ts'
 import { drawWireFault, type Ask, type DrawOptions, type WireFault } from './draw.ts'
 import type { Outcome, Phase, WireKind } from './kinds.ts'
 import { alonePlan, isExact, planNamed } from './plans.ts'
+import { leaksOf, within } from './wait.ts'
 import { MODEL, requestOf, SILENCE_SECONDS, type World } from './world.ts'
 
 /** Seconds until a fault whose requests have not ended counts as a hang. */
 export const HANG_SECONDS = 30
-/** What was freed late is looked for so long. */
-const SETTLE_SECONDS = 5
 /** A moment that never comes (an exit that asks nothing) is drawn again so often. */
 const DRAWS = 20
 
@@ -130,21 +128,4 @@ async function wrongOf(
 
 function differing(ids: readonly number[], expected: readonly number[], until: number): number {
   return ids.filter((id, i) => i < until && id !== expected[i]).length
-}
-
-/** What is held once all that ends late had its time. */
-async function leaksOf(world: World): Promise<string[]> {
-  const end = systemClock.nowSeconds() + SETTLE_SECONDS
-  while (world.held().length > 0 && systemClock.nowSeconds() < end) await sleep(5)
-  return world.held()
-}
-
-async function within<T>(seconds: number, promise: Promise<T>): Promise<T | null> {
-  const over = new AbortController()
-  const late = sleep(1000 * seconds, null, { signal: over.signal }).catch(() => null)
-  try {
-    return await Promise.race([promise, late])
-  } finally {
-    over.abort()
-  }
 }

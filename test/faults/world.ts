@@ -6,6 +6,7 @@ import { CloudLink, fixedLink } from '../../src/execute/cloudLink.ts'
 import { EdgeExecutor } from '../../src/execute/edge.ts'
 import { SessionBudget } from '../../src/execute/budget.ts'
 import type { PlanSwitch, RecoveryEvent } from '../../src/execute/recoveryTypes.ts'
+import type { SegmentRunner } from '../../src/execute/runner.ts'
 import type { GenerationRequest } from '../../src/execute/types.ts'
 import type { ModelSpec } from '../../src/model/spec.ts'
 import { connect } from '../../src/wire/client.ts'
@@ -27,18 +28,21 @@ export const LIMITS: Partial<WireLimits> = {
   closingSeconds: 0.2,
   heartbeatSeconds: 0.05,
   silenceSeconds: 0.3,
+  maxPayloadBytes: 2 ** 20,
   maxHandshakesPerMinute: 1e6,
 }
 export const SILENCE_SECONDS = 0.3
-const BUDGET_BYTES = 64 * 2 ** 20
-const BACKOFF = { baseSeconds: 0.005, factor: 2, capSeconds: 0.1, jitter: 0.5 }
+export const BUDGET_BYTES = 64 * 2 ** 20
+export const BACKOFF = { baseSeconds: 0.005, factor: 2, capSeconds: 0.1, jitter: 0.5 }
 
 /** Both sides in one process, over real sockets and a proxy between them. */
 export interface World {
   readonly edge: EdgeExecutor
+  readonly edgeRunner: SegmentRunner
   readonly link: CloudLink
   readonly proxy: Proxy
   readonly cloudPort: number
+  readonly budget: SessionBudget
   readonly peers: ReadonlySet<CloudPeer>
   readonly events: RecoveryEvent[]
   /** The tokens of the run without any fault, with these switches. */
@@ -87,7 +91,7 @@ export async function openWorld(seed: number): Promise<World> {
   await link.opened()
   const known = new Map<string, readonly number[]>()
   return {
-    ...{ edge, link, proxy, peers, events, cloudPort: server.port },
+    ...{ edge, link, proxy, budget, peers, events, edgeRunner: edgeSide.runner, cloudPort: server.port },
     told: async (ask, schedule = []) => {
       const key = JSON.stringify([ask, schedule])
       const before = known.get(key)
