@@ -1,4 +1,5 @@
-import { spawnSync } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import {
   cpSync,
   existsSync,
@@ -22,6 +23,7 @@ import { generationJsonSchema } from '../../src/cli/json/split.ts'
 import { digestOf, filesBelow } from '../../src/cli/pack/folder.ts'
 import { describeFolder, PACK_FORMAT, readPack } from '../../src/cli/pack/manifest.ts'
 import { runtimeFor, TARGETS, thisMachine, type Target } from '../../src/cli/pack/target.ts'
+import { EXIT_INTERRUPTED } from '../../src/cli/program.ts'
 import { openEngine } from '../../src/engine/open.ts'
 import { exportBundle } from '../../src/policy/export.ts'
 import { problemOf, sourceOf } from '../policy/bundle-support.ts'
@@ -246,6 +248,34 @@ describe.skipIf(!built)('a packed edge (skipped where dist is not built: `npm ru
     const { out } = await edgewise(...edge, '--cache', at('cache'), '--json')
     const tokens = (text: string) => generationJsonSchema.parse(JSON.parse(text)).tokens
     expect(tokens(generated.out)).toEqual(tokens(out))
+  })
+
+  it('serves its policy over HTTP, and ends when it is told to', async () => {
+    const listen = ['--listen', '127.0.0.1:0', '--log', at('log'), '--cache', at('cache')]
+    const args = ['edgewise.mjs', 'edge', '--model', 'tales', '--bundle', 'bundle', ...listen]
+    const child = spawn(process.execPath, args, { cwd: at('edge'), stdio: ['ignore', 'pipe', 'pipe'] })
+    const ended = once(child, 'close')
+    try {
+      let text = ''
+      child.stderr.on('data', (chunk) => (text += String(chunk)))
+      const url = await new Promise<string>((found, failed) => {
+        child.stdout.on('data', (chunk) => {
+          text += String(chunk)
+          const [, address] = /answers on (http:\S+)\/v1/.exec(text) ?? []
+          if (address !== undefined) found(address)
+        })
+        void ended.then(() => failed(new Error(`ended early: ${text}`)))
+      })
+      const body = JSON.stringify({ model: 'tales', prompt: 'Once', max_tokens: 20, temperature: 0 })
+      const headers = { 'content-type': 'application/json' }
+      const answer = await fetch(`${url}/v1/completions`, { method: 'POST', headers, body })
+      expect(await answer.json()).toMatchObject({ usage: { prompt_tokens: 5, completion_tokens: 20 } })
+      expect(await (await fetch(`${url}/metrics`)).text()).toContain('edgewise_link_up 0')
+      child.kill('SIGTERM')
+      expect(await ended).toEqual([EXIT_INTERRUPTED, null])
+    } finally {
+      child.kill('SIGKILL')
+    }
   })
 
   it('has nowhere to pack another from, and says so', () => {

@@ -9,10 +9,7 @@ const root = resolve(import.meta.dirname, '../..')
 const read = (path: string): string => readFileSync(join(root, path), 'utf8')
 
 /** What pages name before it is there: a command, or a command and an option. To be empty. */
-const PENDING: readonly string[] = [
-  ...['keys', 'sign', 'cloud --tls', 'edge --listen', 'edge --tls', 'edge --log', 'edge --drain-seconds'],
-  ...['edge --api-tls', 'edge --api-keys', 'edge --trust', 'edge --max-queued', 'edge --watch'],
-]
+const PENDING: readonly string[] = ['keys', 'cloud --tls']
 
 /** Every command by its words, with the long names of its options; `null` for a group. */
 type Commands = ReadonlyMap<string, ReadonlySet<string> | null>
