@@ -18,6 +18,7 @@ import {
   generationsJsonSchema,
   listeningJsonSchema,
 } from '../../src/cli/json/split.ts'
+import { serviceEventJsonSchema, servingJsonSchema } from '../../src/cli/json/serve.ts'
 import { packJsonSchema } from '../../src/cli/json/pack.ts'
 import { planJsonSchema } from '../../src/plan/json.ts'
 
@@ -51,6 +52,8 @@ const DOCUMENTED: readonly (readonly [string, z.ZodObject])[] = [
   ['`edgewise edge', generationJsonSchema],
   ['`edgewise edge', generationsJsonSchema],
   ['`edgewise edge', eventJsonSchema],
+  ['`edgewise edge --listen', servingJsonSchema.shape.serving],
+  ['`edgewise edge --listen', serviceEventJsonSchema],
   ['`edgewise log', logJsonSchema],
   ['`edgewise log', logJsonSchema.shape.requests],
   ['`edgewise log', logJsonSchema.shape.decisions],

@@ -11,6 +11,7 @@ import { systemTimers } from '../../wire/timers.ts'
 import type { EdgeOptions } from '../commands/edge.ts'
 import type { Io } from '../io.ts'
 import { printLine } from '../io.ts'
+import type { ServingJson } from '../json/serve.ts'
 import { EXIT_INTERRUPTED } from '../program.ts'
 import { openSide, type OpenedSide } from '../split/side.ts'
 import { apiAccess } from './access.ts'
@@ -132,7 +133,7 @@ function announce(
     `${model.id} (${precision}) answers on ${api.url}/v1, decided by ${decider.name}; Ctrl-C ends it.\n` +
       `log: ${logs.folder}\n` +
       `try: curl ${api.url}/v1/chat/completions -H 'content-type: application/json' ` +
-      `-d '{"model":"${model.id}","messages":[{"role":"user","content":"Once upon a time"}],"max_tokens":64}'`,
+      `-d '{"model":"${model.id}","messages":[{"role":"user","content":"Once there was"}],"max_tokens":64}'`,
   )
 }
 
