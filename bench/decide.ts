@@ -1,14 +1,23 @@
 import { dirname, join, resolve } from 'node:path'
 import { partitionAction } from '../envs/partition.ts'
 import { systemClock } from '../src/base/clock.ts'
+import { randomStream } from '../src/base/random.ts'
 import { readConfig } from '../src/base/schema.ts'
 import { packageRoot } from '../src/cli/root.ts'
+import { loadModel } from '../src/model/catalog.ts'
 import { OBSERVATION_SIZE } from '../src/observe/observation.ts'
-import { edgeOnly } from '../src/plan/planners/fixed.ts'
+import { cloudSlowdown } from '../src/plan/cloud.ts'
+import { createPair } from '../src/plan/pair.ts'
+import { cloudPlan, edgeOnly } from '../src/plan/planners/fixed.ts'
 import { perStateDp, priced } from '../src/plan/planners/priced.ts'
+import type { DecisionProblem } from '../src/plan/problem.ts'
 import type { Policy, Situation } from '../src/plan/situation.ts'
 import { actorSpec, initialParameters } from '../src/policy/actor.ts'
 import { LearnedPolicy } from '../src/policy/learned.ts'
+import { accuracyTable } from '../src/profile/accuracy.ts'
+import { BlockCosts } from '../src/profile/costs.ts'
+import { datasheetProfile } from '../src/profile/datasheet.ts'
+import { Governor, type Decider } from '../src/runtime/governor.ts'
 import { loadScenario, type Scenario } from '../src/scenario/scenario.ts'
 import { createFast } from '../src/sim/fast.ts'
 import { Session } from '../src/sim/session.ts'
@@ -22,8 +31,13 @@ interface BenchResult {
 }
 
 const ROUNDS = 20
+const DECISIONS = 2000
 
-/** Median microseconds of one decision in quickstart's situations: a learned policy's (untrained: the work is the same) and planners'. */
+/**
+ * Microseconds of one decision: in quickstart's situations of a learned policy (untrained: the work is the same) and of
+ * planners, medians; and of a whole Governor.decide (observation, shield check, policy or exact action) for models of
+ * 32 and 48 layers with all their heads, median and 99th percentile.
+ */
 export async function run(): Promise<BenchResult[]> {
   const path = join(packageRoot(), 'configs', 'quickstart.train.yaml')
   const training: TrainingConfig = readConfig(trainingSchema as never, path)
@@ -31,19 +45,20 @@ export async function run(): Promise<BenchResult[]> {
   const { problem } = scenario
   const situations = visited(scenario)
   const policies: [string, Policy][] = [
-    ['learned policy', untrained(scenario, training)],
+    ['learned policy', untrained(problem, training)],
     ['priced planner', priced(problem, [0.1, 0.1, 0.1, 0.1])],
     ['per-state DP', perStateDp(problem)],
   ]
-  return policies.map(([name, policy]) => ({
+  const planners = policies.map(([name, policy]) => ({
     name: `decision, quickstart, ${name}`,
     value: medianMicroseconds(policy, situations),
     unit: 'us',
   }))
+  return [...planners, ...['llama-7b', 'gpt2-xl'].flatMap((id) => governed(id, training))]
 }
 
-function untrained(scenario: Scenario, { ppo }: TrainingConfig): Policy {
-  const action = partitionAction(scenario.problem)
+function untrained(problem: DecisionProblem, { ppo }: TrainingConfig): LearnedPolicy {
+  const action = partitionAction(problem)
   const { encoder, rowHidden, criticHidden, observationClip } = ppo
   const critics = ['performance', 'stability']
   const spec = actorSpec(OBSERVATION_SIZE, action, {
@@ -56,7 +71,7 @@ function untrained(scenario: Scenario, { ppo }: TrainingConfig): Policy {
   const mean = new Float32Array(OBSERVATION_SIZE)
   const normaliser = { mean, scale: mean.map(() => 1) }
   const parameters = initialParameters(spec, action, 1)
-  return new LearnedPolicy(scenario.problem, { spec, parameters, normaliser })
+  return new LearnedPolicy(problem, { spec, parameters, normaliser })
 }
 
 /** What is known at each decision of one episode. */
@@ -83,4 +98,69 @@ function medianMicroseconds(policy: Policy, situations: readonly Situation[]): n
   }
   times.sort((a, b) => a - b)
   return times[times.length >> 1]
+}
+
+/** A model on an edge that just does not hold it, or holds it with room to spare: memory binds in half of the cases. */
+function problemOf(modelId: string): DecisionProblem {
+  const model = loadModel(modelId)
+  const [edge, cloud] = ['jetson-orin-nx', 'a100'].map((id) => new BlockCosts(datasheetProfile(id, model)))
+  const factors = Array.from({ length: 8 }, (_, i) => cloud.batchFactor(i + 1))
+  return {
+    pair: createPair(edge, cloud, accuracyTable(model)),
+    objective: {
+      weights: { latency: 1, energy: 0.01, cloud: 4, bytes: 0, accuracy: 10 },
+      latency: { form: 'qoe', readingTokensPerSecond: 10 },
+    },
+    readingTokensPerSecond: 10,
+    boundaryBits: [16, 8],
+    earlyExit: true,
+    exitThresholds: [0.6, 0.8],
+    edgeLayersFirst: 0,
+    edgeLayersLast: 0,
+    cloudSlowdown: (active) => cloudSlowdown(factors, factors.length, active),
+  }
+}
+
+/** Four figures of one model: the policy's decisions and the exact ones that the shield takes. */
+function governed(modelId: string, training: TrainingConfig): BenchResult[] {
+  const problem = problemOf(modelId)
+  const policy = untrained(problem, training)
+  const bundle: Decider = { problem, act: (situation, stream) => policy.act(situation, stream) }
+  const layers = problem.pair.model.layers
+  return (['policy', 'shield'] as const).flatMap((source) => {
+    const times = decisionSeconds(bundle, source)
+    const rank = (share: number): number => 1e6 * times[Math.ceil(share * times.length) - 1]
+    return [0.5, 0.99].map((share) => ({
+      name: `Governor.decide, ${layers} layers, ${source}, ${share === 0.5 ? 'median' : 'p99'}`,
+      value: rank(share),
+      unit: 'us',
+    }))
+  })
+}
+
+/** Sorted seconds of decisions while the link, the queue and the memory keep changing. */
+function decisionSeconds(bundle: Decider, source: 'policy' | 'shield'): Float64Array {
+  const random = randomStream(1, 'bench/decide')
+  const firstProbe = { upBitsPerSecond: 20e6, downBitsPerSecond: 50e6, rttSeconds: 0.03 }
+  const fallback = cloudPlan(bundle.problem)
+  const governor = new Governor({ bundle, fallback, clock: systemClock, firstProbe })
+  const scaled = (low: number, high: number): number => low * (high / low) ** random.uniform()
+  const decide = (): number => {
+    const now = systemClock.nowSeconds()
+    governor.arrived(now)
+    governor.heartbeat(now, scaled(0.01, 0.1))
+    const sent = scaled(2e3, 1e6)
+    governor.transfer('up', sent, now - (8 * sent) / scaled(2e6, 1e8), now)
+    const ask = {
+      ...{ request: 1, promptTokens: 1 + random.integer(700), maxNewTokens: 256, deliveredTokens: 0 },
+      waitingRequests: source === 'shield' ? 9 + random.integer(8) : 1,
+      ...{ waitedSeconds: 0, inFlight: 0, uplinkQueuedBytes: 0, residentBytes: 0 },
+      ...{ freeMemoryBytes: scaled(2e9, 3e10), memoryBytes: 3e10 },
+    }
+    const decision = governor.decide(ask)
+    if (decision.source !== source) throw new Error(`expected a decision by the ${source}`)
+    return decision.decideSeconds
+  }
+  for (let i = 0; i < DECISIONS / 4; i++) decide()
+  return Float64Array.from({ length: DECISIONS }, decide).sort()
 }

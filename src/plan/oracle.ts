@@ -1,7 +1,7 @@
 import { layerEdges, problemOf } from './paths.ts'
 import { CLOUD, EDGE, type BoundaryBits, type Plan, type Side } from './plan.ts'
 import type { OracleInput } from './question.ts'
-import { solve, type Path } from './solve.ts'
+import { solve, type Effort, type Path } from './solve.ts'
 import { AttentionTimes, layerTables } from './tables.ts'
 import { exitPlans, exitValue, fitsEdge, planValue } from './value.ts'
 
@@ -11,13 +11,16 @@ export interface OracleAnswer {
   readonly value: number
 }
 
-/** The best plan of one request under a constant link (physics.md section 4), or null if none fits. Exact. */
-export function optimalPlan(input: OracleInput): OracleAnswer | null {
+/**
+ * The best plan of one request under a constant link (physics.md section 4), or null if none fits. Exact, but where an
+ * `effort` is given and runs out: then the best that was found until then.
+ */
+export function optimalPlan(input: OracleInput, effort: Effort = { left: Infinity }): OracleAnswer | null {
   const times = new AttentionTimes(input.pair, input.state)
   let best: OracleAnswer | null = null
   if (reachable(input)) {
     for (const bits of input.options.boundaryBits) {
-      const found = bestSplit(input, bits, times, best?.value ?? Infinity)
+      const found = bestSplit(input, bits, times, best?.value ?? Infinity, effort)
       if (found !== null) best = found
     }
   } else {
@@ -58,6 +61,7 @@ function bestSplit(
   bits: BoundaryBits,
   times: AttentionTimes,
   bound: number,
+  effort: Effort,
 ): OracleAnswer | null {
   const tables = layerTables(input.pair, input.state, bits, times, input.options.mixedLayers)
   const layers = layerEdges(input, tables, bits)
@@ -66,7 +70,7 @@ function bestSplit(
   let best: OracleAnswer | null = null
   for (const embed of sides) {
     for (const head of sides) {
-      const path = solve(problemOf(input, bits, layers, embed, head), best?.value ?? bound)
+      const path = solve(problemOf(input, bits, layers, embed, head), best?.value ?? bound, effort)
       if (path !== null) best = { plan: planOf(path, embed, head, bits), value: path.value }
     }
   }

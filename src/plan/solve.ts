@@ -49,10 +49,28 @@ interface Relaxation {
   readonly intercept: number
   /** Least relaxed cost from (layer, side) to the end, index 2 layer + side. */
   readonly toGo: Float64Array
+  readonly weighed: Map<LayerEdges, Weighed>
 }
 
-/** The best path with a value below `bound` (Infinity for none), or null. */
-export function solve(problem: Problem, bound: number): Path | null {
+/** The choices of equal layers under one relaxation. */
+interface Weighed {
+  /** By side before x 2 + side after. */
+  readonly least: Float64Array
+  /** By side, in the order of the choices. */
+  readonly values: readonly [Float64Array, Float64Array]
+  hopeful: readonly (readonly number[])[] | null
+}
+
+/** Steps that searches may still take, together: choices looked at. What is left when it ends is 0 or more if none was cut short. */
+export interface Effort {
+  left: number
+}
+
+/**
+ * The best path with a value below `bound` (Infinity for none), or null. Where `effort` runs out it is the best of the
+ * relaxations' paths: no worse than the relaxation's gap.
+ */
+export function solve(problem: Problem, bound: number, effort: Effort = { left: Infinity }): Path | null {
   let best: Path | null = null
   let bar = bound
   const relaxations: Relaxation[] = []
@@ -71,7 +89,7 @@ export function solve(problem: Problem, bound: number): Path | null {
   }
   const lower = Math.max(...relaxations.map((relaxation) => startBound(problem, relaxation)))
   if (!(lower < bar) || tight(lower, bar)) return best
-  return searchLabels(problem, relaxations, bar) ?? best
+  return searchLabels(problem, relaxations, bar, effort) ?? best
 }
 
 function tight(lower: number, value: number): boolean {
@@ -105,17 +123,55 @@ function relax(problem: Problem, slope: number, price: number, intercept: number
     const last = end[side]
     toGo[2 * layers.length + side] = last.cost + slope * last.time + price * last.bytes
   }
+  const weighed = new Map<LayerEdges, Weighed>()
   for (let layer = layers.length - 1; layer >= 0; layer--) {
+    const { least } = weighedOf(weighed, layers[layer], slope, price)
     for (const side of [0, 1] as const) {
-      let least = Infinity
-      for (const edge of layers[layer][side]) {
-        const value = edge.cost + slope * edge.time + price * edge.bytes + toGo[2 * layer + 2 + edge.next]
-        if (value < least) least = value
-      }
-      toGo[2 * layer + side] = least
+      toGo[2 * layer + side] = Math.min(
+        least[2 * side] + toGo[2 * layer + 2],
+        least[2 * side + 1] + toGo[2 * layer + 3],
+      )
     }
   }
-  return { slope, price, intercept, toGo }
+  return { slope, price, intercept, toGo, weighed }
+}
+
+/** Equal layers share their choices, and so what those weigh. */
+function weighedOf(
+  known: Map<LayerEdges, Weighed>,
+  edges: LayerEdges,
+  slope: number,
+  price: number,
+): Weighed {
+  const found = known.get(edges)
+  if (found !== undefined) return found
+  const least = new Float64Array(4).fill(Infinity)
+  const values = edges.map((list, side) =>
+    Float64Array.from(list, (edge) => {
+      const value = edge.cost + slope * edge.time + price * edge.bytes
+      if (value < least[2 * side + edge.next]) least[2 * side + edge.next] = value
+      return value
+    }),
+  ) as [Float64Array, Float64Array]
+  const weighed = { least, values, hopeful: null }
+  known.set(edges, weighed)
+  return weighed
+}
+
+/** Indices of choices that may be the best from a side, in order: all within rounding of the least to their next side. */
+function hopefulOf(weighed: Weighed, edges: LayerEdges, toGo: Float64Array): readonly (readonly number[])[] {
+  if (weighed.hopeful !== null) return weighed.hopeful
+  let largest = 0
+  for (const value of toGo) if (Number.isFinite(value)) largest = Math.max(largest, Math.abs(value))
+  weighed.hopeful = edges.map((list, side) => {
+    const indices: number[] = []
+    for (let i = 0; i < list.length; i++) {
+      const least = weighed.least[2 * side + list[i].next]
+      if (weighed.values[side][i] <= least + 1e-9 * (largest + Math.abs(least))) indices.push(i)
+    }
+    return indices
+  })
+  return weighed.hopeful
 }
 
 function startBound(problem: Problem, relaxation: Relaxation): number {
@@ -143,12 +199,11 @@ function follow(problem: Problem, relaxation: Relaxation): Path & { readonly byt
   for (let layer = 0; layer < problem.layers.length; layer++) {
     let chosen: Edge | null = null
     let least = Infinity
-    for (const edge of problem.layers[layer][side]) {
-      const value =
-        edge.cost +
-        relaxation.slope * edge.time +
-        relaxation.price * edge.bytes +
-        relaxation.toGo[2 * layer + 2 + edge.next]
+    const choices = problem.layers[layer]
+    const weighed = weighedOf(relaxation.weighed, choices, relaxation.slope, relaxation.price)
+    for (const index of hopefulOf(weighed, choices, relaxation.toGo)[side]) {
+      const edge = choices[side][index]
+      const value = weighed.values[side][index] + relaxation.toGo[2 * layer + 2 + edge.next]
       if (value < least) {
         least = value
         chosen = edge
@@ -174,8 +229,13 @@ interface Label {
   readonly before: Label | null
 }
 
-/** Label setting, layer by layer; returns a path better than `bar`, or null if there is none. */
-function searchLabels(problem: Problem, relaxations: readonly Relaxation[], bar: number): Path | null {
+/** Label setting, layer by layer; returns a path better than `bar`, or null if there is none or the effort ends first. */
+function searchLabels(
+  problem: Problem,
+  relaxations: readonly Relaxation[],
+  bar: number,
+  effort: Effort,
+): Path | null {
   const useful = strongest(problem, relaxations)
   const first: Label = { ...problem.start, edge: null, before: null }
   let front: [Label[], Label[]] = [[], []]
@@ -183,7 +243,11 @@ function searchLabels(problem: Problem, relaxations: readonly Relaxation[], bar:
   for (let layer = 0; layer < problem.layers.length; layer++) {
     const next: [Label[], Label[]] = [[], []]
     for (const side of [0, 1] as const) {
-      for (const label of front[side]) extend(problem, useful, layer, side, label, bar, next)
+      for (const label of front[side]) {
+        effort.left -= problem.layers[layer][side].length
+        if (effort.left < 0) return null
+        extend(problem, useful, layer, side, label, bar, next)
+      }
     }
     front = [undominated(next[0]), undominated(next[1])]
   }

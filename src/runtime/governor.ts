@@ -16,9 +16,12 @@ import { Senses } from './senses.ts'
 import { Shield } from './shield.ts'
 import type { ShieldOptions } from './shield.ts'
 
+/** What the governor needs of a bundle. */
+export type Decider = Pick<KernelBundle, 'problem' | 'act'>
+
 export interface GovernorOptions {
   /** Null where it is missing or invalid: `fallback` serves. */
-  readonly bundle: KernelBundle | null
+  readonly bundle: Decider | null
   readonly fallback: Plan
   /** The plan without a network, for outages without a bundle; null or absent where the model does not fit the edge. */
   readonly alone?: Plan | null

@@ -15,6 +15,12 @@ export interface ShieldOptions {
 
 export const DEFAULT_SHIELD = { maxWaiting: 8, maxBacklogSeconds: 30, v: 1 } as const
 
+/**
+ * A plan that must fit a memory which binds is a knapsack: nearly always a few thousand steps, now and then millions.
+ * A device does not wait for those; the best plan found by then is the action.
+ */
+const SEARCH_STEPS = 20_000
+
 export type PassedBound = 'waiting' | 'edge' | 'cloud' | 'uplink'
 
 /** Takes the exact drift-plus-penalty action where a queue has passed its bound (physics.md section 3). */
@@ -24,7 +30,7 @@ export class Shield {
 
   constructor(problem: DecisionProblem, options: ShieldOptions = {}) {
     this.bounds = { ...DEFAULT_SHIELD, ...options }
-    this.exact = driftPlusPenalty(problem, this.bounds.v)
+    this.exact = driftPlusPenalty(problem, this.bounds.v, SEARCH_STEPS)
   }
 
   /** The first queue that is past its bound, or null. */

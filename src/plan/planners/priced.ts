@@ -10,8 +10,8 @@ import { cloudPlan, layerCut, pinEnds } from './fixed.ts'
 import { randomStream } from '../../base/random.ts'
 
 /** Where no plan is reachable and fits, the cloud (with pinned ends) is the plan that always fits. */
-function best(problem: DecisionProblem, input: OracleInput): Plan {
-  return optimalPlan(input)?.plan ?? cloudPlan(problem)
+function best(problem: DecisionProblem, input: OracleInput, steps = Infinity): Plan {
+  return optimalPlan(input, { left: steps })?.plan ?? cloudPlan(problem)
 }
 
 /**
@@ -75,9 +75,10 @@ export function edgeWork(situation: Situation): number {
 
 /**
  * Exact drift-plus-penalty (Neely): minimise V x cost + Q_edge x edge seconds + Q_cloud x cloud seconds
- * + Q_up x bytes, with the queues in seconds of work.
+ * + Q_up x bytes, with the queues in seconds of work. With `steps` the search where memory or a deadline binds is cut
+ * short after so many: for a device that has to answer in time.
  */
-export function driftPlusPenalty(problem: DecisionProblem, v: number): Policy {
+export function driftPlusPenalty(problem: DecisionProblem, v: number, steps = Infinity): Policy {
   return {
     name: 'drift-plus-penalty',
     decide: (situation) => {
@@ -90,6 +91,7 @@ export function driftPlusPenalty(problem: DecisionProblem, v: number): Policy {
           cloudSecond: situation.cloudBacklogSeconds / v,
           upByte,
         }),
+        steps,
       )
     },
   }
