@@ -8,6 +8,7 @@ import { runCli } from '../../src/cli/program.ts'
 import { COMMANDS } from '../../src/cli/registry.ts'
 import { exportBundle } from '../../src/policy/export.ts'
 import { openParityEngines } from '../../src/policy/bundleVerify.ts'
+import { readApiKeys } from '../../src/api/keys.ts'
 import { readTlsMaterial } from '../../src/trust/material.ts'
 import { numbersOf, problemOf, sourceOf } from '../policy/bundle-support.ts'
 import { recordIo } from './io.ts'
@@ -85,6 +86,20 @@ describe('edgewise keys', () => {
     expect(lost?.revokedAt).toBe('2026-01-01T00:00:00.000Z')
     expect((await run('keys', 'show', at('keys'))).out).toContain('lost, revoked on 2026-01-01')
     expect((await run('keys', 'revoke', 'nobody', '--keys', at('keys'))).code).toBe(2)
+  })
+
+  test('makes keys for the API, of which the file keeps hashes', async () => {
+    const [alice, bob] = [
+      await run('keys', 'api', 'alice', '--out', at('api')),
+      await run('keys', 'api', 'bob'),
+    ]
+    const key = /ew-\S+/.exec(alice.out)?.[0] ?? ''
+    expect(readApiKeys(at('api')).find(key)).toBe('alice')
+    expect(readFileSync(at('api'), 'utf8')).not.toContain(key)
+    expect(bob.out).toMatch(/^key: {2}ew-\S+\nline: bob:[0-9a-f]{64}\n$/)
+    await run('keys', 'api', 'bob', '--out', at('api'))
+    expect(readApiKeys(at('api')).size).toBe(2)
+    expect((await run('keys', 'api', 'a b')).code).toBe(2)
   })
 
   test('lets one authority follow another', async () => {

@@ -16,6 +16,11 @@ export const keys: CliGroup = {
       load: async () => (await import('./keys/device.ts')).keysDevice,
     },
     {
+      name: 'api',
+      summary: 'make a key for an application that uses the API',
+      load: async () => (await import('./keys/api.ts')).keysApi,
+    },
+    {
       name: 'show',
       summary: 'what a folder or file of keys holds, and for how long',
       load: async () => (await import('./keys/show.ts')).keysShow,
