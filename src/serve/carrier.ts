@@ -138,7 +138,11 @@ export class Carrier {
           decider.hears.edgeBusy(job.number, pass)
         },
         recovery: { waitSeconds: limits.recoverySeconds },
-        deadlines: { totalSeconds: Math.max(0, total - waited), tokenSeconds: limits.tokenSeconds },
+        deadlines: {
+          totalSeconds: Math.max(0, total - waited),
+          prefillSeconds: limits.firstTokenSeconds,
+          tokenSeconds: limits.tokenSeconds,
+        },
       },
     )
   }

@@ -12,6 +12,9 @@ const PROBE_AFTER_SECONDS = 10
 /** There and back: enough for a rate on links up to some 100 Mbit/s, 26 ms at 10 Mbit/s. */
 const PROBE_BYTES = 16 * 1024
 
+/** Less says more of chance than of a rate; what decides would leave it out, too. */
+const SAMPLE_BYTES = 1024
+
 export interface EarsOptions {
   readonly link: CloudLink | null
   readonly executor: EdgeExecutor
@@ -27,6 +30,7 @@ export class Ears {
   private sinceSeconds: number
   private heardSeconds = -Infinity
   private measuredSeconds = -Infinity
+  private wasMeasured = false
   private stopTimer: () => void = () => {}
   /** Null until something was heard. */
   rttSeconds: number | null = null
@@ -85,9 +89,11 @@ export class Ears {
     void this.measure(connection)
   }
 
-  /** Once for each connection: rates and round trip, by pings. */
+  /** Rates and round trip, by pings. Once: after an outage the link has requests to bring back before all else. */
   private async measure(connection: Connection): Promise<void> {
     const { decider, time } = this.options
+    if (this.wasMeasured) return
+    this.wasMeasured = true
     this.measuredSeconds = time.clock.nowSeconds()
     try {
       const link = await probeLink(connection, time.clock)
@@ -95,7 +101,8 @@ export class Ears {
       this.rttSeconds ??= link.rttSeconds
       decider.hears.probed(link)
     } catch {
-      // The connection is gone: the link says so.
+      // The connection is gone: the link says so, and the next one is measured.
+      this.wasMeasured = false
     }
   }
 
@@ -109,6 +116,7 @@ export class Ears {
 
   private transfer(direction: 'up' | 'down', bytes: number, startSeconds: number, endSeconds: number): void {
     const { decider, writer } = this.options
+    if (bytes < SAMPLE_BYTES) return
     this.measuredSeconds = endSeconds
     decider.hears.transfer(direction, bytes, startSeconds, endSeconds)
     writer.transfer(direction, bytes, startSeconds, endSeconds)

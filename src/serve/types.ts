@@ -114,6 +114,8 @@ export interface ServiceLimits {
   readonly recoverySeconds: number
   /** From arrival to the last token. */
   readonly totalSeconds: number
+  /** From its turn to the first token. */
+  readonly firstTokenSeconds: number
   /** From one token to the next. */
   readonly tokenSeconds: number
   /** An edge whose cloud is silent for so long goes on alone. */
@@ -125,6 +127,7 @@ export const DEFAULT_LIMITS: ServiceLimits = {
   maxQueued: 64,
   recoverySeconds: 60,
   totalSeconds: 600,
+  firstTokenSeconds: 300,
   tokenSeconds: 120,
   outageSeconds: 3,
 }

@@ -21,13 +21,22 @@ export async function connectToCloud(
   try {
     connection = await connect({ ...address, ...carriage, greeting: own, clock, signal })
   } catch (error) {
-    if (!(error instanceof ConnectionError) || error.code !== 'E_CONNECTION_UNREACHABLE') throw error
+    if (!(error instanceof ConnectionError)) throw error
+    const remedy = remedyOf(error.code, carriage, `edgewise cloud --model ${modelArgument} --listen ${where}`)
+    if (remedy === null) throw error
     const reason = error.message.split('\n')[0]
-    const remedy = `start one: edgewise cloud --model ${modelArgument} --listen ${where}`
     throw new ConnectionError(error.code, `no cloud: ${reason}\n  remedy: ${remedy}`, { cause: error })
   }
   const { mismatch } = readGreeting(connection.peer, own)
   if (mismatch === null) return connection
   await connection.close()
   throw new InputError({ where: `cloud at ${where}`, expected: 'the same model', found: mismatch })
+}
+
+function remedyOf(code: string, { tls }: CarriageMaterial, start: string): string | null {
+  if (code === 'E_CONNECTION_UNREACHABLE') return `start one: ${start}`
+  // A cloud that asks for certificates cuts what does not begin with a handshake.
+  if (code === 'E_CONNECTION_LOST' && tls === undefined)
+    return 'if it was started with --tls, so must this side be'
+  return null
 }
