@@ -85,7 +85,10 @@ export function solve(problem: Problem, bound: number, effort: Effort = { left: 
     return path.bytes
   }
   for (const { slope, intercept } of problem.tangents) {
-    if (consider(slope, 0, intercept) > problem.memoryBytes) priceMemory(problem, slope, intercept, consider)
+    const bytes = consider(slope, 0, intercept)
+    // Nothing here is better than what is known: most ends and widths go no further.
+    if (startBound(problem, relaxations[relaxations.length - 1]) >= bar) return best
+    if (bytes > problem.memoryBytes) priceMemory(problem, slope, intercept, consider)
   }
   const lower = Math.max(...relaxations.map((relaxation) => startBound(problem, relaxation)))
   if (!(lower < bar) || tight(lower, bar)) return best
