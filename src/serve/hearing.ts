@@ -61,8 +61,9 @@ export class Ears {
     const { link, time } = this.options
     const now = time.clock.nowSeconds()
     if (link === null) return { up: false, sinceSeconds: Infinity, silentSeconds: Infinity }
-    const sinceSeconds = now - this.sinceSeconds
-    return { up: link.state === 'up', sinceSeconds, silentSeconds: now - this.heardSeconds }
+    // Whatever came is a sign of life, not heartbeats alone.
+    const heard = Math.max(this.heardSeconds, link.connection?.heardSeconds ?? -Infinity)
+    return { up: link.state === 'up', sinceSeconds: now - this.sinceSeconds, silentSeconds: now - heard }
   }
 
   private take(event: RecoveryEvent, carrier: Carrier): void {

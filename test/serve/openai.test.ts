@@ -70,7 +70,7 @@ describe('the openai client, the real model, and a cloud that comes and goes', (
   })
 
   test('the edge goes on alone while the cloud is away, and back when it has returned', async () => {
-    stack = await open(cut, 0.2)
+    stack = await open(cut, 1.5)
     const whole = await textOf(stack)
     const { cloud, events } = stack
     const broken = await textOf(stack, { 10: () => cloud.stop() })

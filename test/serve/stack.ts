@@ -117,6 +117,8 @@ export async function openStack(options: StackOptions): Promise<Stack> {
   const api = await startApi({
     ...{ backend: opened.service, tokenizer: tales.tokenizer!, chat: tales.chat, host: '127.0.0.1', port: 0 },
     ...{ keys: null, clock, timers: systemTimers, registry, random: randomStream(2, 'api') },
+    // A client that left may never read the end of its connection.
+    limits: { closingSeconds: 0.2 },
     onDefect: (error) => {
       throw error
     },

@@ -23,6 +23,7 @@ import { generateOne } from '../split/generate.ts'
 import { connectToCloud } from '../split/link.ts'
 import { MeteredConnection } from '../split/meter.ts'
 import { readPlan, SHORTHANDS } from '../split/plan.ts'
+import { readTrust, addTrust } from '../trust.ts'
 import { readPrompts, type PromptOptions } from '../split/prompts.ts'
 import { printerOf } from '../split/print.ts'
 import { addSideOptions, openSide, type OpenedSide, type SideOptions } from '../split/side.ts'
@@ -59,6 +60,7 @@ export const edge: CliCommand<EdgeOptions> = {
       )
       .option('--bundle <folder>', 'or a policy that decides for the link as it is measured now')
       .option('--accuracy <file>', 'accuracy table whose ranking says which heads go to the cloud first')
+    addTrust(command)
     addCarriageOptions(command)
     addPromptOptions(command)
     command.option('--explain', 'say who computed what and what travelled when (one request)')
@@ -233,7 +235,7 @@ function planOf(plan: string, accuracy: string | null, source: WeightSource): Pl
 }
 
 function decide(
-  { bundle, maxNewTokens, count }: EdgeOptions,
+  { bundle, maxNewTokens, count, trust }: EdgeOptions,
   source: WeightSource,
   connection: MeteredConnection | null,
   prompts: readonly (readonly number[])[],
@@ -241,7 +243,7 @@ function decide(
 ): Promise<PlacedPlan> {
   const promptTokens = Math.max(...prompts.map(({ length }) => length))
   const demand = { promptTokens, maxNewTokens, requests: prompts.length * count }
-  return decideByBundle(bundle!, source, connection, demand, io)
+  return decideByBundle(bundle!, readTrust(trust), source, connection, demand, io)
 }
 
 function requireCloud(model: ModelSpec, { plan, cloudUnits }: PlacedPlan, cloud: string | undefined): void {

@@ -1,5 +1,4 @@
 import { EdgewiseError, InputError } from '../../base/errors.ts'
-import { readText } from '../../base/files.ts'
 import type { PlacedPlan } from '../../execute/messages.ts'
 import { attentionUnits } from '../../model/spec.ts'
 import { CLOUD, EDGE, uniformPlan, usesNetwork, type Plan } from '../../plan/plan.ts'
@@ -12,13 +11,13 @@ import { staticDecider } from '../../serve/staticDecider.ts'
 import type { Decider, ServiceEvent } from '../../serve/types.ts'
 import type { EdgeOptions } from '../commands/edge.ts'
 import type { Io } from '../io.ts'
+import { readTrust } from '../trust.ts'
 import { checkModel } from '../split/decide.ts'
 import { checkExits, readPlan } from '../split/plan.ts'
 import type { OpenedSide } from '../split/side.ts'
 
 /** How long a cloud must have been back before requests return to it. */
 const STABLE_SECONDS = 3
-const MAX_KEY_BYTES = 16 * 1024
 
 /** The plan without a cloud; null where the model does not fit this side's memory. */
 export function planAlone({ pretrained, precision }: OpenedSide, memoryBytes: number): PlacedPlan | null {
@@ -67,9 +66,10 @@ async function openPolicy(
   io: Io,
 ): Promise<Decider | string> {
   const folder = options.bundle!
+  // A key that cannot be read is the operator's mistake, no bundle's.
+  const trust = readTrust(options.trust)
   try {
-    const trust = options.trust?.map((file) => readText(file, MAX_KEY_BYTES))
-    const bundle = await openBundle(folder, trust === undefined ? {} : { trust })
+    const bundle = await openBundle(folder, trust)
     const { source } = side.pretrained
     checkModel(folder, source.model, bundle)
     const { unitsByLayer } = bundle.problem.pair.accuracy.ranking

@@ -28,7 +28,6 @@ export function addServeOptions(command: Command): void {
       '--api-tls <folder>',
       'certificate of the API (`edgewise keys device`): HTTPS, also off this machine',
     )
-    .option('--trust <file>', 'public key that the bundle must be signed with; may be repeated', collect)
     .option('--log <folder>', 'where decisions and requests are written (default: the user state folder)')
     .option(
       '--max-queued <n>',
@@ -51,13 +50,10 @@ export function addServeOptions(command: Command): void {
     .option(
       '--outage-seconds <s>',
       'a cloud that is silent for so long is away: the edge goes on alone',
-      seconds,
+      // Heartbeats come every second.
+      numberOption({ min: 1.5, max: 86_400 }),
       outageSeconds,
     )
     .option('--drain-seconds <s>', 'requests under way may take so long once told to stop', seconds, 30)
     .option('--watch', 'show the link, the requests and every transition as they happen')
-}
-
-function collect(value: string, known: readonly string[] = []): readonly string[] {
-  return [...known, value]
 }

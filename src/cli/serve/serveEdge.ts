@@ -123,9 +123,8 @@ function announce(
   if (options.json === true) {
     const { id, fingerprint } = model
     const serving = { url: api.url, host: api.address, port: api.port, model: id, fingerprint, precision }
-    io.stdout.write(
-      `${JSON.stringify({ serving: { ...serving, decider: decider.name, log: logs.folder } })}\n`,
-    )
+    const line: ServingJson = { serving: { ...serving, decider: decider.name, log: logs.folder } }
+    io.stdout.write(`${JSON.stringify(line)}\n`)
     return
   }
   printLine(

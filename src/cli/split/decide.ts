@@ -30,12 +30,13 @@ const NEVER_SECONDS = 3600
  */
 export async function decideByBundle(
   folder: string,
+  trust: { readonly trust?: readonly string[] },
   source: Pick<WeightSource, 'model' | 'exitLayers'>,
   connection: Connection | null,
   demand: Demand,
   io: Io,
 ): Promise<PlacedPlan> {
-  const bundle = await openBundle(folder)
+  const bundle = await openBundle(folder, trust)
   try {
     checkModel(folder, source.model, bundle)
     const link = connection === null ? null : await probeLink(connection, io.clock)
