@@ -58,7 +58,7 @@ export interface Outcome {
   readonly wrongTokens: number
   /** A documented error in place of the rest; what was generated until then was right. */
   readonly documentedError: string | null
-  /** From the fault to the next token, or to the answer's end; null where nothing was under way. */
+  /** The longest that a request was without a token from the fault on; null where none came after it. */
   readonly recoverySeconds: number | null
   /** Neither tokens nor an error within the bound. */
   readonly hang: boolean

@@ -39,7 +39,8 @@ async function main(root: string): Promise<number> {
     done++
     if (!isGood(outcome))
       say(`FAILED ${JSON.stringify(outcome)}\n  alone: ${aloneOf(outcome, faults[done - 1])}`, 1)
-    if (done % 25 === 0 || one !== null) say(`${done}/${faults.length} ${outcome.kind}, ${outcome.phase}`, 0)
+    if (one !== null && isGood(outcome)) say(JSON.stringify(outcome), 0)
+    if (done % 25 === 0) say(`${done}/${faults.length} ${outcome.kind}, ${outcome.phase}`, 0)
   }
   const result = await runCampaign({ faults, cli: join(root, 'dist', 'cli.js'), batch: BATCH, onOutcome })
   for (const leak of result.leaks) say(`LEAK ${leak}`, 1)

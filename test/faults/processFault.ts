@@ -1,9 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { systemClock } from '../../src/base/clock.ts'
 import { randomStream, type RandomStream } from '../../src/base/random.ts'
+import { DEFAULT_LIMITS } from '../../src/wire/limits.ts'
 import { FRAME } from '../../src/wire/types.ts'
 import { complete, get, type Asked, type Completion } from './client.ts'
 import type { SeenFrame } from './frames.ts'
+import { Gaps } from './gaps.ts'
 import { PHASES, PROCESS_KINDS, type Outcome, type Phase, type ProcessKind } from './kinds.ts'
 import { OUTAGE_SECONDS, type Pair, type ProcessWorld } from './processWorld.ts'
 import type { Script } from './proxy.ts'
@@ -62,11 +64,16 @@ export async function runProcessFault(
 const RUN: Readonly<Record<ProcessKind, (it: Case) => Promise<Found>>> = {
   'kill the cloud': (it) => cloudDies(it),
   'stop the cloud briefly': (it) => cloudStops(it, 0.3 + 0.6 * it.random.uniform()),
-  'stop the cloud for long': (it) => cloudStops(it, OUTAGE_SECONDS + 1 + it.random.uniform()),
+  'stop the cloud for long': (it) => cloudStops(it, longStop(it.random)),
   'kill the edge': (it) => edgeDies(it),
   'end the edge': (it) => edgeEnds(it),
   'disk full': (it) => diskFull(it),
   'memory limit': (it) => memoryLimit(it),
+}
+
+/** Past what counts as an outage; one in four past the silence after which the wire gives a peer up, too. */
+function longStop(random: RandomStream): number {
+  return random.integer(4) === 0 ? DEFAULT_LIMITS.silenceSeconds + 2 : OUTAGE_SECONDS + 1 + random.uniform()
 }
 
 /** Calls `run` when the moment comes; at `resume`, when what was cut off is said again. */
@@ -91,26 +98,21 @@ function at({ phase, random }: Case, run: () => void): Script {
 }
 
 interface Told extends Completion {
-  /** From the fault to the next text. */
   readonly recoverySeconds: number | null
 }
 
 /** One completion during which the moment comes. */
 async function during(it: Case, pair: Pair, fault: () => void): Promise<Told> {
-  let faultSeconds: number | null = null
-  let nextSeconds: number | null = null
-  const now = (): number => systemClock.nowSeconds()
+  const gaps = new Gaps(() => systemClock.nowSeconds())
   pair.proxy.play(
     at(it, () => {
-      faultSeconds = now()
+      gaps.fault()
       fault()
     }),
   )
-  const told = await complete(pair.edge.port, it.asked, () => {
-    if (faultSeconds !== null) nextSeconds ??= now()
-  })
+  const told = await complete(pair.edge.port, it.asked, () => gaps.token(0))
   pair.proxy.play([])
-  return { ...told, recoverySeconds: faultSeconds === null ? null : (nextSeconds ?? now()) - faultSeconds }
+  return { ...told, recoverySeconds: gaps.longest }
 }
 
 /** An edge that went on alone comes back only after a while: the next fault is to find it connected. */

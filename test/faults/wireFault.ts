@@ -1,6 +1,7 @@
 import { systemClock } from '../../src/base/clock.ts'
 import type { GenerationHandle } from '../../src/execute/recoveryTypes.ts'
 import { drawWireFault, type Ask, type DrawOptions, type WireFault } from './draw.ts'
+import { Gaps } from './gaps.ts'
 import type { Outcome, Phase, WireKind } from './kinds.ts'
 import { alonePlan, isExact, planNamed } from './plans.ts'
 import { leaksOf, within } from './wait.ts'
@@ -31,16 +32,10 @@ export async function runWireFault(
   throw new Error(`seed ${seed}: in ${DRAWS} draws the moment of the fault never came`)
 }
 
-interface Watch {
-  /** When the last step of the script came about. */
-  faultSeconds: number | null
-  recoveredSeconds: number | null
-}
-
 /** Null where the fault did not come about, and all was well. */
 async function carryOut(world: World, fault: WireFault): Promise<Outcome | null> {
   const { proxy, edge, link } = world
-  const watch: Watch = { faultSeconds: null, recoveredSeconds: null }
+  const gaps = new Gaps(() => systemClock.nowSeconds())
   await link.opened(AbortSignal.timeout(1000 * HANG_SECONDS))
   const last = fault.script.length - 1
   proxy.play(
@@ -48,15 +43,12 @@ async function carryOut(world: World, fault: WireFault): Promise<Outcome | null>
       ...step,
       when: (frame) => {
         const now = step.when(frame)
-        if (now && i === last) watch.faultSeconds = systemClock.nowSeconds()
+        if (now && i === last) gaps.fault()
         return now
       },
     })),
   )
-  const noteToken = (): void => {
-    if (watch.faultSeconds !== null) watch.recoveredSeconds ??= systemClock.nowSeconds()
-  }
-  const handles = fault.asks.map((ask) => edge.start(requestOf(ask), { onToken: noteToken }))
+  const handles = fault.asks.map((ask, i) => edge.start(requestOf(ask), { onToken: () => gaps.token(i) }))
   const stop = react(world, fault, handles)
   const ends = handles.map(({ result }) =>
     result.then(
@@ -73,11 +65,9 @@ async function carryOut(world: World, fault: WireFault): Promise<Outcome | null>
   const wrongTokens = await wrongOf(world, fault.asks, handles)
   const leaks = hang ? [] : await leaksOf(world)
   const { seed, kind, phase, detail } = fault
-  const { faultSeconds, recoveredSeconds } = watch
   const outcome = {
     ...{ seed, kind, phase, detail, wrongTokens, documentedError: null, hang, leaks, problems },
-    recoverySeconds:
-      faultSeconds === null ? null : (recoveredSeconds ?? systemClock.nowSeconds()) - faultSeconds,
+    recoverySeconds: gaps.longest,
   }
   const bad = wrongTokens > 0 || hang || leaks.length > 0 || problems.length > 0
   return fired || bad ? outcome : null
