@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { systemClock } from '../src/base/clock.ts'
 import { openAppend, openRequestJournal } from '../src/journal/index.ts'
 import { encodeLine } from '../src/journal/line.ts'
-import { systemTimers } from '../src/wire/timers.ts'
+import { systemTimers } from '../src/base/timers.ts'
 
 /** One figure of a benchmark. */
 interface BenchResult {

@@ -1,8 +1,8 @@
 import type { Clock } from '../base/clock.ts'
 import type { TextTokenizer } from '../pretrained/types.ts'
+import type { Timers } from '../base/timers.ts'
 import type { Asked } from './asked.ts'
 import type { ApiError, Partial } from './errors.ts'
-import type { Timers } from './options.ts'
 import { StopScanner } from './stops.ts'
 import type { Backend } from './types.ts'
 

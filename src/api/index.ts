@@ -1,6 +1,6 @@
 export { startApi } from './server.ts'
 export { DEFAULT_API_LIMITS } from './options.ts'
-export type { ApiLimits, ApiOptions, ApiServer, ApiTls, RequestRecord, Timers } from './options.ts'
+export type { ApiLimits, ApiOptions, ApiServer, ApiTls, RequestRecord } from './options.ts'
 export { ANONYMOUS, ApiKeys, newApiKey, parseApiKeys, readApiKeys } from './keys.ts'
 export { Registry } from './metrics.ts'
 export { BackendError } from './types.ts'

@@ -1,16 +1,11 @@
 import type { Registry } from 'prom-client'
 import type { Clock } from '../base/clock.ts'
 import type { RandomStream } from '../base/random.ts'
+import type { Timers } from '../base/timers.ts'
 import type { ChatTemplate, TextTokenizer } from '../pretrained/types.ts'
 import type { ApiKeys } from './keys.ts'
 import type { Route } from './routes.ts'
 import type { Backend } from './types.ts'
-
-/** Waiting comes in as an argument, as the wire's does. */
-export interface Timers {
-  /** Calls `run` once after `seconds`, unless the returned function was called before. */
-  after(seconds: number, run: () => void): () => void
-}
 
 /** PEM texts. Certificates of clients are not asked for: an application shows an API key. */
 export interface ApiTls {

@@ -1,5 +1,5 @@
+import type { Timers } from '../base/timers.ts'
 import type { ServerResponse } from 'node:http'
-import type { Timers } from './options.ts'
 
 export interface OutletOptions {
   readonly timers: Timers

@@ -1,5 +1,5 @@
 import type { Clock } from '../base/clock.ts'
-import type { Timers } from '../wire/timers.ts'
+import type { Timers } from '../base/timers.ts'
 import { ExecutionError } from './errors.ts'
 import type { Deadlines } from './recoveryTypes.ts'
 

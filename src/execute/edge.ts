@@ -1,7 +1,7 @@
 import type { Clock } from '../base/clock.ts'
 import type { ModelSpec } from '../model/spec.ts'
 import { readRefusal } from '../wire/payloads.ts'
-import { systemTimers, type Timers } from '../wire/timers.ts'
+import { systemTimers, type Timers } from '../base/timers.ts'
 import { FRAME, type Connection, type Frame } from '../wire/types.ts'
 import type { Call, CallHost } from './call.ts'
 import type { CloudLink } from './cloudLink.ts'

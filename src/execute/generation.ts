@@ -1,7 +1,7 @@
 import type { Clock } from '../base/clock.ts'
 import type { ModelSpec } from '../model/spec.ts'
 import { CLOUD, EDGE } from '../plan/plan.ts'
-import type { Timers } from '../wire/timers.ts'
+import type { Timers } from '../base/timers.ts'
 import type { Connection } from '../wire/types.ts'
 import type { RequestCaches } from './caches.ts'
 import { Call, type CallHost } from './call.ts'

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { check } from '../base/schema.ts'
 import { jsonFrame, readJson } from '../wire/payloads.ts'
-import type { Timers } from '../wire/timers.ts'
+import type { Timers } from '../base/timers.ts'
 import { FRAME, type Connection, type Frame } from '../wire/types.ts'
 import { sayIfOpen } from './say.ts'
 

@@ -1,12 +1,13 @@
 import { dirname } from 'node:path'
 import type { Clock } from '../base/clock.ts'
+import type { Timers } from '../base/timers.ts'
 import { InputError } from '../base/errors.ts'
 import { systemDisk } from './disk.ts'
 import type { Disk, DiskFile } from './disk.ts'
 import { encodeLine } from './line.ts'
 import { numberedPath, numbersOf } from './rotation.ts'
 import { cutTornLine } from './tail.ts'
-import type { AppendHealth, AppendOptions, JournalTimers } from './types.ts'
+import type { AppendHealth, AppendOptions } from './types.ts'
 
 const DEFAULT_SYNC_SECONDS = 1
 /** A killed process loses what it appended in the last so many seconds at most: the system holds the rest. */
@@ -42,7 +43,7 @@ export class AppendFile {
   private readonly path: string
   private readonly disk: Disk
   private readonly clock: Clock
-  private readonly timers: JournalTimers
+  private readonly timers: Timers
   private readonly options: AppendOptions
   private readonly syncSeconds: number
   private readonly writeSeconds: number

@@ -11,8 +11,8 @@ import {
 } from 'node:fs'
 import { dirname } from 'node:path'
 import type { Clock } from '../base/clock.ts'
+import type { Timers } from '../base/timers.ts'
 import { InputError } from '../base/errors.ts'
-import type { JournalTimers } from './types.ts'
 
 /** How often a holder says that it lives. */
 const BEAT_SECONDS = 5
@@ -35,10 +35,7 @@ interface Holder {
   readonly space: string | null
 }
 
-export function openLock(
-  path: string,
-  { clock, timers }: { clock: Clock; timers: JournalTimers },
-): FolderLock {
+export function openLock(path: string, { clock, timers }: { clock: Clock; timers: Timers }): FolderLock {
   let held = false
   let cancel: (() => void) | null = null
   const nowSeconds = () => Date.parse(clock.wallTime()) / 1000

@@ -1,15 +1,10 @@
 import type { Clock } from '../base/clock.ts'
+import type { Timers } from '../base/timers.ts'
 import type { Disk } from './disk.ts'
-
-/** Waiting comes in as an argument; src/wire/timers.ts has one that waits. */
-export interface JournalTimers {
-  /** Calls `run` once after `seconds`, unless the returned function was called before. */
-  after(seconds: number, run: () => void): () => void
-}
 
 export interface AppendOptions {
   readonly clock: Clock
-  readonly timers: JournalTimers
+  readonly timers: Timers
   readonly disk?: Disk
   /** Synced at most so often; 0: at once, all that waits together. Default 1. */
   readonly syncSeconds?: number

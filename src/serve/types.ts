@@ -3,7 +3,7 @@ import type { PlacedPlan } from '../execute/messages.ts'
 import type { RecoveryEvent } from '../execute/recoveryTypes.ts'
 import type { DecisionReason, DecisionSource } from '../journal/types.ts'
 import type { Ask } from '../runtime/governorTypes.ts'
-import type { Timers } from '../wire/timers.ts'
+import type { Timers } from '../base/timers.ts'
 import type { LinkMeasure } from './probe.ts'
 
 /** The link to the cloud as a decision sees it. */

@@ -14,7 +14,7 @@ import type { PingResult } from './ping.ts'
 import { Pulse } from './pulse.ts'
 import type { PulseHost } from './pulse.ts'
 import { PeerRate } from './rate.ts'
-import type { Timers } from './timers.ts'
+import type { Timers } from '../base/timers.ts'
 import { FRAME, FRAME_HEADER_BYTES } from './types.ts'
 import type { CloseReason, Connection, Frame, Heartbeat, Transfer, WireLimits } from './types.ts'
 

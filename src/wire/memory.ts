@@ -4,8 +4,8 @@ import type { Carriage } from './carriage.ts'
 import { WireConnection } from './connection.ts'
 import type { Greet } from './connection.ts'
 import { DEFAULT_LIMITS } from './limits.ts'
-import { systemTimers } from './timers.ts'
-import type { Timers } from './timers.ts'
+import { systemTimers } from '../base/timers.ts'
+import type { Timers } from '../base/timers.ts'
 import type { Connection, WireLimits } from './types.ts'
 
 export interface MemoryPairOptions {

@@ -2,7 +2,7 @@ import type { Clock } from '../base/clock.ts'
 import { ConnectionError } from './errors.ts'
 import type { Role } from './phases.ts'
 import type { PingResult } from './ping.ts'
-import type { Timers } from './timers.ts'
+import type { Timers } from '../base/timers.ts'
 import type { Heartbeat, WireLimits } from './types.ts'
 
 /** What a pulse needs of its connection. */

@@ -18,7 +18,7 @@ import { randomStream, systemClock } from '../../src/base/index.ts'
 import { PLAIN_CHAT } from '../../src/pretrained/index.ts'
 import type { TextTokenizer } from '../../src/pretrained/index.ts'
 import { openTokenizer } from '../../src/pretrained/tokenizer.ts'
-import { systemTimers } from '../../src/wire/timers.ts'
+import { systemTimers } from '../../src/base/timers.ts'
 import { gpt2Tokenizer } from '../pretrained/tokenizers.ts'
 
 /** Bytes and a few merges: any text has tokens, and characters of several bytes have several. */

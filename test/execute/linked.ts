@@ -9,7 +9,7 @@ import type { Backoff, RecoveryEvent } from '../../src/execute/recoveryTypes.ts'
 import type { WeightSource } from '../../src/model/source.ts'
 import { ForwardedConnection } from '../../src/wire/forwarded.ts'
 import { memoryPair, type MemoryPair } from '../../src/wire/memory.ts'
-import { systemTimers, type Timers } from '../../src/wire/timers.ts'
+import { systemTimers, type Timers } from '../../src/base/timers.ts'
 import type { Connection, Frame } from '../../src/wire/types.ts'
 import { openSide } from './support.ts'
 

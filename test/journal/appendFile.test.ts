@@ -271,7 +271,7 @@ describe('a disk that fails', () => {
 const KILLED = `
 import { openAppend } from './src/journal/index.ts'
 import { systemClock } from './src/base/clock.ts'
-import { systemTimers } from './src/wire/timers.ts'
+import { systemTimers } from './src/base/timers.ts'
 const file = await openAppend(process.argv[2], { clock: systemClock, timers: systemTimers, syncSeconds: 0.01 })
 for (let n = 0; ; n++) {
   file.append({ n, filler: 'x'.repeat(n % 300) })

@@ -11,7 +11,8 @@ import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import ts from 'typescript'
 import type { Clock } from '../../src/base/clock.ts'
-import type { Disk, DiskFile, HeaderRecord, JournalTimers } from '../../src/journal/index.ts'
+import type { Timers } from '../../src/base/timers.ts'
+import type { Disk, DiskFile, HeaderRecord } from '../../src/journal/index.ts'
 import { scanLines } from '../../src/journal/scan.ts'
 
 /** Calls `work` with a folder of its own, which is gone afterwards. */
@@ -25,7 +26,7 @@ export async function inFolder<T>(work: (folder: string) => Promise<T> | T): Pro
 }
 
 /** Time that passes when a test says so. */
-export class HandTime implements Clock, JournalTimers {
+export class HandTime implements Clock, Timers {
   private now = 1000
   private readonly waiting = new Set<{ at: number; run: () => void }>()
 

@@ -17,7 +17,7 @@ import type { RequestStore } from '../../src/serve/requests.ts'
 import type { LogSink } from '../../src/serve/writing.ts'
 import { connect } from '../../src/wire/client.ts'
 import { listen, type WireServer } from '../../src/wire/server.ts'
-import { systemTimers } from '../../src/wire/timers.ts'
+import { systemTimers } from '../../src/base/timers.ts'
 
 const clock = systemClock
 const root = join(import.meta.dirname, '../..')

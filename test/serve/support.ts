@@ -1,5 +1,5 @@
 import type { Clock } from '../../src/base/clock.ts'
-import type { Timers } from '../../src/wire/timers.ts'
+import type { Timers } from '../../src/base/timers.ts'
 
 /** A clock and timers that a test moves by hand. */
 export interface HandTime {

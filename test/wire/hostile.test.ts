@@ -3,6 +3,7 @@ import type { AddressInfo, Server, Socket } from 'node:net'
 import fc from 'fast-check'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { systemClock } from '../../src/base/clock.ts'
+import { systemTimers } from '../../src/base/timers.ts'
 import { randomStream } from '../../src/base/random.ts'
 import type { RandomStream } from '../../src/base/random.ts'
 import {
@@ -14,7 +15,6 @@ import {
   listen,
   makeFrame,
   overSocket,
-  systemTimers,
   DEFAULT_LIMITS,
 } from '../../src/wire/index.ts'
 import type { CloseReason, Connection, Frame, WireServer } from '../../src/wire/index.ts'

@@ -3,15 +3,8 @@ import type { AddressInfo, Socket } from 'node:net'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { systemClock } from '../../src/base/clock.ts'
-import {
-  connect,
-  encodeFrames,
-  FRAME,
-  jsonFrame,
-  listen,
-  makeFrame,
-  systemTimers,
-} from '../../src/wire/index.ts'
+import { systemTimers } from '../../src/base/timers.ts'
+import { connect, encodeFrames, FRAME, jsonFrame, listen, makeFrame } from '../../src/wire/index.ts'
 import type { Connection, Frame, Heartbeat, Transfer } from '../../src/wire/index.ts'
 import { openBench } from './paper.ts'
 import type { Bench } from './paper.ts'

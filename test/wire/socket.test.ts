@@ -3,6 +3,7 @@ import type { AddressInfo, Server, Socket } from 'node:net'
 import { Duplex } from 'node:stream'
 import { afterEach, describe, expect, it } from 'vitest'
 import { systemClock } from '../../src/base/clock.ts'
+import { systemTimers } from '../../src/base/timers.ts'
 import {
   connect,
   DEFAULT_LIMITS,
@@ -13,7 +14,6 @@ import {
   makeFrame,
   overSocket,
   readRefusal,
-  systemTimers,
 } from '../../src/wire/index.ts'
 import type { Connection, ListenOptions, WireServer } from '../../src/wire/index.ts'
 import { ending, nextFrames, parseAll } from './support.ts'

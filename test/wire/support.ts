@@ -1,7 +1,8 @@
 import fc from 'fast-check'
 import type { Clock } from '../../src/base/clock.ts'
+import type { Timers } from '../../src/base/timers.ts'
 import { FRAME, FrameParser } from '../../src/wire/index.ts'
-import type { CloseReason, Connection, Frame, FrameType, Timers } from '../../src/wire/index.ts'
+import type { CloseReason, Connection, Frame, FrameType } from '../../src/wire/index.ts'
 
 export const ANY_SIZE = (): number => Infinity
 
