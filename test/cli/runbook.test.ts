@@ -9,7 +9,7 @@ const root = resolve(import.meta.dirname, '../..')
 const read = (path: string): string => readFileSync(join(root, path), 'utf8')
 
 /** What pages name before it is there: a command, or a command and an option. To be empty. */
-const PENDING: readonly string[] = ['keys api', 'cloud --tls']
+const PENDING: readonly string[] = []
 
 /** Every command by its words, with the long names of its options; `null` for a group. */
 type Commands = ReadonlyMap<string, ReadonlySet<string> | null>
