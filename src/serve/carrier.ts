@@ -102,14 +102,27 @@ export class Carrier {
     }
   }
 
+  /** What the executor tells of a request. */
+  hear(event: RecoveryEvent): void {
+    if (event.kind === 'request-switched') this.switched(event)
+    else if (event.kind === 'request-refused') {
+      const job = this.jobs.get(event.request)
+      if (job !== undefined) job.progress.refusedSinceSeconds ??= event.atSeconds
+    } else if (event.kind === 'request-resumed') {
+      const job = this.jobs.get(event.request)
+      if (job !== undefined) job.progress.refusedSinceSeconds = null
+    }
+  }
+
   /** The executor changed a request's plan, asked or by itself. */
-  switched(event: RecoveryEvent & { kind: 'request-switched' }): void {
+  private switched(event: RecoveryEvent & { kind: 'request-switched' }): void {
     const job = this.jobs.get(event.request)
     if (job === undefined) return
     const { writer, decider, requests } = this.options
     const { pending, choice } = job.progress
     const change = pending?.placed === event.placed ? pending : null
     job.progress.pending = null
+    job.progress.refusedSinceSeconds = null
     job.progress.choice = change ?? choice
     const fromToken = job.restored.length + event.fromToken
     const entry: PlanSwitch = { ...event.placed, fromToken, rebuild: event.rebuild }

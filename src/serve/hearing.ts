@@ -70,7 +70,7 @@ export class Ears {
     const { writer, onEvent } = this.options
     if (event.kind === 'link-up' || event.kind === 'link-down') this.sinceSeconds = event.atSeconds
     if (event.kind === 'link-up') this.heardSeconds = event.atSeconds
-    if (event.kind === 'request-switched') carrier.switched(event)
+    carrier.hear(event)
     const request = 'request' in event ? (carrier.jobs.get(event.request)?.number ?? null) : null
     writer.event(event.kind, event.atSeconds, request, detailOf(event))
     onEvent(event)

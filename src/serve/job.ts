@@ -29,12 +29,17 @@ export interface Progress {
   choice: Choice | null
   pending: Change | null
   edgeSeconds: number
+  /** Since when the cloud refuses this request; null: it does not. */
+  refusedSinceSeconds: number | null
+  /** A cloud that would not have it is left alone until then. */
+  avoidCloudUntilSeconds: number
 }
 
 export function newProgress(): Progress {
   return {
     ...{ handle: null, dispatchedSeconds: null, firstTokenSeconds: null, lastTokenSeconds: null },
     ...{ ids: [], choice: null, pending: null, edgeSeconds: 0 },
+    ...{ refusedSinceSeconds: null, avoidCloudUntilSeconds: 0 },
   }
 }
 

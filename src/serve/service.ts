@@ -100,6 +100,12 @@ export class EdgeService implements Backend {
     })
   }
 
+  /** A process may have been killed between the last token and the note of the end. */
+  private endOf(ids: readonly number[], maxNewTokens: number): 'stop' | 'length' | null {
+    if (this.options.stopIds.includes(ids.at(-1) ?? -1)) return 'stop'
+    return ids.length >= maxNewTokens ? 'length' : null
+  }
+
   /** What the journal knows of a request that an earlier process began. */
   private restore(request: CompletionRequest): { ids: readonly number[]; finish: 'stop' | 'length' | null } {
     const { requests } = this.options
@@ -109,6 +115,6 @@ export class EdgeService implements Backend {
     if (!known.matches(request)) {
       throw new BackendError('E_KEY_REUSED', `the key ${request.key} belongs to another request`)
     }
-    return { ids: known.tokens, finish: known.finish }
+    return { ids: known.tokens, finish: known.finish ?? this.endOf(known.tokens, request.maxNewTokens) }
   }
 }

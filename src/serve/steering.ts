@@ -1,10 +1,17 @@
+import { EdgewiseError } from '../base/errors.ts'
+import { usesNetwork } from '../plan/plan.ts'
 import type { Carrier, CarrierOptions } from './carrier.ts'
 import type { Job } from './job.ts'
+import type { LinkView } from './types.ts'
 
 /** How often requests in flight are looked at again. */
 const LOOK_SECONDS = 0.25
+/** A cloud that would not have a request, or let it wait for ever, is not asked for it again so soon. */
+const AVOID_SECONDS = 30
+/** A connected cloud that gives a request no answer for so long will give none. */
+const STALL_SECONDS = 30
 
-export interface SteeringOptions extends Pick<CarrierOptions, 'decider' | 'linkView' | 'time'> {
+export interface SteeringOptions extends Pick<CarrierOptions, 'decider' | 'linkView' | 'time' | 'limits'> {
   readonly carrier: Carrier
 }
 
@@ -33,13 +40,42 @@ export class Steering {
   }
 
   private reconsider(job: Job): void {
-    const { decider, linkView, carrier } = this.options
-    const { handle, pending } = job.progress
+    const { decider, carrier, time } = this.options
+    const { progress } = job
+    const { handle, pending } = progress
     if (handle === null || pending !== null) return
     const { placed } = handle
-    const change = decider.reconsider({ ...carrier.ask(job), placed }, linkView())
+    const now = time.clock.nowSeconds()
+    const isAlone = !usesNetwork(placed.plan)
+    if (isAlone && now < progress.avoidCloudUntilSeconds) return
+    const away = this.awaySeconds(job, now)
+    const change = decider.reconsider(
+      { ...carrier.ask(job), placed },
+      away === null ? this.options.linkView() : gone(away),
+    )
     if (change === null) return
-    job.progress.pending = change
-    handle.switchPlan(change.placed, change.rebuild)
+    if (away !== null) progress.avoidCloudUntilSeconds = now + AVOID_SECONDS
+    progress.pending = change
+    try {
+      handle.switchPlan(change.placed, change.rebuild)
+    } catch (error) {
+      progress.pending = null
+      // A plan that cannot be now: the request goes on as it is.
+      if (!(error instanceof EdgewiseError)) throw error
+    }
   }
+
+  /** For how long the cloud has been of no use to this request, though it is connected; null: it is. */
+  private awaySeconds({ progress }: Job, now: number): number | null {
+    const { refusedSinceSeconds, handle } = progress
+    if (refusedSinceSeconds !== null && now - refusedSinceSeconds > this.options.limits.outageSeconds) {
+      return now - refusedSinceSeconds
+    }
+    const waiting = handle?.waitingSinceSeconds ?? null
+    return waiting !== null && now - waiting > STALL_SECONDS ? now - waiting : null
+  }
+}
+
+function gone(sinceSeconds: number): LinkView {
+  return { up: false, sinceSeconds, silentSeconds: sinceSeconds }
 }

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { Registry } from 'prom-client'
 import { startApi, type ApiServer } from '../../src/api/index.ts'
 import { randomStream, systemClock } from '../../src/base/index.ts'
+import { SessionBudget } from '../../src/execute/budget.ts'
 import { CLOUD_DEFAULTS, CloudPeer } from '../../src/execute/cloud.ts'
 import { openExecution, type Execution } from '../../src/execute/open.ts'
 import type { PlacedPlan } from '../../src/execute/messages.ts'
@@ -45,9 +46,11 @@ export class TalesCloud {
   peers: CloudPeer[] = []
   private server: WireServer | null = null
   private readonly execution: Execution
+  private readonly budget: SessionBudget
 
-  constructor(execution: Execution) {
+  constructor(execution: Execution, sessionBytes?: number) {
     this.execution = execution
+    this.budget = new SessionBudget(sessionBytes)
   }
 
   async start(): Promise<void> {
@@ -56,7 +59,9 @@ export class TalesCloud {
       greet: () => ({ welcome: {} }),
       onConnection: (connection) => {
         this.peers.push(
-          new CloudPeer(connection, { model: spec, runner: this.execution.runner, clock, ...CLOUD_DEFAULTS }),
+          new CloudPeer(connection, {
+            ...{ model: spec, runner: this.execution.runner, clock, ...CLOUD_DEFAULTS, budget: this.budget },
+          }),
         )
       },
     })
@@ -77,6 +82,8 @@ export interface StackOptions {
   readonly log?: LogSink
   readonly requests?: RequestStore
   readonly alone: PlacedPlan
+  /** Of the cloud's requests together. */
+  readonly sessionBytes?: number
 }
 
 export interface Stack {
@@ -91,7 +98,7 @@ export interface Stack {
 /** Cloud, edge and API in one process, over real sockets. */
 export async function openStack(options: StackOptions): Promise<Stack> {
   const [edge, far] = [await openTales(), await openTales()]
-  const cloud = new TalesCloud(far)
+  const cloud = new TalesCloud(far, options.sessionBytes)
   await cloud.start()
   const port = (await options.port?.(cloud.port)) ?? cloud.port
   const events: ServiceEvent[] = []
