@@ -11,6 +11,8 @@ export interface Io {
   readonly stderr: Output
   /** Whether stdout is a terminal: decides colour and table borders. */
   readonly isTerminal: boolean
+  /** Width of that terminal in characters; absent: 80. */
+  readonly columns?: () => number
   /** Whether stderr is a terminal: decides how progress is drawn. */
   readonly isProgressTerminal: boolean
   /** Whether stdout takes colour: a terminal, and NO_COLOR is unset. */

@@ -36,6 +36,7 @@ function makeIo(argv: readonly string[]): Io {
     stdout: process.stdout,
     stderr: process.stderr,
     isTerminal: isatty(1),
+    columns: () => process.stdout.columns ?? 80,
     isProgressTerminal: isatty(2),
     colour: isatty(1) && !noColour,
     input: () => process.stdin as AsyncIterable<Uint8Array>,

@@ -18,7 +18,7 @@ export function reporterOf(
   }
   if (options.watch === true) {
     return watchService(io, {
-      link: () => ({ state: link?.state ?? 'absent', rttSeconds: rttSeconds() }),
+      link: () => ({ state: link?.state ?? null, rttSeconds: rttSeconds() }),
       queue: () => service.queue,
       units,
     })

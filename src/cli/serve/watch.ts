@@ -11,7 +11,8 @@ const DRAW_MILLISECONDS = 250
 
 /** What the panel shows of the link and the queue. */
 export interface Watched {
-  readonly link: () => { readonly state: string; readonly rttSeconds: number | null }
+  /** A state of null: there is no cloud. */
+  readonly link: () => { readonly state: string | null; readonly rttSeconds: number | null }
   readonly queue: () => { readonly waiting: number; readonly inFlight: number }
   /** Heads (or K/V groups) of a layer. */
   readonly units: number
@@ -76,17 +77,19 @@ function screen(
 ): string[] {
   const { state, rttSeconds } = watched.link()
   const { waiting, inFlight } = watched.queue()
+  // A line that wraps would be drawn over by halves.
+  const clip = (text: string): string => text.slice(0, (io.columns?.() ?? 80) - 1)
   const rtt = rttSeconds === null ? '' : `, RTT ${formatSeconds(rttSeconds)}`
-  const link = paint(`cloud ${state}`, state === 'up' ? 'green' : 'red', io)
-  const out = [`${link}${rtt}; ${inFlight} in flight, ${waiting} waiting`]
+  const cloud = state === null ? 'no cloud' : `cloud ${state}`
+  const colour = state === null ? 'dim' : state === 'up' ? 'green' : 'red'
+  const out = [paint(clip(`${cloud}${rtt}; ${inFlight} in flight, ${waiting} waiting`), colour, io)]
   for (const [request, { placed, tokens }] of rows) {
-    out.push(
-      `  request ${request}: ${String(tokens).padStart(5)} tokens on ${planWords(placed, watched.units)}`,
-    )
+    const words = planWords(placed, watched.units)
+    out.push(clip(`  request ${request}: ${String(tokens).padStart(5)} tokens on ${words}`))
   }
-  out.push(...recent.map((line) => paint(line, 'dim', io)))
+  out.push(...recent.map((line) => paint(clip(line), 'dim', io)))
   const totals = [...counts].map(([kind, count]) => `${kind} ${count}`)
-  out.push(paint(totals.join(', '), 'dim', io))
+  out.push(paint(clip(totals.join(', ')), 'dim', io))
   return out
 }
 

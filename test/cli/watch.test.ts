@@ -1,0 +1,51 @@
+import { expect, test } from 'vitest'
+import { watchService } from '../../src/cli/serve/watch.ts'
+import type { PlacedPlan } from '../../src/execute/messages.ts'
+import { EDGE, uniformPlan } from '../../src/plan/plan.ts'
+import type { ServiceEvent } from '../../src/serve/types.ts'
+import { recordIo } from './io.ts'
+
+const placed: PlacedPlan = { plan: uniformPlan(2, 2, EDGE), cloudUnits: [[], []] }
+const EVENTS: readonly ServiceEvent[] = [
+  { kind: 'link-up', atSeconds: 0, attempts: 1, awaySeconds: 0.1 },
+  ...[{ kind: 'request-queued', atSeconds: 1, request: 1 } as const],
+  ...[
+    {
+      ...({ kind: 'decision', atSeconds: 1, request: 1, reason: 'dispatch', source: 'forced' } as const),
+      ...{ placed, decideSeconds: 1e-5 },
+    },
+  ],
+  { kind: 'token', atSeconds: 2, request: 1, tokens: 7 },
+  { kind: 'link-down', atSeconds: 3, reason: `the peer\nsaid much ${'x'.repeat(200)}` },
+]
+
+const watched = {
+  link: () => ({ state: 'up', rttSeconds: 0.02 }),
+  queue: () => ({ waiting: 0, inFlight: 1 }),
+  units: 2,
+}
+
+test('on a pipe, a line for each transition and none for a token', () => {
+  const io = recordIo()
+  const show = watchService(io, watched)
+  for (const event of EVENTS) show(event)
+  expect(io.out().split('\n').slice(0, -1)).toEqual([
+    'cloud connected',
+    'request 1: dispatch: edge (forced, 10.0 us)',
+    'cloud lost: the peer',
+  ])
+})
+
+test('on a terminal, a panel that is redrawn in place and never wider than the screen', async () => {
+  const io = recordIo({ isTerminal: true, columns: () => 40 })
+  const show = watchService(io, watched)
+  for (const event of EVENTS) show(event)
+  await expect.poll(() => io.out()).toContain('request 1:     7 tokens on edge')
+  await expect.poll(() => io.out()).toContain('\x1b[6A\x1b[J')
+  for (const cleanup of io.cleanups) await cleanup()
+  const lines = io
+    .out()
+    .replaceAll(/\x1b\[\d*[A-Z]/g, '')
+    .split('\n')
+  expect(Math.max(...lines.map((line) => line.length))).toBeLessThan(40)
+})
