@@ -14,7 +14,7 @@ export const DECIDE: CliEntry = {
 
 export const EDGE: CliEntry = {
   name: 'edge',
-  summary: 'generate text with a model that is split between this device and a cloud',
+  summary: 'generate text with a model that is split between this device and a cloud, or serve it',
   load: async () => (await import('./commands/edge.ts')).edge,
 }
 

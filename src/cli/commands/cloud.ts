@@ -121,6 +121,8 @@ function announce(server: WireServer, side: OpenedSide, options: Options, io: Io
   printLine(
     io,
     `${model.id} (${precision}) listens on ${formatAddress({ host, port })}; Ctrl-C ends it.\n` +
-      `On the edge: edgewise edge --model ${options.model} --cloud ${formatAddress({ host, port })} --plan cloud`,
+      `On the edge: edgewise edge --model ${options.model} --cloud ${formatAddress({ host, port })}${
+        options.tls === undefined ? '' : ' --tls <keys of the edge>'
+      } --plan cloud`,
   )
 }
