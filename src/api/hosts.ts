@@ -1,17 +1,6 @@
-import { lookup } from 'node:dns/promises'
-import { BlockList, isIP } from 'node:net'
 import { InputError } from '../base/errors.ts'
+import { addressesOf, isLoopback } from '../base/hosts.ts'
 import { ApiError } from './errors.ts'
-
-const loopback = new BlockList()
-loopback.addSubnet('127.0.0.0', 8, 'ipv4')
-loopback.addAddress('::1', 'ipv6')
-
-/** Whether an IP address never leaves this machine. */
-function isLoopback(address: string): boolean {
-  const version = isIP(address)
-  return version !== 0 && loopback.check(address, version === 4 ? 'ipv4' : 'ipv6')
-}
 
 export interface Protection {
   readonly tls: boolean
@@ -23,7 +12,7 @@ export interface Protection {
  * no TLS or no key: prompts would travel in the open, and anyone could ask.
  */
 export async function safeAddress(host: string, where: string, protection: Protection): Promise<string> {
-  const addresses = isIP(host) === 0 ? await addressesOf(host, where) : [host]
+  const addresses = await addressesOf(host, where)
   const open = addresses.find((address) => !isLoopback(address))
   const missing = [
     ...(protection.tls ? [] : ['TLS']),
@@ -38,18 +27,6 @@ export async function safeAddress(host: string, where: string, protection: Prote
     })
   }
   return addresses[0]
-}
-
-async function addressesOf(host: string, where: string): Promise<string[]> {
-  let cause: unknown
-  try {
-    const found = host === '' ? [] : await lookup(host, { all: true })
-    if (found.length > 0) return found.map(({ address }) => address)
-  } catch (error) {
-    cause = error
-  }
-  const found = `${JSON.stringify(host)}, which has no address`
-  throw new InputError({ where, expected: 'a host name or an IP address', found }, { cause })
 }
 
 /**

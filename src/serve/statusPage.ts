@@ -2,7 +2,7 @@ import { createServer, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { Gauge, Registry } from 'prom-client'
 import { InputError } from '../base/errors.ts'
-import { isLoopback } from '../wire/hosts.ts'
+import { isLoopback } from '../base/hosts.ts'
 
 /** A cloud, in figures. */
 export interface CloudFigures {

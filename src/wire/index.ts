@@ -6,7 +6,7 @@ export type { Answer, ConnectionOptions, Greet, Handshake } from './connection.t
 export { ConnectionError, WireError } from './errors.ts'
 export type { ConnectionCode, WireCode } from './errors.ts'
 export { encodeFrames, FrameParser, frameName, makeFrame } from './frame.ts'
-export { isLoopback, safeAddress } from './hosts.ts'
+export { safeAddress } from './hosts.ts'
 export type { HostOptions } from './hosts.ts'
 export { DEFAULT_LIMITS, DEFAULT_MAX_CONNECTIONS, MAX_JSON_BYTES, payloadCap } from './limits.ts'
 export { memoryPair } from './memory.ts'

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { systemClock } from '../../src/base/clock.ts'
-import { connect, isLoopback, listen, safeAddress } from '../../src/wire/index.ts'
+import { isLoopback } from '../../src/base/hosts.ts'
+import { connect, listen, safeAddress } from '../../src/wire/index.ts'
 
 describe('loopback', () => {
   it.each([
