@@ -15,8 +15,9 @@ export class EdgeMemory {
   private readonly limitBytes: number
   private readonly maxInFlight: number
   private readonly pinnedWeightBytes: number
-  /** K/V of the pinned ends for the longest request. */
+  /** K/V of the pinned ends for the longest request, and per token of any. */
   private readonly pinnedKvBytes: number
+  private readonly pinnedKvBytesPerToken: number
   private readonly wholeKvBytesPerToken: number
   private readonly held = new Map<number, { readonly plan: Plan; readonly kvBytes: number }>()
 
@@ -28,6 +29,7 @@ export class EdgeMemory {
     const pinned = pinnedNeed(problem)
     this.pinnedWeightBytes = pinned.weightBytes
     this.pinnedKvBytes = pinned.kvBytes
+    this.pinnedKvBytesPerToken = pinned.kvBytes / pair.model.contextTokens
     const everything = uniformPlan(pair.model.layers, pairUnits(pair), EDGE)
     this.wholeKvBytesPerToken = edgeMemory(pair, everything).kvBytesPerToken
     this.residency = new Residency(pair)
@@ -38,11 +40,14 @@ export class EdgeMemory {
    * Memory that a plan's weights and K/V for `reservedTokens` may take, bytes. Weights of requests in flight
    * cannot be evicted: unless everything fits, they are counted beside the new plan's as if, but for the
    * pinned ends, nothing were shared. The plan that request `replanned` has (if any) makes room for the new one.
+   * What the longest request would reserve for the pinned ends beyond this one is left free: once dispatched,
+   * this one counts as much (kvBytes), and what is set aside for the others must not pay for that.
    */
   freeBytes(reservedTokens: number, replanned = -1): number {
     const others = this.held.size - (this.held.has(replanned) ? 1 : 0)
     const left = Math.max(0, this.maxInFlight - others - 1)
-    const room = this.limitBytes - this.kvBytes(replanned) - left * this.pinnedKvBytes
+    const shorter = this.pinnedKvBytes - this.pinnedKvBytesPerToken * reservedTokens
+    const room = this.limitBytes - this.kvBytes(replanned) - left * this.pinnedKvBytes - shorter
     if (room >= this.residency.wholeBytes() + this.wholeKvBytesPerToken * reservedTokens) return room
     if (others === 0) return Math.max(0, room)
     const needed = this.residency.neededBytes(this.plans(replanned))
