@@ -12,7 +12,7 @@ import { RUN_FILES } from '../../train/folder.ts'
 import type { CliCommand } from '../command.ts'
 import { addExamples, addJson } from '../command.ts'
 import type { Io } from '../io.ts'
-import { printJson, printLine } from '../io.ts'
+import { printHint, printJson, printLine } from '../io.ts'
 import { exportRun, verifyJson } from '../json/bundle.ts'
 import { evalJsonSchema, type EvalJson } from '../json/eval.ts'
 import { RUNS_FOLDER, freshFolder, isRun } from '../json/runs.ts'
@@ -101,6 +101,12 @@ export const quickstart: CliCommand<Options> = {
   },
 }
 
+/** An API over the built-in model. */
+const SERVE = [
+  'edgewise cloud --model tales',
+  'edgewise edge --model tales --cloud 127.0.0.1:7400 --plan cut:4 --listen 127.0.0.1:8080 --watch',
+]
+
 /** Ctrl-C between or within steps. */
 class Interrupted extends Error {}
 
@@ -160,6 +166,7 @@ async function walk(
   printLine(io, '')
   for (const line of standing(evaluation, [FILES.run])) printLine(io, line)
   printLine(io, `everything is in ${out}; the bundle in ${bundle}`)
+  printHint(io, `\nnext, in two terminals: ${SERVE.join('\n                        ')}`)
   steps.end()
   return { folder: out, bundle, evaluation, verify, ...maps, spoken }
 }
