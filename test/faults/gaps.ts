@@ -10,6 +10,10 @@ export class Gaps {
     this.nowSeconds = nowSeconds
   }
 
+  get hasFault(): boolean {
+    return this.faultSeconds !== null
+  }
+
   fault(): void {
     this.faultSeconds = this.nowSeconds()
   }

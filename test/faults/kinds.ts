@@ -50,7 +50,7 @@ export type Kind = WireKind | ProcessKind | HostileKind
 export interface Outcome {
   readonly seed: number
   readonly kind: Kind
-  /** Hostile peers do not come at a phase of ours. */
+  /** Hostile peers, full disks and small budgets do not come at a phase of ours. */
   readonly phase: Phase | 'any'
   /** In words: plan, moment, what was done about it. */
   readonly detail: string

@@ -6,10 +6,10 @@ import { ALL_KINDS, drawCampaign, FAMILIES, runCampaign, type Family, type Fault
 import { isGood, type Kind, type Outcome } from './kinds.ts'
 import { figuresOf, isClean, summaryOf, withFigures } from './report.ts'
 
-const USAGE = `npm run test:faults -- [--seed <n>] [--count <n>] [--only <kind>] [--one <family>:<seed>] [--write]
+const USAGE = `npm run test:faults -- [--seed <n>] [--count <n>] [--only <kind>] [--one <family>:<seed>,...] [--write]
   --count  faults, 1000 unless told
   --only   one kind: ${ALL_KINDS.join(', ')}
-  --one    one fault alone, as a failing one says
+  --one    one fault alone, as a failing one says; several, with commas between them, one after another
   --write  puts the figures into docs/reliability.md`
 
 const BATCH = 100
@@ -31,9 +31,9 @@ async function main(root: string): Promise<number> {
   const only = values.only as Kind | undefined
   if (!Number.isInteger(seed) || seed < 0 || !Number.isInteger(count) || count < 1) return say(USAGE, 2)
   if (only !== undefined && !ALL_KINDS.includes(only)) return say(USAGE, 2)
-  const one = values.one === undefined ? null : readOne(values.one, only)
-  if (values.one !== undefined && one === null) return say(USAGE, 2)
-  const faults = one === null ? drawCampaign(seed, count, only) : [one]
+  const one = values.one?.split(',').map((text) => readOne(text, only)) ?? null
+  if (one?.includes(null) === true) return say(USAGE, 2)
+  const faults = (one as FaultName[] | null) ?? drawCampaign(seed, count, only)
   let done = 0
   const onOutcome = (outcome: Outcome): void => {
     done++

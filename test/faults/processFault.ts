@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { systemClock } from '../../src/base/clock.ts'
 import { randomStream, type RandomStream } from '../../src/base/random.ts'
+import { DEFAULT_BACKOFF } from '../../src/execute/backoff.ts'
 import { DEFAULT_LIMITS } from '../../src/wire/limits.ts'
 import { FRAME } from '../../src/wire/types.ts'
 import { complete, get, type Asked, type Completion } from './client.ts'
@@ -13,6 +14,7 @@ import { within } from './wait.ts'
 
 /** Processes start anew within it. */
 const HANG_SECONDS = 90
+const DRAWS = 3
 
 const PROMPTS = [
   'Once upon a time',
@@ -24,6 +26,8 @@ const PROMPTS = [
 
 type Found = Pick<Outcome, 'documentedError' | 'recoverySeconds' | 'problems'> & {
   readonly texts: readonly string[]
+  /** The moment of the fault did not come: on a busy machine an edge may take its cloud for absent. */
+  readonly missed?: boolean
 }
 
 interface Case {
@@ -47,19 +51,30 @@ export async function runProcessFault(
   const prompt = PROMPTS[random.integer(PROMPTS.length)]
   const asked = { prompt, maxTokens: 48, key: `fault-${seed}-${Math.floor(systemClock.nowSeconds() * 1000)}` }
   const expected = await world.told(asked)
-  const found = await within(HANG_SECONDS, RUN[kind]({ world, random, phase, asked, expected }))
+  const it = { world, random, phase, expected }
+  let found: Found | null = null
+  for (let draw = 0; draw < DRAWS; draw++) {
+    found = await within(HANG_SECONDS, RUN[kind]({ ...it, asked: { ...asked, key: `${asked.key}-${draw}` } }))
+    const isRight = found?.texts.every((text) => text === expected) === true
+    if (found?.missed !== true || found.problems.length > 0 || !isRight) break
+  }
   world.look()
-  const { documentedError = null, recoverySeconds = null, problems = [], texts = [] } = found ?? {}
+  const { documentedError = null, recoverySeconds = null, texts = [] } = found ?? {}
+  const problems = [...(found?.problems ?? []), ...(found?.missed === true ? ['its moment never came'] : [])]
   // An error keeps what was generated: a beginning of the whole.
   const wrong = texts.filter((text) =>
     documentedError === null ? text !== expected : !expected.startsWith(text),
   )
+  const moment = TIMELESS.includes(kind) ? 'any' : phase
   return {
-    ...{ seed, kind, phase, detail: prompt, documentedError, recoverySeconds, problems, leaks: [] },
+    ...{ seed, kind, phase: moment, detail: prompt, documentedError, recoverySeconds, problems, leaks: [] },
     wrongTokens: wrong.length,
     hang: found === null,
   }
 }
+
+/** They hold for a whole request, not for a moment of it. */
+const TIMELESS: readonly ProcessKind[] = ['disk full', 'memory limit']
 
 const RUN: Readonly<Record<ProcessKind, (it: Case) => Promise<Found>>> = {
   'kill the cloud': (it) => cloudDies(it),
@@ -99,6 +114,7 @@ function at({ phase, random }: Case, run: () => void): Script {
 
 interface Told extends Completion {
   readonly recoverySeconds: number | null
+  readonly missed: boolean
 }
 
 /** One completion during which the moment comes. */
@@ -112,21 +128,23 @@ async function during(it: Case, pair: Pair, fault: () => void): Promise<Told> {
   )
   const told = await complete(pair.edge.port, it.asked, () => gaps.token(0))
   pair.proxy.play([])
-  return { ...told, recoverySeconds: gaps.longest }
+  return { ...told, recoverySeconds: gaps.longest, missed: !gaps.hasFault }
 }
 
 /** An edge that went on alone comes back only after a while: the next fault is to find it connected. */
-async function connected(pair: Pair): Promise<void> {
+async function connected(pair: Pair, phase: Phase): Promise<void> {
   const isUp = async (): Promise<boolean> => {
     const metrics = await get(pair.edge.port, '/metrics')
     return metrics !== null && /^edgewise_link_up 1$/m.test(metrics.text)
   }
   while (!(await isUp())) await sleep(50)
+  // A link that breaks soon after it came waits longer each time, and the edge goes on alone: there is no resuming.
+  if (phase === 'resume') await sleep(1000 * DEFAULT_BACKOFF.capSeconds)
 }
 
 async function cloudDies(it: Case): Promise<Found> {
   const pair = it.world.mortalCloud
-  await connected(pair)
+  await connected(pair, it.phase)
   let back: Promise<unknown> = Promise.resolve()
   const told = await during(it, pair, () => {
     pair.cloud.signal('SIGKILL')
@@ -138,7 +156,7 @@ async function cloudDies(it: Case): Promise<Found> {
 
 async function cloudStops(it: Case, seconds: number): Promise<Found> {
   const pair = it.world.mortalCloud
-  await connected(pair)
+  await connected(pair, it.phase)
   const { cloud } = pair
   let goes: Promise<unknown> = Promise.resolve()
   const told = await during(it, pair, () => {
@@ -152,9 +170,10 @@ async function cloudStops(it: Case, seconds: number): Promise<Found> {
 /** Killed, started again on its journal, asked again under the same key: the answer is the whole one. */
 async function edgeDies(it: Case): Promise<Found> {
   const pair = it.world.mortalEdge
-  await connected(pair)
+  await connected(pair, it.phase)
   const problems: string[] = []
   const first = await during(it, pair, () => pair.edge.signal('SIGKILL'))
+  if (first.missed) return plain(first)
   if (first.error !== 'broken') problems.push(`killed, it ended with ${first.error ?? first.finish}`)
   const from = systemClock.nowSeconds()
   pair.edge = await pair.startEdge()
@@ -168,9 +187,10 @@ async function edgeDies(it: Case): Promise<Found> {
 /** SIGTERM: what is under way ends, and then the process. */
 async function edgeEnds(it: Case): Promise<Found> {
   const pair = it.world.mortalEdge
-  await connected(pair)
+  await connected(pair, it.phase)
   const { edge } = pair
   const told = await during(it, pair, () => edge.signal('SIGTERM'))
+  if (told.missed) return plain(told)
   const code = await edge.exit(30)
   const problems = code === null ? ['it did not end within 30 s'] : []
   if (code === null) edge.signal('SIGKILL')
@@ -187,7 +207,7 @@ async function diskFull(it: Case): Promise<Found> {
   pair.edge.signal('SIGKILL')
   await pair.edge.exit(10)
   pair.edge = await pair.startEdge([], ['prlimit', `--fsize=${FILE_BYTES}`])
-  await connected(pair)
+  await connected(pair, it.phase)
   const texts: string[] = []
   const problems: string[] = []
   // The first ones fill what is left.
@@ -209,7 +229,7 @@ async function diskFull(it: Case): Promise<Found> {
 /** Room for no request at all (a documented error, or the edge alone), or for one of three at a time. */
 async function memoryLimit(it: Case): Promise<Found> {
   const pair = it.world.mortalCloud
-  await connected(pair)
+  await connected(pair, it.phase)
   const none = it.random.integer(2) === 0
   const before = pair.cloud
   pair.cloud = await pair.startCloud(['--session-mb', none ? '0.001' : '0.9'])
@@ -228,10 +248,9 @@ async function memoryLimit(it: Case): Promise<Found> {
   return { texts: all.map(({ text }) => text), documentedError, recoverySeconds: null, problems }
 }
 
-function plain({ text, error, recoverySeconds }: Told): Found {
+function plain({ text, error, recoverySeconds, missed }: Told): Found {
   const problems = error === null ? [] : [`ended with ${error}`]
-  if (recoverySeconds === null) problems.push('the moment of the fault did not come')
-  return { texts: [text], documentedError: null, recoverySeconds, problems }
+  return { texts: [text], documentedError: null, recoverySeconds, problems, missed }
 }
 
 /** docs/api.md: what a client hears of a cloud that has no room. */
