@@ -53,6 +53,7 @@ export const edge: CliCommand<EdgeOptions> = {
   configure(command) {
     addSideOptions(command)
     command
+      .optionsGroup('Where things run:')
       .option('--cloud <host:port>', `where \`edgewise cloud\` listens, e.g. ${DEFAULT_ADDRESS}`)
       .option(
         '--plan <plan>',
@@ -61,10 +62,14 @@ export const edge: CliCommand<EdgeOptions> = {
       .option('--bundle <folder>', 'or a policy that decides for the link as it is measured now')
       .option('--accuracy <file>', 'accuracy table whose ranking says which heads go to the cloud first')
     addTrust(command)
+    command.optionsGroup('The way to the cloud:')
     addCarriageOptions(command)
+    command.optionsGroup('Generating text:')
     addPromptOptions(command)
     command.option('--explain', 'say who computed what and what travelled when (one request)')
+    command.optionsGroup('Serving an API:')
     addServeOptions(command)
+    command.optionsGroup('Output:')
     addJson(command)
     const width = Math.max(...SHORTHANDS.map(([word]) => word.length))
     const words = SHORTHANDS.map(([word, meaning]) => `  ${word.padEnd(width)}  ${meaning}`)
