@@ -1,3 +1,7 @@
+import { searchLabels } from './labels.ts'
+import { mend } from './mend.ts'
+import { edgesOf, follow, layersOf, relax, type Layers, type Relaxation, type Walk } from './relax.ts'
+
 /**
  * The exact shortest path over (layer, side of the residual) with an optional convex penalty on time and an
  * optional memory limit. Without them it is a plain dynamic program; with them, labels
@@ -42,25 +46,6 @@ export interface Path {
   readonly edges: readonly Edge[]
 }
 
-/** One Lagrangian relaxation: cost + slope x time + price x bytes + intercept. */
-interface Relaxation {
-  readonly slope: number
-  readonly price: number
-  readonly intercept: number
-  /** Least relaxed cost from (layer, side) to the end, index 2 layer + side. */
-  readonly toGo: Float64Array
-  readonly weighed: Map<LayerEdges, Weighed>
-}
-
-/** The choices of equal layers under one relaxation. */
-interface Weighed {
-  /** By side before x 2 + side after. */
-  readonly least: Float64Array
-  /** By side, in the order of the choices. */
-  readonly values: readonly [Float64Array, Float64Array]
-  hopeful: readonly (readonly number[])[] | null
-}
-
 /** Steps that searches may still take, together: choices looked at. What is left when it ends is 0 or more if none was cut short. */
 export interface Effort {
   left: number
@@ -71,254 +56,87 @@ export interface Effort {
  * relaxations' paths: no worse than the relaxation's gap.
  */
 export function solve(problem: Problem, bound: number, effort: Effort = { left: Infinity }): Path | null {
-  let best: Path | null = null
-  let bar = bound
-  const relaxations: Relaxation[] = []
-  const consider = (slope: number, price: number, intercept: number): number => {
-    const relaxation = relax(problem, slope, price, intercept)
-    relaxations.push(relaxation)
-    const path = follow(problem, relaxation)
-    if (path.bytes <= problem.memoryBytes && path.value < bar) {
-      bar = path.value
-      best = { value: path.value, edges: path.edges }
-    }
-    return path.bytes
+  return new Solver(problem, bound).solve(effort)
+}
+
+/** Jumps between the lines of two paths; each brings another path, so they end. */
+const MOST_JUMPS = 64
+
+/** Share of a value that is rounding. */
+const TIGHT = 1e-13
+
+class Solver {
+  private readonly problem: Problem
+  private readonly layers: Layers
+  private readonly relaxations: Relaxation[] = []
+  private bar: number
+  private best: Walk | null = null
+  private smallest: Walk | null = null
+
+  constructor(problem: Problem, bound: number) {
+    this.problem = problem
+    this.layers = layersOf(problem.layers)
+    this.bar = bound
   }
-  for (const { slope, intercept } of problem.tangents) {
-    const bytes = consider(slope, 0, intercept)
-    // Nothing here is better than what is known: most ends and widths go no further.
-    if (startBound(problem, relaxations[relaxations.length - 1]) >= bar) return best
-    if (bytes > problem.memoryBytes) priceMemory(problem, slope, intercept, consider)
-  }
-  const lower = Math.max(...relaxations.map((relaxation) => startBound(problem, relaxation)))
-  if (!(lower < bar) || tight(lower, bar)) return best
-  return searchLabels(problem, relaxations, bar, effort) ?? best
-}
 
-function tight(lower: number, value: number): boolean {
-  return value - lower <= 1e-13 * Math.abs(value)
-}
-
-/** Bisects the price of a byte, so that the relaxed optimum just fits. */
-function priceMemory(
-  problem: Problem,
-  slope: number,
-  intercept: number,
-  consider: (slope: number, price: number, intercept: number) => number,
-): void {
-  let low = 0
-  let high = 1e-9
-  while (high < 1e6 && consider(slope, high, intercept) > problem.memoryBytes) {
-    low = high
-    high *= 32
-  }
-  for (let i = 0; i < 24; i++) {
-    const price = (low + high) / 2
-    if (consider(slope, price, intercept) > problem.memoryBytes) low = price
-    else high = price
-  }
-}
-
-function relax(problem: Problem, slope: number, price: number, intercept: number): Relaxation {
-  const { layers, end } = problem
-  const toGo = new Float64Array(2 * (layers.length + 1))
-  for (const side of [0, 1] as const) {
-    const last = end[side]
-    toGo[2 * layers.length + side] = last.cost + slope * last.time + price * last.bytes
-  }
-  const weighed = new Map<LayerEdges, Weighed>()
-  for (let layer = layers.length - 1; layer >= 0; layer--) {
-    const { least } = weighedOf(weighed, layers[layer], slope, price)
-    for (const side of [0, 1] as const) {
-      toGo[2 * layer + side] = Math.min(
-        least[2 * side] + toGo[2 * layer + 2],
-        least[2 * side + 1] + toGo[2 * layer + 3],
-      )
-    }
-  }
-  return { slope, price, intercept, toGo, weighed }
-}
-
-/** Equal layers share their choices, and so what those weigh. */
-function weighedOf(
-  known: Map<LayerEdges, Weighed>,
-  edges: LayerEdges,
-  slope: number,
-  price: number,
-): Weighed {
-  const found = known.get(edges)
-  if (found !== undefined) return found
-  const least = new Float64Array(4).fill(Infinity)
-  const values = edges.map((list, side) =>
-    Float64Array.from(list, (edge) => {
-      const value = edge.cost + slope * edge.time + price * edge.bytes
-      if (value < least[2 * side + edge.next]) least[2 * side + edge.next] = value
-      return value
-    }),
-  ) as [Float64Array, Float64Array]
-  const weighed = { least, values, hopeful: null }
-  known.set(edges, weighed)
-  return weighed
-}
-
-/** Indices of choices that may be the best from a side, in order: all within rounding of the least to their next side. */
-function hopefulOf(weighed: Weighed, edges: LayerEdges, toGo: Float64Array): readonly (readonly number[])[] {
-  if (weighed.hopeful !== null) return weighed.hopeful
-  let largest = 0
-  for (const value of toGo) if (Number.isFinite(value)) largest = Math.max(largest, Math.abs(value))
-  weighed.hopeful = edges.map((list, side) => {
-    const indices: number[] = []
-    for (let i = 0; i < list.length; i++) {
-      const least = weighed.least[2 * side + list[i].next]
-      if (weighed.values[side][i] <= least + 1e-9 * (largest + Math.abs(least))) indices.push(i)
-    }
-    return indices
-  })
-  return weighed.hopeful
-}
-
-function startBound(problem: Problem, relaxation: Relaxation): number {
-  const { start, startSide } = problem
-  return lowerBound(problem, relaxation, 2 * 0 + startSide, start.cost, start.time, start.bytes)
-}
-
-function lowerBound(
-  problem: Problem,
-  relaxation: Relaxation,
-  node: number,
-  cost: number,
-  time: number,
-  bytes: number,
-): number {
-  const limit = relaxation.price === 0 ? 0 : relaxation.price * (bytes - problem.memoryBytes)
-  return cost + relaxation.slope * time + limit + relaxation.toGo[node] + relaxation.intercept
-}
-
-/** The path that a relaxation calls best, with its true value. */
-function follow(problem: Problem, relaxation: Relaxation): Path & { readonly bytes: number } {
-  const edges: Edge[] = []
-  let { cost, time, bytes } = problem.start
-  let side = problem.startSide
-  for (let layer = 0; layer < problem.layers.length; layer++) {
-    let chosen: Edge | null = null
-    let least = Infinity
-    const choices = problem.layers[layer]
-    const weighed = weighedOf(relaxation.weighed, choices, relaxation.slope, relaxation.price)
-    for (const index of hopefulOf(weighed, choices, relaxation.toGo)[side]) {
-      const edge = choices[side][index]
-      const value = weighed.values[side][index] + relaxation.toGo[2 * layer + 2 + edge.next]
-      if (value < least) {
-        least = value
-        chosen = edge
+  solve(effort: Effort): Path | null {
+    for (const { slope, intercept } of this.problem.tangents) {
+      const walk = this.consider(slope, 0, intercept)
+      if (this.closed()) return this.answer()
+      if (walk.bytes > this.problem.memoryBytes) {
+        if (!this.priceMemory(slope, intercept, walk)) return null
+        if (this.closed()) return this.answer()
       }
     }
-    if (chosen === null) return { value: Infinity, edges, bytes: 0 }
-    edges.push(chosen)
-    cost += chosen.cost
-    time += chosen.time
-    bytes += chosen.bytes
-    side = chosen.next
+    const found = searchLabels(this.problem, this.layers, this.relaxations, this.bar, effort)
+    return found ?? this.answer()
   }
-  const last = problem.end[side]
-  time += last.time
-  return { value: cost + last.cost + problem.penalty(time), edges, bytes: bytes + last.bytes }
-}
 
-interface Label {
-  readonly cost: number
-  readonly time: number
-  readonly bytes: number
-  readonly edge: Edge | null
-  readonly before: Label | null
-}
+  private answer(): Path | null {
+    return this.best === null ? null : { value: this.best.value, edges: edgesOf(this.layers, this.best) }
+  }
 
-/** Label setting, layer by layer; returns a path better than `bar`, or null if there is none or the effort ends first. */
-function searchLabels(
-  problem: Problem,
-  relaxations: readonly Relaxation[],
-  bar: number,
-  effort: Effort,
-): Path | null {
-  const useful = strongest(problem, relaxations)
-  const first: Label = { ...problem.start, edge: null, before: null }
-  let front: [Label[], Label[]] = [[], []]
-  front[problem.startSide].push(first)
-  for (let layer = 0; layer < problem.layers.length; layer++) {
-    const next: [Label[], Label[]] = [[], []]
-    for (const side of [0, 1] as const) {
-      for (const label of front[side]) {
-        effort.left -= problem.layers[layer][side].length
-        if (effort.left < 0) return null
-        extend(problem, useful, layer, side, label, bar, next)
-      }
+  /** Nothing here is better than what is known. */
+  private closed(): boolean {
+    return this.relaxations[this.relaxations.length - 1].bound >= this.bar - TIGHT * Math.abs(this.bar)
+  }
+
+  private consider(slope: number, price: number, intercept: number): Walk {
+    const relaxation = relax(this.problem, this.layers, slope, price, intercept)
+    this.relaxations.push(relaxation)
+    const walk = follow(this.problem, this.layers, relaxation)
+    this.offer(walk)
+    return walk
+  }
+
+  private offer(walk: Walk): void {
+    if (walk.bytes > this.problem.memoryBytes || !(walk.value < this.bar)) return
+    this.bar = walk.value
+    this.best = walk
+  }
+
+  /**
+   * Finds the price of a byte with the highest bound. Each path is a line over the price; where those of a path that is
+   * too large and of one that fits cross, a relaxation either finds a path below both or is the highest. False if
+   * nothing fits.
+   */
+  private priceMemory(slope: number, intercept: number, large: Walk): boolean {
+    const { problem, layers } = this
+    this.smallest ??= follow(problem, layers, relax(problem, layers, 0, 1, 0, 0))
+    let fitting = this.smallest
+    if (fitting.bytes > problem.memoryBytes) return false
+    this.offer(fitting)
+    const line = (walk: Walk): number => walk.cost + slope * walk.time
+    for (let jump = 0; jump < MOST_JUMPS; jump++) {
+      const price = Math.max(0, line(fitting) - line(large)) / (large.bytes - fitting.bytes)
+      const crossing = line(large) + price * (large.bytes - problem.memoryBytes) + intercept
+      const walk = this.consider(slope, price, intercept)
+      const { bound } = this.relaxations[this.relaxations.length - 1]
+      if (this.closed() || bound >= crossing - TIGHT * Math.abs(crossing)) break
+      if (walk.bytes > problem.memoryBytes) large = walk
+      else fitting = walk
     }
-    front = [undominated(next[0]), undominated(next[1])]
+    this.offer(mend(problem, layers, large, fitting))
+    return true
   }
-  let best: Label | null = null
-  let least = bar
-  for (const side of [0, 1] as const) {
-    const last = problem.end[side]
-    for (const label of front[side]) {
-      const value = label.cost + last.cost + problem.penalty(label.time + last.time)
-      if (value < least && label.bytes + last.bytes <= problem.memoryBytes) {
-        least = value
-        best = label
-      }
-    }
-  }
-  return best === null ? null : { value: least, edges: trail(best) }
-}
-
-/** The few relaxations with the highest bounds: each prunes, each costs. */
-function strongest(problem: Problem, relaxations: readonly Relaxation[]): Relaxation[] {
-  return [...relaxations].sort((a, b) => startBound(problem, b) - startBound(problem, a)).slice(0, 6)
-}
-
-function extend(
-  problem: Problem,
-  relaxations: readonly Relaxation[],
-  layer: number,
-  side: 0 | 1,
-  label: Label,
-  bar: number,
-  next: [Label[], Label[]],
-): void {
-  for (const edge of problem.layers[layer][side]) {
-    const cost = label.cost + edge.cost
-    const time = label.time + edge.time
-    const bytes = label.bytes + edge.bytes
-    if (bytes > problem.memoryBytes) continue
-    const node = 2 * (layer + 1) + edge.next
-    let hopeless = false
-    for (const relaxation of relaxations) {
-      if (lowerBound(problem, relaxation, node, cost, time, bytes) >= bar) {
-        hopeless = true
-        break
-      }
-    }
-    if (!hopeless) next[edge.next].push({ cost, time, bytes, edge, before: label })
-  }
-}
-
-/** Labels that no other label equals or betters in cost, time and bytes. */
-function undominated(labels: Label[]): Label[] {
-  labels.sort((a, b) => a.cost - b.cost || a.time - b.time || a.bytes - b.bytes)
-  const kept: Label[] = []
-  for (const label of labels) {
-    let dominated = false
-    for (const other of kept) {
-      if (other.time <= label.time && other.bytes <= label.bytes) {
-        dominated = true
-        break
-      }
-    }
-    if (!dominated) kept.push(label)
-  }
-  return kept
-}
-
-function trail(label: Label): Edge[] {
-  const edges: Edge[] = []
-  for (let at: Label | null = label; at !== null; at = at.before) if (at.edge !== null) edges.unshift(at.edge)
-  return edges
 }

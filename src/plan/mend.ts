@@ -1,0 +1,88 @@
+import { walkOf, type Layers, type Walk } from './relax.ts'
+import type { Problem } from './solve.ts'
+
+/** Rounds of single changes. */
+const ROUNDS = 8
+
+/**
+ * A good path that fits, from one that is too large and one that fits: the one until some layer and then the other,
+ * then better single choices one at a time. It is no worse than `fitting`.
+ */
+export function mend(problem: Problem, layers: Layers, large: Walk, fitting: Walk): Walk {
+  let best = fitting
+  for (const [first, second] of [
+    [large, fitting],
+    [fitting, large],
+  ] as const) {
+    const joined = bestJoint(problem, layers, first, second, best.value)
+    if (joined !== null) best = joined
+  }
+  for (let round = 0; round < ROUNDS; round++) {
+    const changed = bestChange(problem, layers, best)
+    if (changed === null) return best
+    best = changed
+  }
+  return best
+}
+
+/** `first` until some layer, then `second`: the best that fits and has a value below `bar`. */
+function bestJoint(problem: Problem, layers: Layers, first: Walk, second: Walk, bar: number): Walk | null {
+  const difference = { cost: second.cost, time: second.time, bytes: second.bytes }
+  let at = -1
+  let least = bar
+  for (let layer = 0; layer < first.choices.length; layer++) {
+    if (first.sides[layer] === second.sides[layer]) {
+      const value = difference.cost + problem.penalty(difference.time)
+      if (difference.bytes <= problem.memoryBytes && value < least) {
+        least = value
+        at = layer
+      }
+    }
+    const kind = layers.kinds[layers.kindOf[layer]]
+    const [a, b] = [first.choices[layer], second.choices[layer]]
+    const [from, to] = [first.sides[layer], second.sides[layer]]
+    difference.cost += kind.cost[from][a] - kind.cost[to][b]
+    difference.time += kind.time[from][a] - kind.time[to][b]
+    difference.bytes += kind.bytes[from][a] - kind.bytes[to][b]
+  }
+  if (at < 0) return null
+  const choices = second.choices.slice()
+  choices.set(first.choices.subarray(0, at))
+  const sides = second.sides.slice()
+  sides.set(first.sides.subarray(0, at))
+  return checked(problem, walkOf(problem, layers, choices, sides), bar)
+}
+
+/** The one other choice in one layer that betters a path most, or null. */
+function bestChange(problem: Problem, layers: Layers, walk: Walk): Walk | null {
+  let least = walk.value
+  let [atLayer, atChoice] = [-1, -1]
+  const spare = problem.memoryBytes - walk.bytes
+  for (let layer = 0; layer < walk.choices.length; layer++) {
+    const side = walk.sides[layer]
+    const kind = layers.kinds[layers.kindOf[layer]]
+    const [cost, time, bytes, next] = [kind.cost[side], kind.time[side], kind.bytes[side], kind.next[side]]
+    const now = walk.choices[layer]
+    for (let i = 0; i < cost.length; i++) {
+      if (next[i] !== next[now] || bytes[i] - bytes[now] > spare) continue
+      // The penalty is never negative: most choices are too dear without it.
+      const dearer = walk.cost - cost[now] + cost[i]
+      if (dearer >= least) continue
+      const value = dearer + problem.penalty(walk.time - time[now] + time[i])
+      if (value < least) {
+        least = value
+        atLayer = layer
+        atChoice = i
+      }
+    }
+  }
+  if (atLayer < 0) return null
+  const choices = walk.choices.slice()
+  choices[atLayer] = atChoice
+  return checked(problem, walkOf(problem, layers, choices, walk.sides), walk.value)
+}
+
+/** Differences round otherwise than sums: what counts is the sum. */
+function checked(problem: Problem, walk: Walk, bar: number): Walk | null {
+  return walk.bytes <= problem.memoryBytes && walk.value < bar ? walk : null
+}

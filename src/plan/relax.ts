@@ -1,0 +1,168 @@
+import type { Edge, LayerEdges, Problem } from './solve.ts'
+
+/** The choices of equal layers in columns, by side before the layer. */
+export interface Kind {
+  readonly edges: LayerEdges
+  readonly cost: readonly [Float64Array, Float64Array]
+  readonly time: readonly [Float64Array, Float64Array]
+  readonly bytes: readonly [Float64Array, Float64Array]
+  readonly next: readonly [Uint8Array, Uint8Array]
+}
+
+/** Layers as kinds: what four plan-wide choices and all their relaxations share. */
+export interface Layers {
+  readonly kinds: readonly Kind[]
+  /** Kind by layer. */
+  readonly kindOf: Uint8Array
+}
+
+/** One Lagrangian relaxation: weight x cost + slope x time + price x (bytes - limit) + intercept. */
+export interface Relaxation {
+  readonly weight: number
+  readonly slope: number
+  readonly price: number
+  readonly intercept: number
+  /** Least relaxed cost from (layer, side) to the end, index 2 layer + side. */
+  readonly toGo: Float64Array
+  /** Index 4 kind + 2 side before + side after: the least choice, and what it weighs; -1 and Infinity if there is none. */
+  readonly least: Float64Array
+  readonly choice: Int32Array
+  /** No path has a lower value. */
+  readonly bound: number
+}
+
+/** A path by the place of its choices among those of its layer and side. */
+export interface Walk {
+  readonly choices: Int32Array
+  /** Side before each layer, and after the last. */
+  readonly sides: Uint8Array
+  readonly cost: number
+  readonly time: number
+  readonly bytes: number
+  /** Cost and penalty; Infinity if no path leads on. */
+  readonly value: number
+}
+
+const known = new WeakMap<readonly LayerEdges[], Layers>()
+
+/** The kinds of a list of layers; asked again about the same list, the same answer. */
+export function layersOf(list: readonly LayerEdges[]): Layers {
+  const found = known.get(list)
+  if (found !== undefined) return found
+  const distinct = [...new Set(list)]
+  const kinds = distinct.map((edges) => kindOf(edges))
+  const layers = { kinds, kindOf: Uint8Array.from(list, (edges) => distinct.indexOf(edges)) }
+  known.set(list, layers)
+  return layers
+}
+
+function kindOf(edges: LayerEdges): Kind {
+  const column = (of: (edge: Edge) => number): [Float64Array, Float64Array] => [
+    Float64Array.from(edges[0], of),
+    Float64Array.from(edges[1], of),
+  ]
+  return {
+    edges,
+    cost: column((edge) => edge.cost),
+    time: column((edge) => edge.time),
+    bytes: column((edge) => edge.bytes),
+    next: [Uint8Array.from(edges[0], (edge) => edge.next), Uint8Array.from(edges[1], (edge) => edge.next)],
+  }
+}
+
+/** The relaxation with these multipliers; `weight` 0 leaves costs out, for the path that takes least memory. */
+export function relax(
+  problem: Problem,
+  layers: Layers,
+  slope: number,
+  price: number,
+  intercept: number,
+  weight = 1,
+): Relaxation {
+  const { end, start, startSide, memoryBytes } = problem
+  const { kinds, kindOf } = layers
+  const least = new Float64Array(4 * kinds.length).fill(Infinity)
+  const choice = new Int32Array(4 * kinds.length).fill(-1)
+  kinds.forEach((kind, k) => {
+    weigh(kind, slope, price, weight, 4 * k, least, choice)
+  })
+  const count = kindOf.length
+  const toGo = new Float64Array(2 * (count + 1))
+  for (const side of [0, 1] as const) {
+    toGo[2 * count + side] = weight * end[side].cost + slope * end[side].time + price * end[side].bytes
+  }
+  for (let layer = count - 1; layer >= 0; layer--) {
+    const at = 4 * kindOf[layer]
+    const [stay, leave] = [toGo[2 * layer + 2], toGo[2 * layer + 3]]
+    toGo[2 * layer] = Math.min(least[at] + stay, least[at + 1] + leave)
+    toGo[2 * layer + 1] = Math.min(least[at + 2] + stay, least[at + 3] + leave)
+  }
+  const limit = price === 0 ? 0 : price * (start.bytes - memoryBytes)
+  const bound = weight * start.cost + slope * start.time + limit + intercept + toGo[startSide]
+  return { weight, slope, price, intercept, toGo, least, choice, bound }
+}
+
+function weigh(
+  kind: Kind,
+  slope: number,
+  price: number,
+  weight: number,
+  at: number,
+  least: Float64Array,
+  choice: Int32Array,
+): void {
+  for (let side = 0; side < 2; side++) {
+    const [cost, time, bytes, next] = [kind.cost[side], kind.time[side], kind.bytes[side], kind.next[side]]
+    for (let i = 0; i < cost.length; i++) {
+      const value = weight * cost[i] + slope * time[i] + price * bytes[i]
+      const to = at + 2 * side + next[i]
+      if (value < least[to]) {
+        least[to] = value
+        choice[to] = i
+      }
+    }
+  }
+}
+
+/** The path that a relaxation calls best, with its true value. */
+export function follow(problem: Problem, layers: Layers, relaxation: Relaxation): Walk {
+  const { kindOf } = layers
+  const { least, choice, toGo } = relaxation
+  const choices = new Int32Array(kindOf.length)
+  const sides = new Uint8Array(kindOf.length + 1)
+  let side: number = problem.startSide
+  for (let layer = 0; layer < kindOf.length; layer++) {
+    const at = 4 * kindOf[layer] + 2 * side
+    sides[layer] = side
+    side = least[at + 1] + toGo[2 * layer + 3] < least[at] + toGo[2 * layer + 2] ? 1 : 0
+    choices[layer] = choice[at + side]
+    if (choices[layer] < 0)
+      return { choices, sides, cost: Infinity, time: 0, bytes: Infinity, value: Infinity }
+  }
+  sides[kindOf.length] = side
+  return walkOf(problem, layers, choices, sides)
+}
+
+/** Sums a path up. */
+export function walkOf(problem: Problem, layers: Layers, choices: Int32Array, sides: Uint8Array): Walk {
+  let { cost, time, bytes } = problem.start
+  for (let layer = 0; layer < choices.length; layer++) {
+    const kind = layers.kinds[layers.kindOf[layer]]
+    const side = sides[layer]
+    cost += kind.cost[side][choices[layer]]
+    time += kind.time[side][choices[layer]]
+    bytes += kind.bytes[side][choices[layer]]
+  }
+  const last = problem.end[sides[choices.length] as 0 | 1]
+  cost += last.cost
+  time += last.time
+  bytes += last.bytes
+  return { choices, sides, cost, time, bytes, value: cost + problem.penalty(time) }
+}
+
+export function edgesOf(layers: Layers, walk: Walk): Edge[] {
+  return Array.from(
+    walk.choices,
+    (choice, layer) => layers.kinds[layers.kindOf[layer]].edges[walk.sides[layer] as 0 | 1][choice],
+  )
+}
