@@ -1,4 +1,4 @@
-import type { Layers, Relaxation, Kind } from './relax.ts'
+import { FRESH, NODES, type Group, type Kind, type Layers, type Relaxation } from './relax.ts'
 import type { Edge, Effort, Path, Problem } from './solve.ts'
 
 interface Label {
@@ -7,6 +7,16 @@ interface Label {
   readonly bytes: number
   readonly edge: Edge | null
   readonly before: Label | null
+}
+
+/** Labels by node. */
+type Front = [Label[], Label[], Label[]]
+
+interface Search {
+  readonly problem: Problem
+  readonly relaxations: readonly Relaxation[]
+  readonly bar: number
+  readonly effort: Effort
 }
 
 /** Relaxations looked at for each label: each prunes, each costs. */
@@ -31,29 +41,28 @@ export function searchLabels(
 ): Path | null {
   const useful = [...relaxations].sort((a, b) => b.bound - a.bound).slice(0, USEFUL)
   const ranked = layers.kinds.map((kind) => rank(kind, useful[0]))
-  const first: Label = { ...problem.start, edge: null, before: null }
-  let front: [Label[], Label[]] = [[], []]
-  front[problem.startSide].push(first)
+  let front: Front = [[], [], [{ ...problem.start, edge: null, before: null }]]
+  const search: Search = { problem, relaxations: useful, bar, effort }
   for (let layer = 0; layer < layers.kindOf.length; layer++) {
-    const next: [Label[], Label[]] = [[], []]
+    const next: Front = [[], [], []]
     const kind = layers.kindOf[layer]
-    for (const side of [0, 1] as const) {
-      for (const label of front[side]) {
-        extend(problem, layers.kinds[kind], ranked[kind], useful, layer, side, label, bar, next, effort)
+    for (const node of [0, 1, FRESH] as const) {
+      for (const label of front[node]) {
+        extend(search, layers.kinds[kind], ranked[kind], layer, node, label, next)
         if (effort.left < 0) return null
       }
     }
-    front = [undominated(next[0]), undominated(next[1])]
+    front = [undominated(next[0]), undominated(next[1]), undominated(next[FRESH])]
   }
-  return bestEnd(problem, front, bar)
+  return bestEnd(problem, useful[0].group, front, bar)
 }
 
-function bestEnd(problem: Problem, front: readonly [Label[], Label[]], bar: number): Path | null {
+function bestEnd(problem: Problem, group: Group, front: Front, bar: number): Path | null {
   let best: Label | null = null
   let least = bar
-  for (const side of [0, 1] as const) {
-    const last = problem.end[side]
-    for (const label of front[side]) {
+  for (const node of group === 'leave' ? ([0, 1] as const) : ([0, 1, FRESH] as const)) {
+    const last = problem.end[node === FRESH ? problem.startSide : node]
+    for (const label of front[node]) {
       const value = label.cost + last.cost + problem.penalty(label.time + last.time)
       if (value < least && label.bytes + last.bytes <= problem.memoryBytes) {
         least = value
@@ -78,20 +87,22 @@ function rank(kind: Kind, { slope, price }: Relaxation): Ranked[] {
 }
 
 function extend(
-  problem: Problem,
+  { problem, relaxations, bar, effort }: Search,
   kind: Kind,
   ranked: readonly Ranked[],
-  relaxations: readonly Relaxation[],
   layer: number,
-  side: 0 | 1,
+  node: 0 | 1 | 2,
   label: Label,
-  bar: number,
-  next: readonly [Label[], Label[]],
-  effort: Effort,
+  next: Front,
 ): void {
+  const side = node === FRESH ? problem.startSide : node
   for (const to of [0, 1] as const) {
+    const isFresh = node === FRESH && to === side
+    if (node === FRESH && !isFresh && relaxations[0].group === 'stay') continue
+    const reached = isFresh ? FRESH : to
+    const at = NODES * (layer + 1) + reached
     const { order, values } = ranked[2 * side + to]
-    const base = boundAt(problem, relaxations[0], 2 * layer + 2 + to, label.cost, label.time, label.bytes)
+    const base = boundAt(problem, relaxations[0], at, label.cost, label.time, label.bytes)
     for (let i = 0; i < order.length; i++) {
       effort.left--
       if (base + values[i] >= bar) break
@@ -100,8 +111,8 @@ function extend(
       if (bytes > problem.memoryBytes) continue
       const cost = label.cost + kind.cost[side][choice]
       const time = label.time + kind.time[side][choice]
-      if (hopeless(problem, relaxations, 2 * layer + 2 + to, cost, time, bytes, bar)) continue
-      next[to].push({ cost, time, bytes, edge: kind.edges[side][choice], before: label })
+      if (hopeless(problem, relaxations, at, cost, time, bytes, bar)) continue
+      next[reached].push({ cost, time, bytes, edge: kind.edges[side][choice], before: label })
     }
   }
 }

@@ -1,4 +1,4 @@
-import type { Edge, LayerEdges, Problem } from './solve.ts'
+import type { Edge, End, LayerEdges, Problem } from './solve.ts'
 
 /** The choices of equal layers in columns, by side before the layer. */
 export interface Kind {
@@ -16,13 +16,23 @@ export interface Layers {
   readonly kindOf: Uint8Array
 }
 
+/**
+ * Paths whose residual stays on the side it began on, those that leave it, or any. What a change of sides costs is paid
+ * by all of those that leave: bounds for one group at a time lie far closer than one for all.
+ */
+export type Group = 'any' | 'stay' | 'leave'
+
+/** Nodes of one layer: on either side; and on the first side, not left yet. */
+export const NODES = 3
+export const FRESH = 2
+
 /** One Lagrangian relaxation: weight x cost + slope x time + price x (bytes - limit) + intercept. */
 export interface Relaxation {
-  readonly weight: number
+  readonly group: Group
   readonly slope: number
   readonly price: number
   readonly intercept: number
-  /** Least relaxed cost from (layer, side) to the end, index 2 layer + side. */
+  /** Least relaxed cost from a node to the end, index NODES x layer + node. */
   readonly toGo: Float64Array
   /** Index 4 kind + 2 side before + side after: the least choice, and what it weighs; -1 and Infinity if there is none. */
   readonly least: Float64Array
@@ -77,29 +87,46 @@ export function relax(
   slope: number,
   price: number,
   intercept: number,
+  group: Group,
   weight = 1,
 ): Relaxation {
-  const { end, start, startSide, memoryBytes } = problem
-  const { kinds, kindOf } = layers
+  const { start, memoryBytes } = problem
+  const { kinds } = layers
   const least = new Float64Array(4 * kinds.length).fill(Infinity)
   const choice = new Int32Array(4 * kinds.length).fill(-1)
   kinds.forEach((kind, k) => {
     weigh(kind, slope, price, weight, 4 * k, least, choice)
   })
+  const toGo = walkBack(problem, layers, least, group, (last) => {
+    return weight * last.cost + slope * last.time + price * last.bytes
+  })
+  const limit = price === 0 ? 0 : price * (start.bytes - memoryBytes)
+  const bound = weight * start.cost + slope * start.time + limit + intercept + toGo[FRESH]
+  return { group, slope, price, intercept, toGo, least, choice, bound }
+}
+
+function walkBack(
+  { end, startSide }: Problem,
+  { kindOf }: Layers,
+  least: Float64Array,
+  group: Group,
+  weighEnd: (end: End) => number,
+): Float64Array {
   const count = kindOf.length
-  const toGo = new Float64Array(2 * (count + 1))
-  for (const side of [0, 1] as const) {
-    toGo[2 * count + side] = weight * end[side].cost + slope * end[side].time + price * end[side].bytes
-  }
+  const toGo = new Float64Array(NODES * (count + 1))
+  for (const side of [0, 1] as const) toGo[NODES * count + side] = weighEnd(end[side])
+  toGo[NODES * count + FRESH] = group === 'leave' ? Infinity : toGo[NODES * count + startSide]
+  const away = 1 - startSide
   for (let layer = count - 1; layer >= 0; layer--) {
     const at = 4 * kindOf[layer]
-    const [stay, leave] = [toGo[2 * layer + 2], toGo[2 * layer + 3]]
-    toGo[2 * layer] = Math.min(least[at] + stay, least[at + 1] + leave)
-    toGo[2 * layer + 1] = Math.min(least[at + 2] + stay, least[at + 3] + leave)
+    const [here, next] = [NODES * layer, NODES * (layer + 1)]
+    toGo[here] = Math.min(least[at] + toGo[next], least[at + 1] + toGo[next + 1])
+    toGo[here + 1] = Math.min(least[at + 2] + toGo[next], least[at + 3] + toGo[next + 1])
+    const stay = least[at + 3 * startSide] + toGo[next + FRESH]
+    const leave = group === 'stay' ? Infinity : least[at + 2 * startSide + away] + toGo[next + away]
+    toGo[here + FRESH] = Math.min(stay, leave)
   }
-  const limit = price === 0 ? 0 : price * (start.bytes - memoryBytes)
-  const bound = weight * start.cost + slope * start.time + limit + intercept + toGo[startSide]
-  return { weight, slope, price, intercept, toGo, least, choice, bound }
+  return toGo
 }
 
 function weigh(
@@ -127,17 +154,26 @@ function weigh(
 /** The path that a relaxation calls best, with its true value. */
 export function follow(problem: Problem, layers: Layers, relaxation: Relaxation): Walk {
   const { kindOf } = layers
-  const { least, choice, toGo } = relaxation
+  const { least, choice, toGo, group } = relaxation
   const choices = new Int32Array(kindOf.length)
   const sides = new Uint8Array(kindOf.length + 1)
-  let side: number = problem.startSide
+  const { startSide } = problem
+  let side: number = startSide
+  let isFresh = true
   for (let layer = 0; layer < kindOf.length; layer++) {
     const at = 4 * kindOf[layer] + 2 * side
+    const next = NODES * (layer + 1)
     sides[layer] = side
-    side = least[at + 1] + toGo[2 * layer + 3] < least[at] + toGo[2 * layer + 2] ? 1 : 0
+    const stay = least[at + side] + toGo[next + (isFresh ? FRESH : side)]
+    const leave = least[at + 1 - side] + toGo[next + 1 - side]
+    if (leave < stay && !(isFresh && group === 'stay')) {
+      side = 1 - side
+      isFresh = false
+    }
     choices[layer] = choice[at + side]
-    if (choices[layer] < 0)
+    if (choices[layer] < 0 || !(Math.min(stay, leave) < Infinity)) {
       return { choices, sides, cost: Infinity, time: 0, bytes: Infinity, value: Infinity }
+    }
   }
   sides[kindOf.length] = side
   return walkOf(problem, layers, choices, sides)

@@ -1,6 +1,15 @@
 import { searchLabels } from './labels.ts'
 import { mend } from './mend.ts'
-import { edgesOf, follow, layersOf, relax, type Layers, type Relaxation, type Walk } from './relax.ts'
+import {
+  edgesOf,
+  follow,
+  layersOf,
+  relax,
+  type Group,
+  type Layers,
+  type Relaxation,
+  type Walk,
+} from './relax.ts'
 
 /**
  * The exact shortest path over (layer, side of the residual) with an optional convex penalty on time and an
@@ -30,8 +39,10 @@ export interface Problem {
   readonly end: readonly [End, End]
   /** Convex, non-decreasing. */
   readonly penalty: (time: number) => number
-  /** Lines slope x time + intercept that lie nowhere above the penalty. */
+  /** Lines slope x time + intercept that lie nowhere above the penalty, by rising slope. */
   readonly tangents: readonly { readonly slope: number; readonly intercept: number }[]
+  /** The intercept of such a line, for a slope between those of the tangents, and how it changes with the slope. */
+  readonly interceptAt: (slope: number) => readonly [intercept: number, change: number]
   readonly memoryBytes: number
 }
 
@@ -56,87 +67,176 @@ export interface Effort {
  * relaxations' paths: no worse than the relaxation's gap.
  */
 export function solve(problem: Problem, bound: number, effort: Effort = { left: Infinity }): Path | null {
-  return new Solver(problem, bound).solve(effort)
+  const best: Best = { bar: bound, walk: null, path: null }
+  if (!new Solver(problem, 'any', best).isEasy()) {
+    const groups = (['stay', 'leave'] as const).map((group) => new Solver(problem, group, best))
+    // Good paths of one group spare the other its search.
+    for (const group of groups.filter((each) => !each.climb())) group.search(effort)
+  }
+  if (best.path !== null) return best.path
+  return best.walk === null
+    ? null
+    : { value: best.walk.value, edges: edgesOf(layersOf(problem.layers), best.walk) }
+}
+
+/** The best that is known; a path from a search comes after all walks. */
+interface Best {
+  bar: number
+  walk: Walk | null
+  path: Path | null
 }
 
 /** Jumps between the lines of two paths; each brings another path, so they end. */
 const MOST_JUMPS = 64
 
+/** Slopes looked at between two tangents. */
+const MOST_SLOPES = 12
+
+/** Share of the gap that another slope must promise to close. */
+const WORTHWHILE = 0.02
+
 /** Share of a value that is rounding. */
 const TIGHT = 1e-13
+
+/** The highest bound at one slope, over all prices of memory, and how it changes with the slope. */
+interface Ridge {
+  readonly slope: number
+  readonly bound: number
+  readonly change: number
+  /** The paths between which the memory's end lies; null where it does not bind. */
+  readonly between: { readonly large: Walk; readonly fitting: Walk } | null
+}
 
 class Solver {
   private readonly problem: Problem
   private readonly layers: Layers
   private readonly relaxations: Relaxation[] = []
-  private bar: number
-  private best: Walk | null = null
+  private readonly group: Group
+  private readonly best: Best
   private smallest: Walk | null = null
+  private highest = -Infinity
 
-  constructor(problem: Problem, bound: number) {
+  constructor(problem: Problem, group: Group, best: Best) {
     this.problem = problem
     this.layers = layersOf(problem.layers)
-    this.bar = bound
+    this.group = group
+    this.best = best
   }
 
-  solve(effort: Effort): Path | null {
-    for (const { slope, intercept } of this.problem.tangents) {
-      const walk = this.consider(slope, 0, intercept)
-      if (this.closed()) return this.answer()
-      if (walk.bytes > this.problem.memoryBytes) {
-        if (!this.priceMemory(slope, intercept, walk)) return null
-        if (this.closed()) return this.answer()
+  /** Whether the first relaxation says that no better path than the best is left. */
+  isEasy(): boolean {
+    const { slope, intercept } = this.problem.tangents[0]
+    this.consider(slope, 0, intercept)
+    return this.isClosed(this.latest)
+  }
+
+  search(effort: Effort): void {
+    if (this.isClosed({ bound: this.highest }) || effort.left < 0) return
+    const found = searchLabels(this.problem, this.layers, this.relaxations, this.best.bar, effort)
+    if (found === null) return
+    this.best.bar = found.value
+    this.best.path = found
+  }
+
+  /** Finds the highest bounds and good paths on the way; true if no better path than the best of them is left. */
+  climb(): boolean {
+    let below: Ridge | null = null
+    let above: Ridge | null = null
+    for (const { slope } of this.problem.tangents) {
+      const ridge = this.ridge(slope)
+      if (ridge === null || this.isClosed(ridge)) return true
+      if (below === null) this.mend(ridge)
+      if (ridge.change <= 0) {
+        above = ridge
+        break
       }
+      below = ridge
     }
-    const found = searchLabels(this.problem, this.layers, this.relaxations, this.bar, effort)
-    return found ?? this.answer()
+    if (below === null || above === null) return false
+    return this.between(below, above)
   }
 
-  private answer(): Path | null {
-    return this.best === null ? null : { value: this.best.value, edges: edgesOf(this.layers, this.best) }
+  /** The bound is concave over the slope: where the lines at two slopes cross, or on that side of it, it is highest. */
+  private between(below: Ridge, above: Ridge): boolean {
+    for (let i = 0; i < MOST_SLOPES; i++) {
+      const slope =
+        (above.bound - below.bound + below.change * below.slope - above.change * above.slope) /
+        (below.change - above.change)
+      if (!(slope > below.slope && slope < above.slope)) break
+      const most = below.bound + below.change * (slope - below.slope)
+      const least = Math.max(below.bound, above.bound)
+      if (most - least <= WORTHWHILE * (this.best.bar - least)) break
+      const ridge = this.ridge(slope)
+      if (ridge === null || this.isClosed(ridge)) return true
+      if (ridge.change > 0) below = ridge
+      else above = ridge
+    }
+    const highest = below.bound > above.bound ? below : above
+    this.mend(highest)
+    return this.isClosed(highest)
   }
 
   /** Nothing here is better than what is known. */
-  private closed(): boolean {
-    return this.relaxations[this.relaxations.length - 1].bound >= this.bar - TIGHT * Math.abs(this.bar)
+  private isClosed({ bound }: Pick<Ridge, 'bound'>): boolean {
+    return bound >= this.best.bar - TIGHT * Math.abs(this.best.bar)
   }
 
   private consider(slope: number, price: number, intercept: number): Walk {
-    const relaxation = relax(this.problem, this.layers, slope, price, intercept)
+    const relaxation = relax(this.problem, this.layers, slope, price, intercept, this.group)
     this.relaxations.push(relaxation)
+    this.highest = Math.max(this.highest, relaxation.bound)
     const walk = follow(this.problem, this.layers, relaxation)
     this.offer(walk)
     return walk
   }
 
+  private get latest(): Relaxation {
+    return this.relaxations[this.relaxations.length - 1]
+  }
+
   private offer(walk: Walk): void {
-    if (walk.bytes > this.problem.memoryBytes || !(walk.value < this.bar)) return
-    this.bar = walk.value
-    this.best = walk
+    if (walk.bytes > this.problem.memoryBytes || !(walk.value < this.best.bar)) return
+    this.best.bar = walk.value
+    this.best.walk = walk
+  }
+
+  private mend({ between }: Ridge): void {
+    if (between !== null) this.offer(mend(this.problem, this.layers, between.large, between.fitting))
+  }
+
+  /** Null if nothing fits. */
+  private ridge(slope: number): Ridge | null {
+    const [intercept, change] = this.problem.interceptAt(slope)
+    const walk = this.consider(slope, 0, intercept)
+    if (walk.bytes <= this.problem.memoryBytes || this.isClosed(this.latest)) {
+      return { slope, bound: this.latest.bound, change: change + walk.time, between: null }
+    }
+    return this.priceMemory(slope, intercept, change, walk)
   }
 
   /**
    * Finds the price of a byte with the highest bound. Each path is a line over the price; where those of a path that is
-   * too large and of one that fits cross, a relaxation either finds a path below both or is the highest. False if
-   * nothing fits.
+   * too large and of one that fits cross, a relaxation either finds a path below both or is the highest.
    */
-  private priceMemory(slope: number, intercept: number, large: Walk): boolean {
+  private priceMemory(slope: number, intercept: number, change: number, large: Walk): Ridge | null {
     const { problem, layers } = this
-    this.smallest ??= follow(problem, layers, relax(problem, layers, 0, 1, 0, 0))
+    this.smallest ??= follow(problem, layers, relax(problem, layers, 0, 1, 0, this.group, 0))
     let fitting = this.smallest
-    if (fitting.bytes > problem.memoryBytes) return false
+    if (fitting.bytes > problem.memoryBytes) return null
     this.offer(fitting)
     const line = (walk: Walk): number => walk.cost + slope * walk.time
+    let bound = this.latest.bound
     for (let jump = 0; jump < MOST_JUMPS; jump++) {
       const price = Math.max(0, line(fitting) - line(large)) / (large.bytes - fitting.bytes)
       const crossing = line(large) + price * (large.bytes - problem.memoryBytes) + intercept
       const walk = this.consider(slope, price, intercept)
-      const { bound } = this.relaxations[this.relaxations.length - 1]
-      if (this.closed() || bound >= crossing - TIGHT * Math.abs(crossing)) break
+      bound = Math.max(bound, this.latest.bound)
+      if (this.isClosed({ bound }) || this.latest.bound >= crossing - TIGHT * Math.abs(crossing)) break
       if (walk.bytes > problem.memoryBytes) large = walk
       else fitting = walk
     }
-    this.offer(mend(problem, layers, large, fitting))
-    return true
+    const share = (problem.memoryBytes - fitting.bytes) / (large.bytes - fitting.bytes)
+    const time = share * large.time + (1 - share) * fitting.time
+    return { slope, bound, change: change + time, between: { large, fitting } }
   }
 }

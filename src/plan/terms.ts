@@ -40,22 +40,29 @@ export function termsOf(input: OracleInput, bits: BoundaryBits): Terms {
 }
 
 /** The penalty on time, with lines below it that make good relaxations. */
-export function penaltyOf(input: OracleInput): Pick<Problem, 'penalty' | 'tangents'> {
+export function penaltyOf(input: OracleInput): Pick<Problem, 'penalty' | 'tangents' | 'interceptAt'> {
   const { weights, latency } = input.objective
   const w = weights.latency
-  if (latency.form === 'mean') return { penalty: () => 0, tangents: [{ slope: 0, intercept: 0 }] }
+  if (latency.form === 'mean' || w === 0) {
+    return { penalty: () => 0, tangents: [{ slope: 0, intercept: 0 }], interceptAt: () => [0, 0] }
+  }
   if (latency.form === 'qoe') {
     const allowance = (input.state.outputTokens - 1) / input.readingTokensPerSecond
     const tangents = [0, 0.25, 0.5, 0.75, 1].map((part) => ({
       slope: part * w,
       intercept: -part * w * allowance,
     }))
-    return { penalty: (time) => w * Math.max(0, time - allowance), tangents }
+    const interceptAt = (slope: number): readonly [number, number] => [-slope * allowance, -allowance]
+    return { penalty: (time) => w * Math.max(0, time - allowance), tangents, interceptAt }
   }
   const { deadlineSeconds } = latency
   const tangents = [0, 0.1, 0.3, 1, 3, 10, 30, 100].map((late) => ({
     slope: 2 * w * late,
     intercept: -w * late * (late + 2 * deadlineSeconds),
   }))
-  return { penalty: (time) => w * Math.max(0, time - deadlineSeconds) ** 2, tangents }
+  const interceptAt = (slope: number): readonly [number, number] => {
+    const late = slope / (2 * w)
+    return [-w * late * (late + 2 * deadlineSeconds), -late - deadlineSeconds]
+  }
+  return { penalty: (time) => w * Math.max(0, time - deadlineSeconds) ** 2, tangents, interceptAt }
 }
