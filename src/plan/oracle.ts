@@ -16,13 +16,9 @@ export interface OracleAnswer {
  * `effort` is given and runs out: then the best that was found until then.
  */
 export function optimalPlan(input: OracleInput, effort: Effort = { left: Infinity }): OracleAnswer | null {
-  const times = new AttentionTimes(input.pair, input.state)
   let best: OracleAnswer | null = null
   if (reachable(input)) {
-    for (const bits of input.options.boundaryBits) {
-      const found = bestSplit(input, bits, times, best?.value ?? Infinity, effort)
-      if (found !== null) best = found
-    }
+    best = bestSplit(input, effort)
   } else {
     best = pricedPlan(input, edgeOnlyPlan(input), best)
   }
@@ -56,25 +52,20 @@ function pricedPlan(input: OracleInput, plan: Plan, best: OracleAnswer | null): 
   return best !== null && best.value <= value ? best : { plan, value }
 }
 
-function bestSplit(
-  input: OracleInput,
-  bits: BoundaryBits,
-  times: AttentionTimes,
-  bound: number,
-  effort: Effort,
-): OracleAnswer | null {
-  const tables = layerTables(input.pair, input.state, bits, times, input.options.mixedLayers)
-  const layers = layerEdges(input, tables, bits)
-  const pinned = input.options.edgeLayersFirst + input.options.edgeLayersLast > 0
+function bestSplit(input: OracleInput, effort: Effort): OracleAnswer | null {
+  const { pair, state, options } = input
+  const times = new AttentionTimes(pair, state)
+  const pinned = options.edgeLayersFirst + options.edgeLayersLast > 0
   const sides: readonly Side[] = pinned ? [EDGE] : [EDGE, CLOUD]
-  let best: OracleAnswer | null = null
-  for (const embed of sides) {
-    for (const head of sides) {
-      const path = solve(problemOf(input, bits, layers, embed, head), best?.value ?? bound, effort)
-      if (path !== null) best = { plan: planOf(path, embed, head, bits), value: path.value }
-    }
-  }
-  return best
+  const cases = options.boundaryBits.flatMap((bits) => {
+    const layers = layerEdges(input, layerTables(pair, state, bits, times, options.mixedLayers), bits)
+    return sides.flatMap((embed) => sides.map((head) => ({ bits, layers, embed, head })))
+  })
+  const problems = cases.map(({ bits, layers, embed, head }) => problemOf(input, bits, layers, embed, head))
+  const solution = solve(problems, Infinity, effort)
+  if (solution === null) return null
+  const { embed, head, bits } = cases[solution.problem]
+  return { plan: planOf(solution, embed, head, bits), value: solution.value }
 }
 
 function planOf(path: Path, embed: Side, head: Side, bits: BoundaryBits): Plan {

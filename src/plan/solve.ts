@@ -62,28 +62,40 @@ export interface Effort {
   left: number
 }
 
-/**
- * The best path with a value below `bound` (Infinity for none), or null. Where `effort` runs out it is the best of the
- * relaxations' paths: no worse than the relaxation's gap.
- */
-export function solve(problem: Problem, bound: number, effort: Effort = { left: Infinity }): Path | null {
-  const best: Best = { bar: bound, walk: null, path: null }
-  if (!new Solver(problem, 'any', best).isEasy()) {
-    const groups = (['stay', 'leave'] as const).map((group) => new Solver(problem, group, best))
-    // Good paths of one group spare the other its search.
-    for (const group of groups.filter((each) => !each.climb())) group.search(effort)
-  }
-  if (best.path !== null) return best.path
-  return best.walk === null
-    ? null
-    : { value: best.walk.value, edges: edgesOf(layersOf(problem.layers), best.walk) }
+/** The best path, and which of the problems it is of. */
+export interface Solution extends Path {
+  readonly problem: number
 }
 
-/** The best that is known; a path from a search comes after all walks. */
+/**
+ * The best path of all problems with a value below `bound` (Infinity for none), or null. Where `effort` runs out it is
+ * the best of the relaxations' paths: no worse than the relaxation's gap.
+ */
+export function solve(
+  problems: readonly Problem[],
+  bound: number,
+  effort: Effort = { left: Infinity },
+): Solution | null {
+  const best: Best = { bar: bound, problem: -1, walk: null, edges: null }
+  const hard = problems.map((_, i) => i).filter((i) => !new Solver(problems, i, 'any', best).isEasy())
+  const groups = hard.flatMap((i) =>
+    (['stay', 'leave'] as const).map((group) => new Solver(problems, i, group, best)),
+  )
+  // Good paths of one group spare the others their searches; where the lowest bound is, the best path is likeliest.
+  const open = groups.filter((group) => !group.climb()).sort((a, b) => a.highest - b.highest)
+  for (const group of open) group.search(effort)
+  const { problem, walk, edges } = best
+  if (walk === null && edges === null) return null
+  const path = edges ?? (walk === null ? [] : edgesOf(layersOf(problems[problem].layers), walk))
+  return { value: best.bar, edges: path, problem }
+}
+
+/** The best that is known, as a walk or, from a search, as edges. */
 interface Best {
   bar: number
+  problem: number
   walk: Walk | null
-  path: Path | null
+  edges: readonly Edge[] | null
 }
 
 /** Jumps between the lines of two paths; each brings another path, so they end. */
@@ -113,12 +125,15 @@ class Solver {
   private readonly relaxations: Relaxation[] = []
   private readonly group: Group
   private readonly best: Best
+  private readonly index: number
   private smallest: Walk | null = null
-  private highest = -Infinity
+  /** The highest bound so far. */
+  highest = -Infinity
 
-  constructor(problem: Problem, group: Group, best: Best) {
-    this.problem = problem
-    this.layers = layersOf(problem.layers)
+  constructor(problems: readonly Problem[], index: number, group: Group, best: Best) {
+    this.problem = problems[index]
+    this.index = index
+    this.layers = layersOf(this.problem.layers)
     this.group = group
     this.best = best
   }
@@ -134,8 +149,7 @@ class Solver {
     if (this.isClosed({ bound: this.highest }) || effort.left < 0) return
     const found = searchLabels(this.problem, this.layers, this.relaxations, this.best.bar, effort)
     if (found === null) return
-    this.best.bar = found.value
-    this.best.path = found
+    Object.assign(this.best, { bar: found.value, problem: this.index, walk: null, edges: found.edges })
   }
 
   /** Finds the highest bounds and good paths on the way; true if no better path than the best of them is left. */
@@ -196,8 +210,7 @@ class Solver {
 
   private offer(walk: Walk): void {
     if (walk.bytes > this.problem.memoryBytes || !(walk.value < this.best.bar)) return
-    this.best.bar = walk.value
-    this.best.walk = walk
+    Object.assign(this.best, { bar: walk.value, problem: this.index, walk, edges: null })
   }
 
   private mend({ between }: Ridge): void {
