@@ -59,15 +59,16 @@ export interface ErrorBody {
     readonly type: string
     readonly param: string | null
     readonly code: string
+    /** Within `error`: that is what OpenAI's clients hand on. */
+    readonly partial?: Partial
   }
-  readonly partial?: Partial
 }
 
 /** `partial` only where there is something to keep. */
 export function errorBody({ problem }: ApiError, partial?: Partial): ErrorBody {
   const { message, type, param = null, code } = problem
   const kept = partial === undefined || partial.tokens === 0 ? {} : { partial }
-  return { error: { message, type, param, code }, ...kept }
+  return { error: { message, type, param, code, ...kept } }
 }
 
 export function errorHeaders({ problem }: ApiError): Record<string, string> {

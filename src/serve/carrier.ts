@@ -75,7 +75,7 @@ export class Carrier {
     } catch (error) {
       const code = codeOf(error)
       this.end(job, code === 'E_CANCELLED' ? 'cancelled' : 'error', code)
-      job.reject(failureOf(error, job))
+      job.reject(failureOf(error))
     }
   }
 
@@ -214,6 +214,10 @@ const CODES: Readonly<Record<string, BackendError['code']>> = {
   E_PEER_FAILED: 'E_UNAVAILABLE',
   E_DEADLINE: 'E_DEADLINE',
   E_CANCELLED: 'E_CANCELLED',
+  // The request was checked before: what is wrong now came from the cloud.
+  E_UNEXPECTED_FRAME: 'E_UNAVAILABLE',
+  E_WIRE_PAYLOAD: 'E_UNAVAILABLE',
+  E_INPUT: 'E_UNAVAILABLE',
 }
 
 function codeOf(error: unknown): string {
@@ -221,9 +225,8 @@ function codeOf(error: unknown): string {
 }
 
 /** Expected errors as the API knows them; a defect passes as it is. */
-function failureOf(error: unknown, job: Job): unknown {
+function failureOf(error: unknown): unknown {
   const code = CODES[codeOf(error)]
   if (code === undefined) return error
-  const tokens = delivered(job)
-  return new BackendError(code, `${(error as Error).message}\n${tokens} tokens had been generated`, error)
+  return new BackendError(code, (error as Error).message, error)
 }

@@ -185,7 +185,7 @@ describe('a deadline', () => {
     time.pass(0.2)
     expect(await answer).toMatchObject({
       status: 504,
-      json: { error: { code: 'deadline_exceeded', message: /5 s/ }, partial: { text: ' wo', tokens: 3 } },
+      json: { error: { code: 'deadline_exceeded', message: /5 s/, partial: { text: ' wo', tokens: 3 } } },
     })
     await until(() => backend.aborted === 1)
   })
@@ -288,7 +288,10 @@ describe('draining', () => {
     const answer = post(server, CHAT, hello)
     await until(() => backend.credit === 0)
     await Promise.all([server.close(), server.close()])
-    expect(await answer).toMatchObject({ status: 503, json: { partial: { text: ' ', tokens: 1 } } })
+    expect(await answer).toMatchObject({
+      status: 503,
+      json: { error: { partial: { text: ' ', tokens: 1 } } },
+    })
   })
 
   it('waits for no client that does not send its request to the end', async () => {

@@ -11,6 +11,9 @@ import { CLOUD, cutPlan, EDGE, uniformPlan, type Plan } from '../../src/plan/pla
 import { placePlan } from '../../src/serve/place.ts'
 import { RequestStore } from '../../src/serve/requests.ts'
 import { staticDecider } from '../../src/serve/staticDecider.ts'
+import { idsFrame } from '../../src/wire/payloads.ts'
+import { listen } from '../../src/wire/server.ts'
+import { FRAME } from '../../src/wire/types.ts'
 import { openStack, spec, type Stack, type StackOptions } from './stack.ts'
 
 const units = attentionUnits(spec)
@@ -53,6 +56,26 @@ describe('requests that the cloud will not have, or that ask again', () => {
     expect(events.find((event) => event.kind === 'request-refused')).toMatchObject({ code: 'E_BUSY' })
     const decisions = events.flatMap((event) => (event.kind === 'decision' ? [event.reason] : []))
     expect(decisions).toEqual(['dispatch', 'outage'])
+  })
+
+  test('a cloud that answers nonsense is no defect of ours: 503, and what had come is kept', async () => {
+    const liar = await listen({
+      ...{ host: '127.0.0.1', port: 0, clock: systemClock, greet: () => ({ welcome: {} }) },
+      onConnection: (connection) =>
+        connection.onFrame(({ type, request, position, count }) => {
+          if (type !== FRAME.tensor) return
+          const at = { request, step: 3, position: position + count }
+          connection.send(idsFrame(position === 0 ? [5] : [4_000_000], at))
+        }),
+    })
+    try {
+      stack = await open(cut, { port: () => Promise.resolve(liar.port) })
+      const error = await stack.client.completions.create(asked).catch((thrown: unknown) => thrown)
+      expect(error).toMatchObject({ status: 503 })
+      expect((error as { error: object }).error).toMatchObject({ partial: { tokens: 1 } })
+    } finally {
+      await liar.close()
+    }
   })
 
   test('a request that was broken off goes on under its key, token for token', async () => {
