@@ -67,17 +67,29 @@ export function layersOf(list: readonly LayerEdges[]): Layers {
 }
 
 function kindOf(edges: LayerEdges): Kind {
-  const column = (of: (edge: Edge) => number): [Float64Array, Float64Array] => [
-    Float64Array.from(edges[0], of),
-    Float64Array.from(edges[1], of),
-  ]
+  const [first, second] = [columnsOf(edges[0]), columnsOf(edges[1])]
   return {
     edges,
-    cost: column((edge) => edge.cost),
-    time: column((edge) => edge.time),
-    bytes: column((edge) => edge.bytes),
-    next: [Uint8Array.from(edges[0], (edge) => edge.next), Uint8Array.from(edges[1], (edge) => edge.next)],
+    cost: [first.cost, second.cost],
+    time: [first.time, second.time],
+    bytes: [first.bytes, second.bytes],
+    next: [first.next, second.next],
   }
+}
+
+function columnsOf(edges: readonly Edge[]) {
+  const count = edges.length
+  const memory = new Float64Array(3 * count)
+  const [cost, time, bytes] = [0, 1, 2].map((i) => memory.subarray(i * count, (i + 1) * count))
+  const next = new Uint8Array(count)
+  for (let i = 0; i < count; i++) {
+    const edge = edges[i]
+    cost[i] = edge.cost
+    time[i] = edge.time
+    bytes[i] = edge.bytes
+    next[i] = edge.next
+  }
+  return { cost, time, bytes, next }
 }
 
 /** The relaxation with these multipliers; `weight` 0 leaves costs out, for the path that takes least memory. */

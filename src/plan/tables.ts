@@ -159,7 +159,10 @@ export function layerTables(
 ): LayerTables {
   const units = pairUnits(pair)
   const size = 2 * (units + 1) * 3
-  const column = (): Float64Array => new Float64Array(size)
+  // One piece of memory: a device decides often, and each piece is collected on its own.
+  const memory = new Float64Array(8 * size)
+  let used = 0
+  const column = (): Float64Array => memory.subarray(used, (used += size))
   const tables: LayerTables = {
     units,
     prefillSeconds: column(),
@@ -200,6 +203,7 @@ class Pass {
   private readonly state: PlanningState
   private readonly times: AttentionTimes
   private readonly prefill: boolean
+  private readonly joins = new Map<number, number>()
 
   constructor(pair: Pair, state: PlanningState, bits: number, times: AttentionTimes, prefill: boolean) {
     this.state = state
@@ -274,9 +278,25 @@ class Pass {
             floor: there.serialisation + there.total,
           }
     const after = this.cycles * this.woken[sumAt]
-    if (!this.prefill) return after + this.sumJoin(near, far, unitsAt, join)
+    if (!this.prefill) return after + this.knownJoin(near, far, sumAt, unitsAt, join)
     const { prefill } = this.times
     return after + joinSeconds(join, prefill[near][unitsAt[near]], prefill[far][unitsAt[far]])
+  }
+
+  /** Choices that differ in the rest of the FFN alone have the same join. */
+  private knownJoin(
+    near: Side,
+    far: Side,
+    sumAt: Side,
+    unitsAt: readonly [number, number],
+    join: Join,
+  ): number {
+    const key = 4 * unitsAt[CLOUD] + 2 * near + sumAt
+    const known = this.joins.get(key)
+    if (known !== undefined) return known
+    const sum = this.sumJoin(near, far, unitsAt, join)
+    this.joins.set(key, sum)
+    return sum
   }
 
   /** Sum of the join over all cycles; a loop only where the slower branch changes on the way. */
