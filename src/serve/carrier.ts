@@ -126,7 +126,8 @@ export class Carrier {
     job.progress.choice = change ?? choice
     const fromToken = job.restored.length + event.fromToken
     const entry: PlanSwitch = { ...event.placed, fromToken, rebuild: event.rebuild }
-    writer.decision(job, change ?? { ...choice!, placed: event.placed }, change?.reason ?? 'outage', entry)
+    const made = change ?? { ...choice!, placed: event.placed }
+    writer.decision(job, made, change?.reason ?? 'outage', entry, event.atSeconds)
     requests?.switched(job.number, entry)
     decider.hears.replanned(this.ask(job), event.placed)
     this.tell(job, change ?? choice!, change?.reason ?? 'outage')
@@ -176,7 +177,7 @@ export class Carrier {
     // K/V of tokens that an earlier process generated come back from their ids.
     const rebuild = fromToken === 0 ? 'start' : 'ids'
     const entry: PlanSwitch = { ...choice.placed, fromToken, rebuild }
-    writer.decision(job, choice, 'dispatch', entry)
+    writer.decision(job, choice, 'dispatch', entry, job.progress.dispatchedSeconds ?? job.arrivedSeconds)
     requests?.switched(job.number, entry)
     this.tell(job, choice, 'dispatch')
   }

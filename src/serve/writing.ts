@@ -29,11 +29,11 @@ export class Writer {
     })
   }
 
-  decision(job: Job, choice: Choice, reason: DecisionReason, entry: PlanSwitch): void {
+  decision(job: Job, choice: Choice, reason: DecisionReason, entry: PlanSwitch, atSeconds: number): void {
     const { source, propensity, observation, decideSeconds } = choice
     this.sink?.write({
       ...{ kind: 'decision', request: job.number, reason, source, propensity, decideSeconds },
-      atSeconds: this.at(this.now(job)),
+      atSeconds: this.at(atSeconds),
       observation: observation === null ? null : Array.from(observation),
       plan: placedPlanToJson(this.model, entry),
       ...{ fromToken: entry.fromToken, rebuild: entry.rebuild },
@@ -75,9 +75,5 @@ export class Writer {
 
   private at(seconds: number): number {
     return seconds - this.beganSeconds
-  }
-
-  private now({ progress, arrivedSeconds }: Job): number {
-    return progress.lastTokenSeconds ?? progress.dispatchedSeconds ?? arrivedSeconds
   }
 }
