@@ -84,6 +84,10 @@ export interface StackOptions {
   readonly alone: PlacedPlan
   /** Of the cloud's requests together. */
   readonly sessionBytes?: number
+  /** Of the edge; 4 GB. */
+  readonly memoryBytes?: number
+  /** Before each run of the edge's engine: for a slower device. */
+  readonly hold?: () => Promise<void>
 }
 
 export interface Stack {
@@ -98,6 +102,14 @@ export interface Stack {
 /** Cloud, edge and API in one process, over real sockets. */
 export async function openStack(options: StackOptions): Promise<Stack> {
   const [edge, far] = [await openTales(), await openTales()]
+  const { hold } = options
+  if (hold !== undefined) {
+    const run = edge.runner.run.bind(edge.runner)
+    edge.runner.run = async (job) => {
+      await hold()
+      return run(job)
+    }
+  }
   const cloud = new TalesCloud(far, options.sessionBytes)
   await cloud.start()
   const port = (await options.port?.(cloud.port)) ?? cloud.port
@@ -115,7 +127,7 @@ export async function openStack(options: StackOptions): Promise<Stack> {
     log: options.log ?? null,
     requests: options.requests ?? null,
     dropped: () => 0,
-    memoryBytes: 4e9,
+    memoryBytes: options.memoryBytes ?? 4e9,
     limits: { ...DEFAULT_LIMITS, ...options.limits },
     time: { clock, timers: systemTimers },
     random: randomStream(1, 'stack'),
