@@ -3,11 +3,12 @@ import { EDGE } from '../../plan/plan.ts'
 import { formatSeconds } from '../../report/numbers.ts'
 import type { ServiceEvent } from '../../serve/types.ts'
 
-/** A plan in a few words: `cut:3@8`, `edge`, `cloud`, `exit:2@0.8`, or how many layers lie where. */
+/** A plan in a few words: `cut:3@8`, `edge`, `cloud`, `exit:2@0.8@8` (its bits last), or how many layers lie where. */
 export function planWords({ plan, cloudUnits }: PlacedPlan, units: number): string {
+  const bits = plan.boundaryBits === 32 ? '' : `@${plan.boundaryBits}`
   if (plan.exit !== null) {
     const { layer, threshold, mode } = plan.exit
-    return mode === 'standalone' ? `exit:${layer}:standalone` : `exit:${layer}@${threshold}`
+    return mode === 'standalone' ? `exit:${layer}:standalone` : `exit:${layer}@${threshold}${bits}`
   }
   const whole = cloudUnits.map((there, layer) =>
     there.length === 0 && plan.ffn[layer] === 0
@@ -18,7 +19,6 @@ export function planWords({ plan, cloudUnits }: PlacedPlan, units: number): stri
   )
   const strip = whole.join('')
   const layers = whole.length
-  const bits = plan.boundaryBits === 32 ? '' : `@${plan.boundaryBits}`
   if (strip === 'e'.repeat(layers) && plan.head === EDGE && plan.embed === EDGE) return 'edge'
   const cut = strip.indexOf('c')
   if (cut === 0 && strip === 'c'.repeat(layers) && plan.embed !== EDGE) return 'cloud'
