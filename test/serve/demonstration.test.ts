@@ -210,7 +210,9 @@ describe.skipIf(absent)(
       expect(reasons).toContain('outage')
       expect(reasons).toContain('return')
       // Decided once the link had been gone for so long, and written down as of then.
-      const lost = records.filter((record) => record.kind === 'event' && record.name === 'link-down')
+      const lost = records
+        .filter((record) => record.kind === 'event')
+        .filter(({ name }) => name === 'link-down')
       for (const { atSeconds } of decisions.filter(({ reason }) => reason === 'outage')) {
         expect(lost.some((down) => atSeconds - down.atSeconds >= OUTAGE_SECONDS)).toBe(true)
       }
