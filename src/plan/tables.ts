@@ -41,6 +41,14 @@ export function choiceIndex(units: number, side: number, unitsOnCloud: number, f
 /** Passes that times and tables are about; the bounds ask for one at a time. */
 export type Passes = 'prefill' | 'decode' | 'both'
 
+/** Contexts of the decode cycles in stretches on which both sides' curves are linear. */
+interface Stretches {
+  /** First and last context of each stretch in turn. */
+  readonly ends: readonly number[]
+  /** By side: decode seconds, index units x ends + end. */
+  readonly seconds: readonly [Float64Array, Float64Array]
+}
+
 /** Attention times of both sides that do not depend on the boundary width. */
 export class AttentionTimes {
   readonly passes: Passes
@@ -50,24 +58,54 @@ export class AttentionTimes {
   readonly decodeSum: readonly [Float64Array, Float64Array]
   private readonly pair: Pair
   private readonly state: PlanningState
+  private known: Stretches | null = null
 
   constructor(pair: Pair, state: PlanningState, passes: Passes = 'both') {
     this.pair = pair
     this.state = state
     this.passes = passes
-    const fill = (of: (costs: BlockCosts, k: number) => number): readonly [Float64Array, Float64Array] => {
-      const side = (costs: BlockCosts, slowdown: number): Float64Array =>
-        Float64Array.from({ length: pairUnits(pair) + 1 }, (_, k) => (k === 0 ? 0 : slowdown * of(costs, k)))
-      return [side(pair.edge, state.edgeSlowdown), side(pair.cloud, state.cloudSlowdown)]
-    }
     const first = state.promptTokens + 1
     const last = state.promptTokens + state.outputTokens - 1
-    this.prefill = fill((costs, k) =>
-      passes === 'decode' ? 0 : costs.attentionPrefillSeconds(state.promptTokens, k),
-    )
-    this.decodeSum = fill((costs, k) =>
-      passes === 'prefill' ? 0 : sumCurve(costs.contextKnots, costs.attentionDecodeCurve(k), first, last),
-    )
+    const units = pairUnits(pair)
+    const row = (costs: BlockCosts, slowdown: number, decode: boolean): Float64Array => {
+      const seconds = new Float64Array(units + 1)
+      if (passes === (decode ? 'prefill' : 'decode')) return seconds
+      for (let k = 1; k <= units; k++) {
+        const alone = decode
+          ? sumCurve(costs.contextKnots, costs.attentionDecodeCurve(k), first, last)
+          : costs.attentionPrefillSeconds(state.promptTokens, k)
+        seconds[k] = slowdown * alone
+      }
+      return seconds
+    }
+    this.prefill = [row(pair.edge, state.edgeSlowdown, false), row(pair.cloud, state.cloudSlowdown, false)]
+    this.decodeSum = [row(pair.edge, state.edgeSlowdown, true), row(pair.cloud, state.cloudSlowdown, true)]
+  }
+
+  /** Decode seconds by side and units at the ends of each stretch; both boundary widths ask for the same. */
+  get stretches(): Stretches {
+    this.known ??= this.stretchesOf()
+    return this.known
+  }
+
+  private stretchesOf(): Stretches {
+    const { promptTokens, outputTokens } = this.state
+    const last = promptTokens + outputTokens - 1
+    const ends: number[] = []
+    for (let from = promptTokens + 1; from <= last;) {
+      const to = Math.min(last, this.linearUntil(from))
+      ends.push(from, to)
+      from = to + 1
+    }
+    const units = pairUnits(this.pair)
+    const rows = (side: Side): Float64Array => {
+      const seconds = new Float64Array((units + 1) * ends.length)
+      for (let k = 0, at = 0; k <= units; k++) {
+        for (const context of ends) seconds[at++] = this.decodeAt(side, k, context)
+      }
+      return seconds
+    }
+    return { ends, seconds: [rows(0), rows(1)] }
   }
 
   /** The last integer y >= x such that both sides' curves are linear on [x, y]. */
@@ -125,19 +163,21 @@ function sumOfGreatest(
   if (steps === 0) return joinSeconds(join, near0, far0)
   const nearSlope = (near1 - near0) / steps
   const farSlope = (far1 - far0) / steps
-  const at = (step: number): number => joinSeconds(join, near0 + nearSlope * step, far0 + farSlope * step)
   const gap = join.near + near0 - join.far - far0
-  const crossings = [
-    crossing(gap, nearSlope - farSlope),
-    crossing(join.near + near0 - join.floor, nearSlope),
-    crossing(join.far + far0 - join.floor, farSlope),
-  ].sort((a, b) => a - b)
+  let low = crossing(gap, nearSlope - farSlope)
+  let middle = crossing(join.near + near0 - join.floor, nearSlope)
+  let high = crossing(join.far + far0 - join.floor, farSlope)
+  if (low > middle) [low, middle] = [middle, low]
+  if (middle > high) [middle, high] = [high, middle]
+  if (low > middle) [low, middle] = [middle, low]
   let sum = 0
   let from = 0
-  for (const cut of [...crossings, steps]) {
-    const to = Math.min(steps, Math.floor(cut))
+  for (let i = 0; i < 4; i++) {
+    const to = Math.min(steps, Math.floor(i === 0 ? low : i === 1 ? middle : i === 2 ? high : steps))
     if (to < from) continue
-    sum += 0.5 * (to - from + 1) * (at(from) + at(to))
+    const begin = joinSeconds(join, near0 + nearSlope * from, far0 + farSlope * from)
+    const end = joinSeconds(join, near0 + nearSlope * to, far0 + farSlope * to)
+    sum += 0.5 * (to - from + 1) * (begin + end)
     from = to + 1
   }
   return sum
@@ -203,7 +243,10 @@ class Pass {
   private readonly state: PlanningState
   private readonly times: AttentionTimes
   private readonly prefill: boolean
-  private readonly joins = new Map<number, number>()
+  /** By near side and side of the sum: index 2 near + sum. */
+  private readonly join: readonly Join[]
+  /** Seconds of joins over all cycles, index 4 units in the cloud + 2 near + sum; negative: not summed yet. */
+  private readonly joins: Float64Array
 
   constructor(pair: Pair, state: PlanningState, bits: number, times: AttentionTimes, prefill: boolean) {
     this.state = state
@@ -226,6 +269,8 @@ class Pass {
       first: state.edgeSlowdown * pair.edge.ffnSeconds('first', tokens),
       second: state.cloudSlowdown * pair.cloud.ffnSeconds('second', tokens),
     }
+    this.join = [this.joinOf(0, 0), this.joinOf(0, 1), this.joinOf(1, 0), this.joinOf(1, 1)]
+    this.joins = new Float64Array(4 * (this.units + 1)).fill(-1)
   }
 
   add(tables: LayerTables, at: number, side: Side, k: number, mode: number): void {
@@ -240,83 +285,74 @@ class Pass {
    * call that is open on its side; every message ends a call, and the next compute begins one.
    */
   private attention(tables: LayerTables, at: number, side: Side, k: number, sumAt: Side): number {
-    const unitsAt = [this.units - k, k] as const
     const work = this.prefill ? this.times.prefill : this.times.decodeSum
-    tables.edgeSeconds[at] += work[0][unitsAt[0]]
-    tables.cloudSeconds[at] += work[1][unitsAt[1]]
-    const far: Side = side === 0 ? 1 : 0
-    if (unitsAt[0] > 0 && unitsAt[1] > 0) return this.fork(tables, at, side, unitsAt, sumAt)
-    const where: Side = unitsAt[far] > 0 ? far : side
+    tables.edgeSeconds[at] += work[0][this.units - k]
+    tables.cloudSeconds[at] += work[1][k]
+    if (k > 0 && k < this.units) return this.fork(tables, at, side, k, sumAt)
+    const where: Side = k > 0 ? CLOUD : EDGE
     let seconds = work[where][this.units]
     if (where !== side) seconds += this.send(tables, at, side) + this.call(tables, at, where)
     if (where !== sumAt) seconds += this.send(tables, at, where) + this.call(tables, at, sumAt)
     return seconds
   }
 
-  private fork(
-    tables: LayerTables,
-    at: number,
-    near: Side,
-    unitsAt: readonly [number, number],
-    sumAt: Side,
-  ): number {
+  private fork(tables: LayerTables, at: number, near: Side, k: number, sumAt: Side): number {
     const far: Side = near === 0 ? 1 : 0
     this.send(tables, at, near)
     this.send(tables, at, sumAt === near ? far : near)
     // The near side goes on without a pause; the far one and the sum wait for messages.
     this.busy(tables, at, near, this.dispatch[near])
-    for (const side of [far, sumAt] as const) this.call(tables, at, side)
-    const there = this.x[near]
-    const [nearCall, farCall] = [this.dispatch[near], this.woken[far]]
-    // The partial sum goes back from the far side, or follows x on the same direction.
-    const join: Join =
-      sumAt === near
-        ? { near: nearCall, far: there.total + farCall + this.x[far].total, floor: 0 }
-        : {
-            near: nearCall + there.total,
-            far: there.total + farCall,
-            floor: there.serialisation + there.total,
-          }
-    const after = this.cycles * this.woken[sumAt]
-    if (!this.prefill) return after + this.knownJoin(near, far, sumAt, unitsAt, join)
-    const { prefill } = this.times
-    return after + joinSeconds(join, prefill[near][unitsAt[near]], prefill[far][unitsAt[far]])
+    this.call(tables, at, far)
+    this.call(tables, at, sumAt)
+    return this.cycles * this.woken[sumAt] + this.knownJoin(near, far, sumAt, k)
   }
 
   /** Choices that differ in the rest of the FFN alone have the same join. */
-  private knownJoin(
-    near: Side,
-    far: Side,
-    sumAt: Side,
-    unitsAt: readonly [number, number],
-    join: Join,
-  ): number {
-    const key = 4 * unitsAt[CLOUD] + 2 * near + sumAt
-    const known = this.joins.get(key)
-    if (known !== undefined) return known
-    const sum = this.sumJoin(near, far, unitsAt, join)
-    this.joins.set(key, sum)
+  private knownJoin(near: Side, far: Side, sumAt: Side, k: number): number {
+    const key = 4 * k + 2 * near + sumAt
+    const known = this.joins[key]
+    if (known >= 0) return known
+    const join = this.join[2 * near + sumAt]
+    const [nearUnits, farUnits] = near === EDGE ? [this.units - k, k] : [k, this.units - k]
+    const { prefill } = this.times
+    const sum = this.prefill
+      ? joinSeconds(join, prefill[near][nearUnits], prefill[far][farUnits])
+      : this.sumJoin(join, near, far, nearUnits, farUnits)
+    this.joins[key] = sum
     return sum
   }
 
+  private joinOf(near: Side, sumAt: Side): Join {
+    const far: Side = near === 0 ? 1 : 0
+    const there = this.x[near]
+    const [nearCall, farCall] = [this.dispatch[near], this.woken[far]]
+    // The partial sum goes back from the far side, or follows x on the same direction.
+    return sumAt === near
+      ? { near: nearCall, far: there.total + farCall + this.x[far].total, floor: 0 }
+      : {
+          near: nearCall + there.total,
+          far: there.total + farCall,
+          floor: there.serialisation + there.total,
+        }
+  }
+
   /** Sum of the join over all cycles; a loop only where the slower branch changes on the way. */
-  private sumJoin(near: Side, far: Side, unitsAt: readonly [number, number], join: Join): number {
-    const first = this.state.promptTokens + 1
-    const last = first + this.cycles - 1
-    const nearAt = (context: number): number => this.times.decodeAt(near, unitsAt[near], context)
-    const farAt = (context: number): number => this.times.decodeAt(far, unitsAt[far], context)
+  private sumJoin(join: Join, near: Side, far: Side, nearUnits: number, farUnits: number): number {
+    const { ends, seconds } = this.times.stretches
+    const count = ends.length
+    const [nearAt, farAt] = [seconds[near], seconds[far]]
+    const [nearFirst, farFirst] = [nearUnits * count, farUnits * count]
     // Every branch grows with the context, so the ends tell whether one of them wins throughout.
-    if (join.far + farAt(first) >= Math.max(join.near + nearAt(last), join.floor)) {
-      return this.times.decodeSum[far][unitsAt[far]] + this.cycles * join.far
+    if (join.far + farAt[farFirst] >= Math.max(join.near + nearAt[nearFirst + count - 1], join.floor)) {
+      return this.times.decodeSum[far][farUnits] + this.cycles * join.far
     }
-    if (join.near + nearAt(first) >= Math.max(join.far + farAt(last), join.floor)) {
-      return this.times.decodeSum[near][unitsAt[near]] + this.cycles * join.near
+    if (join.near + nearAt[nearFirst] >= Math.max(join.far + farAt[farFirst + count - 1], join.floor)) {
+      return this.times.decodeSum[near][nearUnits] + this.cycles * join.near
     }
     let sum = 0
-    for (let from = first; from <= last;) {
-      const to = Math.min(last, this.times.linearUntil(from))
-      sum += sumOfGreatest(join, nearAt(from), nearAt(to), farAt(from), farAt(to), to - from)
-      from = to + 1
+    for (let i = 0; i < count; i += 2) {
+      const [n, f] = [nearFirst + i, farFirst + i]
+      sum += sumOfGreatest(join, nearAt[n], nearAt[n + 1], farAt[f], farAt[f + 1], ends[i + 1] - ends[i])
     }
     return sum
   }
