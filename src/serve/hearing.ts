@@ -77,17 +77,28 @@ export class Ears {
   }
 
   private listen(connection: Connection): void {
-    const { decider, writer } = this.options
-    connection.onHeartbeat(({ atSeconds, rttSeconds }) => {
-      this.heardSeconds = atSeconds
-      this.rttSeconds = rttSeconds
-      decider.hears.heartbeat(atSeconds, rttSeconds)
-      writer.heartbeat(atSeconds, rttSeconds)
-    })
+    connection.onHeartbeat(({ atSeconds, rttSeconds }) => this.beat(atSeconds, rttSeconds))
     connection.onTransfer(({ bytes, startSeconds, endSeconds }) =>
       this.transfer('down', bytes, startSeconds, endSeconds),
     )
     void this.measure(connection)
+    this.lookAtOnce(connection).catch(() => {
+      // The connection is gone: the link says so.
+    })
+  }
+
+  private beat(atSeconds: number, rttSeconds: number): void {
+    const { decider, writer } = this.options
+    this.heardSeconds = atSeconds
+    this.rttSeconds = rttSeconds
+    decider.hears.heartbeat(atSeconds, rttSeconds)
+    writer.heartbeat(atSeconds, rttSeconds)
+  }
+
+  /** A cloud that is back is known to be within one round trip: the first heartbeat would take a second. */
+  private async lookAtOnce(connection: Connection): Promise<void> {
+    const { rttSeconds } = await connection.ping()
+    this.beat(this.options.time.clock.nowSeconds(), rttSeconds)
   }
 
   /** Rates and round trip, by pings. Once: after an outage the link has requests to bring back before all else. */
