@@ -46,10 +46,13 @@ function bestJoint(problem: Problem, layers: Layers, first: Walk, second: Walk, 
     difference.bytes += kind.bytes[from][a] - kind.bytes[to][b]
   }
   if (at < 0) return null
-  const choices = second.choices.slice()
-  choices.set(first.choices.subarray(0, at))
-  const sides = second.sides.slice()
-  sides.set(first.sides.subarray(0, at))
+  const { choices, sides } = layers.pool.takeSteps()
+  choices.set(second.choices)
+  sides.set(second.sides)
+  for (let layer = 0; layer < at; layer++) {
+    choices[layer] = first.choices[layer]
+    sides[layer] = first.sides[layer]
+  }
   return checked(problem, walkOf(problem, layers, choices, sides), bar)
 }
 
@@ -77,7 +80,8 @@ function bestChange(problem: Problem, layers: Layers, walk: Walk): Walk | null {
     }
   }
   if (atLayer < 0) return null
-  const choices = walk.choices.slice()
+  const { choices } = layers.pool.takeSteps()
+  choices.set(walk.choices)
   choices[atLayer] = atChoice
   return checked(problem, walkOf(problem, layers, choices, walk.sides), walk.value)
 }

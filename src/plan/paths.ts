@@ -11,81 +11,126 @@ export function layerEdges(input: OracleInput, tables: LayerTables, bits: Bounda
   const { layers } = input.pair.model
   const { edgeLayersFirst, edgeLayersLast } = input.options
   const terms = termsOf(input, bits)
-  const limited = Number.isFinite(input.options.memoryBytes)
-  const timed = terms.timeOfDecode > 0
-  const free = [
-    edgesFrom(input, tables, terms, 0, limited, timed),
-    edgesFrom(input, tables, terms, 1, limited, timed),
-  ] as const
-  const stay = (edge: Edge): boolean => edge.unitsOnCloud === 0 && edge.ffn === 0
-  const pinned: LayerEdges = [
-    allEdges(input, tables, terms, 0).filter(stay),
-    allEdges(input, tables, terms, 1).filter(stay),
-  ]
-  return Array.from({ length: layers }, (_, layer) =>
-    layer < edgeLayersFirst || layer >= layers - edgeLayersLast ? pinned : free,
+  const all = [weightsFrom(input, tables, terms, 0), weightsFrom(input, tables, terms, 1)] as const
+  const free = [bestEdges(input, all[0], terms), bestEdges(input, all[1], terms)] as const
+  const list = new Array<LayerEdges>(layers).fill(free)
+  if (edgeLayersFirst + edgeLayersLast === 0) return list
+  const pinned: LayerEdges = [stayEdges(all[0]), stayEdges(all[1])]
+  return list.map((edges, layer) =>
+    layer < edgeLayersFirst || layer >= layers - edgeLayersLast ? pinned : edges,
   )
 }
 
-function allEdges(input: OracleInput, tables: LayerTables, terms: Terms, side: Side): Edge[] {
-  const edges: Edge[] = []
+/** All choices from one side in columns: few of the many are worth an object. */
+interface Weights {
+  readonly count: number
+  /** Place in the tables. */
+  readonly at: Int32Array
+  readonly unitsOnCloud: Int32Array
+  readonly ffn: Int32Array
+  readonly cost: Float64Array
+  readonly time: Float64Array
+  readonly bytes: Float64Array
+}
+
+function weightsFrom(input: OracleInput, tables: LayerTables, terms: Terms, side: Side): Weights {
+  const most = 3 * (tables.units + 1)
+  const [whole, real] = [new Int32Array(3 * most), new Float64Array(3 * most)]
+  const at = whole.subarray(0, most)
+  const unitsOnCloud = whole.subarray(most, 2 * most)
+  const ffn = whole.subarray(2 * most)
+  let count = 0
   for (let k = 0; k <= tables.units; k++) {
-    for (let ffn = 0; ffn < 3; ffn++) {
-      if (!input.options.mixedLayers && ffn === 2) continue
-      const at = choiceIndex(tables.units, side, k, ffn)
-      if (tables.prefillSeconds[at] === Infinity) continue
-      edges.push(edgeOf(input, tables, terms, at, k, ffn))
+    for (let mode = 0; mode < 3; mode++) {
+      if (!input.options.mixedLayers && mode === 2) continue
+      const place = choiceIndex(tables.units, side, k, mode)
+      if (tables.prefillSeconds[place] === Infinity) continue
+      at[count] = place
+      unitsOnCloud[count] = k
+      ffn[count++] = mode
     }
+  }
+  const [cost, time] = [real.subarray(0, most), real.subarray(most, 2 * most)]
+  const weights = { count, at, unitsOnCloud, ffn, cost, time, bytes: real.subarray(2 * most) }
+  weigh(input, tables, terms, weights)
+  return weights
+}
+
+function weigh(input: OracleInput, tables: LayerTables, terms: Terms, weights: Weights): void {
+  const { count, at, unitsOnCloud, ffn, cost, time, bytes } = weights
+  const block = blockBytes(input.pair.model, input.pair.edgePrecision)
+  const unit = block.unit + block.kvPerUnitToken * input.options.reservedTokens
+  for (let i = 0; i < count; i++) {
+    const place = at[i]
+    const prefill = tables.prefillSeconds[place]
+    const decode = tables.decodeSeconds[place]
+    cost[i] =
+      terms.prefillSecond * prefill +
+      terms.decodeSecond * decode +
+      terms.edgeSecond * tables.edgeSeconds[place] +
+      terms.cloudSecond * tables.cloudSeconds[place] +
+      terms.upByte * tables.upBytes[place] +
+      terms.downByte * tables.downBytes[place] +
+      terms.message * tables.messages[place] +
+      terms.crossing * tables.crossings[place]
+    time[i] = terms.timeOfPrefill * prefill + terms.timeOfDecode * decode
+    bytes[i] =
+      (tables.units - unitsOnCloud[i]) * unit +
+      (ffn[i] === 1 ? 0 : block.ffnFirst) +
+      (ffn[i] === 0 ? block.ffnSecond : 0)
+  }
+}
+
+function edgeOf({ unitsOnCloud, ffn, cost, time, bytes }: Weights, i: number): Edge {
+  return {
+    next: sideAfterFfn(ffn[i]),
+    unitsOnCloud: unitsOnCloud[i],
+    ffn: ffn[i],
+    cost: cost[i],
+    time: time[i],
+    bytes: bytes[i],
+  }
+}
+
+function stayEdges(weights: Weights): Edge[] {
+  const edges: Edge[] = []
+  for (let i = 0; i < weights.count; i++) {
+    if (weights.unitsOnCloud[i] === 0 && weights.ffn[i] === 0) edges.push(edgeOf(weights, i))
   }
   return edges
 }
 
-/** Choices from one side, less those that another choice with the same next side betters in every respect. */
-function edgesFrom(
-  input: OracleInput,
-  tables: LayerTables,
-  terms: Terms,
-  side: Side,
-  limited: boolean,
-  timed: boolean,
-): Edge[] {
-  const better = (a: Edge, b: Edge): boolean =>
-    a.next === b.next && a.cost <= b.cost && (!timed || a.time <= b.time) && (!limited || a.bytes <= b.bytes)
-  const kept: Edge[] = []
-  for (const edge of allEdges(input, tables, terms, side).sort((a, b) => a.cost - b.cost)) {
-    if (!kept.some((other) => better(other, edge))) kept.push(edge)
+/** Choices less those that another choice with the same next side betters in every respect, by rising cost. */
+function bestEdges(input: OracleInput, weights: Weights, terms: Terms): Edge[] {
+  const limited = Number.isFinite(input.options.memoryBytes)
+  const timed = terms.timeOfDecode > 0
+  const { count, ffn, cost, time, bytes } = weights
+  const better = (a: number, b: number): boolean =>
+    sideAfterFfn(ffn[a]) === sideAfterFfn(ffn[b]) &&
+    cost[a] <= cost[b] &&
+    (!timed || time[a] <= time[b]) &&
+    (!limited || bytes[a] <= bytes[b])
+  const order: number[] = []
+  for (let i = 0; i < count; i++) {
+    if (!isWorse(weights, i, better)) order.push(i)
   }
-  return kept
+  const kept: number[] = []
+  for (const i of order.sort((a, b) => cost[a] - cost[b])) {
+    let bettered = false
+    for (let j = 0; j < kept.length && !bettered; j++) bettered = better(kept[j], i)
+    if (!bettered) kept.push(i)
+  }
+  return kept.map((i) => edgeOf(weights, i))
 }
 
-function edgeOf(
-  input: OracleInput,
-  tables: LayerTables,
-  terms: Terms,
-  at: number,
-  k: number,
-  ffn: number,
-): Edge {
-  const bytes = blockBytes(input.pair.model, input.pair.edgePrecision)
-  const unit = bytes.unit + bytes.kvPerUnitToken * input.options.reservedTokens
-  const prefill = tables.prefillSeconds[at]
-  const decode = tables.decodeSeconds[at]
-  return {
-    next: sideAfterFfn(ffn),
-    unitsOnCloud: k,
-    ffn,
-    cost:
-      terms.prefillSecond * prefill +
-      terms.decodeSecond * decode +
-      terms.edgeSecond * tables.edgeSeconds[at] +
-      terms.cloudSecond * tables.cloudSeconds[at] +
-      terms.upByte * tables.upBytes[at] +
-      terms.downByte * tables.downBytes[at] +
-      terms.message * tables.messages[at] +
-      terms.crossing * tables.crossings[at],
-    time: terms.timeOfPrefill * prefill + terms.timeOfDecode * decode,
-    bytes: (tables.units - k) * unit + (ffn === 1 ? 0 : bytes.ffnFirst) + (ffn === 0 ? bytes.ffnSecond : 0),
+/** Layers that are whole on one side better most others, which then need not be sorted. */
+function isWorse(weights: Weights, i: number, better: (a: number, b: number) => boolean): boolean {
+  const { count, cost } = weights
+  for (let end = 0; end < 6; end++) {
+    const whole = end < 3 ? end : count - 6 + end
+    if (whole >= 0 && whole < count && cost[whole] < cost[i] && better(whole, i)) return true
   }
+  return false
 }
 
 /** Embedding, LM head, token ids and the closing of the decode cycle around the layers. */

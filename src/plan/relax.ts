@@ -1,3 +1,4 @@
+import { Pool } from './pool.ts'
 import type { Edge, End, LayerEdges, Problem } from './solve.ts'
 
 /** The choices of equal layers in columns, by side before the layer. */
@@ -14,6 +15,7 @@ export interface Layers {
   readonly kinds: readonly Kind[]
   /** Kind by layer. */
   readonly kindOf: Uint8Array
+  readonly pool: Pool
 }
 
 /**
@@ -53,17 +55,41 @@ export interface Walk {
   readonly value: number
 }
 
-const known = new WeakMap<readonly LayerEdges[], Layers>()
+/** By layers and kinds; of the few last seen. */
+let pools: Pool[] = []
+const MOST_POOLS = 8
 
-/** The kinds of a list of layers; asked again about the same list, the same answer. */
-export function layersOf(list: readonly LayerEdges[]): Layers {
-  const found = known.get(list)
+/**
+ * The kinds of each problem's layers; problems with the same list share theirs. Relaxations and paths of layers that were
+ * asked for before may not be read any more: their buffers are filled anew.
+ */
+export function layersOf(problems: readonly Pick<Problem, 'layers'>[]): Layers[] {
+  for (const pool of pools) pool.reset()
+  const known = new Map<readonly LayerEdges[], Layers>()
+  return problems.map(({ layers: list }) => {
+    const found = known.get(list) ?? layersIn(list)
+    known.set(list, found)
+    return found
+  })
+}
+
+function layersIn(list: readonly LayerEdges[]): Layers {
+  const distinct: LayerEdges[] = []
+  const kindAt = new Uint8Array(list.length)
+  for (let layer = 0; layer < list.length; layer++) {
+    let kind = distinct.indexOf(list[layer])
+    if (kind < 0) kind = distinct.push(list[layer]) - 1
+    kindAt[layer] = kind
+  }
+  return { kinds: distinct.map(kindOf), kindOf: kindAt, pool: poolOf(list.length, distinct.length) }
+}
+
+function poolOf(layers: number, kinds: number): Pool {
+  const found = pools.find((pool) => pool.layers === layers && pool.kinds === kinds)
   if (found !== undefined) return found
-  const distinct = [...new Set(list)]
-  const kinds = distinct.map((edges) => kindOf(edges))
-  const layers = { kinds, kindOf: Uint8Array.from(list, (edges) => distinct.indexOf(edges)) }
-  known.set(list, layers)
-  return layers
+  const fresh = new Pool(layers, kinds)
+  pools = [fresh, ...pools.slice(0, MOST_POOLS - 1)]
+  return fresh
 }
 
 function kindOf(edges: LayerEdges): Kind {
@@ -104,41 +130,46 @@ export function relax(
 ): Relaxation {
   const { start, memoryBytes } = problem
   const { kinds } = layers
-  const least = new Float64Array(4 * kinds.length).fill(Infinity)
-  const choice = new Int32Array(4 * kinds.length).fill(-1)
-  kinds.forEach((kind, k) => {
-    weigh(kind, slope, price, weight, 4 * k, least, choice)
-  })
-  const toGo = walkBack(problem, layers, least, group, (last) => {
-    return weight * last.cost + slope * last.time + price * last.bytes
-  })
+  const { toGo, least, choice } = layers.pool.takeRelaxed(NODES)
+  least.fill(Infinity)
+  choice.fill(-1)
+  for (let k = 0; k < kinds.length; k++) weigh(kinds[k], slope, price, weight, 4 * k, least, choice)
+  const weighEnd = (last: End): number => weight * last.cost + slope * last.time + price * last.bytes
+  walkBack(problem, layers, least, group, weighEnd(problem.end[0]), weighEnd(problem.end[1]), toGo)
   const limit = price === 0 ? 0 : price * (start.bytes - memoryBytes)
   const bound = weight * start.cost + slope * start.time + limit + intercept + toGo[FRESH]
   return { group, slope, price, intercept, toGo, least, choice, bound }
 }
 
 function walkBack(
-  { end, startSide }: Problem,
+  { startSide }: Problem,
   { kindOf }: Layers,
   least: Float64Array,
   group: Group,
-  weighEnd: (end: End) => number,
-): Float64Array {
+  edgeEnd: number,
+  cloudEnd: number,
+  toGo: Float64Array,
+): void {
   const count = kindOf.length
-  const toGo = new Float64Array(NODES * (count + 1))
-  for (const side of [0, 1] as const) toGo[NODES * count + side] = weighEnd(end[side])
-  toGo[NODES * count + FRESH] = group === 'leave' ? Infinity : toGo[NODES * count + startSide]
   const away = 1 - startSide
-  for (let layer = count - 1; layer >= 0; layer--) {
-    const at = 4 * kindOf[layer]
-    const [here, next] = [NODES * layer, NODES * (layer + 1)]
-    toGo[here] = Math.min(least[at] + toGo[next], least[at + 1] + toGo[next + 1])
-    toGo[here + 1] = Math.min(least[at + 2] + toGo[next], least[at + 3] + toGo[next + 1])
-    const stay = least[at + 3 * startSide] + toGo[next + FRESH]
-    const leave = group === 'stay' ? Infinity : least[at + 2 * startSide + away] + toGo[next + away]
-    toGo[here + FRESH] = Math.min(stay, leave)
+  // What lies behind the layer at hand: on either side, and not left yet.
+  let edge = edgeEnd
+  let cloud = cloudEnd
+  let fresh = group === 'leave' ? Infinity : startSide === 0 ? edge : cloud
+  for (let layer = count; ; layer--) {
+    const here = NODES * layer
+    toGo[here] = edge
+    toGo[here + 1] = cloud
+    toGo[here + FRESH] = fresh
+    if (layer === 0) return
+    const at = 4 * kindOf[layer - 1]
+    const stay = least[at + 3 * startSide] + fresh
+    const leave = group === 'stay' ? Infinity : least[at + 2 * startSide + away] + (away === 0 ? edge : cloud)
+    const fromEdge = Math.min(least[at] + edge, least[at + 1] + cloud)
+    cloud = Math.min(least[at + 2] + edge, least[at + 3] + cloud)
+    edge = fromEdge
+    fresh = Math.min(stay, leave)
   }
-  return toGo
 }
 
 function weigh(
@@ -167,8 +198,7 @@ function weigh(
 export function follow(problem: Problem, layers: Layers, relaxation: Relaxation): Walk {
   const { kindOf } = layers
   const { least, choice, toGo, group } = relaxation
-  const choices = new Int32Array(kindOf.length)
-  const sides = new Uint8Array(kindOf.length + 1)
+  const { choices, sides } = layers.pool.takeSteps()
   const { startSide } = problem
   let side: number = startSide
   let isFresh = true

@@ -77,16 +77,16 @@ export function solve(
   effort: Effort = { left: Infinity },
 ): Solution | null {
   const best: Best = { bar: bound, problem: -1, walk: null, edges: null }
-  const hard = problems.map((_, i) => i).filter((i) => !new Solver(problems, i, 'any', best).isEasy())
-  const groups = hard.flatMap((i) =>
-    (['stay', 'leave'] as const).map((group) => new Solver(problems, i, group, best)),
-  )
+  const layers = layersOf(problems)
+  const solver = (i: number, group: Group): Solver => new Solver(problems[i], layers[i], i, group, best)
+  const hard = problems.map((_, i) => i).filter((i) => !solver(i, 'any').isEasy())
+  const groups = hard.flatMap((i) => [solver(i, 'stay'), solver(i, 'leave')])
   // Good paths of one group spare the others their searches; where the lowest bound is, the best path is likeliest.
   const open = groups.filter((group) => !group.climb()).sort((a, b) => a.highest - b.highest)
   for (const group of open) group.search(effort)
   const { problem, walk, edges } = best
   if (walk === null && edges === null) return null
-  const path = edges ?? (walk === null ? [] : edgesOf(layersOf(problems[problem].layers), walk))
+  const path = edges ?? (walk === null ? [] : edgesOf(layers[problem], walk))
   return { value: best.bar, edges: path, problem }
 }
 
@@ -130,10 +130,10 @@ class Solver {
   /** The highest bound so far. */
   highest = -Infinity
 
-  constructor(problems: readonly Problem[], index: number, group: Group, best: Best) {
-    this.problem = problems[index]
+  constructor(problem: Problem, layers: Layers, index: number, group: Group, best: Best) {
+    this.problem = problem
     this.index = index
-    this.layers = layersOf(this.problem.layers)
+    this.layers = layers
     this.group = group
     this.best = best
   }

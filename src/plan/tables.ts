@@ -240,7 +240,6 @@ class Pass {
   /** Of one call, by side; and of one that follows a message. */
   private readonly dispatch: readonly [number, number]
   private readonly woken: readonly [number, number]
-  private readonly state: PlanningState
   private readonly times: AttentionTimes
   private readonly prefill: boolean
   /** By near side and side of the sum: index 2 near + sum. */
@@ -249,7 +248,6 @@ class Pass {
   private readonly joins: Float64Array
 
   constructor(pair: Pair, state: PlanningState, bits: number, times: AttentionTimes, prefill: boolean) {
-    this.state = state
     this.times = times
     this.prefill = prefill
     this.units = pairUnits(pair)
