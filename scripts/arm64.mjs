@@ -17,11 +17,28 @@ import { setup } from './setup.mjs'
 const MODEL = 'tales'
 const PROMPTS = ['Once', 'The little dog', 'One day Una']
 const CONDITIONS = [
-  { link: '50 Mbit/s, 20 ms', args: ['--up-mbps', '50', '--down-mbps', '200', '--rtt-ms', '20'] },
-  { link: '1 Mbit/s, 150 ms', args: ['--up-mbps', '1', '--down-mbps', '4', '--rtt-ms', '150'] },
+  {
+    link: '50 Mbit/s, 20 ms',
+    args: ['--output', '64', '--up-mbps', '50', '--down-mbps', '200', '--rtt-ms', '20'],
+  },
+  {
+    link: '1 Mbit/s, 150 ms',
+    args: ['--output', '64', '--up-mbps', '1', '--down-mbps', '4', '--rtt-ms', '150'],
+  },
   {
     link: 'outage',
-    args: ['--up-mbps', '0', '--down-mbps', '0', '--rtt-ms', '0', '--since-heartbeat-seconds', '60'],
+    args: [
+      '--output',
+      '64',
+      '--up-mbps',
+      '0',
+      '--down-mbps',
+      '0',
+      '--rtt-ms',
+      '0',
+      '--since-heartbeat-seconds',
+      '60',
+    ],
   },
 ]
 /** Emulation is some ten times slower than the device. */
