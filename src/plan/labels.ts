@@ -1,16 +1,53 @@
 import { FRESH, NODES, type Group, type Kind, type Layers, type Relaxation } from './relax.ts'
 import type { Edge, Effort, Path, Problem } from './solve.ts'
 
-interface Label {
-  readonly cost: number
-  readonly time: number
-  readonly bytes: number
-  readonly edge: Edge | null
-  readonly before: Label | null
+/** Labels that memory is kept for; a longer search takes more and gives it back. */
+const KEPT = 1 << 14
+
+/** Labels of one search in columns; a label is its place. A device searches often: the columns are used again. */
+class Labels {
+  cost = new Float64Array(KEPT)
+  time = new Float64Array(KEPT)
+  bytes = new Float64Array(KEPT)
+  /** The label it extends; -1 for the first. */
+  before = new Int32Array(KEPT)
+  /** 2 choice + side before. */
+  step = new Int32Array(KEPT)
+  /** Of those kept of one front, the ones that dominate most: time rises, bytes fall. */
+  stairTime = new Float64Array(KEPT)
+  stairBytes = new Float64Array(KEPT)
+  count = 0
+
+  /** The place of a new label. */
+  take(): number {
+    if (this.count === this.cost.length) this.resize(2 * this.count)
+    return this.count++
+  }
+
+  reset(): void {
+    this.count = 0
+    if (this.cost.length > KEPT) this.resize(KEPT)
+  }
+
+  private resize(size: number): void {
+    const sized = <T extends Float64Array | Int32Array>(to: T, from: T): T => {
+      to.set(from.subarray(0, Math.min(size, this.count)))
+      return to
+    }
+    this.cost = sized(new Float64Array(size), this.cost)
+    this.time = sized(new Float64Array(size), this.time)
+    this.bytes = sized(new Float64Array(size), this.bytes)
+    this.before = sized(new Int32Array(size), this.before)
+    this.step = sized(new Int32Array(size), this.step)
+    this.stairTime = new Float64Array(size)
+    this.stairBytes = new Float64Array(size)
+  }
 }
 
+const labels = new Labels()
+
 /** Labels by node. */
-type Front = [Label[], Label[], Label[]]
+type Front = [number[], number[], number[]]
 
 interface Search {
   readonly problem: Problem
@@ -41,7 +78,8 @@ export function searchLabels(
 ): Path | null {
   const useful = [...relaxations].sort((a, b) => b.bound - a.bound).slice(0, USEFUL)
   const ranked = layers.kinds.map((kind) => rank(kind, useful[0]))
-  let front: Front = [[], [], [{ ...problem.start, edge: null, before: null }]]
+  labels.reset()
+  let front: Front = [[], [], [firstLabel(problem)]]
   const search: Search = { problem, relaxations: useful, bar, effort }
   for (let layer = 0; layer < layers.kindOf.length; layer++) {
     const next: Front = [[], [], []]
@@ -54,23 +92,32 @@ export function searchLabels(
     }
     front = [undominated(next[0]), undominated(next[1]), undominated(next[FRESH])]
   }
-  return bestEnd(problem, useful[0].group, front, bar)
+  return bestEnd(problem, layers, useful[0].group, front, bar)
 }
 
-function bestEnd(problem: Problem, group: Group, front: Front, bar: number): Path | null {
-  let best: Label | null = null
+function firstLabel({ start }: Problem): number {
+  const first = labels.take()
+  labels.cost[first] = start.cost
+  labels.time[first] = start.time
+  labels.bytes[first] = start.bytes
+  labels.before[first] = -1
+  return first
+}
+
+function bestEnd(problem: Problem, layers: Layers, group: Group, front: Front, bar: number): Path | null {
+  let best = -1
   let least = bar
   for (const node of group === 'leave' ? ([0, 1] as const) : ([0, 1, FRESH] as const)) {
     const last = problem.end[node === FRESH ? problem.startSide : node]
     for (const label of front[node]) {
-      const value = label.cost + last.cost + problem.penalty(label.time + last.time)
-      if (value < least && label.bytes + last.bytes <= problem.memoryBytes) {
+      const value = labels.cost[label] + last.cost + problem.penalty(labels.time[label] + last.time)
+      if (value < least && labels.bytes[label] + last.bytes <= problem.memoryBytes) {
         least = value
         best = label
       }
     }
   }
-  return best === null ? null : { value: least, edges: trail(best) }
+  return best < 0 ? null : { value: least, edges: trail(layers, best) }
 }
 
 /** Index 2 side before + side after. */
@@ -92,7 +139,7 @@ function extend(
   ranked: readonly Ranked[],
   layer: number,
   node: 0 | 1 | 2,
-  label: Label,
+  label: number,
   next: Front,
 ): void {
   const side = node === FRESH ? problem.startSide : node
@@ -102,17 +149,24 @@ function extend(
     const reached = isFresh ? FRESH : to
     const at = NODES * (layer + 1) + reached
     const { order, values } = ranked[2 * side + to]
-    const base = boundAt(problem, relaxations[0], at, label.cost, label.time, label.bytes)
+    const [baseCost, baseTime, baseBytes] = [labels.cost[label], labels.time[label], labels.bytes[label]]
+    const base = boundAt(problem, relaxations[0], at, baseCost, baseTime, baseBytes)
     for (let i = 0; i < order.length; i++) {
       effort.left--
       if (base + values[i] >= bar) break
       const choice = order[i]
-      const bytes = label.bytes + kind.bytes[side][choice]
+      const bytes = baseBytes + kind.bytes[side][choice]
       if (bytes > problem.memoryBytes) continue
-      const cost = label.cost + kind.cost[side][choice]
-      const time = label.time + kind.time[side][choice]
+      const cost = baseCost + kind.cost[side][choice]
+      const time = baseTime + kind.time[side][choice]
       if (hopeless(problem, relaxations, at, cost, time, bytes, bar)) continue
-      next[reached].push({ cost, time, bytes, edge: kind.edges[side][choice], before: label })
+      const made = labels.take()
+      labels.cost[made] = cost
+      labels.time[made] = time
+      labels.bytes[made] = bytes
+      labels.before[made] = label
+      labels.step[made] = 2 * choice + side
+      next[reached].push(made)
     }
   }
 }
@@ -148,28 +202,34 @@ function boundAt(
  * Labels that no other label equals or betters in cost, time and bytes. The same choices in another order round
  * otherwise: times within rounding are equal.
  */
-function undominated(labels: Label[]): Label[] {
-  labels.sort((a, b) => a.cost - b.cost || a.time - b.time || a.bytes - b.bytes)
-  const kept: Label[] = []
-  // Of those kept, the ones that dominate most: time rises, bytes fall.
-  const times: number[] = []
-  const bytes: number[] = []
-  for (const label of labels) {
-    let at = upperBound(times, label.time + ROUNDING * Math.abs(label.time))
-    if (at > 0 && bytes[at - 1] <= label.bytes) continue
-    kept.push(label)
-    at = upperBound(times, label.time)
+function undominated(front: number[]): number[] {
+  const { cost, time, bytes, stairTime, stairBytes } = labels
+  front.sort((a, b) => cost[a] - cost[b] || time[a] - time[b] || bytes[a] - bytes[b])
+  let kept = 0
+  let stairs = 0
+  for (const label of front) {
+    const [seconds, space] = [time[label], bytes[label]]
+    let at = upperBound(stairTime, stairs, seconds + ROUNDING * Math.abs(seconds))
+    if (at > 0 && stairBytes[at - 1] <= space) continue
+    front[kept++] = label
+    at = upperBound(stairTime, stairs, seconds)
     let until = at
-    while (until < bytes.length && bytes[until] >= label.bytes) until++
-    times.splice(at, until - at, label.time)
-    bytes.splice(at, until - at, label.bytes)
+    while (until < stairs && stairBytes[until] >= space) until++
+    if (until !== at + 1) {
+      stairTime.copyWithin(at + 1, until, stairs)
+      stairBytes.copyWithin(at + 1, until, stairs)
+      stairs += at + 1 - until
+    }
+    stairTime[at] = seconds
+    stairBytes[at] = space
   }
-  return kept
+  front.length = kept
+  return front
 }
 
-/** How many of ascending `values` are at most `limit`. */
-function upperBound(values: readonly number[], limit: number): number {
-  let [low, high] = [0, values.length]
+/** How many of the first `count` of ascending `values` are at most `limit`. */
+function upperBound(values: Float64Array, count: number, limit: number): number {
+  let [low, high] = [0, count]
   while (low < high) {
     const middle = (low + high) >> 1
     if (values[middle] <= limit) low = middle + 1
@@ -178,8 +238,11 @@ function upperBound(values: readonly number[], limit: number): number {
   return low
 }
 
-function trail(label: Label): Edge[] {
-  const edges: Edge[] = []
-  for (let at: Label | null = label; at !== null; at = at.before) if (at.edge !== null) edges.push(at.edge)
-  return edges.reverse()
+function trail({ kinds, kindOf }: Layers, last: number): Edge[] {
+  const edges = new Array<Edge>(kindOf.length)
+  for (let layer = kindOf.length - 1, at = last; layer >= 0; layer--, at = labels.before[at]) {
+    const step = labels.step[at]
+    edges[layer] = kinds[kindOf[layer]].edges[(step & 1) as 0 | 1][step >> 1]
+  }
+  return edges
 }
