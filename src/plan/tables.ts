@@ -311,7 +311,8 @@ class Pass {
     const known = this.joins[key]
     if (known >= 0) return known
     const join = this.join[2 * near + sumAt]
-    const [nearUnits, farUnits] = near === EDGE ? [this.units - k, k] : [k, this.units - k]
+    const nearUnits = near === EDGE ? this.units - k : k
+    const farUnits = this.units - nearUnits
     const { prefill } = this.times
     const sum = this.prefill
       ? joinSeconds(join, prefill[near][nearUnits], prefill[far][farUnits])
