@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto'
 import { existsSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { pathToFileURL } from 'node:url'
 import { INTERRUPTED, root, runNode, tool } from './process.mjs'
 
 const SOURCES = [
@@ -75,5 +74,3 @@ function isAlive(pid) {
     return error.code === 'EPERM'
   }
 }
-
-if (import.meta.url === pathToFileURL(process.argv[1]).href) process.exit(await build({ force: true }))

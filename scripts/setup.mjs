@@ -6,14 +6,17 @@ import { INTERRUPTED, root, runNpm } from './process.mjs'
 
 const OLDEST_NODE = [20, 19]
 
-/** Installs and builds whatever is missing or stale. Returns the exit code; 0 and silent when all is there. */
-export async function setup() {
+/**
+ * Installs and builds whatever is missing or stale, and with `force` builds in any case. Returns the exit code; 0 and
+ * silent when all is there.
+ */
+export async function setup({ force = false } = {}) {
   const [major, minor] = process.versions.node.split('.').map(Number)
   if (major < OLDEST_NODE[0] || (major === OLDEST_NODE[0] && minor < OLDEST_NODE[1])) {
     process.stderr.write(`Node\n  expected: >= ${OLDEST_NODE.join('.')}\n  found: ${process.versions.node}\n`)
     return 2
   }
-  return (await install()) || (await build())
+  return (await install()) || (await build({ force }))
 }
 
 async function install() {
@@ -49,4 +52,6 @@ function readPackages(path) {
   }
 }
 
-if (import.meta.url === pathToFileURL(process.argv[1]).href) process.exit(await setup())
+if (import.meta.url === pathToFileURL(process.argv[1]).href) {
+  process.exit(await setup({ force: process.argv.includes('--build') }))
+}
