@@ -9,8 +9,9 @@ import type { ModelSpec } from '../model/spec.ts'
 import type { Ask } from '../runtime/governorTypes.ts'
 import { delivered, type Job } from './job.ts'
 import { edgeKvBytes } from './place.ts'
-import type { Choice, Decider, LinkView, ServiceEvent, ServiceLimits, Time } from './types.ts'
+import type { Decided, Decider, LinkView, ServiceEvent, ServiceLimits, Time } from './types.ts'
 import type { RequestStore } from './requests.ts'
+import { timed } from './timed.ts'
 import type { Writer } from './writing.ts'
 
 export interface CarrierOptions {
@@ -61,7 +62,7 @@ export class Carrier {
     progress.dispatchedSeconds = time.clock.nowSeconds()
     try {
       const ask = this.ask(job)
-      const choice = decider.decide(ask, linkView())
+      const choice = timed(time.clock, () => decider.decide(ask, linkView()))
       progress.choice = choice
       this.decided(job, choice)
       decider.hears.dispatched(ask, choice.placed)
@@ -171,7 +172,7 @@ export class Carrier {
     this.options.onEvent({ kind: 'token', atSeconds, request: job.number, tokens: delivered(job) })
   }
 
-  private decided(job: Job, choice: Choice): void {
+  private decided(job: Job, choice: Decided): void {
     const { writer, requests } = this.options
     const fromToken = job.restored.length
     // K/V of tokens that an earlier process generated come back from their ids.
@@ -182,7 +183,7 @@ export class Carrier {
     this.tell(job, choice, 'dispatch')
   }
 
-  private tell(job: Job, choice: Choice, reason: (ServiceEvent & { kind: 'decision' })['reason']): void {
+  private tell(job: Job, choice: Decided, reason: (ServiceEvent & { kind: 'decision' })['reason']): void {
     const { onEvent, time } = this.options
     const { source, placed, decideSeconds } = choice
     const atSeconds = time.clock.nowSeconds()

@@ -1,6 +1,6 @@
 import type { CompletionListener, CompletionRequest, CompletionResult } from '../api/types.ts'
 import type { GenerationHandle } from '../execute/recoveryTypes.ts'
-import type { Change, Choice } from './types.ts'
+import type { Change, Decided } from './types.ts'
 
 /** One completion from its arrival to its end. */
 export interface Job {
@@ -26,8 +26,8 @@ export interface Progress {
   /** Generated now; with `restored`, the whole answer. */
   readonly ids: number[]
   /** What decided last, and what was asked of the executor and has not come about yet. */
-  choice: Choice | null
-  pending: Change | null
+  choice: Decided | null
+  pending: Decided<Change> | null
   edgeSeconds: number
   /** Since when the cloud refuses this request; null: it does not. */
   refusedSinceSeconds: number | null

@@ -21,8 +21,6 @@ export function policyDecider({ name, servesAlone, governor, place, outageSecond
     source: decision.source,
     propensity: decision.propensity,
     observation: decision.observation,
-    predictedOutputTokens: decision.predictedOutputTokens,
-    decideSeconds: decision.decideSeconds,
   })
   const isDown = (link: LinkView): boolean => !link.up && link.sinceSeconds > outageSeconds
   return {

@@ -20,7 +20,6 @@ export function staticDecider(options: StaticOptions): Decider {
   const needsCloud = usesNetwork(placed.plan)
   const choice = (plan: PlacedPlan): Choice => ({
     ...{ placed: plan, source, propensity: 1, observation: null },
-    ...{ predictedOutputTokens: NaN, decideSeconds: 0 },
   })
   const change = (plan: PlacedPlan, reason: 'outage' | 'return'): Change => ({
     ...{ ...choice(plan), reason },

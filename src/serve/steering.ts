@@ -2,6 +2,7 @@ import { EdgewiseError } from '../base/errors.ts'
 import { usesNetwork } from '../plan/plan.ts'
 import type { Carrier, CarrierOptions } from './carrier.ts'
 import type { Job } from './job.ts'
+import { timed } from './timed.ts'
 import type { LinkView } from './types.ts'
 
 /** How often requests in flight are looked at again. */
@@ -49,10 +50,8 @@ export class Steering {
     const isAlone = !usesNetwork(placed.plan)
     if (isAlone && now < progress.avoidCloudUntilSeconds) return
     const away = this.awaySeconds(job, now)
-    const change = decider.reconsider(
-      { ...carrier.ask(job), placed },
-      away === null ? this.options.linkView() : gone(away),
-    )
+    const view = away === null ? this.options.linkView() : gone(away)
+    const change = timed(time.clock, () => decider.reconsider({ ...carrier.ask(job), placed }, view))
     if (change === null) return
     if (away !== null) progress.avoidCloudUntilSeconds = now + AVOID_SECONDS
     progress.pending = change

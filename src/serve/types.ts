@@ -23,9 +23,10 @@ export interface Choice {
   readonly propensity: number
   /** Unnormalised; null where no policy is loaded. */
   readonly observation: Float32Array | null
-  readonly predictedOutputTokens: number
-  readonly decideSeconds: number
 }
+
+/** A choice, and how long it took, observation and shield included. */
+export type Decided<T extends Choice = Choice> = T & { readonly decideSeconds: number }
 
 /** Another plan for a request in flight. */
 export interface Change extends Choice {

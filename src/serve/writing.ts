@@ -3,7 +3,7 @@ import type { PlanSwitch } from '../execute/recoveryTypes.ts'
 import type { DecisionReason, LogRecord, OutcomeRecord } from '../journal/types.ts'
 import type { ModelSpec } from '../model/spec.ts'
 import { delivered, type Job } from './job.ts'
-import type { Choice } from './types.ts'
+import type { Decided } from './types.ts'
 
 /** Where records go; a log that cannot be written drops them and says so by itself. */
 export interface LogSink {
@@ -29,7 +29,7 @@ export class Writer {
     })
   }
 
-  decision(job: Job, choice: Choice, reason: DecisionReason, entry: PlanSwitch, atSeconds: number): void {
+  decision(job: Job, choice: Decided, reason: DecisionReason, entry: PlanSwitch, atSeconds: number): void {
     const { source, propensity, observation, decideSeconds } = choice
     this.sink?.write({
       ...{ kind: 'decision', request: job.number, reason, source, propensity, decideSeconds },
