@@ -91,19 +91,22 @@ async function serve(options: Options, io: Io): Promise<number> {
     const limits = { sessionBytes: options.sessionMb * 1e6, idleSeconds: options.idleSeconds }
     const hall = new Hall(side, limits, io)
     const status = statusAt && (await serveStatus(statusAt, hall))
-    const server = await listen({
-      ...{ ...address, ...carriage, clock: io.clock, maxConnections: options.maxConnections },
-      ...(allowed === null ? {} : { allow: (identity: string) => allowed.has(identity) }),
-      greet: (peer) => hall.greet(peer),
-      onConnection: (connection) => hall.admit(connection),
-      onRejected: (error) => io.stderr.write(`a client was turned away: ${error.message}\n`),
-    })
-    announce(server, side, options, io)
-    await untilAborted(io.signal)
-    await Promise.race([hall.drain(), sleep(1000 * options.drainSeconds, undefined, { ref: false })])
-    await server.close()
-    await status?.close()
-    return EXIT_INTERRUPTED
+    try {
+      const server = await listen({
+        ...{ ...address, ...carriage, clock: io.clock, maxConnections: options.maxConnections },
+        ...(allowed === null ? {} : { allow: (identity: string) => allowed.has(identity) }),
+        greet: (peer) => hall.greet(peer),
+        onConnection: (connection) => hall.admit(connection),
+        onRejected: (error) => io.stderr.write(`a client was turned away: ${error.message}\n`),
+      })
+      announce(server, side, options, io)
+      await untilAborted(io.signal)
+      await Promise.race([hall.drain(), sleep(1000 * options.drainSeconds, undefined, { ref: false })])
+      await server.close()
+      return EXIT_INTERRUPTED
+    } finally {
+      await status?.close()
+    }
   } finally {
     await side.close()
   }

@@ -65,7 +65,7 @@ export const decideJsonSchema = z.strictObject({
   runs: z.string(),
   conditions: z.record(z.string(), z.number()),
   plan: planJsonSchema,
-  /** One decision on this machine; null where it was not timed. */
+  /** One decision on this machine. */
   decisionSeconds: z.strictObject({ median: amount, p99: amount, repeats: count }),
 })
 

@@ -65,10 +65,10 @@ export function readPack(folder: string): Pack {
   }
   const bytes = readCapped(place, MAX_MANIFEST_BYTES)
   const manifest = check(packManifestSchema, parseJson(bytes.toString('utf8'), place), place)
+  // Before anything is read: a link or a device in the place of a file might never end.
+  const there = filesBelow(folder)
   for (const [path, expected] of Object.entries(manifest.files)) compare(folder, path, expected)
-  const stray = filesBelow(folder).find(
-    (path) => path !== PACK_MANIFEST && !Object.hasOwn(manifest.files, path),
-  )
+  const stray = there.find((path) => path !== PACK_MANIFEST && !Object.hasOwn(manifest.files, path))
   if (stray !== undefined)
     throw new IntegrityError(join(folder, stray), 'no such file: the manifest has none', 'one')
   return { folder, manifest, manifestSha256: sha256(bytes) }

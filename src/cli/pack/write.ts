@@ -18,6 +18,7 @@ import { readText } from '../../base/files.ts'
 import type { ModelSpec } from '../../model/spec.ts'
 import { readBundle } from '../../policy/bundleFiles.ts'
 import { BUNDLE_FILES, MANIFEST_FILE } from '../../policy/bundleManifest.ts'
+import { SIGNATURE_FILE } from '../../policy/bundleSignature.ts'
 import { BUILTIN_MODELS, openPretrained } from '../../pretrained/open.ts'
 import type { PretrainedModel } from '../../pretrained/types.ts'
 import { packageRoot, packageVersion } from '../root.ts'
@@ -47,8 +48,6 @@ export interface PackRequest {
 export const PROGRAM = 'edgewise.mjs'
 /** Units of systemd and what they are started with. */
 const SERVICES = ['edgewise-edge.service', 'edge.env', 'edgewise-cloud.service', 'cloud.env']
-/** What `edgewise sign` adds to a bundle. */
-const SIGNATURE_FILE = 'manifest.dsse.json'
 /** What a Hugging Face directory is read from; nothing of a download's other formats. */
 const MODEL_FILE =
   /^(config|generation_config|tokenizer|tokenizer_config|special_tokens_map|training)\.json$|^chat_template\.jinja$|\.safetensors(\.index\.json)?$|\.accuracy\.json$|^(README|LICENSE)(\.(md|txt))?$/

@@ -24,7 +24,7 @@ export function reporterOf(
     })
   }
   return (event) => {
-    if (event.kind === 'decision' || event.kind.startsWith('request-ended')) return
+    if (event.kind === 'decision' || event.kind === 'request-ended') return
     const words = eventWords(event, units)
     if (words !== null) io.stderr.write(`${words}\n`)
   }

@@ -50,29 +50,29 @@ async function serve(options: EdgeOptions, { side, logs, access }: Parts, io: Io
   if (tokenizer === null) throw withoutTokenizer(options)
   const registry = new Registry()
   // Events may come before who shows them knows the service.
-  let show: (event: ServiceEvent) => void = () => {}
   const early: ServiceEvent[] = []
-  const take = (event: ServiceEvent): void => {
-    if (event.kind === 'degraded') early.push(event)
-    show(event)
-  }
+  let show = (event: ServiceEvent): void => void early.push(event)
+  const take = (event: ServiceEvent): void => show(event)
   const alone = planAlone(side, options.memoryGb * 1e9)
   const decider = await deciderOf(options, side, alone, take, io)
   const opened = openService(options, side, logs, decider, registry, take, io)
-  const api = await startApi({
-    ...{ backend: opened.service, tokenizer, chat, ...access },
-    limits: { requestSeconds: Math.min(DEFAULT_API_LIMITS.requestSeconds, options.deadlineSeconds) },
-    ...{ clock: io.clock, timers: systemTimers, registry, random: streamOf(io, 'api') },
-    onDefect: (error) => io.stderr.write(`a defect: ${String((error as Error).stack)}\n`),
-  })
-  announce(api, side, decider, logs, options, io)
-  show = reporterOf(options, opened, attentionUnits(side.pretrained.source.model), io)
-  for (const event of early) show(event)
-  await untilAborted(io.signal)
-  const { givenUp } = await api.drain(options.drainSeconds)
-  if (givenUp > 0) io.stderr.write(`${givenUp} requests were given up after ${options.drainSeconds} s\n`)
-  await opened.close()
-  return EXIT_INTERRUPTED
+  try {
+    const api = await startApi({
+      ...{ backend: opened.service, tokenizer, chat, ...access },
+      limits: { requestSeconds: Math.min(DEFAULT_API_LIMITS.requestSeconds, options.deadlineSeconds) },
+      ...{ clock: io.clock, timers: systemTimers, registry, random: streamOf(io, 'api') },
+      onDefect: (error) => io.stderr.write(`a defect: ${String((error as Error).stack)}\n`),
+    })
+    announce(api, side, decider, logs, options, io)
+    show = reporterOf(options, opened, attentionUnits(side.pretrained.source.model), io)
+    for (const event of early) show(event)
+    await untilAborted(io.signal)
+    const { givenUp } = await api.drain(options.drainSeconds)
+    if (givenUp > 0) io.stderr.write(`${givenUp} requests were given up after ${options.drainSeconds} s\n`)
+    return EXIT_INTERRUPTED
+  } finally {
+    await opened.close()
+  }
 }
 
 function openService(
