@@ -116,11 +116,15 @@ export class Call {
   }
 
   async take(position: number, step: number): Promise<Delivered> {
-    const { clock } = this.host
+    return await this.waitFor(this.mailbox.take(position, step))
+  }
+
+  /** Waits for the cloud; one that is away for too long ends it. */
+  private async waitFor<T>(coming: Promise<T>): Promise<T> {
     if (this.away !== null && this.isExpired()) this.mailbox.fail(this.away)
-    this.waitingSinceSeconds = clock.nowSeconds()
+    this.waitingSinceSeconds = this.host.clock.nowSeconds()
     try {
-      return await this.mailbox.take(position, step)
+      return await coming
     } finally {
       this.waitingSinceSeconds = null
     }
@@ -128,7 +132,7 @@ export class Call {
 
   /** What the cloud reports, once it has. */
   reported(): Promise<Frame> {
-    return Promise.race([this.report, this.mailbox.failed])
+    return this.waitFor(Promise.race([this.report, this.mailbox.failed]))
   }
 
   /** The walker has its last token. A cloud that sampled it knows. */

@@ -96,7 +96,9 @@ export class CloudPeer {
       else if (frame.type === FRAME.close) this.end(frame.request)
       else this.requests.get(frame.request)?.deliver(frame, this.options.clock.nowSeconds())
     } catch (error) {
-      this.refuse(frame.request, error)
+      // A plan's number is no request's.
+      if (frame.type === FRAME.plan) this.sayRefused(frame.request, error)
+      else this.refuse(frame.request, error)
     }
   }
 
@@ -186,7 +188,7 @@ export class CloudPeer {
     // Whatever was sent and not waited for.
     mailbox.fail(ENDED)
     await w.caches.dispose().catch(() => {})
-    if (open.report) sayIfOpen(this.connection, reportFrame(request, events))
+    if (open.report) this.sayReport(request, events)
   }
 
   private walkOf(
@@ -212,6 +214,15 @@ export class CloudPeer {
     }
   }
 
+  /** A report that cannot be sent is told: the edge waits for it. */
+  private sayReport(request: number, events: readonly ExecutionEvent[]): void {
+    try {
+      this.connection.send(reportFrame(request, events))
+    } catch (error) {
+      this.sayRefused(request, error)
+    }
+  }
+
   /** The edge has all it wanted: its place is free at once, whatever is left to tidy up. */
   private end(request: number): void {
     this.requests.get(request)?.fail(ENDED)
@@ -220,6 +231,10 @@ export class CloudPeer {
 
   private refuse(request: number, error: unknown): void {
     this.end(request)
+    this.sayRefused(request, error)
+  }
+
+  private sayRefused(request: number, error: unknown): void {
     sayIfOpen(this.connection, refusalFrame(FRAME.fail, refusalOf(error), { request }))
   }
 

@@ -73,7 +73,8 @@ export class Ears {
     carrier.hear(event)
     const request = 'request' in event ? (carrier.jobs.get(event.request)?.number ?? null) : null
     writer.event(event.kind, event.atSeconds, request, detailOf(event))
-    onEvent(event)
+    // Outside, a request has the service's number.
+    onEvent('request' in event && request !== null ? { ...event, request } : event)
   }
 
   private listen(connection: Connection): void {

@@ -23,7 +23,7 @@ export function serviceMetrics(registry: Registry, gauges: Gauges): (event: Serv
       ...{ name, help, registers },
       collect() {
         const value = read()
-        if (value === null) this.reset()
+        if (value === null) this.remove()
         else this.set(value)
       },
     })
@@ -41,9 +41,11 @@ export function serviceMetrics(registry: Registry, gauges: Gauges): (event: Serv
   const counter = <Label extends string>(name: string, help: string, labelNames: Label[]): Counter<Label> =>
     new Counter({ name, help, labelNames, registers })
   const decisions = counter('edgewise_decisions_total', 'Plans decided', ['source', 'reason'])
-  const recoveries = counter('edgewise_recoveries_total', 'Requests brought back after a failure', [
-    'rebuild',
-  ])
+  const recoveries = counter(
+    'edgewise_recoveries_total',
+    'Requests whose keys and values were built anew, by how',
+    ['rebuild'],
+  )
   const events = counter('edgewise_events_total', 'Transitions', ['kind'])
   const ended = counter('edgewise_requests_ended_total', 'Requests by how they ended', ['end'])
   const decide = new Histogram({

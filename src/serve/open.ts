@@ -38,7 +38,7 @@ export interface OpenedService {
   readonly executor: EdgeExecutor
   readonly link: CloudLink | null
   readonly rttSeconds: () => number | null
-  /** Ends what is under way, and the link. */
+  /** Takes nothing new and ends the link; whoever asked must have given up what is under way. */
   close(): Promise<void>
 }
 

@@ -12,7 +12,10 @@ const AVOID_SECONDS = 30
 /** A connected cloud that gives a request no answer for so long will give none. */
 const STALL_SECONDS = 30
 
-export interface SteeringOptions extends Pick<CarrierOptions, 'decider' | 'linkView' | 'time' | 'limits'> {
+export interface SteeringOptions extends Pick<
+  CarrierOptions,
+  'decider' | 'linkView' | 'time' | 'limits' | 'onEvent'
+> {
   readonly carrier: Carrier
 }
 
@@ -27,8 +30,8 @@ export class Steering {
 
   start(): void {
     this.stopTimer = this.options.time.timers.after(LOOK_SECONDS, () => {
-      this.look()
       this.start()
+      this.look()
     })
   }
 
@@ -37,7 +40,21 @@ export class Steering {
   }
 
   private look(): void {
-    for (const job of this.options.carrier.jobs.values()) this.reconsider(job)
+    for (const job of [...this.options.carrier.jobs.values()]) this.lookAt(job)
+  }
+
+  /** A defect here must not take the requests with it: the plan stays. */
+  private lookAt(job: Job): void {
+    const { onEvent, time } = this.options
+    try {
+      this.reconsider(job)
+    } catch (error) {
+      job.progress.pending = null
+      // A plan that cannot be now is no defect.
+      if (error instanceof EdgewiseError) return
+      const reason = error instanceof Error ? error.message : String(error)
+      onEvent({ kind: 'degraded', atSeconds: time.clock.nowSeconds(), part: 'steering', reason })
+    }
   }
 
   private reconsider(job: Job): void {
@@ -55,13 +72,7 @@ export class Steering {
     if (change === null) return
     if (away !== null) progress.avoidCloudUntilSeconds = now + AVOID_SECONDS
     progress.pending = change
-    try {
-      handle.switchPlan(change.placed, change.rebuild)
-    } catch (error) {
-      progress.pending = null
-      // A plan that cannot be now: the request goes on as it is.
-      if (!(error instanceof EdgewiseError)) throw error
-    }
+    handle.switchPlan(change.placed, change.rebuild)
   }
 
   /** For how long the cloud has been of no use to this request, though it is connected; null: it is. */

@@ -22,10 +22,10 @@ export class Writer {
     this.beganSeconds = beganSeconds
   }
 
-  arrival({ number, prompt, request, arrivedSeconds }: Job): void {
+  arrival({ number, request, arrivedSeconds }: Job): void {
     this.sink?.write({
       ...{ kind: 'arrival', atSeconds: this.at(arrivedSeconds), request: number },
-      ...{ promptTokens: prompt.length, maxNewTokens: request.maxNewTokens },
+      ...{ promptTokens: request.prompt.length, maxNewTokens: request.maxNewTokens },
     })
   }
 

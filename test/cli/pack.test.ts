@@ -270,7 +270,7 @@ describe.skipIf(!built)('a packed edge (skipped where dist is not built: `npm ru
       const headers = { 'content-type': 'application/json' }
       const answer = await fetch(`${url}/v1/completions`, { method: 'POST', headers, body })
       expect(await answer.json()).toMatchObject({ usage: { prompt_tokens: 5, completion_tokens: 20 } })
-      expect(await (await fetch(`${url}/metrics`)).text()).toContain('edgewise_link_up 0')
+      expect(await (await fetch(`${url}/metrics`)).text()).toContain('edgewise_queue_in_flight 0')
       child.kill('SIGTERM')
       expect(await ended).toEqual([EXIT_INTERRUPTED, null])
     } finally {

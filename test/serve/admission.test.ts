@@ -1,12 +1,12 @@
 import { describe, expect, test } from 'vitest'
 import { Admission } from '../../src/serve/admission.ts'
-import { handTimers } from './support.ts'
+import { HandTime } from '../wire/support.ts'
 
 function admission(maxInFlight: number, maxQueued: number) {
-  const time = handTimers()
+  const time = new HandTime()
   const begun: { item: string; done: () => void }[] = []
   const queue = new Admission<string>(
-    { maxInFlight, maxQueued, time },
+    { maxInFlight, maxQueued, time: { clock: time, timers: time } },
     (item) => new Promise((resolve) => begun.push({ item, done: resolve })),
   )
   const left: string[] = []

@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, test } from 'vitest'
 import type { PlacedPlan } from '../../src/execute/messages.ts'
 import { attentionUnits } from '../../src/model/spec.ts'
-import { CLOUD, cutPlan, EDGE, uniformPlan, type Plan } from '../../src/plan/plan.ts'
+import { CLOUD, cutPlan, EDGE, uniformPlan, usesNetwork, type Plan } from '../../src/plan/plan.ts'
 import { placePlan } from '../../src/serve/place.ts'
 import { staticDecider } from '../../src/serve/staticDecider.ts'
 import { openStack, spec, type Stack } from './stack.ts'
@@ -81,6 +81,8 @@ describe('the openai client, the real model, and a cloud that comes and goes', (
     await cloud.start()
     await expect.poll(() => stack!.opened.link!.state, { timeout: 20_000 }).toBe('up')
     expect(await textOf(stack)).toBe(whole)
+    const last = events.findLast((event) => event.kind === 'decision')
+    expect(usesNetwork(last!.placed.plan)).toBe(true)
   })
 
   test('a client that leaves ends its request on both sides', async () => {
