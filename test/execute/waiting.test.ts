@@ -58,6 +58,23 @@ describe('requests without a cloud, by hand-made time', () => {
     expect(linked.edge.inFlight).toBe(0)
   })
 
+  test('have all their tokens, and no report, where the cloud is lost before it told', async () => {
+    const handle = linked.edge.start(requestOf(cut), {
+      ...{ recovery: { waitSeconds: 5 }, explain: true },
+      onToken: ({ last }) => {
+        if (!last) return
+        linked.reachable = false
+        linked.cut()
+      },
+    })
+    await expect.poll(() => linked.link.state === 'down' && handle.waitingSinceSeconds !== null).toBe(true)
+    time.pass(6)
+    const { tokens, events } = await handle.result
+    expect(tokens).toHaveLength(12)
+    expect(events.every(({ side }) => side === 'edge')).toBe(true)
+    expect([linked.edge.inFlight, linked.edge.keptBytes]).toEqual([0, 0])
+  })
+
   test('wait for ever where they may, and go on when it is back', async () => {
     const handle = await interrupted(null)
     time.pass(1000)
