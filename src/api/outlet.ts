@@ -34,6 +34,8 @@ export class Outlet {
     response.on('close', () => {
       this.taken()
       this.disarmHeartbeat?.()
+      // Held text is still shown to who left: it must not begin anew.
+      this.disarmHeartbeat = null
     })
   }
 

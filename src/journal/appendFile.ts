@@ -14,7 +14,7 @@ const DEFAULT_SYNC_SECONDS = 1
 const MAX_WRITE_SECONDS = 0.1
 const DEFAULT_RETRY_SECONDS = 5
 const DEFAULT_KEEP_FILES = 10
-export const DEFAULT_LINE_BYTES = 1024 * 1024
+const DEFAULT_LINE_BYTES = 1024 * 1024
 /** Written at once; more waiting characters than this are written without waiting for the timer. */
 const BATCH_CHARS = 64 * 1024
 /** More waiting than this, and the disk is too slow: what comes is dropped. */

@@ -36,13 +36,16 @@ interface Holder {
 }
 
 export function openLock(path: string, { clock, timers }: { clock: Clock; timers: Timers }): FolderLock {
-  let held = false
+  /** What the lock says while it is held. */
+  let text: string | null = null
   let cancel: (() => void) | null = null
   const nowSeconds = () => Date.parse(clock.wallTime()) / 1000
+  /** A holder that was suspended for long was taken for dead; the lock is another's now. */
+  const isOurs = () => readHolder(path)?.text === text
   const beat = () => {
     cancel = timers.after(BEAT_SECONDS, () => {
       try {
-        utimesSync(path, nowSeconds(), nowSeconds())
+        if (isOurs()) utimesSync(path, nowSeconds(), nowSeconds())
       } catch {
         // The log itself tells what is wrong with the disk.
       }
@@ -51,30 +54,34 @@ export function openLock(path: string, { clock, timers }: { clock: Clock; timers
   }
   return {
     acquire() {
-      if (held) return
-      take(path, nowSeconds)
-      held = true
+      if (text !== null) return
+      text = take(path, nowSeconds)
       beat()
     },
     release() {
-      if (!held) return
-      held = false
+      if (text === null) return
       cancel?.()
-      rmSync(path, { force: true })
+      try {
+        if (isOurs()) rmSync(path, { force: true })
+      } catch {
+        // The lock of a dead process is let go anyway.
+      }
+      text = null
     },
   }
 }
 
-/** A link is made whole or not at all, so that nobody ever reads half a lock. */
-function take(path: string, nowSeconds: () => number): void {
+/** A link is made whole or not at all, so that nobody ever reads half a lock. Returns what it says. */
+function take(path: string, nowSeconds: () => number): string {
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
   const mine = `${path}.${process.pid}`
-  writeFileSync(mine, JSON.stringify(self()), { mode: 0o600 })
+  const text = JSON.stringify(self())
+  writeFileSync(mine, text, { mode: 0o600 })
   try {
     for (let attempt = 0; attempt < 3; attempt++) {
       if (tryLink(mine, path)) {
         utimesSync(path, nowSeconds(), nowSeconds())
-        return
+        return text
       }
       const seen = readHolder(path)
       if (seen === null) continue

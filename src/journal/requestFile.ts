@@ -7,8 +7,8 @@ import { chunksOf, scanLines } from './scan.ts'
 
 const MAX_FILE_BYTES = 4 * 1024 ** 3
 const MAX_TOKENS = 4_000_000
-/** As long a line as is written; see requests.ts. */
-const MAX_LINE_BYTES = 32 * 1024 * 1024
+/** A prompt of a million tokens fits. */
+export const MAX_REQUEST_LINE_BYTES = 32 * 1024 * 1024
 
 const count = z.int().min(0)
 const id = z.int().min(0).max(0xffffffff)
@@ -48,7 +48,7 @@ export function readRequests(path: string): Entry[] {
   for (const number of numbersOf(path, readdirSync(dirname(path)))) {
     for (const { value, fault } of scanLines(
       chunksOf(numberedPath(path, number), MAX_FILE_BYTES),
-      MAX_LINE_BYTES,
+      MAX_REQUEST_LINE_BYTES,
     )) {
       const parsed = fault === null ? lineSchema.safeParse(value) : undefined
       if (parsed?.success === true) apply(entries, parsed.data)

@@ -7,13 +7,11 @@ import type { AppendFile } from './appendFile.ts'
 import { systemDisk } from './disk.ts'
 import { sealLine } from './line.ts'
 import { openLock } from './lock.ts'
-import { readRequests } from './requestFile.ts'
+import { MAX_REQUEST_LINE_BYTES, readRequests } from './requestFile.ts'
 import type { AppendHealth, AppendOptions } from './types.ts'
 
-export const REQUEST_FILE = 'requests.jsonl'
+const REQUEST_FILE = 'requests.jsonl'
 const LOCK_NAME = 'requests.lock'
-/** A prompt of a million tokens fits. */
-export const MAX_REQUEST_LINE_BYTES = 32 * 1024 * 1024
 const DEFAULT_SYNC_SECONDS = 0.05
 const DEFAULT_KEEP_SECONDS = 3600
 const DEFAULT_UNFINISHED_SECONDS = 24 * 3600

@@ -1,4 +1,5 @@
 import { canonicalJson } from '../base/files.ts'
+import { quantile } from '../base/quantile.ts'
 import type { LogProblem } from './decisions.ts'
 import type { DecisionRecord, LogRecord, OutcomeRecord } from './types.ts'
 
@@ -185,6 +186,6 @@ class Tally {
 function quantilesOf(values: readonly number[]): Quantiles | null {
   if (values.length === 0) return null
   const sorted = Float64Array.from(values).sort()
-  const at = (q: number) => sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))]
-  return { count: sorted.length, p50: at(0.5), p95: at(0.95), p99: at(0.99) }
+  const [p50, p95, p99] = [0.5, 0.95, 0.99].map((q) => quantile(sorted, q))
+  return { count: sorted.length, p50, p95, p99 }
 }

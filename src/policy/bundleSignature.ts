@@ -7,6 +7,7 @@ import {
   addSignature,
   formatEnvelope,
   keyIdOf,
+  namesOf,
   openEnvelope,
   parseEnvelope,
   payloadOf,
@@ -45,7 +46,7 @@ export function readSignature(
   const place = join(folder, SIGNATURE_FILE)
   if (!existsSync(place)) {
     if (trust === undefined) return null
-    const expected = `a bundle that is signed by ${keys.map(keyIdOf).join(' or ') || 'a trusted key, of which none is given'}`
+    const expected = `a bundle that is signed by ${namesOf(keys)}`
     throw new IntegrityError(folder, expected, `no ${SIGNATURE_FILE}`)
   }
   const envelope = parseEnvelope(readText(place, MAX_ENVELOPE_BYTES), place)

@@ -1,7 +1,7 @@
 import type { Circumstances } from '../observe/observer.ts'
 import type { DecisionProblem } from '../plan/problem.ts'
 import type { Ask } from './governorTypes.ts'
-import type { LengthPredictor } from './lengths.ts'
+import { MOST_TOKENS, type LengthPredictor } from './lengths.ts'
 
 /** A number in [low, high]; what is none of either kind is `low`. */
 export function within(value: number, low: number, high: number): number {
@@ -12,8 +12,9 @@ export function within(value: number, low: number, high: number): number {
 const MOST = 1e15
 
 /** Prompt without what was generated. */
-export function requestTokens({ promptTokens, deliveredTokens }: Ask): number {
-  return Math.max(1, promptTokens - within(deliveredTokens, 0, promptTokens))
+export function requestTokens(ask: Ask): number {
+  const promptTokens = within(ask.promptTokens, 1, MOST_TOKENS)
+  return Math.max(1, promptTokens - within(ask.deliveredTokens, 0, promptTokens))
 }
 
 /**

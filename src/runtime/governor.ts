@@ -214,6 +214,8 @@ export class Governor {
     const decided = this.choose(present, now, false, false, null)
     const { situation, plan } = decided
     const { bundle } = this.options
+    // Nobody has looked whether the fallback fits the memory: a request that is well stays where it is.
+    if (decided.source === 'fallback') return null
     if (bundle === null || situation === null || samePlan(plan, present.plan)) return null
     const goingOn = costOfGoingOn(bundle.problem, situation, present.plan)
     const anew = costOfBeginningAnew(bundle.problem, situation, plan)

@@ -60,8 +60,6 @@ export interface Served {
   /** From arrival to the last token. */
   readonly seconds: number
   readonly outputTokens: number
-  /** The plan that brought the last token. */
-  readonly plan: Plan
   readonly upBytes?: number
   readonly downBytes?: number
   readonly messages?: number

@@ -11,6 +11,9 @@ export interface LengthPrior extends LengthPrediction {
 
 export const DEFAULT_LENGTH_PRIOR: LengthPrior = { mean: 128, sd: 96, weight: 8 }
 
+/** The most tokens that are believed of a request: sums over them end, and their squares stay finite. */
+export const MOST_TOKENS = 1e9
+
 /** Prompts of up to 1, 2, 4, .. 2^20 tokens. */
 const BUCKETS = 21
 
@@ -30,7 +33,7 @@ export class LengthPredictor {
   }
 
   add(promptTokens: number, outputTokens: number): void {
-    if (!(outputTokens >= 1) || !Number.isFinite(outputTokens)) return
+    if (!(outputTokens >= 1 && outputTokens <= MOST_TOKENS)) return
     const bucket = bucketOf(promptTokens)
     this.counts[bucket]++
     this.sums[bucket] += outputTokens

@@ -8,7 +8,7 @@ import { circumstancesOf, requestTokens, within } from './asks.ts'
 import { Flight } from './flights.ts'
 import type { EdgePass, PassSpeed } from './flights.ts'
 import type { Ask, Served } from './governorTypes.ts'
-import { LengthPredictor } from './lengths.ts'
+import { LengthPredictor, MOST_TOKENS } from './lengths.ts'
 import type { LengthPrior } from './lengths.ts'
 
 const NO_BUDGETS: Budgets = { energyJoules: null, accuracyLoss: null, cloudSeconds: null }
@@ -102,7 +102,7 @@ export class Senses {
     this.hearSpeed(flight.ended(), atSeconds)
     this.flights.delete(request)
     const { seconds, outputTokens } = served
-    if (!(outputTokens >= 1) || !(seconds >= 0)) {
+    if (!(outputTokens >= 1 && outputTokens <= MOST_TOKENS) || !(seconds >= 0)) {
       this.observer.dropped(request)
       return
     }
@@ -124,7 +124,7 @@ export class Senses {
   /** How far a request has come. */
   seen(ask: Ask): void {
     const flight = this.flights.get(ask.request)
-    flight?.brought(within(ask.promptTokens - flight.promptTokens, 0, ask.promptTokens))
+    flight?.brought(within(ask.promptTokens - flight.promptTokens, 0, MOST_TOKENS))
   }
 
   /** All that is known now. In an outage a request in flight (`replanning`) is asked about as such. */
@@ -147,10 +147,11 @@ export class Senses {
     { upBytes = 0, downBytes = 0, messages = 0 }: Served,
   ): number {
     const { power } = this.problem.pair
+    const bytes = within(upBytes, 0, MOST_BYTES) + within(downBytes, 0, MOST_BYTES)
     return (
       (power.busyWatts - power.idleWatts) * edgeSeconds +
-      power.radioJoulesPerByte * (upBytes + downBytes) +
-      power.radioJoulesPerMessage * messages
+      power.radioJoulesPerByte * bytes +
+      power.radioJoulesPerMessage * within(messages, 0, MOST_BYTES)
     )
   }
 }

@@ -36,8 +36,7 @@ export function policyDecider({ name, servesAlone, governor, place, outageSecond
       arrived: (atSeconds) => governor.arrived(atSeconds),
       dispatched: (ask, { plan }) => governor.dispatched(ask, plan),
       replanned: (ask, { plan }) => governor.replanned(ask, plan),
-      finished: (request, { seconds, outputTokens, placed }) =>
-        governor.finished(request, { seconds, outputTokens, plan: placed.plan }),
+      finished: (request, { seconds, outputTokens }) => governor.finished(request, { seconds, outputTokens }),
       probed: (link) => governor.probe(link),
       heartbeat: (atSeconds, rttSeconds) => governor.heartbeat(atSeconds, rttSeconds),
       transfer: (direction, bytes, startSeconds, endSeconds) =>

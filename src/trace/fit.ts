@@ -1,8 +1,9 @@
 import { InputError } from '../base/errors.ts'
+import { quantile } from '../base/quantile.ts'
 import type { LaneDistribution, LinkChain, LinkModel, RttDistribution } from './markov.ts'
 import { checkLinkModel, QUANTILE_SHARES } from './markov.ts'
 import { resample } from './resample.ts'
-import { quantile, SILENT_BITS_PER_SECOND } from './statistics.ts'
+import { SILENT_BITS_PER_SECOND } from './statistics.ts'
 import { gapFreeSegments } from './table.ts'
 import type { Trace, TraceColumn } from './table.ts'
 

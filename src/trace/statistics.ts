@@ -1,3 +1,4 @@
+import { quantile } from '../base/quantile.ts'
 import { resampleSegment } from './resample.ts'
 import { gapFreeSegments } from './table.ts'
 import type { Trace } from './table.ts'
@@ -76,9 +77,4 @@ export function rttStatistics(traces: readonly Trace[]): RttStatistics | null {
     p50Seconds: quantile(sorted, 0.5),
     p95Seconds: quantile(sorted, 0.95),
   }
-}
-
-/** Order statistic floor(q n) of ascending values; no interpolation, so it is always a value that occurred. */
-export function quantile(sorted: ArrayLike<number>, q: number): number {
-  return sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))]
 }

@@ -149,7 +149,7 @@ function newKeys(): Promise<webcrypto.CryptoKeyPair> {
   return webcrypto.subtle.generateKey(EC, true, ['sign', 'verify'])
 }
 
-/** 128 random bits, but the first: a serial is positive and has no leading zeros (RFC 5280, 4.1.2.2). */
+/** 128 random bits, but the first two: a serial is positive and has no leading zeros (RFC 5280, 4.1.2.2). */
 function newSerial(): string {
   const bytes = randomBytes(16)
   bytes[0] = (bytes[0] & 0x7f) | 0x40

@@ -33,6 +33,7 @@ export function readCertificates(text: string, where: string): X509Certificate[]
   })
 }
 
+/** What a certificate says of itself; nothing of it is checked. */
 export function summarise(certificate: X509Certificate): CertificateSummary {
   const { subject, subjectAltName, fingerprint256, serialNumber } = certificate
   return {

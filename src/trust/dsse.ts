@@ -48,6 +48,11 @@ export function keyIdOf(key: KeyObject): string {
     .digest('hex')
 }
 
+/** The ids of `keys`, any of which will do, for a message. */
+export function namesOf(keys: readonly KeyObject[]): string {
+  return keys.map(keyIdOf).join(' or ') || 'a trusted key, of which none is given'
+}
+
 /** Ed25519 public key of a PEM text; `where` names its file. A private key is refused: it is in the wrong place. */
 export function readPublicKey(pem: string, where: string): KeyObject {
   if (pem.includes('PRIVATE KEY')) {
@@ -124,7 +129,7 @@ export function openEnvelope(
 ): { payload: Buffer; keyIds: readonly string[] } {
   const keyIds = acceptedKeys(envelope, payloadType, trusted)
   if (keyIds.length > 0) return { payload: payloadOf(envelope), keyIds }
-  const expected = `${payloadType}, signed by ${trusted.map(keyIdOf).join(' or ') || 'a trusted key, of which none is given'}`
+  const expected = `${payloadType}, signed by ${namesOf(trusted)}`
   const claimed = envelope.signatures.map(({ keyid }) => keyid ?? 'an unnamed key').join(', ')
   const found =
     envelope.payloadType === payloadType

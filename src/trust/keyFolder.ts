@@ -139,8 +139,9 @@ export async function revokeDevice(keys: string, name: string, clock: Clock): Pr
   )
   const list = await revocationList(authority, revoked, clock)
   const [, ...others] = readTrusted(keys).lists
-  writeIssued(keys, after)
+  // The list first: where it ends between the two, revoking can be asked for again.
   writePublic(keys, KEY_FILES.crl, [list, ...others].join(''))
+  writeIssued(keys, after)
   return hit.map(({ serial }) => serial)
 }
 
@@ -153,14 +154,20 @@ export function retireOthers(keys: string): number {
   return certificates.length - 1
 }
 
+/** Certificates the authority of this folder issued, oldest first. Throws InputError. */
 export function readIssued(keys: string): IssuedList {
   const path = join(keys, KEY_FILES.issued)
   return check(issuedSchema, parseJson(readText(path, MAX_ISSUED_BYTES), path), path).certificates
 }
 
 function writeIssued(keys: string, certificates: IssuedList): void {
-  const text = JSON.stringify({ schema: 'edgewise.issued/1', certificates }, null, 2)
-  writeSecret(keys, KEY_FILES.issued, `${text}\n`)
+  // What it would not read again is not written.
+  const issued = check(
+    issuedSchema,
+    { schema: 'edgewise.issued/1', certificates },
+    join(keys, KEY_FILES.issued),
+  )
+  writeSecret(keys, KEY_FILES.issued, `${JSON.stringify(issued, null, 2)}\n`)
 }
 
 /** The folder's own authority: the first certificate of ca.pem, and its key. */

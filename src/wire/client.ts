@@ -108,7 +108,9 @@ async function connectWebSocket(
   try {
     const socket = await upgrade(dialed, { host, port, secure, target, signal: AbortSignal.any(signals) })
     const connection = overWebSocket(socket, lines[0].socket, handshake, context)
-    return await opened(connection, lines[0], attempt)
+    const open = opened(connection, lines[0], attempt)
+    socket.resume()
+    return await open
   } catch (error) {
     for (const { socket } of lines) socket.destroy()
     const isLost = error instanceof ConnectionError && error.code === 'E_CONNECTION_LOST'

@@ -2,7 +2,7 @@ import type { Clock } from '../base/clock.ts'
 import { Arrivals } from './arrivals.ts'
 import type { Carriage } from './carriage.ts'
 import { ConnectionError, WireError } from './errors.ts'
-import { encodeFrames, FrameParser, frameName, makeFrame } from './frame.ts'
+import { encodeFrames, frameBytes, FrameParser, frameName, makeFrame } from './frame.ts'
 import { Inbox } from './inbox.ts'
 import { payloadCap } from './limits.ts'
 import { jsonFrame, readJson, readRefusal, refusalFrame, refusalOf } from './payloads.ts'
@@ -15,7 +15,7 @@ import { Pulse } from './pulse.ts'
 import type { PulseHost } from './pulse.ts'
 import { PeerRate } from './rate.ts'
 import type { Timers } from '../base/timers.ts'
-import { FRAME, FRAME_HEADER_BYTES } from './types.ts'
+import { FRAME } from './types.ts'
 import type { CloseReason, Connection, Frame, Heartbeat, Transfer, WireLimits } from './types.ts'
 
 /** What a server answers to a hello. */
@@ -379,8 +379,4 @@ export class WireConnection implements Connection {
 
 function isPing({ type }: Frame): boolean {
   return type === FRAME.ping || type === FRAME.pong
-}
-
-function frameBytes({ payload }: Frame): number {
-  return FRAME_HEADER_BYTES + payload.length
 }

@@ -1,4 +1,5 @@
-import { FRAME_HEADER_BYTES, type Connection, type Frame } from './types.ts'
+export { frameBytes } from './frame.ts'
+import type { Connection, Frame } from './types.ts'
 
 /** A connection that hands everything on to another: a base for those that look at what passes. */
 export class ForwardedConnection implements Connection {
@@ -59,9 +60,4 @@ export class ForwardedConnection implements Connection {
   close(): Promise<void> {
     return this.inner.close()
   }
-}
-
-/** Bytes of a frame on the wire. */
-export function frameBytes({ payload }: Pick<Frame, 'payload'>): number {
-  return FRAME_HEADER_BYTES + payload.byteLength
 }

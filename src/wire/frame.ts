@@ -23,6 +23,11 @@ export function makeFrame(type: FrameType, fields: Partial<Omit<Frame, 'type'>> 
   return { type, request: 0, step: 0, position: 0, count: 0, bits: 0, flags: 0, payload: EMPTY, ...fields }
 }
 
+/** Bytes of a frame on the wire. */
+export function frameBytes({ payload }: Pick<Frame, 'payload'>): number {
+  return FRAME_HEADER_BYTES + payload.byteLength
+}
+
 /**
  * Bytes of `frames`, numbered from `firstSequence` on (modulo 2^32), as parts for one gathered write. Headers
  * and small payloads are copied into one buffer; large payloads are passed on by reference.

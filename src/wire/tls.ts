@@ -104,9 +104,9 @@ function commonName({ subject }: PeerCertificate): string | null {
   return typeof name === 'string' && name !== '' ? name : null
 }
 
-/** OpenSSL's reasons to reject a certificate, as Node names them. */
+/** OpenSSL's reasons to reject a certificate or a list of revoked ones, as Node names them. */
 const CERTIFICATE_CODE =
-  /^(UNABLE_TO_|CERT_|DEPTH_ZERO_|SELF_SIGNED_|INVALID_|HOSTNAME_|PATH_LENGTH_|ERR_TLS_CERT)/
+  /^(UNABLE_TO_|CERT_|CRL_|DEPTH_ZERO_|SELF_SIGNED_|INVALID_|HOSTNAME_|PATH_LENGTH_|ERR_TLS_CERT)/
 /** Reasons of a handshake that no second attempt changes. Others, such as a wrong checksum, are the line's. */
 const HANDSHAKE_REASON =
   /certificate|unknown.ca|protocol|version.number|http.request|handshake.failure|no.shared|no.suitable/i

@@ -23,7 +23,7 @@ export interface Upgrading {
 }
 
 /**
- * Asks the server at the other end of `line` for a WebSocket. Rejects with ConnectionError (E_CONNECTION_REFUSED
+ * Asks the server at the other end of `line` for a WebSocket; it is paused. Rejects with ConnectionError (E_CONNECTION_REFUSED
  * for any other answer, E_CONNECTION_UNTRUSTED, E_CONNECTION_LOST), or the signal's reason. The line is destroyed
  * then.
  */
@@ -55,6 +55,8 @@ export async function upgrade(line: () => Duplex, options: Upgrading): Promise<W
     socket.once('unexpected-response', (_request, { statusCode }) => giveUp(refused(statusCode ?? 0, path)))
     socket.once('open', () => {
       signal.removeEventListener('abort', abort)
+      // A refusal may lie right behind the 101: nobody listens for it yet.
+      socket.pause()
       resolve(socket)
     })
   })

@@ -14,6 +14,7 @@ import { drawAsk } from './draw.ts'
 import { HOSTILE_KINDS, type HostileKind, type Outcome } from './kinds.ts'
 import { alonePlan } from './plans.ts'
 import { leaksOf, within } from './wait.ts'
+import { differing } from './wireFault.ts'
 import { BACKOFF, BUDGET_BYTES, LIMITS, MODEL, requestOf, type World } from './world.ts'
 
 /** Past this a peer that breaks the rules should be gone, and whoever waits for it should know. */
@@ -55,13 +56,14 @@ async function againstTheCloud(world: World, kind: HostileKind, random: RandomSt
   if (data.length > 0) problems.push(`${data.length} tensors or tokens came to a stranger`)
   if (kind === 'slow greeting' && !peer.isGone) problems.push('a greeting of a minute was waited for')
   peer.leave()
+  const hang = results === null
   let wrongTokens = 0
   for (const [i, { tokens }] of handles.entries()) {
     const expected = await world.told(asks[i])
-    wrongTokens += expected.filter((id, at) => tokens[at]?.id !== id).length
+    const ids = tokens.map(({ id }) => id)
+    wrongTokens += differing(ids, expected, { isWhole: !hang })
   }
   const leaks = await leaksOf(world)
-  const hang = results === null
   return { ...{ wrongTokens, hang, leaks, problems }, documentedError: null, recoverySeconds: null }
 }
 
@@ -100,7 +102,8 @@ async function againstAnEdge(world: World, kind: HostileKind, random: RandomStre
   if (code !== null && code !== 'E_NONE' && !DOCUMENTED.includes(code)) problems.push(`ended with ${code}`)
   const { tokens } = await edge.generate({ ...requestOf(ask), ...alonePlan(MODEL) })
   const expected = await world.told(ask)
-  const wrongTokens = expected.filter((id, at) => tokens[at]?.id !== id).length
+  const ids = tokens.map(({ id }) => id)
+  const wrongTokens = differing(ids, expected, { isWhole: true })
   await link.close()
   await new Promise((resolve) => server.close(resolve))
   await sleep(1)

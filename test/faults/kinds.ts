@@ -62,12 +62,12 @@ export interface Outcome {
   readonly recoverySeconds: number | null
   /** Neither tokens nor an error within the bound. */
   readonly hang: boolean
-  /** What was still there afterwards and should not have been. */
-  readonly leaks: readonly string[]
+  /** What was still there afterwards and should not have been; null where only a whole campaign tells. */
+  readonly leaks: readonly string[] | null
   /** Anything else that should not be. */
   readonly problems: readonly string[]
 }
 
 export function isGood({ wrongTokens, hang, leaks, problems }: Outcome): boolean {
-  return wrongTokens === 0 && !hang && leaks.length === 0 && problems.length === 0
+  return wrongTokens === 0 && !hang && (leaks ?? []).length === 0 && problems.length === 0
 }

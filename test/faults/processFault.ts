@@ -67,7 +67,7 @@ export async function runProcessFault(
   )
   const moment = TIMELESS.includes(kind) ? 'any' : phase
   return {
-    ...{ seed, kind, phase: moment, detail: prompt, documentedError, recoverySeconds, problems, leaks: [] },
+    ...{ seed, kind, phase: moment, detail: prompt, documentedError, recoverySeconds, problems, leaks: null },
     wrongTokens: wrong.length,
     hang: found === null,
   }
@@ -192,7 +192,8 @@ async function edgeEnds(it: Case): Promise<Found> {
   const told = await during(it, pair, () => edge.signal('SIGTERM'))
   if (told.missed) return plain(told)
   const code = await edge.exit(30)
-  const problems = code === null ? ['it did not end within 30 s'] : []
+  const problems =
+    code === null ? ['it did not end within 30 s'] : code !== 130 ? [`it ended with ${code}`] : []
   if (code === null) edge.signal('SIGKILL')
   pair.edge = await pair.startEdge()
   const found = plain(told)

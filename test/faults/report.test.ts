@@ -46,6 +46,10 @@ describe('figures', () => {
     expect(bad.map(isGood)).toEqual([false, false, false, true, false])
     const row = ['drop', 'decode', '5', '2', '1', '0.500 s', '2.000 s', '1', '1']
     expect(rowOf('drop', 'decode', bad)).toEqual(row)
+    const process = bad.map((outcome) => ({ ...outcome, leaks: null }))
+    expect(rowOf('drop', 'decode', process)).toEqual(row.with(7, '-'))
+    expect(rowOf('all', '', [...bad, ...process])?.[7]).toBe('1')
+    expect(isGood({ ...good, leaks: null })).toBe(true)
     const text = '5 faults in 3 s: 2 wrong tokens, 2 leaks, 1 hangs, 1 other failures, 1 documented errors'
     expect(summaryOf({ outcomes: bad, leaks: ['a socket'], seconds: 3 })).toBe(text)
     expect(isClean({ outcomes: [good], leaks: [] })).toBe(true)

@@ -28,10 +28,11 @@ export function rowOf(name: string, phase: string, outcomes: readonly Outcome[])
   if (outcomes.length === 0) return null
   const sum = (of: (outcome: Outcome) => number): string => String(outcomes.reduce((n, o) => n + of(o), 0))
   const times = outcomes.flatMap(({ recoverySeconds }) => (recoverySeconds === null ? [] : [recoverySeconds]))
+  const looked = outcomes.some(({ leaks }) => leaks !== null)
   return [
     ...[name, phase, String(outcomes.length), sum((o) => o.wrongTokens)],
     ...[sum((o) => Number(o.documentedError !== null)), quantile(times, 0.5), quantile(times, 0.99)],
-    ...[sum((o) => o.leaks.length), sum((o) => Number(o.hang))],
+    ...[looked ? sum((o) => o.leaks?.length ?? 0) : '-', sum((o) => Number(o.hang))],
   ]
 }
 
@@ -48,7 +49,7 @@ export function summaryOf({
   seconds,
 }: Omit<ReportFacts, 'command' | 'machine' | 'seed'>): string {
   const wrong = outcomes.reduce((sum, { wrongTokens }) => sum + wrongTokens, 0)
-  const held = outcomes.reduce((sum, o) => sum + o.leaks.length, leaks.length)
+  const held = outcomes.reduce((sum, o) => sum + (o.leaks?.length ?? 0), leaks.length)
   const hangs = outcomes.filter(({ hang }) => hang).length
   const other = outcomes.reduce((sum, { problems }) => sum + problems.length, 0)
   const errors = outcomes.filter(({ documentedError }) => documentedError !== null).length

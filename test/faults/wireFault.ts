@@ -62,7 +62,8 @@ async function carryOut(world: World, fault: WireFault): Promise<Outcome | null>
   proxy.play([])
   const problems = (all ?? []).flatMap((error) => (error === null ? [] : [`failed: ${error.message}`]))
   const hang = all === null
-  const wrongTokens = await wrongOf(world, fault.asks, handles)
+  const isWhole = handles.map((_, i) => all?.[i] === null)
+  const wrongTokens = await wrongOf(world, fault.asks, handles, isWhole)
   const leaks = hang ? [] : await leaksOf(world)
   const { seed, kind, phase, detail } = fault
   const outcome = {
@@ -101,21 +102,28 @@ async function wrongOf(
   world: World,
   asks: readonly Ask[],
   handles: readonly GenerationHandle[],
+  isWhole: readonly boolean[],
 ): Promise<number> {
   let wrong = 0
   for (const [i, { tokens, schedule }] of handles.entries()) {
     const nearTie = tokens.findIndex((token) => token.nearTie)
     const ids = tokens.map(({ id }) => id)
     const forced = await world.told(asks[i], schedule)
-    wrong += differing(ids, forced, Infinity)
+    wrong += differing(ids, forced, { isWhole: isWhole[i] })
     if (!isExact(asks[i].plan)) continue
     // Past a near-tie other sums may tell another story: only where nothing was switched is it the same to the bit.
-    const sure = schedule.length === 1 || nearTie < 0 ? Infinity : nearTie
-    wrong += differing(ids, await world.told(asks[i]), sure)
+    const until = schedule.length === 1 || nearTie < 0 ? Infinity : nearTie
+    wrong += differing(ids, await world.told(asks[i]), { isWhole: isWhole[i], until })
   }
   return wrong
 }
 
-function differing(ids: readonly number[], expected: readonly number[], until: number): number {
-  return ids.filter((id, i) => i < until && id !== expected[i]).length
+/** Tokens before `until` that are others, too many, or missing; one that failed or hangs is short by right. */
+export function differing(
+  ids: readonly number[],
+  expected: readonly number[],
+  { isWhole, until = Infinity }: { readonly isWhole: boolean; readonly until?: number },
+): number {
+  const length = isWhole ? Math.max(ids.length, expected.length) : ids.length
+  return Array.from({ length }, (_, i) => i).filter((i) => i < until && ids[i] !== expected[i]).length
 }

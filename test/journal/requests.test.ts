@@ -7,6 +7,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs'
@@ -296,5 +297,27 @@ describe('two processes on one journal', () => {
         await expect(open(folder, time)).rejects.toThrow(/no other process/)
         await journal.close()
       }
+    }))
+
+  it('leave the lock to the one that took it over', () =>
+    inFolder(async (folder) => {
+      const time = new HandTime()
+      const lock = join(folder, 'requests.lock')
+      const suspended = await open(folder, time)
+      const successor = '{"pid":1,"started":"1","boot":"elsewhere","space":"pid:[1]"}'
+      writeFileSync(lock, successor)
+      utimesSync(lock, 7, 7)
+      await time.pass(6)
+      expect(statSync(lock).mtimeMs).toBe(7000)
+      await suspended.close()
+      expect(readFileSync(lock, 'utf8')).toBe(successor)
+    }))
+
+  it('close where the disk does not let the lock go', () =>
+    inFolder(async (folder) => {
+      const journal = await open(folder)
+      rmSync(join(folder, 'requests.lock'))
+      mkdirSync(join(folder, 'requests.lock'))
+      await expect(journal.close()).resolves.toBeUndefined()
     }))
 })

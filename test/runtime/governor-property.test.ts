@@ -83,7 +83,6 @@ function play(steps: readonly Step[], explore: boolean): void {
         seconds,
         outputTokens,
         upBytes: bytes,
-        plan: plans.get(each.request)!,
       })
     } else {
       const { request: id, promptTokens, deliveredTokens, maxNewTokens, linkDown } = each

@@ -105,6 +105,10 @@ describe('the link of a log', () => {
     expect(load([up(10, 2000, 1), earlier, up(1, 4000, 1)]).timeSeconds).toHaveLength(73)
   })
 
+  it('is refused in more bins than a trace may have', () => {
+    expect(() => load([up(24 * 3600, 2000, 1)], 1)).toThrow(/larger --bin-ms/)
+  })
+
   it('needs something of a link; damaged lines are counted in its notes', () => {
     expect(() => load([event(1, 'tick')])).toThrow(/a transfer or a heartbeat/)
     const text = [HEADER, up(1, 2000, 1), up(2, 2000, 1)].map(encodeLine).join('').replace('2000', '2001')

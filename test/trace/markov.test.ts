@@ -11,7 +11,7 @@ import { fitMarkovLink } from '../../src/trace/fit.ts'
 import type { LinkModelText } from '../../src/trace/fit.ts'
 import { checkLinkModel, longRun, sampleLink } from '../../src/trace/markov.ts'
 import { fitRecipe, readRecipes } from '../../src/trace/recipe.ts'
-import { quantile } from '../../src/trace/statistics.ts'
+import { quantile } from '../../src/base/quantile.ts'
 import { makeTrace } from '../../src/trace/table.ts'
 
 const root = join(import.meta.dirname, '../..')

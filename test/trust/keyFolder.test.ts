@@ -3,6 +3,7 @@ import { X509Certificate } from 'node:crypto'
 import {
   chmodSync,
   copyFileSync,
+  mkdirSync,
   mkdtempSync,
   readFileSync,
   readdirSync,
@@ -213,6 +214,31 @@ describe('revoking', () => {
     await expect(revokeDevice(at('keys'), 'twice', clock)).rejects.toThrow(/revoked already/)
     expect(readIssued(at('keys')).find(({ name }) => name === 'twice')?.revokedAt).toBe(clock.wallTime())
   })
+
+  test('that ended between its two files has written the list, and can be repeated', async () => {
+    await writeDevice(at('keys'), at('torn'), { ...terms, name: 'torn', hosts: [] })
+    const [issued, list] = [at('keys', 'issued.json'), at('keys', 'crl.pem')]
+    const [issuedBefore, listBefore] = [readFileSync(issued, 'utf8'), readFileSync(list, 'utf8')]
+    const wallTime = (): string => {
+      // A folder in its place: issued.json is read already, and cannot be written.
+      rmSync(issued, { recursive: true, force: true })
+      mkdirSync(issued)
+      return clock.wallTime()
+    }
+    await expect(revokeDevice(at('keys'), 'torn', { ...clock, wallTime })).rejects.toThrow()
+    rmSync(issued, { recursive: true })
+    writeFileSync(issued, issuedBefore, { mode: 0o600 })
+    expect(readFileSync(list, 'utf8')).not.toBe(listBefore)
+    expect(await revokeDevice(at('keys'), 'torn', clock)).toHaveLength(1)
+  })
+})
+
+test('what an authority issued is never noted so that it cannot be read again', async () => {
+  const hosts = Array.from({ length: 101 }, (_, i) => `h${i}.example`)
+  const before = readIssued(at('keys'))
+  const wide = writeDevice(at('keys'), at('wide'), { ...terms, name: 'wide', hosts })
+  await expect(wide).rejects.toThrow(InputError)
+  expect(readIssued(at('keys'))).toEqual(before)
 })
 
 describe('names', () => {

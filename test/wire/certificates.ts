@@ -20,12 +20,16 @@ export interface TestAuthority {
 }
 
 /** The authority's list of revoked certificates. */
-export async function revoking({ pem, signingKey }: TestAuthority, revoked: TlsMaterial[]): Promise<string> {
+export async function revoking(
+  { pem, signingKey }: TestAuthority,
+  revoked: TlsMaterial[],
+  { expired = false }: { readonly expired?: boolean } = {},
+): Promise<string> {
   const now = Date.now()
   const list = await x509.X509CrlGenerator.create({
     issuer: new x509.X509Certificate(pem).subject,
-    thisUpdate: new Date(now - 1000),
-    nextUpdate: new Date(now + YEAR / 2),
+    thisUpdate: new Date(now - (expired ? YEAR / 2 : 1000)),
+    nextUpdate: new Date(expired ? now - 1000 : now + YEAR / 2),
     signingAlgorithm: ALGORITHM,
     signingKey,
     entries: revoked.map(({ cert }) => ({

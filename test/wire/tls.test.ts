@@ -182,6 +182,15 @@ describe('TLS', () => {
     await expect(wary).rejects.toMatchObject({ code: 'E_CONNECTION_UNTRUSTED' })
   })
 
+  it('trusts nobody where the list of revoked certificates has expired', async () => {
+    const { port } = await serve()
+    const crl = [await revoking(ours, [], { expired: true })]
+    await expect(dial(port, { tls: { ...edge, crl } })).rejects.toMatchObject({
+      code: 'E_CONNECTION_UNTRUSTED',
+      message: expect.stringContaining('CRL_HAS_EXPIRED') as string,
+    })
+  })
+
   it('may leave the machine', async () => {
     const { port } = await serve({ host: '0.0.0.0' })
     const client = await dial(port)

@@ -5,6 +5,7 @@ import { WebSocket } from 'ws'
 import { systemClock } from '../../src/base/clock.ts'
 import { connect, encodeFrames, FRAME, jsonFrame, listen, makeFrame } from '../../src/wire/index.ts'
 import type { Connection, ConnectOptions, ListenOptions, WireServer } from '../../src/wire/index.ts'
+import { testAuthority } from './certificates.ts'
 import { ending } from './support.ts'
 
 const webSocket = { path: '/wire', token: 'secret' }
@@ -91,6 +92,27 @@ describe('a WebSocket', () => {
     await expect(dial(port, { webSocket: target })).rejects.toMatchObject({
       code: 'E_CONNECTION_REFUSED',
       message: expect.stringContaining(why) as string,
+    })
+  })
+
+  it('brings a refusal that comes right behind its opening', async () => {
+    const { port } = await serve({ maxConnections: 1 })
+    await dial(port)
+    await expect(dial(port)).rejects.toMatchObject({
+      code: 'E_CONNECTION_REFUSED',
+      peerCode: 'E_CONNECTION_REFUSED',
+      message: expect.stringContaining('the server has 1 connections') as string,
+    })
+  })
+
+  it('brings the refusal of a name that is not allowed', async () => {
+    const authority = await testAuthority()
+    const [cloud, edge] = [await authority.issue('cloud'), await authority.issue('edge')]
+    const { port } = await serve({ tls: cloud, allow: (identity) => identity !== 'edge' })
+    await expect(dial(port, { tls: edge })).rejects.toMatchObject({
+      code: 'E_CONNECTION_REFUSED',
+      peerCode: 'E_FORBIDDEN',
+      message: expect.stringContaining('edge may not connect here') as string,
     })
   })
 

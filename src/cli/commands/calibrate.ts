@@ -11,9 +11,7 @@ import type { LinkCase } from '../../calibrate/types.ts'
 import { talesText } from '../../pretrain/text.ts'
 import { openPretrained } from '../../pretrained/open.ts'
 import type { PretrainedModel } from '../../pretrained/types.ts'
-import { accuracyTable, readAccuracyTable } from '../../profile/accuracy.ts'
 import { readProfile, writeProfile } from '../../profile/file.ts'
-import { accuracyFileIn } from '../../profile/shipped.ts'
 import type { Profile } from '../../profile/types.ts'
 import { withWan, type WanOptions } from '../../relay/namespaces.ts'
 import { constantSeries } from '../../trace/link.ts'
@@ -27,6 +25,7 @@ import { startProgress, type Progress } from '../progress.ts'
 import { packageRoot } from '../root.ts'
 import { canPin, withSides, type Sides } from './calibrate-sides.ts'
 import { errorTable, sideBySide, tableText, verdict } from './calibrate-table.ts'
+import { accuracyOf } from '../split/accuracy.ts'
 import { openLinkSource } from './link/source.ts'
 
 interface Options {
@@ -141,8 +140,7 @@ async function carryOut(options: Options, folder: string, io: Io): Promise<Outco
   const pretrained = openPretrained(options.model, { builtinFolder: join(packageRoot(), 'models') })
   const { model } = pretrained.source
   const given = givenProfile(options, model.id)
-  const table = options.accuracy ?? accuracyFileIn(pretrained.path, model.id)
-  const accuracy = table === null ? accuracyTable(model) : readAccuracyTable(table, model)
+  const accuracy = accuracyOf(options, pretrained)
   const links = await linksOf(options)
   const wan = wanOf(options, links)
   const pinned = canPin(io)

@@ -8,8 +8,6 @@ import { planSchedule } from '../../execute/schedule.ts'
 import type { GenerationRequest } from '../../execute/types.ts'
 import type { WeightSource } from '../../model/source.ts'
 import type { ModelSpec } from '../../model/spec.ts'
-import { accuracyTable, readAccuracyTable } from '../../profile/accuracy.ts'
-import { accuracyFileIn } from '../../profile/shipped.ts'
 import type { CliCommand } from '../command.ts'
 import { addExamples, addJson } from '../command.ts'
 import type { Io } from '../io.ts'
@@ -17,6 +15,7 @@ import { integerOption, integersOption, numberOption } from '../options.ts'
 import { EXIT_INTERRUPTED } from '../program.ts'
 import { addCarriageOptions, carriageOf, type CarriageOptions } from '../serve/carriage.ts'
 import { addServeOptions, type ServeOptions } from '../serve/options.ts'
+import { accuracyOf } from '../split/accuracy.ts'
 import { DEFAULT_ADDRESS, parseAddress } from '../split/address.ts'
 import { decideByBundle } from '../split/decide.ts'
 import { generateOne } from '../split/generate.ts'
@@ -151,12 +150,12 @@ async function generate(options: EdgeOptions, io: Io): Promise<number> {
   checkOptions(options)
   const side = await openSide(options, io)
   try {
-    const { source, path } = side.pretrained
+    const { source } = side.pretrained
     const prompts = await readPrompts(options, side.pretrained, io)
     const given =
       options.plan === undefined
         ? null
-        : planOf(options.plan, options.accuracy ?? accuracyFileIn(path, source.model.id), source)
+        : readPlan(options.plan, source, accuracyOf(options, side.pretrained).ranking)
     if (given !== null) requireCloud(source.model, given, options.cloud)
     const connection = await connectionOf(options, side, io)
     try {
@@ -231,12 +230,6 @@ async function connectionOf(
   if (cloud === undefined) return null
   const address = parseAddress('--cloud', cloud)
   return new MeteredConnection(await connectToCloud(address, greeting, model, io, carriageOf(options, io)))
-}
-
-function planOf(plan: string, accuracy: string | null, source: WeightSource): PlacedPlan {
-  const { model } = source
-  const table = accuracy === null ? accuracyTable(model) : readAccuracyTable(accuracy, model)
-  return readPlan(plan, source, table.ranking)
 }
 
 function decide(

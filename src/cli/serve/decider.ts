@@ -2,8 +2,6 @@ import { EdgewiseError, InputError } from '../../base/errors.ts'
 import type { PlacedPlan } from '../../execute/messages.ts'
 import { attentionUnits } from '../../model/spec.ts'
 import { CLOUD, EDGE, uniformPlan, usesNetwork, type Plan } from '../../plan/plan.ts'
-import { accuracyTable, readAccuracyTable, type AccuracyTable } from '../../profile/accuracy.ts'
-import { accuracyFileIn } from '../../profile/shipped.ts'
 import { openBundle, Governor } from '../../runtime/edge.ts'
 import { placePlan, wholeModelBytes } from '../../serve/place.ts'
 import { policyDecider } from '../../serve/policyDecider.ts'
@@ -12,6 +10,7 @@ import type { Decider, ServiceEvent } from '../../serve/types.ts'
 import type { EdgeOptions } from '../commands/edge.ts'
 import type { Io } from '../io.ts'
 import { readTrust } from '../trust.ts'
+import { accuracyOf } from '../split/accuracy.ts'
 import { checkModel } from '../split/decide.ts'
 import { checkExits, readPlan } from '../split/plan.ts'
 import type { OpenedSide } from '../split/side.ts'
@@ -37,7 +36,7 @@ export async function deciderOf(
   onEvent: (event: ServiceEvent) => void,
   io: Io,
 ): Promise<Decider> {
-  const ranking = rankingOf(options, side)
+  const { ranking } = accuracyOf(options, side.pretrained)
   const common = { alone, outageSeconds: options.outageSeconds, stableSeconds: STABLE_SECONDS }
   if (options.plan !== undefined) {
     const placed = readPlan(options.plan, side.pretrained.source, ranking)
@@ -83,12 +82,6 @@ async function openPolicy(
     if (!(error instanceof EdgewiseError)) throw error
     return `the bundle ${folder} is not used: ${error.message.replaceAll('\n', ';')}`
   }
-}
-
-function rankingOf({ accuracy }: EdgeOptions, { pretrained }: OpenedSide): AccuracyTable['ranking'] {
-  const { source, path } = pretrained
-  const file = accuracy ?? accuracyFileIn(path, source.model.id)
-  return (file === null ? accuracyTable(source.model) : readAccuracyTable(file, source.model)).ranking
 }
 
 function cloudPlan({ pretrained }: OpenedSide): Plan {

@@ -61,7 +61,7 @@ async function serve(options: EdgeOptions, { side, logs, access }: Parts, io: Io
       ...{ backend: opened.service, tokenizer, chat, ...access },
       limits: { requestSeconds: Math.min(DEFAULT_API_LIMITS.requestSeconds, options.deadlineSeconds) },
       ...{ clock: io.clock, timers: systemTimers, registry, random: streamOf(io, 'api') },
-      onDefect: (error) => io.stderr.write(`a defect: ${String((error as Error).stack)}\n`),
+      onDefect: (error, id) => io.stderr.write(`a defect in ${id}: ${String((error as Error).stack)}\n`),
     })
     announce(api, side, decider, logs, options, io)
     show = reporterOf(options, opened, attentionUnits(side.pretrained.source.model), io)

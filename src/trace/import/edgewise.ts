@@ -1,12 +1,13 @@
 import { createHash } from 'node:crypto'
+import { InputError } from '../../base/errors.ts'
+import { quantile } from '../../base/quantile.ts'
 import { decodeDecisions, readDecisionLog } from '../../journal/decisions.ts'
-import type { LogProblem, ReadLogOptions } from '../../journal/decisions.ts'
+import type { ReadLogOptions } from '../../journal/decisions.ts'
 import type { LogRecord } from '../../journal/types.ts'
-import { makeTrace } from '../table.ts'
+import { makeTrace, MAX_TRACE_ROWS } from '../table.ts'
 import type { Trace } from '../table.ts'
-import { quantile } from '../statistics.ts'
 import { collectLink, ratesOf, rttOf } from './edgewiseLink.ts'
-import type { LinkEvidence } from './edgewiseLink.ts'
+import type { Grid, LinkEvidence } from './edgewiseLink.ts'
 import { emptyError } from './lines.ts'
 import { sourceMeta } from './source.ts'
 import type { SourceInfo } from './source.ts'
@@ -14,10 +15,10 @@ import type { SourceInfo } from './source.ts'
 export const EDGEWISE_FORMAT = 'edgewise'
 const DEFAULT_BIN_MILLISECONDS = 1000
 
-/** A log's records with the damaged lines beside, and the hash of all its bytes. */
+/** A log's records; once they were read, how many lines were damaged and the hash of all bytes. */
 interface Opened {
   readonly records: Iterable<LogRecord>
-  readonly problems: LogProblem[]
+  damagedLines(): number
   sha256(): string
 }
 
@@ -27,13 +28,13 @@ export function openLog(path: string): Opened {
 }
 
 function opened(read: (options: ReadLogOptions) => Iterable<LogRecord>): Opened {
-  const problems: LogProblem[] = []
+  let damaged = 0
   const hash = createHash('sha256')
   const records = read({
-    onProblem: (problem) => problems.push(problem),
+    onProblem: () => damaged++,
     onBytes: (bytes) => hash.update(bytes),
   })
-  return { records, problems, sha256: () => hash.digest('hex') }
+  return { records, damagedLines: () => damaged, sha256: () => hash.digest('hex') }
 }
 
 /** As importEdgewiseLog, of a file's text. */
@@ -64,12 +65,13 @@ function linkOf(log: Opened, source: SourceInfo, binMilliseconds = DEFAULT_BIN_M
   }
   const binSeconds = binMilliseconds / 1000
   const grid = { binSeconds, count: Math.max(1, Math.ceil(evidence.endSeconds / binSeconds - 1e-9)) }
+  checkBins(grid, source.where)
   const meta = sourceMeta(
     source,
     '',
     EDGEWISE_FORMAT,
     'tcp-goodput',
-    notesOf(evidence, log.problems),
+    notesOf(evidence, log.damagedLines()),
     binSeconds,
   )
   return makeTrace(
@@ -84,7 +86,18 @@ function linkOf(log: Opened, source: SourceInfo, binMilliseconds = DEFAULT_BIN_M
   )
 }
 
-function notesOf(evidence: LinkEvidence, problems: readonly LogProblem[]): string[] {
+/** Before anything of that size is allocated. */
+function checkBins({ count }: Grid, where: string): void {
+  if (count <= MAX_TRACE_ROWS) return
+  throw new InputError({
+    where,
+    expected: `at most ${MAX_TRACE_ROWS} bins`,
+    found: `${count}`,
+    remedy: 'take a larger --bin-ms',
+  })
+}
+
+function notesOf(evidence: LinkEvidence, damagedLines: number): string[] {
   const notes = [
     `served by ${evidence.software} from ${evidence.startedAt} on, ${evidence.sessions} start(s)`,
   ]
@@ -97,6 +110,6 @@ function notesOf(evidence: LinkEvidence, problems: readonly LogProblem[]): strin
       `${lane}: ${count} transfers of ${p5} / ${p50} / ${p95} bytes (p5/p50/p95); what was observed depends on their size`,
     )
   }
-  if (problems.length > 0) notes.push(`${problems.length} damaged lines left out`)
+  if (damagedLines > 0) notes.push(`${damagedLines} damaged lines left out`)
   return notes
 }

@@ -68,6 +68,11 @@ export class SessionClock {
   }
 }
 
+/**
+ * What a log says of its link: times in seconds from the first header, sizes in bytes; transfers of less than 1024 bytes
+ * are left out.
+ * @throws InputError if the log is longer than a trace may be
+ */
 export function collectLink(records: Iterable<LogRecord>, where: string): LinkEvidence {
   const clock = new SessionClock()
   const transfers = { up: noTransfers(), down: noTransfers() }

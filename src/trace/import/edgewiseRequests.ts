@@ -60,7 +60,7 @@ export function readServedRequests(path: string): ServedRequests {
     sourceSha256: log.sha256(),
     leftOut: arrived - rows.length,
     cancelled,
-    damagedLines: log.problems.length,
+    damagedLines: log.damagedLines(),
   }
 }
 
