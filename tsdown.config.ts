@@ -7,43 +7,15 @@ function filesIn(folder: string): string[] {
   return existsSync(folder) ? readdirSync(folder, { recursive: true, encoding: 'utf8' }).sort() : []
 }
 
-/** Rooms that are public as `edgewise/<room>` where they have an index.ts: package.json exports all of dist/api. */
-const PUBLIC_ROOMS = {
-  base: 'src/base',
-  onnx: 'src/onnx',
-  engine: 'src/engine',
-  model: 'src/model',
-  profile: 'src/profile',
-  measure: 'src/measure',
-  pretrained: 'src/pretrained',
-  wire: 'src/wire',
-  relay: 'src/relay',
-  execute: 'src/execute',
-  journal: 'src/journal',
-  trust: 'src/trust',
-  api: 'src/api',
-  serve: 'src/serve',
-  calibrate: 'src/calibrate',
-  assess: 'src/assess',
-  trace: 'src/trace',
-  plan: 'src/plan',
-  observe: 'src/observe',
-  sim: 'src/sim',
-  scenario: 'src/scenario',
-  envs: 'envs',
-  policy: 'src/policy',
-  learn: 'src/learn',
-  train: 'src/train',
-  runtime: 'src/runtime',
-  evaluate: 'src/evaluate',
-  report: 'src/report',
+/** What is public, as `edgewise/<name>` (package.json exports all of dist/api); `edgewise/edge` is built apart, below. */
+const rooms = {
+  'api/plan': 'src/plan/index.ts',
+  'api/sim': 'src/sim/index.ts',
+  'api/envs': 'envs/index.ts',
+  'api/learn': 'src/learn/index.ts',
+  'api/serve': 'src/serve/index.ts',
+  'api/trace': 'src/trace/index.ts',
 }
-
-const rooms = Object.fromEntries(
-  Object.entries(PUBLIC_ROOMS)
-    .map(([room, folder]) => [`api/${room}`, `${folder}/index.ts`] as const)
-    .filter(([, file]) => existsSync(file)),
-)
 
 /** Benchmarks are built with the rest and run by `edgewise bench`. */
 const benches = Object.fromEntries(
@@ -83,7 +55,7 @@ const device: UserConfig = {
   treeshake: { moduleSideEffects: (id) => !/node_modules[\\/]yaml[\\/]/.test(id) },
 }
 
-const edge: UserConfig = { ...device, entry: { edge: 'src/runtime/edge.ts' } }
+const edge: UserConfig = { ...device, entry: { edge: 'src/policy/controller/edge.ts' } }
 
 /** The program of a packed machine: `edgewise pack` puts it beside ONNX Runtime. */
 const edgeProgram: UserConfig = {
@@ -100,9 +72,4 @@ const declarations: UserConfig = {
   dts: { emitDtsOnly: true },
 }
 
-export default defineConfig([
-  library,
-  ...(Object.keys(rooms).length > 0 ? [declarations] : []),
-  ...(existsSync('src/runtime/edge.ts') ? [edge] : []),
-  edgeProgram,
-])
+export default defineConfig([library, declarations, edge, edgeProgram])

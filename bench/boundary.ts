@@ -1,6 +1,6 @@
-import { systemClock } from '../src/base/clock.ts'
-import { randomStream } from '../src/base/random.ts'
-import { decodeBoundary, encodeBoundary } from '../src/execute/boundary.ts'
+import { systemClock } from '../src/core/clock.ts'
+import { randomStream } from '../src/core/random.ts'
+import { decodeBoundary, encodeBoundary } from '../src/run/executor/boundary.ts'
 import { BOUNDARY_BITS } from '../src/plan/plan.ts'
 
 /** One figure of a benchmark. */

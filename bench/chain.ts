@@ -1,13 +1,13 @@
-import { VectorChain } from '../envs/chain.ts'
-import { ChainModel, CHAIN, EDGE, EXIT } from '../envs/chainModel.ts'
-import type { FiniteChain } from '../envs/chainModel.ts'
-import { openEngine } from '../src/engine/index.ts'
-import type { Engine } from '../src/engine/index.ts'
-import { averageCostOf, optimalAverageCost } from '../src/learn/exact.ts'
-import type { PpoSettings } from '../src/learn/config.ts'
-import { createTrainer } from '../src/learn/ppo.ts'
-import type { TrainerOptions } from '../src/learn/ppo.ts'
-import { KernelPolicy } from '../src/policy/kernelAct.ts'
+import { VectorChain } from '../test/envs/chain.ts'
+import { ChainModel, CHAIN, EDGE, EXIT } from '../test/envs/chainModel.ts'
+import type { FiniteChain } from '../test/envs/chainModel.ts'
+import { openEngine } from '../src/core/engine/open.ts'
+import type { Engine } from '../src/core/engine/types.ts'
+import { averageCostOf, optimalAverageCost } from '../test/envs/exact.ts'
+import type { PpoSettings } from '../src/learn/ppo/config.ts'
+import { createTrainer } from '../src/learn/ppo/ppo.ts'
+import type { TrainerOptions } from '../src/learn/ppo/ppo.ts'
+import { KernelPolicy } from '../src/policy/actor/kernelAct.ts'
 
 interface BenchResult {
   readonly name: string

@@ -1,9 +1,10 @@
-import { systemClock } from '../src/base/clock.ts'
-import { randomStream } from '../src/base/random.ts'
-import { openEngine } from '../src/engine/index.ts'
-import type { Engine, Feeds, Resident, Session } from '../src/engine/index.ts'
-import { GraphBuilder, tensorOf } from '../src/onnx/index.ts'
-import type { Handle } from '../src/onnx/index.ts'
+import { systemClock } from '../src/core/clock.ts'
+import { randomStream } from '../src/core/random.ts'
+import { openEngine } from '../src/core/engine/open.ts'
+import type { Engine, Feeds, Resident, Session } from '../src/core/engine/types.ts'
+import { GraphBuilder } from '../src/core/onnx/builder.ts'
+import { tensorOf } from '../src/core/onnx/tensor.ts'
+import type { Handle } from '../src/core/onnx/graph.ts'
 
 /** One figure of a benchmark. */
 interface BenchResult {

@@ -1,13 +1,13 @@
 import { loadModel } from '../src/model/catalog.ts'
-import { edgeMemory } from '../src/plan/compile.ts'
-import { DEFAULT_OBJECTIVE } from '../src/plan/objective.ts'
-import { optimalPlan } from '../src/plan/oracle.ts'
-import { createPair, pairUnits, type Pair } from '../src/plan/pair.ts'
+import { edgeMemory } from '../src/plan/price/compile.ts'
+import { DEFAULT_OBJECTIVE } from '../src/plan/price/objective.ts'
+import { optimalPlan } from '../src/plan/oracle/oracle.ts'
+import { createPair, pairUnits, type Pair } from '../src/plan/price/pair.ts'
 import { EDGE, uniformPlan } from '../src/plan/plan.ts'
-import { NO_PRICES, defaultOptions, type OracleInput } from '../src/plan/question.ts'
-import { accuracyTable } from '../src/profile/accuracy.ts'
-import { BlockCosts } from '../src/profile/costs.ts'
-import { datasheetProfile } from '../src/profile/datasheet.ts'
+import { NO_PRICES, defaultOptions, type OracleInput } from '../src/plan/price/question.ts'
+import { accuracyTable } from '../src/plan/profile/accuracy.ts'
+import { BlockCosts } from '../src/plan/profile/costs.ts'
+import { datasheetProfile } from '../src/plan/profile/datasheet.ts'
 
 /** One figure of a benchmark. */
 interface BenchResult {

@@ -2,10 +2,11 @@ import { closeSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs'
 import { write } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { systemClock } from '../src/base/clock.ts'
-import { openAppend, openRequestJournal } from '../src/journal/index.ts'
-import { encodeLine } from '../src/journal/line.ts'
-import { systemTimers } from '../src/base/timers.ts'
+import { systemClock } from '../src/core/clock.ts'
+import { openAppend } from '../src/core/journal/appendFile.ts'
+import { openRequestJournal } from '../src/core/journal/requests.ts'
+import { encodeLine } from '../src/core/journal/line.ts'
+import { systemTimers } from '../src/core/timers.ts'
 
 /** One figure of a benchmark. */
 interface BenchResult {

@@ -1,12 +1,12 @@
-import { systemClock } from '../src/base/clock.ts'
+import { systemClock } from '../src/core/clock.ts'
 import { loadModel } from '../src/model/catalog.ts'
-import { DEFAULT_OBJECTIVE, type LatencyForm } from '../src/plan/objective.ts'
-import { optimalPlan } from '../src/plan/oracle.ts'
-import { NO_PRICES, defaultOptions, type OracleInput } from '../src/plan/question.ts'
-import { createPair } from '../src/plan/pair.ts'
-import { accuracyTable } from '../src/profile/accuracy.ts'
-import { BlockCosts } from '../src/profile/costs.ts'
-import { datasheetProfile } from '../src/profile/datasheet.ts'
+import { DEFAULT_OBJECTIVE, type LatencyForm } from '../src/plan/price/objective.ts'
+import { optimalPlan } from '../src/plan/oracle/oracle.ts'
+import { NO_PRICES, defaultOptions, type OracleInput } from '../src/plan/price/question.ts'
+import { createPair } from '../src/plan/price/pair.ts'
+import { accuracyTable } from '../src/plan/profile/accuracy.ts'
+import { BlockCosts } from '../src/plan/profile/costs.ts'
+import { datasheetProfile } from '../src/plan/profile/datasheet.ts'
 
 /** One figure of a benchmark. */
 interface BenchResult {

@@ -1,12 +1,12 @@
 import { dirname, join, resolve } from 'node:path'
-import { systemClock } from '../src/base/clock.ts'
-import { readConfig } from '../src/base/schema.ts'
+import { systemClock } from '../src/core/clock.ts'
+import { readConfig } from '../src/core/schema.ts'
 import { packageRoot } from '../src/cli/root.ts'
-import { openEngine } from '../src/engine/index.ts'
-import { createTrainer } from '../src/learn/ppo.ts'
-import { loadScenario } from '../src/scenario/scenario.ts'
-import { trainingSchema, type TrainingConfig } from '../src/train/config.ts'
-import { trainingEnvironment } from '../src/train/run.ts'
+import { openEngine } from '../src/core/engine/open.ts'
+import { createTrainer } from '../src/learn/ppo/ppo.ts'
+import { loadScenario } from '../src/sim/scenario/scenario.ts'
+import { trainingSchema, type TrainingConfig } from '../src/learn/runs/config.ts'
+import { trainingEnvironment } from '../src/learn/runs/run.ts'
 
 /** One figure of a benchmark. */
 interface BenchResult {

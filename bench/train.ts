@@ -1,8 +1,8 @@
-import { VectorCartPole } from '../envs/cartpole.ts'
-import { systemClock } from '../src/base/clock.ts'
-import { openEngine } from '../src/engine/index.ts'
-import type { Engine } from '../src/engine/index.ts'
-import { createTrainer } from '../src/learn/ppo.ts'
+import { VectorCartPole } from '../test/envs/cartpole.ts'
+import { systemClock } from '../src/core/clock.ts'
+import { openEngine } from '../src/core/engine/open.ts'
+import type { Engine } from '../src/core/engine/types.ts'
+import { createTrainer } from '../src/learn/ppo/ppo.ts'
 
 interface BenchResult {
   readonly name: string

@@ -1,9 +1,14 @@
 import { createConnection, createServer } from 'node:net'
 import type { AddressInfo, Socket } from 'node:net'
-import { systemClock } from '../src/base/clock.ts'
-import { createAuthority, issue } from '../src/trust/authority.ts'
-import { connect, encodeFrames, FRAME, FrameParser, listen, makeFrame } from '../src/wire/index.ts'
-import type { Connection, TlsMaterial, WireServer } from '../src/wire/index.ts'
+import { systemClock } from '../src/core/clock.ts'
+import { createAuthority, issue } from '../src/core/trust/authority.ts'
+import { connect } from '../src/run/wire/client.ts'
+import { encodeFrames, FrameParser, makeFrame } from '../src/run/wire/frame.ts'
+import { FRAME } from '../src/run/wire/types.ts'
+import { listen } from '../src/run/wire/server.ts'
+import type { Connection } from '../src/run/wire/types.ts'
+import type { TlsMaterial } from '../src/run/wire/tls.ts'
+import type { WireServer } from '../src/run/wire/server.ts'
 
 /** One figure of a benchmark. */
 interface BenchResult {

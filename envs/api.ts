@@ -1,10 +1,10 @@
-import type { RandomStream } from '../src/base/random.ts'
-import { InputError, show } from '../src/base/errors.ts'
-import { sha256 } from '../src/base/files.ts'
+import type { RandomStream } from '../src/core/random.ts'
+import { InputError, show } from '../src/core/errors.ts'
+import { sha256 } from '../src/core/files.ts'
 import { Box, Discrete, MultiDiscrete } from './spaces.ts'
 import type { Space } from './spaces.ts'
-import { maxChoices } from './vector.ts'
-import type { VectorEnv } from './vector.ts'
+import { maxChoices } from '../src/policy/action/vectorEnv.ts'
+import type { VectorEnv } from '../src/policy/action/vectorEnv.ts'
 
 export type Info = Readonly<Record<string, unknown>>
 export type ResetResult<O> = [observation: O, info: Info]

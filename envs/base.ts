@@ -1,8 +1,8 @@
-import { InputError, show } from '../src/base/errors.ts'
-import { randomStream } from '../src/base/random.ts'
-import type { RandomStream } from '../src/base/random.ts'
-import { loadArray, packArchive, unpackArchive } from './archive.ts'
-import type { ActionSpec, VectorEnv } from './vector.ts'
+import { InputError, show } from '../src/core/errors.ts'
+import { randomStream } from '../src/core/random.ts'
+import type { RandomStream } from '../src/core/random.ts'
+import { loadArray, packArchive, unpackArchive } from '../src/core/archive.ts'
+import type { ActionSpec, VectorEnv } from '../src/policy/action/vectorEnv.ts'
 
 /**
  * The bookkeeping of a vector environment whose state is `stateSize` numbers and one random stream

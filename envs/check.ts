@@ -1,8 +1,8 @@
-import { randomStream } from '../src/base/random.ts'
-import type { RandomStream } from '../src/base/random.ts'
+import { randomStream } from '../src/core/random.ts'
+import type { RandomStream } from '../src/core/random.ts'
 import type { Env } from './api.ts'
-import { maxChoices } from './vector.ts'
-import type { VectorEnv } from './vector.ts'
+import { maxChoices } from '../src/policy/action/vectorEnv.ts'
+import type { VectorEnv } from '../src/policy/action/vectorEnv.ts'
 
 const STEPS = 300
 

@@ -1,16 +1,13 @@
-import { InputError } from '../src/base/errors.ts'
+import { InputError } from '../src/core/errors.ts'
 import type { SingleEnv } from './api.ts'
-import { cartPole } from './cartpole.ts'
 import { partition, type PartitionOptions } from './partition.ts'
 
 /** What each environment is made from; ids carry a version, as Gymnasium's do. */
 export interface EnvOptions {
-  'CartPole-v1': undefined
   'edgewise/Partition-v0': Omit<PartitionOptions, 'count'>
 }
 
 const FACTORIES: { readonly [Id in keyof EnvOptions]: (options: EnvOptions[Id]) => SingleEnv } = {
-  'CartPole-v1': cartPole,
   'edgewise/Partition-v0': partition,
 }
 

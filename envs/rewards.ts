@@ -1,9 +1,9 @@
-import type { Objective } from '../src/plan/objective.ts'
+import type { Objective } from '../src/plan/price/objective.ts'
 import { CostAccrual } from '../src/sim/accrual.ts'
 import type { Session } from '../src/sim/session.ts'
-import type { EdgePower } from '../src/plan/pair.ts'
+import type { EdgePower } from '../src/plan/price/pair.ts'
 
-/** The three rewards of physics.md section 3. */
+/** The three rewards, docs/model.md (49) to (51). */
 export type RewardForm = 'paper' | 'dpp' | 'shaped'
 
 export interface RewardTerms {

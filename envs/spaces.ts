@@ -1,4 +1,4 @@
-import type { RandomStream } from '../src/base/random.ts'
+import type { RandomStream } from '../src/core/random.ts'
 
 /** Gymnasium's spaces (https://gymnasium.farama.org/api/spaces/): what a value may be. */
 export interface Space<T> {

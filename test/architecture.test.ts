@@ -2,11 +2,12 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, relative, resolve, sep } from 'node:path'
 import ts from 'typescript'
 import { describe, expect, it } from 'vitest'
-import { PACKAGE_OWNERS, ROOMS } from './rooms.ts'
+import tsdown from '../tsdown.config.ts'
+import { DISTRICTS, PACKAGE_OWNERS, PUBLIC_ENTRIES } from './rooms.ts'
 
 const LINE_LIMIT = 400
 /** Where a clock and chance may be read: they are handed on from here. */
-const MAY_READ_CLOCK = ['src/base/clock.ts', 'src/cli/']
+const MAY_READ_CLOCK = ['src/core/clock.ts', 'src/cli/']
 
 const root = resolve(import.meta.dirname, '..')
 
@@ -56,37 +57,56 @@ function importsOf(text: string): Import[] {
   return found
 }
 
-function roomOf(path: string): string | undefined {
-  return Object.keys(ROOMS).find((room) => path.startsWith(`${ROOMS[room].folder}/`))
+/** District and room of a path, or null. */
+function placeOf(path: string): { district: string; room: string } | null {
+  const found = Object.entries(DISTRICTS).find(([, { folder }]) => path.startsWith(`${folder}/`))
+  if (found === undefined) return null
+  const [district, { folder, rooms }] = found
+  const parts = path.slice(folder.length + 1).split('/')
+  if (rooms === undefined) return { district, room: '.' }
+  const room = parts.length > 1 ? parts[0] : '.'
+  const isEntry = Object.values(PUBLIC_ENTRIES).includes(path) && room === '.'
+  return isEntry || rooms.includes(room) ? { district, room } : null
 }
 
 /** What is wrong with one file's imports. */
 function importProblems(path: string, text: string): string[] {
-  const room = roomOf(path)
-  if (room === undefined) return [`${path}: lies in no room of the table`]
-  const rule = ROOMS[room]
+  const place = placeOf(path)
+  if (place === null) return [`${path}: lies in no room of the table`]
   return importsOf(text).flatMap(({ specifier, typeOnly }) => {
     if (specifier.startsWith('node:')) return []
-    if (!specifier.startsWith('.')) return packageProblem(path, room, specifier, typeOnly)
+    if (!specifier.startsWith('.')) return packageProblem(path, specifier, typeOnly)
     const target = relative(root, resolve(root, dirname(path), specifier))
       .split(sep)
       .join('/')
-    const other = roomOf(target)
-    if (other === undefined) return [`${path}: imports ${target}, which lies in no room`]
-    if (other === room || rule.mayImport.includes(other)) return []
-    if (rule.contracts?.includes(target) === true) return []
-    if (rule.typesOf?.includes(other) === true) {
-      return typeOnly ? [] : [`${path}: may import only types of ${other}: write \`import type\``]
-    }
-    return [`${path}: ${room} may not import ${other} (${specifier}); ${room}: ${rule.reason}`]
+    const other = placeOf(target)
+    if (other === null) return [`${path}: imports ${target}, which lies in no room`]
+    if (Object.values(PUBLIC_ENTRIES).includes(path)) return []
+    if (target.endsWith('/index.ts'))
+      return [`${path}: imports the public entry ${target}: import the file itself`]
+    return directionProblem(path, place, other)
   })
 }
 
-function packageProblem(path: string, room: string, specifier: string, typeOnly: boolean): string[] {
+type Place = NonNullable<ReturnType<typeof placeOf>>
+
+function directionProblem(path: string, from: Place, to: Place): string[] {
+  const { imports, rooms, purpose } = DISTRICTS[from.district]
+  if (from.district !== to.district) {
+    if (Object.hasOwn(imports, to.district)) return []
+    return [`${path}: ${from.district} may not import ${to.district}; ${from.district}: ${purpose}`]
+  }
+  if (rooms === undefined || rooms.indexOf(to.room) <= rooms.indexOf(from.room)) return []
+  return [
+    `${path}: ${from.district}/${from.room} may not import ${from.district}/${to.room}, which lies above it`,
+  ]
+}
+
+function packageProblem(path: string, specifier: string, typeOnly: boolean): string[] {
   const parts = specifier.split('/')
   const name = specifier.startsWith('@') ? parts.slice(0, 2).join('/') : parts[0]
   const owners = PACKAGE_OWNERS[name]
-  if (typeOnly || owners === undefined || owners.includes(room)) return []
+  if (typeOnly || owners === undefined || owners.some((owner) => path.startsWith(`src/${owner}/`))) return []
   return [`${path}: ${name} belongs to ${owners.join(', ')}`]
 }
 
@@ -109,26 +129,6 @@ function impureReads(path: string, text: string): string[] {
   return found
 }
 
-/** A path room -> ... -> room along the arrows, or null. */
-function findCycle(arrows: Readonly<Record<string, readonly string[]>>): string[] | null {
-  const done = new Set<string>()
-  const walk = (room: string, path: readonly string[]): string[] | null => {
-    if (path.includes(room)) return [...path.slice(path.indexOf(room)), room]
-    if (done.has(room)) return null
-    for (const next of arrows[room] ?? []) {
-      const cycle = walk(next, [...path, room])
-      if (cycle !== null) return cycle
-    }
-    done.add(room)
-    return null
-  }
-  for (const room of Object.keys(arrows)) {
-    const cycle = walk(room, [])
-    if (cycle !== null) return cycle
-  }
-  return null
-}
-
 const files = sourceFiles().map((path) => ({ path, text: readFileSync(join(root, path), 'utf8') }))
 
 describe('the house', () => {
@@ -137,17 +137,47 @@ describe('the house', () => {
     expect(files.flatMap(({ path, text }) => importProblems(path, text))).toEqual([])
   })
 
-  it('has a table of directions without a cycle', () => {
-    const arrows = Object.fromEntries(
-      Object.entries(ROOMS).map(([room, rule]) => [room, [...rule.mayImport, ...(rule.typesOf ?? [])]]),
+  it('has no arrow in the table that nothing uses, and no room that is empty', () => {
+    const used = new Set<string>()
+    const rooms = new Set<string>()
+    for (const { path, text } of files) {
+      const from = placeOf(path)
+      if (from === null) continue
+      rooms.add(`${from.district}/${from.room}`)
+      for (const { specifier } of importsOf(text)) {
+        const to = specifier.startsWith('.')
+          ? placeOf(relative(root, resolve(root, dirname(path), specifier)))
+          : null
+        if (to !== null) used.add(`${from.district} -> ${to.district}`)
+      }
+    }
+    const arrows = Object.entries(DISTRICTS).flatMap(([from, { imports }]) =>
+      Object.keys(imports).map((to) => `${from} -> ${to}`),
     )
-    expect(findCycle(arrows)).toBeNull()
+    expect(arrows.filter((arrow) => !used.has(arrow))).toEqual([])
+    const listed = Object.entries(DISTRICTS).flatMap(([district, { rooms = ['.'] }]) =>
+      rooms.map((room) => `${district}/${room}`),
+    )
+    expect(listed.filter((room) => !rooms.has(room))).toEqual([])
   })
 
-  it('has contracts that import nothing', () => {
-    const contracts = Object.values(ROOMS).flatMap((rule) => rule.contracts ?? [])
-    const imports = contracts.flatMap((path) => importsOf(readFileSync(join(root, path), 'utf8')))
-    expect(imports.filter(({ typeOnly }) => !typeOnly)).toEqual([])
+  it('has a table whose arrows point down and that has a reason for each', () => {
+    const order = Object.keys(DISTRICTS)
+    for (const [from, { imports, purpose }] of Object.entries(DISTRICTS)) {
+      expect(purpose).not.toBe('')
+      for (const [to, reason] of Object.entries(imports)) {
+        expect(order.indexOf(to), `${from} -> ${to}`).toBeLessThan(order.indexOf(from))
+        expect(order).toContain(to)
+        expect(reason).not.toBe('')
+      }
+    }
+  })
+
+  it('opens the public entries of the table and no other', () => {
+    const built = tsdown.flatMap(({ entry }) => Object.entries(entry as Record<string, string>))
+    const entries = built.filter(([name]) => name.startsWith('api/') || name === 'edge')
+    const opened = Object.fromEntries(entries.map(([name, file]) => [name.replace('api/', ''), file]))
+    expect(opened).toEqual(PUBLIC_ENTRIES)
   })
 
   it(`has no file longer than ${LINE_LIMIT} lines`, () => {
@@ -173,11 +203,13 @@ describe('the checks themselves', () => {
   })
 
   it.each([
-    ['src/base/x.ts', `import { Plan } from '../plan/plan.ts'`, 'base may not import plan'],
-    ['src/plan/x.ts', `import { replay } from '../trace/link.ts'`, 'only types of trace'],
+    ['src/core/x.ts', `import { Plan } from '../plan/plan.ts'`, 'core may not import plan'],
     ['src/plan/x.ts', `import { run } from '../../test/help.ts'`, 'lies in no room'],
-    ['src/sim/x.ts', `import * as ort from 'onnxruntime-node'`, 'belongs to engine'],
+    ['src/plan/price/x.ts', `import { solve } from '../oracle/solve.ts'`, 'lies above it'],
+    ['src/learn/ppo/x.ts', `import { optimalPlan } from '../../plan/index.ts'`, 'the public entry'],
+    ['src/sim/x.ts', `import * as ort from 'onnxruntime-node'`, 'belongs to core/engine'],
     ['src/attic/x.ts', '', 'lies in no room'],
+    ['src/plan/attic/x.ts', '', 'lies in no room'],
   ])('refuse %s: %s', (path, text, problem) => {
     expect(importProblems(path, text).join('\n')).toContain(problem)
   })
@@ -186,9 +218,5 @@ describe('the checks themselves', () => {
     expect(impureReads('src/sim/x.ts', 'const t = Date.now() + Math.random() + +new Date()')).toHaveLength(3)
     expect(impureReads('src/sim/x.ts', '// no Date.now() here\nconst d = new Date(5)')).toEqual([])
     expect(impureReads('src/cli/x.ts', 'Date.now()')).toEqual([])
-  })
-
-  it('find a cycle', () => {
-    expect(findCycle({ a: ['b'], b: ['c'], c: ['b'] })).toEqual(['b', 'c', 'b'])
   })
 })

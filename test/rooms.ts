@@ -1,238 +1,178 @@
-export interface Room {
+export interface District {
   readonly folder: string
-  readonly mayImport: readonly string[]
-  /** Rooms of which only types may be imported. */
-  readonly typesOf?: readonly string[]
-  /** Single files of rooms that are otherwise closed: contracts, which import nothing. */
-  readonly contracts?: readonly string[]
-  readonly reason: string
+  /** Districts it may import, each with the reason. */
+  readonly imports: Readonly<Record<string, string>>
+  /**
+   * Its rooms (folders), lowest first: a room imports those before it. '.' is the district's own folder.
+   * Absent: the district is one room.
+   */
+  readonly rooms?: readonly string[]
+  readonly purpose: string
 }
 
-/** Who may import whom. Every arrow points one way; the reason says what the room needs the others for. */
-export const ROOMS: Readonly<Record<string, Room>> = {
-  base: { folder: 'src/base', mayImport: [], reason: 'the ground: errors, clock, randomness, files' },
-  onnx: { folder: 'src/onnx', mayImport: ['base'], reason: 'files and graphs, before anything runs them' },
-  engine: {
-    folder: 'src/engine',
-    mayImport: ['onnx', 'base'],
-    reason: 'runs graphs and knows nothing of transformers',
+/** The districts of the source tree, lowest first: imports point down, and every arrow has its reason. */
+export const DISTRICTS: Readonly<Record<string, District>> = {
+  core: {
+    folder: 'src/core',
+    purpose:
+      'errors, clock, randomness, files, schemas; ONNX files and engines; journal; certificates and keys',
+    rooms: ['.', 'onnx', 'engine', 'journal', 'trust'],
+    imports: {},
   },
-  model: {
-    folder: 'src/model',
-    mayImport: ['onnx', 'base'],
-    reason: 'describes transformers and builds their graphs',
-  },
-  profile: {
-    folder: 'src/profile',
-    mayImport: ['model', 'base'],
-    reason: 'figures about a model on a device',
-  },
-  measure: {
-    folder: 'src/measure',
-    mayImport: ['profile', 'model', 'engine', 'onnx', 'base'],
-    reason: 'runs sub-blocks to fill a profile',
-  },
-  pretrained: {
-    folder: 'src/pretrained',
-    mayImport: ['model', 'onnx', 'base'],
-    reason: 'opens weights and tokenizers that lie on disk; runs nothing',
-  },
-  pretrain: {
-    folder: 'src/pretrain',
-    mayImport: ['pretrained', 'model', 'engine', 'onnx', 'base'],
-    reason: 'trains the built-in model',
-  },
-  wire: { folder: 'src/wire', mayImport: ['base'], reason: 'carries frames and knows nothing of models' },
-  relay: {
-    folder: 'src/relay',
-    mayImport: ['trace', 'base'],
-    reason: 'imposes a recorded link on any TCP connection',
-  },
-  execute: {
-    folder: 'src/execute',
-    mayImport: ['wire', 'plan', 'profile', 'model', 'engine', 'onnx', 'base'],
-    reason: 'a plan becomes sessions and messages; weights, links and policies are handed in',
-  },
-  journal: {
-    folder: 'src/journal',
-    mayImport: ['base'],
-    reason: 'what a device writes down as it goes, so that nothing is lost; knows no plan',
-  },
-  trust: {
-    folder: 'src/trust',
-    mayImport: ['base'],
-    reason: 'keys, certificates and signatures; knows not what they are for',
-  },
-  api: {
-    folder: 'src/api',
-    mayImport: ['base'],
-    typesOf: ['pretrained'],
-    reason: 'speaks HTTP as OpenAI does; what stands behind it is handed in',
+  report: {
+    folder: 'src/report',
+    purpose: 'tables and charts of plain data',
+    imports: {},
   },
   trace: {
     folder: 'src/trace',
-    mayImport: ['journal', 'base'],
-    reason: 'links and workloads mean nothing of models; a device that serves records both',
+    purpose: 'links and workloads: files, importers, statistics, replay onto TCP',
+    rooms: ['.', 'import', 'replay'],
+    imports: { core: 'files and randomness; the decision log is a format that it imports' },
+  },
+  model: {
+    folder: 'src/model',
+    purpose: 'transformers: shapes, graphs, weights, tokenizers',
+    rooms: ['.', 'graphs', 'tokenizers', 'weights'],
+    imports: { core: 'writes ONNX graphs' },
   },
   plan: {
     folder: 'src/plan',
-    mayImport: ['profile', 'model', 'base'],
-    typesOf: ['trace'],
-    reason: 'prices plans by profiles; of links it needs only the shape',
-  },
-  observe: {
-    folder: 'src/observe',
-    mayImport: ['plan', 'profile', 'model', 'trace', 'base'],
-    reason: 'events to observation: the same on a device and in a simulator, so it knows no simulator',
-  },
-  sim: {
-    folder: 'src/sim',
-    mayImport: ['plan', 'trace', 'observe', 'profile', 'model', 'base'],
-    reason: 'walks plans over traces and tells observe',
-  },
-  scenario: {
-    folder: 'src/scenario',
-    mayImport: ['sim', 'plan', 'trace', 'observe', 'profile', 'model', 'base'],
-    reason: 'one file says which world is simulated: for training and evaluation alike',
-  },
-  envs: {
-    folder: 'envs',
-    mayImport: ['scenario', 'sim', 'plan', 'trace', 'observe', 'profile', 'model', 'base'],
-    reason: 'wraps the simulator; knows no learner',
+    purpose: 'what a plan is and what it costs: profile, price, oracle, planners',
+    rooms: ['.', 'profile', 'measure', 'price', 'oracle', 'planners'],
+    imports: {
+      core: 'files and the engine that is measured',
+      model: 'the shapes that a profile measures and a plan divides',
+      trace: 'the shape of a link (types)',
+    },
   },
   policy: {
     folder: 'src/policy',
-    mayImport: ['engine', 'onnx', 'observe', 'plan', 'profile', 'model', 'trust', 'base'],
-    typesOf: ['envs'],
-    contracts: ['envs/vector.ts'],
-    reason: 'runs on a device, where there is no environment: only the contract of its vectors',
+    purpose: 'what decides on a device: observation, action codec, actor, bundle, controller',
+    rooms: ['observation', 'action', 'actor', 'parity', 'bundle', 'controller'],
+    imports: {
+      core: 'runs the actor, checks signatures',
+      plan: 'plans are the actions; the exact action is the shield',
+      trace: 'the shape of a link (types)',
+    },
+  },
+  sim: {
+    folder: 'src/sim',
+    purpose: 'simulators, and the scenario that says which world they simulate',
+    rooms: ['.', 'scenario'],
+    imports: {
+      core: 'randomness and files',
+      trace: 'the links and workloads that it replays',
+      model: 'the model that a scenario names',
+      plan: 'walks the stages of plans',
+      policy: 'tells the observer what happened',
+    },
+  },
+  envs: {
+    folder: 'envs',
+    purpose: 'the Gymnasium face of the simulator',
+    imports: {
+      core: 'archives and errors',
+      plan: 'plans are the actions',
+      policy: 'observation and action codec, as on a device',
+      sim: 'the world behind the environment',
+    },
   },
   learn: {
     folder: 'src/learn',
-    mayImport: ['policy', 'envs', 'engine', 'onnx', 'base'],
-    reason: 'learns any environment; knows no plan',
+    purpose: 'PPO, runs and their folders, evaluation, trackers',
+    rooms: ['trackers', 'ppo', 'evaluate', 'runs'],
+    imports: {
+      core: 'the engine that trains',
+      envs: 'what a run trains on',
+      plan: 'the planners that a policy is held against',
+      policy: 'the actor that is trained',
+      sim: 'the worlds of an evaluation',
+    },
   },
-  runtime: {
-    folder: 'src/runtime',
-    mayImport: ['policy', 'observe', 'plan', 'profile', 'model', 'engine', 'trace', 'trust', 'base'],
-    reason: 'decides on a device; carries no simulator and no learner',
+  run: {
+    folder: 'src/run',
+    purpose: 'carries a plan out: wire, executor, recovery',
+    rooms: ['wire', 'executor'],
+    imports: {
+      core: 'engines and timers',
+      model: 'the graphs that it runs',
+      plan: 'the plan that it carries out',
+    },
   },
   serve: {
     folder: 'src/serve',
-    mayImport: [
-      ...['api', 'journal', 'execute', 'runtime', 'policy', 'observe', 'wire', 'trust', 'pretrained'],
-      ...['plan', 'profile', 'model', 'engine', 'trace', 'base'],
-    ],
-    reason: 'the edge as a service: decides, carries out, recovers, writes down',
+    purpose: 'HTTP API and the edge as a service',
+    rooms: ['http', 'edge'],
+    imports: {
+      core: 'the journal',
+      model: 'tokenizers and chat templates',
+      plan: 'plans by which it serves',
+      policy: 'the controller that decides',
+      run: 'the executor',
+    },
   },
-  evaluate: {
-    folder: 'src/evaluate',
-    mayImport: [
-      'scenario',
-      'sim',
-      'policy',
-      'runtime',
-      'plan',
-      'observe',
-      'profile',
-      'model',
-      'trace',
-      'envs',
-      'base',
-    ],
-    reason: 'judges what was trained, so it must not depend on how',
+  lab: {
+    folder: 'src/lab',
+    purpose: 'experiments: calibration, accuracy, pretraining of the built-in model',
+    rooms: ['pretrain', 'accuracy', 'calibrate'],
+    imports: {
+      core: 'engines and statistics',
+      model: 'the models that are tried',
+      plan: 'what was predicted',
+      run: 'what is measured',
+      sim: 'predicts what calibration measures',
+      trace: 'the links of a calibration',
+    },
   },
-  train: {
-    folder: 'src/train',
-    mayImport: [
-      ...[
-        'learn',
-        'evaluate',
-        'envs',
-        'scenario',
-        'policy',
-        'report',
-        'sim',
-        'observe',
-        'plan',
-        'profile',
-        'model',
-      ],
-      ...['trace', 'engine', 'onnx', 'base'],
-    ],
-    reason:
-      'one training from its file to its run folder: brings learner, world, validation and log together',
-  },
-  assess: {
-    folder: 'src/assess',
-    mayImport: [
-      ...['execute', 'pretrained', 'pretrain', 'plan', 'profile', 'model', 'engine', 'onnx', 'base'],
-    ],
-    reason: 'measures what plans lose in accuracy: runs a real model as plans would change it',
-  },
-  calibrate: {
-    folder: 'src/calibrate',
-    mayImport: [
-      ...[
-        'execute',
-        'wire',
-        'relay',
-        'pretrained',
-        'measure',
-        'scenario',
-        'sim',
-        'plan',
-        'observe',
-        'profile',
-      ],
-      ...['model', 'trace', 'engine', 'onnx', 'base'],
-    ],
-    reason: 'holds the simulator to the runtime, so it must know both',
-  },
-  report: { folder: 'src/report', mayImport: ['base'], reason: 'draws plain data' },
   cli: {
     folder: 'src/cli',
-    mayImport: [
-      ...[
-        'base',
-        'onnx',
-        'engine',
-        'model',
-        'profile',
-        'measure',
-        'trace',
-        'plan',
-        'observe',
-        'sim',
-        'scenario',
-        'envs',
-      ],
-      ...['policy', 'learn', 'train', 'runtime', 'evaluate', 'report'],
-      ...['pretrained', 'pretrain', 'wire', 'relay', 'execute', 'calibrate', 'assess'],
-      ...['trust', 'journal', 'api', 'serve'],
-    ],
-    reason: 'the only place where everything meets',
+    purpose: 'parses flags and prints',
+    imports: {
+      core: 'errors and files',
+      report: 'tables and charts',
+      trace: '`trace` and `link`',
+      model: '`models`; opens what --model names',
+      plan: '`profile`, `oracle`, `devices`',
+      policy: '`export`, `verify`, `decide`',
+      sim: '`simulate`, scenarios',
+      learn: '`train`, `eval`',
+      run: '`edge`, `cloud`',
+      serve: '`edge --listen`',
+      lab: '`calibrate`, `accuracy`, `pretrain`',
+    },
   },
 }
 
-/** Packages that only some rooms may load: each has one owner, so that it can be replaced in one place. */
+/** Packages that only some districts may load: each has one owner, so that it can be replaced in one place. */
 export const PACKAGE_OWNERS: Readonly<Record<string, readonly string[]>> = {
-  'onnxruntime-node': ['engine'],
-  'onnxruntime-web': ['engine'],
-  '@huggingface/tokenizers': ['pretrained'],
+  'onnxruntime-node': ['core/engine'],
+  'onnxruntime-web': ['core/engine'],
+  '@huggingface/tokenizers': ['model/tokenizers'],
+  '@huggingface/jinja': ['model/tokenizers'],
   hyparquet: ['trace'],
   'hyparquet-writer': ['trace'],
   'hyparquet-compressors': ['trace'],
-  yaml: ['base', 'trace', 'cli'],
+  yaml: ['core', 'trace', 'cli'],
   'cli-table3': ['report'],
   vega: ['report'],
   'vega-lite': ['report'],
   '@resvg/resvg-js': ['report'],
   commander: ['cli'],
-  ws: ['wire'],
-  '@peculiar/x509': ['trust'],
-  'reflect-metadata': ['trust'],
-  '@huggingface/jinja': ['pretrained'],
-  'prom-client': ['api', 'serve'],
+  ws: ['run/wire'],
+  '@peculiar/x509': ['core/trust'],
+  'reflect-metadata': ['core/trust'],
+  'prom-client': ['serve'],
   'cli-progress': ['cli'],
+}
+
+/** What `import 'edgewise/<name>'` opens; all else is internal. */
+export const PUBLIC_ENTRIES: Readonly<Record<string, string>> = {
+  plan: 'src/plan/index.ts',
+  sim: 'src/sim/index.ts',
+  envs: 'envs/index.ts',
+  learn: 'src/learn/index.ts',
+  edge: 'src/policy/controller/edge.ts',
+  serve: 'src/serve/index.ts',
+  trace: 'src/trace/index.ts',
 }

@@ -1,4 +1,4 @@
-import type { Clock } from '../base/clock.ts'
+import type { Clock } from '../core/clock.ts'
 
 /** Where a command's text goes; a subset of a Node writable stream. */
 export interface Output {

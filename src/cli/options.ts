@@ -1,5 +1,5 @@
 import { InvalidArgumentError } from 'commander'
-import { InputError, show } from '../base/errors.ts'
+import { InputError, show } from '../core/errors.ts'
 
 interface Range {
   readonly min?: number

@@ -1,5 +1,5 @@
 import { isatty } from 'node:tty'
-import { systemClock } from '../base/clock.ts'
+import { systemClock } from '../core/clock.ts'
 import type { CliEntry } from './command.ts'
 import type { Io } from './io.ts'
 import { EXIT_INTERRUPTED, runCli } from './program.ts'

@@ -1,5 +1,5 @@
 import { Command, CommanderError } from 'commander'
-import { EdgewiseError } from '../base/errors.ts'
+import { EdgewiseError } from '../core/errors.ts'
 import type { AnyCommand, CliEntry, CliGroup } from './command.ts'
 import type { Io } from './io.ts'
 

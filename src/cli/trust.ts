@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
-import type { BundleSignature } from '../policy/bundleSignature.ts'
-import { readPublicKey } from '../trust/dsse.ts'
-import { readPem, readSecret } from '../trust/folder.ts'
+import type { BundleSignature } from '../policy/bundle/bundleSignature.ts'
+import { readPublicKey } from '../core/trust/dsse.ts'
+import { readPem, readSecret } from '../core/trust/folder.ts'
 import { collect } from './options.ts'
 
 /** Adds `--trust`, which every command that opens a bundle has. */

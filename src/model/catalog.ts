@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
 import { z } from 'zod'
-import { InputError, show } from '../base/errors.ts'
-import { readConfig } from '../base/schema.ts'
+import { InputError, show } from '../core/errors.ts'
+import { readConfig } from '../core/schema.ts'
 import type { ModelSpec } from './spec.ts'
 
 const count = (limit: number) => z.int().min(1).max(limit)
@@ -74,7 +74,7 @@ function llama(id: string, layers: number, width: number, heads: number, ffnWidt
   }
 }
 
-/** The one that ships with weights, which src/pretrain trained: it speaks, in tales of a small grammar. */
+/** The one that ships with weights, which src/lab/pretrain trained: it speaks, in tales of a small grammar. */
 const TALES: ModelSpec = {
   id: 'tales',
   family: 'llama',

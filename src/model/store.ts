@@ -1,9 +1,9 @@
 import { closeSync, openSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
-import { writeAtomic } from '../base/files.ts'
-import type { Initializer, Model } from '../onnx/proto.ts'
-import { bytesOf } from '../onnx/tensor.ts'
-import { encodeModel } from '../onnx/write.ts'
+import { writeAtomic } from '../core/files.ts'
+import type { Initializer, Model } from '../core/onnx/proto.ts'
+import { bytesOf } from '../core/onnx/tensor.ts'
+import { encodeModel } from '../core/onnx/write.ts'
 
 /** Tensors from this size on go into the file beside the model. */
 const EXTERNAL_BYTES = 16_384

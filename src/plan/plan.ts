@@ -1,5 +1,5 @@
 /**
- * A plan says where every part of one request runs (physics.md section 1).
+ * A plan says where every part of one request runs: docs/model.md (1).
  * Heads of a layer are exchangeable in time, energy and memory, so the compact
  * plan holds how many placement units lie in the cloud; which ones is a matter
  * of the sensitivity ranking (see planJson).

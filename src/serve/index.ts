@@ -1,1 +1,17 @@
-export {}
+export { startApi } from './http/server.ts'
+export { DEFAULT_API_LIMITS } from './http/options.ts'
+export type { ApiLimits, ApiOptions, ApiServer, ApiTls, RequestRecord } from './http/options.ts'
+export { ANONYMOUS, ApiKeys, newApiKey, parseApiKeys, readApiKeys } from './http/keys.ts'
+export { Registry } from './http/metrics.ts'
+export { BackendError } from './http/types.ts'
+export type {
+  Backend,
+  BackendCode,
+  CompletionListener,
+  CompletionRequest,
+  CompletionResult,
+  Readiness,
+  SamplingOptions,
+  ServedModel,
+} from './http/types.ts'
+export type { Route } from './http/routes.ts'

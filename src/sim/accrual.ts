@@ -1,5 +1,5 @@
-import type { Objective } from '../plan/objective.ts'
-import type { EdgePower } from '../plan/pair.ts'
+import type { Objective } from '../plan/price/objective.ts'
+import type { EdgePower } from '../plan/price/pair.ts'
 import type { Outcome, Totals } from './types.ts'
 
 /**

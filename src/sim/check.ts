@@ -1,6 +1,6 @@
-import { InputError, show } from '../base/errors.ts'
-import type { Program, StageList } from '../plan/program.ts'
-import { RESOURCE } from '../plan/program.ts'
+import { InputError, show } from '../core/errors.ts'
+import type { Program, StageList } from '../plan/price/program.ts'
+import { RESOURCE } from '../plan/price/program.ts'
 import type { StepSeries } from '../trace/types.ts'
 import type { World } from './types.ts'
 

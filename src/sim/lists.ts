@@ -1,5 +1,5 @@
-import type { Program, StageList } from '../plan/program.ts'
-import { RESOURCE } from '../plan/program.ts'
+import type { Program, StageList } from '../plan/price/program.ts'
+import { RESOURCE } from '../plan/price/program.ts'
 import { checkList, checkProgram } from './check.ts'
 import { emptyOutcome } from './outcome.ts'
 import type { Outcome } from './types.ts'

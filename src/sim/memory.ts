@@ -1,8 +1,8 @@
-import { edgeMemory } from '../plan/compile.ts'
-import { pairUnits, type Pair } from '../plan/pair.ts'
+import { edgeMemory } from '../plan/price/compile.ts'
+import { pairUnits, type Pair } from '../plan/price/pair.ts'
 import { EDGE, uniformPlan, type Plan } from '../plan/plan.ts'
-import type { DecisionProblem } from '../plan/problem.ts'
-import { Residency } from '../plan/residency.ts'
+import type { DecisionProblem } from '../plan/price/problem.ts'
+import { Residency } from '../plan/price/residency.ts'
 
 /**
  * Edge memory of one episode: resident weights, and K/V reserved for each request in flight. Whatever was

@@ -1,6 +1,6 @@
-import { latencySeconds } from '../plan/network.ts'
-import type { Program } from '../plan/program.ts'
-import { askedOfCloud, curveAt, RESOURCE } from '../plan/program.ts'
+import { latencySeconds } from '../plan/price/network.ts'
+import type { Program } from '../plan/price/program.ts'
+import { askedOfCloud, curveAt, RESOURCE } from '../plan/price/program.ts'
 import type { Direction } from '../trace/types.ts'
 import { checkProgram, checkWorld, refuseDeadLink, refuseDispatch, refuseKeep } from './check.ts'
 import { Heap } from './heap.ts'
@@ -16,7 +16,7 @@ import {
   withdraw,
 } from './tasks.ts'
 import type { Decision, Listener, Outcome, Simulation, Totals, World } from './types.ts'
-import { cloudSlowdown } from '../plan/cloud.ts'
+import { cloudSlowdown } from '../plan/price/cloud.ts'
 
 class ReferenceSimulation implements Simulation {
   now = 0
@@ -389,7 +389,7 @@ class ReferenceSimulation implements Simulation {
 
 /**
  * The slow simulator: an event queue through which every stage of every token passes
- * (design: physics.md section 3). Completions of one moment are processed before anything
+ * (docs/model.md, section 9). Completions of one moment are processed before anything
  * starts, in the order request, token, stage; then arrivals; then the decision.
  * Cloud stages that wait for an earlier one of their request count in cloudQueuedSeconds.
  * Throws InputError on a world or program that cannot run.

@@ -1,4 +1,4 @@
-import { RESOURCE } from '../plan/program.ts'
+import { RESOURCE } from '../plan/price/program.ts'
 import { StepCursor } from '../trace/step.ts'
 import { checkWorld } from './check.ts'
 import type { FlatList } from './lists.ts'
@@ -7,7 +7,7 @@ import { OutageSchedule } from './outages.ts'
 import { emptyOutcome, emptyTotals } from './outcome.ts'
 import { StageQueue, TokenWires, Wires } from './stores.ts'
 import type { Listener, Outcome, Totals, World } from './types.ts'
-import { cloudSlowdown } from '../plan/cloud.ts'
+import { cloudSlowdown } from '../plan/price/cloud.ts'
 
 /** What the fast simulator knows and counts. Open to its events (fast.ts) and stretches (stretch.ts); users see FastSimulation. */
 export class FastState {

@@ -1,4 +1,4 @@
-import { latencySeconds } from '../plan/network.ts'
+import { latencySeconds } from '../plan/price/network.ts'
 import { refuseDeadLink } from './check.ts'
 import type { FastState } from './state.ts'
 import type { Flight, Run } from './lists.ts'

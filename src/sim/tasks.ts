@@ -1,5 +1,5 @@
-import type { Program, Stage, StageList } from '../plan/program.ts'
-import { RESOURCE } from '../plan/program.ts'
+import type { Program, Stage, StageList } from '../plan/price/program.ts'
+import { RESOURCE } from '../plan/price/program.ts'
 import type { Direction, Link, StepSeries } from '../trace/types.ts'
 import type { Outcome } from './types.ts'
 

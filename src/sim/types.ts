@@ -1,5 +1,5 @@
-import type { NetworkTerms } from '../plan/network.ts'
-import type { Program } from '../plan/program.ts'
+import type { NetworkTerms } from '../plan/price/network.ts'
+import type { Program } from '../plan/price/program.ts'
 import type { Direction, Link, RequestArrival, StepSeries } from '../trace/types.ts'
 
 /** One episode's world. Both simulators take it and give the same answer (1e-9). */

@@ -1,5 +1,5 @@
-import { InputError } from '../base/errors.ts'
-import type { RandomStream } from '../base/random.ts'
+import { InputError } from '../core/errors.ts'
+import type { RandomStream } from '../core/random.ts'
 import { resample } from './resample.ts'
 import { gapFreeSegments, makeTrace, measures, TRACE_COLUMNS } from './table.ts'
 import type { Segment, Trace, TraceColumn } from './table.ts'

@@ -1,5 +1,5 @@
-import { InputError } from '../base/errors.ts'
-import { quantile } from '../base/quantile.ts'
+import { InputError } from '../core/errors.ts'
+import { quantile } from '../core/quantile.ts'
 import type { LaneDistribution, LinkChain, LinkModel, RttDistribution } from './markov.ts'
 import { checkLinkModel, QUANTILE_SHARES } from './markov.ts'
 import { resample } from './resample.ts'

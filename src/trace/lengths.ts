@@ -1,9 +1,9 @@
 import { z } from 'zod'
-import { InputError } from '../base/errors.ts'
-import { readText } from '../base/files.ts'
-import type { RandomStream } from '../base/random.ts'
-import { check, readConfig } from '../base/schema.ts'
-import { Column, emptyError, lineError, linesOf } from './import/lines.ts'
+import { InputError } from '../core/errors.ts'
+import { readText } from '../core/files.ts'
+import type { RandomStream } from '../core/random.ts'
+import { check, readConfig } from '../core/schema.ts'
+import { Column, emptyError, lineError, linesOf } from './lines.ts'
 
 /** Requests as they were recorded: arrival (s from the first), prompt and output tokens, length n each. */
 export interface RecordedRequests {

@@ -1,7 +1,7 @@
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { isCollection, parseDocument, stringify } from 'yaml'
-import { InputError } from '../base/errors.ts'
+import { InputError } from '../core/errors.ts'
 import { readLinkModel } from './markov.ts'
 import type { LinkModel } from './markov.ts'
 

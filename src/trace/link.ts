@@ -1,4 +1,4 @@
-import { InputError, show } from '../base/errors.ts'
+import { InputError, show } from '../core/errors.ts'
 import { RangeExtremum } from './range.ts'
 import type { Direction, Link, LinkSeries } from './types.ts'
 

@@ -1,7 +1,7 @@
 import { z } from 'zod'
-import { InputError } from '../base/errors.ts'
-import { RandomStream } from '../base/random.ts'
-import { check, readConfig } from '../base/schema.ts'
+import { InputError } from '../core/errors.ts'
+import { RandomStream } from '../core/random.ts'
+import { check, readConfig } from '../core/schema.ts'
 import type { LinkSeries } from './types.ts'
 
 /** The shares at which a state's distribution is known; between them it is even in the logarithm. */

@@ -1,4 +1,4 @@
-import { quantile } from '../base/quantile.ts'
+import { quantile } from '../core/quantile.ts'
 import { resampleSegment } from './resample.ts'
 import { gapFreeSegments } from './table.ts'
 import type { Trace } from './table.ts'

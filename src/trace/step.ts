@@ -1,4 +1,4 @@
-import { InputError, show } from '../base/errors.ts'
+import { InputError, show } from '../core/errors.ts'
 import type { StepSeries } from './types.ts'
 
 /** The value of a step function at `atSeconds`, by bisection. */

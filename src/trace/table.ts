@@ -1,6 +1,6 @@
 import { z } from 'zod'
-import { InputError, show } from '../base/errors.ts'
-import { check } from '../base/schema.ts'
+import { InputError, show } from '../core/errors.ts'
+import { check } from '../core/schema.ts'
 
 /** Version of the trace file; a reader refuses others. */
 export const TRACE_SCHEMA_VERSION = 1

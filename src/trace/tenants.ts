@@ -1,5 +1,5 @@
-import { InputError } from '../base/errors.ts'
-import type { RandomStream } from '../base/random.ts'
+import { InputError } from '../core/errors.ts'
+import type { RandomStream } from '../core/random.ts'
 import { longRun, pick } from './markov.ts'
 import type { StepSeries } from './types.ts'
 

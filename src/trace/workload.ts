@@ -1,5 +1,5 @@
-import { InputError } from '../base/errors.ts'
-import type { RandomStream } from '../base/random.ts'
+import { InputError } from '../core/errors.ts'
+import type { RandomStream } from '../core/random.ts'
 import { drawLengths, moments } from './lengths.ts'
 import type { LengthSource, RecordedRequests } from './lengths.ts'
 import { fork } from './markov.ts'

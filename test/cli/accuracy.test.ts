@@ -6,7 +6,7 @@ import { accuracyJsonSchema } from '../../src/cli/json/accuracy.ts'
 import { EXIT_INTERRUPTED, runCli } from '../../src/cli/program.ts'
 import { COMMANDS } from '../../src/cli/registry.ts'
 import { loadModel } from '../../src/model/catalog.ts'
-import { accuracyKind, readAccuracyTable } from '../../src/profile/accuracy.ts'
+import { accuracyKind, readAccuracyTable } from '../../src/plan/profile/accuracy.ts'
 import { recordIo } from './io.ts'
 
 const absent = !existsSync(resolve(import.meta.dirname, '../../models/tales/config.json'))

@@ -4,13 +4,13 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import { afterAll, describe, expect, it } from 'vitest'
 import { parse } from 'yaml'
-import { systemClock } from '../../src/base/clock.ts'
+import { systemClock } from '../../src/core/clock.ts'
 import { checkTakes, chooseBenches, figureTable, listBenches } from '../../src/cli/commands/bench.ts'
 import type { BenchOptions } from '../../src/cli/commands/bench.ts'
 import { csvColumns } from '../../src/cli/commands/trace/load.ts'
 import { runCli } from '../../src/cli/program.ts'
 import { COMMANDS } from '../../src/cli/registry.ts'
-import { checkProfile } from '../../src/profile/file.ts'
+import { checkProfile } from '../../src/plan/profile/file.ts'
 import { PLAIN } from '../../src/report/table.ts'
 import { checkLinkModel } from '../../src/trace/markov.ts'
 import { recordIo } from './io.ts'
@@ -40,7 +40,7 @@ describe('edgewise models and devices', () => {
     const llama = json().models.find((model: { id: string }) => model.id === 'llama-7b')
     // Touvron et al. 2023, table 2: 6.7 billion.
     expect(llama.parameters / 1e9).toBeCloseTo(6.738, 3)
-    // physics.md section 2: 512 tokens of LLaMA-7B are 268 MB.
+    // docs/model.md (26) at 2 bytes an element: 32 layers x 32 units x 2 x 128 x 2 bytes, times 512 tokens, is 268 MB.
     expect((llama.fp16KvBytesPerToken * 512) / 1e6).toBeCloseTo(268, 0)
     expect((await edgewise('models')).out).toContain('gpt2-xl')
     const devices = await edgewise('devices', '--json')

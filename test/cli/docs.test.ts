@@ -20,7 +20,7 @@ import {
 } from '../../src/cli/json/split.ts'
 import { serviceEventJsonSchema, servingJsonSchema } from '../../src/cli/json/serve.ts'
 import { packJsonSchema } from '../../src/cli/json/pack.ts'
-import { planJsonSchema } from '../../src/plan/json.ts'
+import { planJsonSchema } from '../../src/plan/price/json.ts'
 
 const text = readFileSync(resolve(import.meta.dirname, '../../docs/json.md'), 'utf8')
 /** Words within backticks, of all that stands below a heading. */

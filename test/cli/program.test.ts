@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { EdgewiseError, InputError, IntegrityError } from '../../src/base/errors.ts'
+import { EdgewiseError, InputError, IntegrityError } from '../../src/core/errors.ts'
 import type { CliCommand, CliEntry } from '../../src/cli/command.ts'
 import { addExamples, addJson } from '../../src/cli/command.ts'
 import { printJson } from '../../src/cli/io.ts'

@@ -98,7 +98,7 @@ describe('what is deployed', () => {
 
 describe('docs/runbook.md, its metrics', () => {
   it('are those of the program', () => {
-    const sources = ['src/api', 'src/serve'].flatMap((folder) =>
+    const sources = ['src/serve/http', 'src/serve/edge'].flatMap((folder) =>
       readdirSync(join(root, folder)).map((name) => read(`${folder}/${name}`)),
     )
     const known = new Set(sources.flatMap((text) => text.match(/(?<=')edgewise_[a-z_]+(?=')/g) ?? []))

@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest'
 import { watchService } from '../../src/cli/serve/watch.ts'
-import type { PlacedPlan } from '../../src/execute/messages.ts'
+import type { PlacedPlan } from '../../src/run/executor/messages.ts'
 import { EDGE, uniformPlan } from '../../src/plan/plan.ts'
-import type { ServiceEvent } from '../../src/serve/types.ts'
+import type { ServiceEvent } from '../../src/serve/edge/types.ts'
 import { recordIo } from './io.ts'
 
 const placed: PlacedPlan = { plan: uniformPlan(2, 2, EDGE), cloudUnits: [[], []] }

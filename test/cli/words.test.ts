@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { planWords } from '../../src/cli/serve/words.ts'
 import { CLOUD, cutPlan, EDGE, exitPlan, type BoundaryBits, type Plan } from '../../src/plan/plan.ts'
-import { placePlan } from '../../src/serve/place.ts'
+import { placePlan } from '../../src/serve/edge/place.ts'
 
 const UNITS = 2
 const LAYERS = 3

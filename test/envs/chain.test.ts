@@ -1,12 +1,12 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { VectorChain } from '../../envs/chain.ts'
-import { CHAIN, CLOUD, ChainModel, EDGE, EXIT } from '../../envs/chainModel.ts'
-import type { ChainParameters } from '../../envs/chainModel.ts'
+import { VectorChain } from './chain.ts'
+import { CHAIN, CLOUD, ChainModel, EDGE, EXIT } from './chainModel.ts'
+import type { ChainParameters } from './chainModel.ts'
 import { SingleEnv } from '../../envs/api.ts'
 import { checkEnv, checkVectorEnv } from '../../envs/check.ts'
-import { InputError } from '../../src/base/errors.ts'
-import { averageCostOf } from '../../src/learn/exact.ts'
+import { InputError } from '../../src/core/errors.ts'
+import { averageCostOf } from './exact.ts'
 
 test('it passes the checkers', () => {
   expect(checkVectorEnv(() => new VectorChain(3))).toEqual([])

@@ -1,12 +1,12 @@
 import { describe, expect, test } from 'vitest'
-import { randomStream } from '../../src/base/random.ts'
+import { randomStream } from '../../src/core/random.ts'
 import { SingleEnv } from '../../envs/api.ts'
 import type { Env, StepResult } from '../../envs/api.ts'
-import { packArchive, unpackArchive } from '../../envs/archive.ts'
-import { cartPole, VectorCartPole } from '../../envs/cartpole.ts'
+import { packArchive, unpackArchive } from '../../src/core/archive.ts'
+import { cartPole, VectorCartPole } from './cartpole.ts'
 import { checkEnv, checkVectorEnv } from '../../envs/check.ts'
 import { Box, Discrete, MultiDiscrete } from '../../envs/spaces.ts'
-import { VectorBandit, VectorLayers, VectorSemiMarkov } from '../../envs/tiny.ts'
+import { VectorBandit, VectorLayers, VectorSemiMarkov } from './tiny.ts'
 
 describe('spaces', () => {
   const stream = randomStream(1, 'spaces')

@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest'
 import { checkVectorEnv } from '../../envs/check.ts'
 import { VectorPartition, type PartitionOptions } from '../../envs/partition.ts'
-import { maxChoices } from '../../envs/vector.ts'
-import { randomStream, type RandomStream } from '../../src/base/random.ts'
-import { OBSERVATION_NAMES, OBSERVATION_SIZE } from '../../src/observe/observation.ts'
+import { maxChoices } from '../../src/policy/action/vectorEnv.ts'
+import { randomStream, type RandomStream } from '../../src/core/random.ts'
+import { OBSERVATION_NAMES, OBSERVATION_SIZE } from '../../src/policy/observation/observation.ts'
 import { FORMS, outageWorld, randomProblem, sessionTerms, wholeEdgeBytes } from '../plan/random-problem.ts'
 
 function options(seed: number, form: (typeof FORMS)[number] = 'qoe'): PartitionOptions {

@@ -3,13 +3,13 @@ import { checkEnv, checkVectorEnv } from '../../envs/check.ts'
 import { VectorPartition, partition, type PartitionOptions } from '../../envs/partition.ts'
 import { ENV_IDS, makeEnv } from '../../envs/registry.ts'
 import type { RewardTerms } from '../../envs/rewards.ts'
-import { maxChoices } from '../../envs/vector.ts'
-import { randomStream, type RandomStream } from '../../src/base/random.ts'
-import { planAccuracyLoss } from '../../src/plan/loss.ts'
-import type { LatencyForm } from '../../src/plan/objective.ts'
-import { pairUnits } from '../../src/plan/pair.ts'
-import { runWorld } from '../../src/evaluate/episode.ts'
-import type { Scenario } from '../../src/scenario/scenario.ts'
+import { maxChoices } from '../../src/policy/action/vectorEnv.ts'
+import { randomStream, type RandomStream } from '../../src/core/random.ts'
+import { planAccuracyLoss } from '../../src/plan/price/loss.ts'
+import type { LatencyForm } from '../../src/plan/price/objective.ts'
+import { pairUnits } from '../../src/plan/price/pair.ts'
+import { runWorld } from '../../src/learn/evaluate/episode.ts'
+import type { Scenario } from '../../src/sim/scenario/scenario.ts'
 import { FORMS, randomProblem, randomWorld, sessionTerms, wholeEdgeBytes } from '../plan/random-problem.ts'
 
 const REWARD: RewardTerms = {
@@ -68,7 +68,7 @@ describe('edgewise/Partition-v0', () => {
     const env = makeEnv('edgewise/Partition-v0', one)
     const [observation] = env.reset({ seed: 4 })
     expect(env.observationSpace.contains(observation)).toBe(true)
-    expect(() => makeEnv('Partition-v9' as 'CartPole-v1', undefined)).toThrow(/one of CartPole-v1/)
+    expect(() => makeEnv('Partition-v9' as 'edgewise/Partition-v0', one)).toThrow(/one of edgewise/)
   })
 
   it('is deterministic by its seed and differs by it', () => {

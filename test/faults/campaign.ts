@@ -1,4 +1,4 @@
-import { systemClock } from '../../src/base/clock.ts'
+import { systemClock } from '../../src/core/clock.ts'
 import { runHostile } from './hostile.ts'
 import {
   HOSTILE_KINDS,

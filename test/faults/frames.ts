@@ -1,4 +1,4 @@
-import { FRAME_HEADER_BYTES } from '../../src/wire/types.ts'
+import { FRAME_HEADER_BYTES } from '../../src/run/wire/types.ts'
 
 export type Way = 'up' | 'down'
 

@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net'
-import type { Timers } from '../../src/base/timers.ts'
+import type { Timers } from '../../src/core/timers.ts'
 
 /** How bytes leave: at once, one at a time (a write each), or so many a second. */
 export type Manner = 'whole' | 'singly' | { readonly bytesPerSecond: number }

@@ -1,7 +1,7 @@
-import type { PlacedPlan } from '../../src/execute/messages.ts'
+import type { PlacedPlan } from '../../src/run/executor/messages.ts'
 import { attentionUnits, type ModelSpec } from '../../src/model/spec.ts'
 import { CLOUD, EDGE, exitPlan, type BoundaryBits, type Plan } from '../../src/plan/plan.ts'
-import { cutAt } from '../execute/random-plan.ts'
+import { cutAt } from '../run/executor/random-plan.ts'
 
 export const PLAN_NAMES = [
   'cut',

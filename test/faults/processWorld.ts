@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { systemTimers } from '../../src/base/timers.ts'
+import { systemTimers } from '../../src/core/timers.ts'
 import { complete, type Asked } from './client.ts'
 import { startProgram, type Held, type Program } from './program.ts'
 import { startProxy, type Proxy } from './proxy.ts'

@@ -1,6 +1,6 @@
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net'
-import type { Timers } from '../../src/base/timers.ts'
-import { FRAME_HEADER_BYTES } from '../../src/wire/types.ts'
+import type { Timers } from '../../src/core/timers.ts'
+import { FRAME_HEADER_BYTES } from '../../src/run/wire/types.ts'
 import { FrameSplitter, type SeenFrame, type Way } from './frames.ts'
 import { Outlet, type Manner } from './outlet.ts'
 

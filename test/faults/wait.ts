@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { systemClock } from '../../src/base/clock.ts'
+import { systemClock } from '../../src/core/clock.ts'
 import type { World } from './world.ts'
 
 /** What was freed late is looked for so long. */

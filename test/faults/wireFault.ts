@@ -1,5 +1,5 @@
-import { systemClock } from '../../src/base/clock.ts'
-import type { GenerationHandle } from '../../src/execute/recoveryTypes.ts'
+import { systemClock } from '../../src/core/clock.ts'
+import type { GenerationHandle } from '../../src/run/executor/recoveryTypes.ts'
 import { drawWireFault, type Ask, type DrawOptions, type WireFault } from './draw.ts'
 import { Gaps } from './gaps.ts'
 import type { Outcome, Phase, WireKind } from './kinds.ts'

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest'
-import { randomStream } from '../../src/base/random.ts'
-import { attentionDecodeGraph, attentionPrefillGraph } from '../../src/model/attention.ts'
+import { randomStream } from '../../src/core/random.ts'
+import { attentionDecodeGraph, attentionPrefillGraph } from '../../src/model/graphs/attention.ts'
 import type { ModelSpec } from '../../src/model/spec.ts'
-import { attentionWeights, normalFill, sliceUnits } from '../../src/model/weights.ts'
+import { attentionWeights, normalFill, sliceUnits } from '../../src/model/graphs/weights.ts'
 import {
   gpt2Like,
   groupedLike,

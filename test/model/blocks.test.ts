@@ -1,8 +1,14 @@
 import { describe, expect, test } from 'vitest'
-import { randomStream } from '../../src/base/random.ts'
-import { embeddingGraph, headGraph } from '../../src/model/ends.ts'
-import { ffnGraph } from '../../src/model/ffn.ts'
-import { embeddingWeights, ffnWeights, headWeights, normalFill, sharedFill } from '../../src/model/weights.ts'
+import { randomStream } from '../../src/core/random.ts'
+import { embeddingGraph, headGraph } from '../../src/model/graphs/ends.ts'
+import { ffnGraph } from '../../src/model/graphs/ffn.ts'
+import {
+  embeddingWeights,
+  ffnWeights,
+  headWeights,
+  normalFill,
+  sharedFill,
+} from '../../src/model/graphs/weights.ts'
 import { gelu, gpt2Like, llamaLike, maxDifference, normRow, range, runGraph, times } from './support.ts'
 
 const TOKENS = 5

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { CACHE_CHUNK_TOKENS, cacheCapacity } from '../../src/model/cache.ts'
+import { CACHE_CHUNK_TOKENS, cacheCapacity } from '../../src/model/graphs/cache.ts'
 
 test('a cache has room for its tokens in the fewest whole chunks, and never none', () => {
   expect([0, 1, 64, 65].map(cacheCapacity)).toEqual([64, 64, 64, 128])

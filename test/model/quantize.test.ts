@@ -1,8 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { randomStream } from '../../src/base/random.ts'
-import { quantizeInt4, quantizeInt8, transposed } from '../../src/model/quantize.ts'
-import { normalFill } from '../../src/model/weights.ts'
+import { randomStream } from '../../src/core/random.ts'
+import { quantizeInt4, quantizeInt8, transposed } from '../../src/model/graphs/quantize.ts'
+import { normalFill } from '../../src/model/graphs/weights.ts'
 
 const shapes = fc.record({
   k: fc.integer({ min: 1, max: 100 }),

@@ -1,10 +1,10 @@
-import type { Feeds, Fetched, Session } from '../../src/engine/types.ts'
-import { segmentNames } from '../../src/model/segmentTypes.ts'
-import type { Segment, SegmentPart } from '../../src/model/segmentTypes.ts'
+import type { Feeds, Fetched, Session } from '../../src/core/engine/types.ts'
+import { segmentNames } from '../../src/model/graphs/segmentTypes.ts'
+import type { Segment, SegmentPart } from '../../src/model/graphs/segmentTypes.ts'
 import { attentionUnits } from '../../src/model/spec.ts'
 import type { ModelSpec } from '../../src/model/spec.ts'
-import { tensor } from '../../src/onnx/tensor.ts'
-import type { Tensor } from '../../src/onnx/tensor.ts'
+import { tensor } from '../../src/core/onnx/tensor.ts'
+import type { Tensor } from '../../src/core/onnx/tensor.ts'
 import { range } from './support.ts'
 
 /** A segment's caches of one sequence, fed as plain tensors; what is not held yet is garbage. */

@@ -1,16 +1,16 @@
 import * as ort from 'onnxruntime-node'
-import { randomStream } from '../../src/base/random.ts'
-import type { WeightSource } from '../../src/model/source.ts'
+import { randomStream } from '../../src/core/random.ts'
+import type { WeightSource } from '../../src/model/graphs/source.ts'
 import type { ModelSpec } from '../../src/model/spec.ts'
-import type { GraphRecorder } from '../../src/onnx/graph.ts'
-import type { AttentionWeights, FfnWeights } from '../../src/model/weights.ts'
+import type { GraphRecorder } from '../../src/core/onnx/graph.ts'
+import type { AttentionWeights, FfnWeights } from '../../src/model/graphs/weights.ts'
 import {
   attentionWeights,
   embeddingWeights,
   ffnWeights,
   headWeights,
   normalFill,
-} from '../../src/model/weights.ts'
+} from '../../src/model/graphs/weights.ts'
 
 export const gpt2Like: ModelSpec = {
   id: 'small-gpt2',

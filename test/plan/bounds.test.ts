@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest'
-import { randomStream, type RandomStream } from '../../src/base/random.ts'
-import { PlanWalker } from '../../src/observe/walker.ts'
-import { lowerBoundUntil, requestLowerBound } from '../../src/plan/bounds.ts'
-import { NO_PRICES } from '../../src/plan/question.ts'
-import { optimalPlan } from '../../src/plan/oracle.ts'
+import { randomStream, type RandomStream } from '../../src/core/random.ts'
+import { PlanWalker } from '../../src/policy/action/walker.ts'
+import { lowerBoundUntil, requestLowerBound } from '../../src/plan/oracle/bounds.ts'
+import { NO_PRICES } from '../../src/plan/price/question.ts'
+import { optimalPlan } from '../../src/plan/oracle/oracle.ts'
 import { cloudOnly, edgeOnly } from '../../src/plan/planners/fixed.ts'
 import {
   driftPlusPenalty,
@@ -12,8 +12,8 @@ import {
   priced,
   randomPlans,
 } from '../../src/plan/planners/priced.ts'
-import type { DecisionProblem } from '../../src/plan/problem.ts'
-import type { Policy } from '../../src/plan/situation.ts'
+import type { DecisionProblem } from '../../src/plan/price/problem.ts'
+import type { Policy } from '../../src/plan/price/situation.ts'
 import { createFast } from '../../src/sim/fast.ts'
 import { Session } from '../../src/sim/session.ts'
 import type { World } from '../../src/sim/types.ts'

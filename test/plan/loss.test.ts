@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest'
-import { randomStream } from '../../src/base/random.ts'
-import { planAccuracyLoss } from '../../src/plan/loss.ts'
+import { randomStream } from '../../src/core/random.ts'
+import { planAccuracyLoss } from '../../src/plan/price/loss.ts'
 import { CLOUD, EDGE, cutPlan } from '../../src/plan/plan.ts'
-import type { AccuracyTable, LayerLoss } from '../../src/profile/accuracy.ts'
+import type { AccuracyTable, LayerLoss } from '../../src/plan/profile/accuracy.ts'
 import { randomPair } from './random-pair.ts'
 
 const LAYERS = 3

@@ -1,12 +1,12 @@
 import highsModule from 'highs'
 import { describe, expect, it } from 'vitest'
-import { randomStream } from '../../src/base/random.ts'
-import { boundaryLoss } from '../../src/profile/accuracy.ts'
-import { edgeMemory } from '../../src/plan/compile.ts'
-import { NO_PRICES, type OracleInput } from '../../src/plan/question.ts'
-import { optimalPlan } from '../../src/plan/oracle.ts'
-import { planValue } from '../../src/plan/value.ts'
-import { pairUnits } from '../../src/plan/pair.ts'
+import { randomStream } from '../../src/core/random.ts'
+import { boundaryLoss } from '../../src/plan/profile/accuracy.ts'
+import { edgeMemory } from '../../src/plan/price/compile.ts'
+import { NO_PRICES, type OracleInput } from '../../src/plan/price/question.ts'
+import { optimalPlan } from '../../src/plan/oracle/oracle.ts'
+import { planValue } from '../../src/plan/oracle/value.ts'
+import { pairUnits } from '../../src/plan/price/pair.ts'
 import {
   CLOUD,
   EDGE,
@@ -16,7 +16,7 @@ import {
   type Plan,
   type Side,
 } from '../../src/plan/plan.ts'
-import { AttentionTimes, choiceIndex, layerTables } from '../../src/plan/tables.ts'
+import { AttentionTimes, choiceIndex, layerTables } from '../../src/plan/oracle/tables.ts'
 import { randomProblem, wholeEdgeBytes } from './random-problem.ts'
 
 // Its one declaration file serves both module systems and says namespace where an ES import finds the loader.

@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest'
-import { randomStream } from '../../src/base/random.ts'
-import { optimalPlan } from '../../src/plan/oracle.ts'
-import { pairUnits } from '../../src/plan/pair.ts'
+import { randomStream } from '../../src/core/random.ts'
+import { optimalPlan } from '../../src/plan/oracle/oracle.ts'
+import { pairUnits } from '../../src/plan/price/pair.ts'
 import { CLOUD, EDGE, uniformPlan } from '../../src/plan/plan.ts'
-import { edgeMemory } from '../../src/plan/compile.ts'
+import { edgeMemory } from '../../src/plan/price/compile.ts'
 import { cloudOnly, cloudPlan, layerCut, layerCuts, staticCut } from '../../src/plan/planners/fixed.ts'
 import { ceCollm, thresholdRouting } from '../../src/plan/planners/published.ts'
 import {
@@ -14,9 +14,9 @@ import {
   priced,
   randomPlans,
 } from '../../src/plan/planners/priced.ts'
-import { oracleInput, type DecisionProblem } from '../../src/plan/problem.ts'
-import type { Situation } from '../../src/plan/situation.ts'
-import { fitsEdge, planCost, planValue } from '../../src/plan/value.ts'
+import { oracleInput, type DecisionProblem } from '../../src/plan/price/problem.ts'
+import type { Situation } from '../../src/plan/price/situation.ts'
+import { fitsEdge, planCost, planValue } from '../../src/plan/oracle/value.ts'
 import { createFast } from '../../src/sim/fast.ts'
 import { Session } from '../../src/sim/session.ts'
 import { FORMS, randomProblem, randomWorld, sessionTerms, wholeEdgeBytes } from './random-problem.ts'

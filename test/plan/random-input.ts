@@ -1,6 +1,6 @@
-import type { RandomStream } from '../../src/base/random.ts'
-import type { LatencyForm, Objective } from '../../src/plan/objective.ts'
-import { NO_PRICES, type OracleInput, type PlanOptions } from '../../src/plan/question.ts'
+import type { RandomStream } from '../../src/core/random.ts'
+import type { LatencyForm, Objective } from '../../src/plan/price/objective.ts'
+import { NO_PRICES, type OracleInput, type PlanOptions } from '../../src/plan/price/question.ts'
 import { randomPair, type RandomShape } from './random-pair.ts'
 
 /** A question on a small pair with random weights; no limit on memory, nothing pinned. */

@@ -1,9 +1,9 @@
-import type { RandomStream } from '../../src/base/random.ts'
+import type { RandomStream } from '../../src/core/random.ts'
 import { attentionUnits, type ModelSpec } from '../../src/model/spec.ts'
-import { createPair, type Pair } from '../../src/plan/pair.ts'
-import { accuracyTable } from '../../src/profile/accuracy.ts'
-import { BlockCosts } from '../../src/profile/costs.ts'
-import { PROFILE_SCHEMA, type Figure, type Profile, type Provenance } from '../../src/profile/types.ts'
+import { createPair, type Pair } from '../../src/plan/price/pair.ts'
+import { accuracyTable } from '../../src/plan/profile/accuracy.ts'
+import { BlockCosts } from '../../src/plan/profile/costs.ts'
+import { PROFILE_SCHEMA, type Figure, type Profile, type Provenance } from '../../src/plan/profile/types.ts'
 
 const provenance: Provenance = { kind: 'assumed', source: 'random, for a test' }
 

@@ -1,9 +1,9 @@
-import { layerEdges, problemOf } from '../../src/plan/paths.ts'
+import { layerEdges, problemOf } from '../../src/plan/oracle/paths.ts'
 import { CLOUD, EDGE, type Side } from '../../src/plan/plan.ts'
-import type { OracleInput } from '../../src/plan/question.ts'
-import type { Edge, LayerEdges, Path, Problem } from '../../src/plan/solve.ts'
-import { AttentionTimes, layerTables } from '../../src/plan/tables.ts'
-import { exitPlans, exitValue, fitsEdge } from '../../src/plan/value.ts'
+import type { OracleInput } from '../../src/plan/price/question.ts'
+import type { Edge, LayerEdges, Path, Problem } from '../../src/plan/oracle/solve.ts'
+import { AttentionTimes, layerTables } from '../../src/plan/oracle/tables.ts'
+import { exitPlans, exitValue, fitsEdge } from '../../src/plan/oracle/value.ts'
 
 /**
  * The shortest path as it was first solved: prices of memory by bisection, then labels with no other bound than those.

@@ -3,26 +3,30 @@ import { generateKeyPairSync } from 'node:crypto'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { EdgewiseError, InputError, IntegrityError } from '../../src/base/errors.ts'
-import { randomStream } from '../../src/base/random.ts'
-import { encodeObservation, OBSERVATION_SIZE, OBSERVATION_VERSION } from '../../src/observe/observation.ts'
-import { ACTION_VERSION } from '../../src/observe/walker.ts'
-import { readBundle } from '../../src/policy/bundleFiles.ts'
+import { EdgewiseError, InputError, IntegrityError } from '../../src/core/errors.ts'
+import { randomStream } from '../../src/core/random.ts'
+import {
+  encodeObservation,
+  OBSERVATION_SIZE,
+  OBSERVATION_VERSION,
+} from '../../src/policy/observation/observation.ts'
+import { ACTION_VERSION } from '../../src/policy/action/walker.ts'
+import { readBundle } from '../../src/policy/bundle/bundleFiles.ts'
 import {
   BUNDLE_FILES,
   checkManifest,
   formatManifest,
   parseManifest,
-} from '../../src/policy/bundleManifest.ts'
-import type { Manifest } from '../../src/policy/bundleManifest.ts'
-import { SIGNATURE_FILE, writeSignature } from '../../src/policy/bundleSignature.ts'
-import { openParityEngines, verifyBundle } from '../../src/policy/bundleVerify.ts'
-import { exportBundle } from '../../src/policy/export.ts'
-import { LearnedPolicy } from '../../src/policy/learned.ts'
-import { randomSituation } from '../../src/policy/paritySamples.ts'
-import { keyIdOf } from '../../src/trust/dsse.ts'
-import { decodeModel } from '../../src/onnx/read.ts'
-import { encodeModel } from '../../src/onnx/write.ts'
+} from '../../src/policy/bundle/bundleManifest.ts'
+import type { Manifest } from '../../src/policy/bundle/bundleManifest.ts'
+import { SIGNATURE_FILE, writeSignature } from '../../src/policy/bundle/bundleSignature.ts'
+import { openParityEngines, verifyBundle } from '../../src/policy/bundle/bundleVerify.ts'
+import { exportBundle } from '../../src/policy/bundle/export.ts'
+import { LearnedPolicy } from '../../src/policy/actor/learned.ts'
+import { randomSituation } from '../../src/policy/parity/paritySamples.ts'
+import { keyIdOf } from '../../src/core/trust/dsse.ts'
+import { decodeModel } from '../../src/core/onnx/read.ts'
+import { encodeModel } from '../../src/core/onnx/write.ts'
 import {
   editManifest,
   numbersOf,

@@ -3,13 +3,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { afterAll, describe, expect, it } from 'vitest'
-import { InputError } from '../../src/base/errors.ts'
-import { crc32c, maskedCrc32c } from '../../src/report/crc32c.ts'
+import { InputError } from '../../src/core/errors.ts'
+import { crc32c, maskedCrc32c } from '../../src/learn/trackers/crc32c.ts'
 import { curvesOf, curvesSpec } from '../../src/report/curves-chart.ts'
-import { openJsonl, readJsonl } from '../../src/report/jsonl.ts'
+import { openJsonl, readJsonl } from '../../src/learn/trackers/jsonl.ts'
 import { renderSvg } from '../../src/report/render.ts'
-import { scalarsRecord, versionRecord } from '../../src/report/tensorboard.ts'
-import { openRunTracker, teeTracker } from '../../src/report/tracker.ts'
+import { scalarsRecord, versionRecord } from '../../src/learn/trackers/tensorboard.ts'
+import { openRunTracker, teeTracker } from '../../src/learn/trackers/tracker.ts'
 
 const scratch = mkdtempSync(join(tmpdir(), 'edgewise-report-'))
 afterAll(() => rmSync(scratch, { recursive: true, force: true }))

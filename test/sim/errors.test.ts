@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { InputError } from '../../src/base/errors.ts'
+import { InputError } from '../../src/core/errors.ts'
 import { createFast } from '../../src/sim/fast.ts'
 import { createReference } from '../../src/sim/reference.ts'
 import type { SimulationFactory, World } from '../../src/sim/types.ts'

@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest'
-import { randomStream } from '../../src/base/random.ts'
-import { fitsEdge } from '../../src/plan/value.ts'
-import { pairUnits } from '../../src/plan/pair.ts'
+import { randomStream } from '../../src/core/random.ts'
+import { fitsEdge } from '../../src/plan/oracle/value.ts'
+import { pairUnits } from '../../src/plan/price/pair.ts'
 import { uniformPlan, EDGE, CLOUD, type Plan } from '../../src/plan/plan.ts'
-import type { DecisionProblem } from '../../src/plan/problem.ts'
+import type { DecisionProblem } from '../../src/plan/price/problem.ts'
 import { EdgeMemory, pinnedNeed } from '../../src/sim/memory.ts'
 import { randomProblem } from '../plan/random-problem.ts'
 

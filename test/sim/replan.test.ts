@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { createFast } from '../../src/sim/fast.ts'
 import { createReference } from '../../src/sim/reference.ts'
-import type { Program } from '../../src/plan/program.ts'
+import type { Program } from '../../src/plan/price/program.ts'
 import type { Simulation, SimulationFactory, World } from '../../src/sim/types.ts'
 import { constantLink, createLink } from '../../src/trace/link.ts'
 import type { Link } from '../../src/trace/types.ts'

@@ -1,15 +1,15 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import type { LogRecord } from '../../src/journal/index.ts'
-import { encodeLine } from '../../src/journal/line.ts'
+import type { LogRecord } from '../../src/core/journal/types.ts'
+import { encodeLine } from '../../src/core/journal/line.ts'
 import { readTrace, writeTrace } from '../../src/trace/file.ts'
 import { importTrace, importTraceFile } from '../../src/trace/import/detect.ts'
 import { formatWorkload, readServedRequests } from '../../src/trace/import/edgewiseRequests.ts'
 import { parseAzureTrace } from '../../src/trace/lengths.ts'
 import { rateStatistics, rttStatistics } from '../../src/trace/statistics.ts'
 import { makeTrace } from '../../src/trace/table.ts'
-import { HEADER, inFolder } from '../journal/support.ts'
+import { HEADER, inFolder } from '../core/journal/support.ts'
 import { servedDay, textOf } from './served.ts'
 
 const source = { where: 'log.jsonl', origin: 'test', licence: 'own' }

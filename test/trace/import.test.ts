@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { EdgewiseError, InputError } from '../../src/base/errors.ts'
+import { EdgewiseError, InputError } from '../../src/core/errors.ts'
 import { detectFormat, importTrace, TRACE_FORMATS } from '../../src/trace/import/detect.ts'
 import type { ImportOptions } from '../../src/trace/import/detect.ts'
 

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { InputError } from '../../src/base/errors.ts'
+import { InputError } from '../../src/core/errors.ts'
 import { constantLink, createLink } from '../../src/trace/link.ts'
 import { constantStep, nextStepSeconds, stepAt, StepCursor } from '../../src/trace/step.ts'
 import type { LinkSeries } from '../../src/trace/types.ts'

@@ -1,7 +1,7 @@
-import { randomStream } from '../../src/base/random.ts'
-import type { LogRecord } from '../../src/journal/index.ts'
-import { encodeLine } from '../../src/journal/line.ts'
-import { HEADER } from '../journal/support.ts'
+import { randomStream } from '../../src/core/random.ts'
+import type { LogRecord } from '../../src/core/journal/types.ts'
+import { encodeLine } from '../../src/core/journal/line.ts'
+import { HEADER } from '../core/journal/support.ts'
 
 /** A simulated day as a device would write it down, and what was put in. */
 export interface ServedDay {

@@ -1,5 +1,5 @@
-import { meanCrossing, rankedUnits } from '../../assess/index.ts'
-import type { Assessment, CrossingLoss, Loss } from '../../assess/index.ts'
+import { meanCrossing, rankedUnits } from '../../lab/accuracy/table.ts'
+import type { Assessment, CrossingLoss, Loss } from '../../lab/accuracy/types.ts'
 import { formatNumber } from '../../report/numbers.ts'
 import type { PerplexityPoint } from '../../report/perplexity-chart.ts'
 import { paint, renderTable, type TableStyle } from '../../report/table.ts'

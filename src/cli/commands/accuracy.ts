@@ -1,9 +1,9 @@
 import { basename, join } from 'node:path'
-import type { Assessment } from '../../assess/index.ts'
-import { InputError } from '../../base/errors.ts'
-import { readText, writeAtomic } from '../../base/files.ts'
-import type { WeightPrecision } from '../../model/segmentTypes.ts'
-import type { PretrainedModel } from '../../pretrained/types.ts'
+import type { Assessment } from '../../lab/accuracy/types.ts'
+import { InputError } from '../../core/errors.ts'
+import { readText, writeAtomic } from '../../core/files.ts'
+import type { WeightPrecision } from '../../model/graphs/segmentTypes.ts'
+import type { PretrainedModel } from '../../model/weights/pretrained.ts'
 import type { CliCommand } from '../command.ts'
 import { addExamples, addJson } from '../command.ts'
 import type { Io } from '../io.ts'
@@ -66,7 +66,7 @@ export const accuracy: CliCommand<Options> = {
 }
 
 async function measure(options: Options, io: Io): Promise<number> {
-  const { openPretrained } = await import('../../pretrained/open.ts')
+  const { openPretrained } = await import('../../model/weights/open.ts')
   const pretrained = openPretrained(options.model, { builtinFolder: join(packageRoot(), 'models') })
   const found = await assessment(options, pretrained, io)
   if (found === null) {
@@ -83,10 +83,11 @@ async function measure(options: Options, io: Io): Promise<number> {
 }
 
 async function assessment(options: Options, pretrained: PretrainedModel, io: Io): Promise<Assessment | null> {
-  const [{ assess, measuredText }, { openEngine }, { openSegmentStore }] = await Promise.all([
-    import('../../assess/index.ts'),
-    import('../../engine/open.ts'),
-    import('../../model/segmentStore.ts'),
+  const [{ assess }, { measuredText }, { openEngine }, { openSegmentStore }] = await Promise.all([
+    import('../../lab/accuracy/assess.ts'),
+    import('../../lab/accuracy/text.ts'),
+    import('../../core/engine/open.ts'),
+    import('../../model/graphs/segmentStore.ts'),
   ])
   const { source, fingerprint } = pretrained
   const { name, windows } = measuredText(pretrained, textOf(options))
@@ -128,7 +129,7 @@ function textOf({ text, ids, tokens }: Options) {
 
 async function writeFiles({ out, plot }: Options, found: Assessment): Promise<void> {
   if (out !== undefined) {
-    const { measuredTable } = await import('../../assess/index.ts')
+    const { measuredTable } = await import('../../lab/accuracy/table.ts')
     writeAtomic(out, `${JSON.stringify(measuredTable(found), null, 1)}\n`)
   }
   if (plot === undefined) return

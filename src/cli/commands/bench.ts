@@ -1,7 +1,7 @@
 import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import { InputError, show } from '../../base/errors.ts'
+import { InputError, show } from '../../core/errors.ts'
 import { formatNumber } from '../../report/numbers.ts'
 import { renderTable } from '../../report/table.ts'
 import type { TableStyle } from '../../report/table.ts'

@@ -1,9 +1,9 @@
 import { existsSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { delimiter, join } from 'node:path'
-import { remoteCloud, remoteEdge, startChild, type Child } from '../../calibrate/remote.ts'
-import type { CloudSide, EdgeSide } from '../../calibrate/types.ts'
-import type { Wan, WanSide } from '../../relay/namespaces.ts'
+import { remoteCloud, remoteEdge, startChild, type Child } from '../../lab/calibrate/remote.ts'
+import type { CloudSide, EdgeSide } from '../../lab/calibrate/types.ts'
+import type { Wan, WanSide } from '../../trace/replay/namespaces.ts'
 import type { Io } from '../io.ts'
 
 export interface SidesOptions {

@@ -1,5 +1,5 @@
-import type { CalibrationResult } from '../../calibrate/result.ts'
-import type { Term } from '../../calibrate/types.ts'
+import type { CalibrationResult } from '../../lab/calibrate/result.ts'
+import type { Term } from '../../lab/calibrate/types.ts'
 import { formatBytes, formatSeconds, formatShare } from '../../report/numbers.ts'
 import { renderTable, type TableData, type TableStyle } from '../../report/table.ts'
 

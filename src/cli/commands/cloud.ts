@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { serveStatus } from '../../serve/statusPage.ts'
-import { listen, type WireServer } from '../../wire/server.ts'
+import { serveStatus } from '../../serve/edge/statusPage.ts'
+import { listen, type WireServer } from '../../run/wire/server.ts'
 import type { CliCommand } from '../command.ts'
 import { addExamples, addJson } from '../command.ts'
 import type { Io } from '../io.ts'

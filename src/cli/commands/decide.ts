@@ -1,5 +1,5 @@
-import type { Conditions } from '../../runtime/edge.ts'
-import { decideTimed, openBundle } from '../../runtime/edge.ts'
+import type { Conditions } from '../../policy/controller/edge.ts'
+import { decideTimed, openBundle } from '../../policy/controller/edge.ts'
 import { formatNumber, formatSeconds } from '../../report/numbers.ts'
 import type { CliCommand } from '../command.ts'
 import { addExamples, addJson } from '../command.ts'

@@ -1,5 +1,5 @@
-import type { DeviceSheet } from '../../profile/devices.ts'
-import { DEVICES, loadDevice } from '../../profile/devices.ts'
+import type { DeviceSheet } from '../../plan/profile/devices.ts'
+import { DEVICES, loadDevice } from '../../plan/profile/devices.ts'
 import { formatBytes, formatNumber, formatSeconds, formatShare, formatWatts } from '../../report/numbers.ts'
 import { renderTable } from '../../report/table.ts'
 import type { CliCommand } from '../command.ts'

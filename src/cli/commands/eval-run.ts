@@ -1,16 +1,26 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { InputError } from '../../base/errors.ts'
-import { ABSENT_BASELINES, baselines, bestStaticCut, type TunedBaselines } from '../../evaluate/baselines.ts'
-import { evaluate } from '../../evaluate/evaluate.ts'
+import { InputError } from '../../core/errors.ts'
+import {
+  ABSENT_BASELINES,
+  baselines,
+  bestStaticCut,
+  type TunedBaselines,
+} from '../../learn/evaluate/baselines.ts'
+import { evaluate } from '../../learn/evaluate/evaluate.ts'
 import { layerCuts } from '../../plan/planners/fixed.ts'
-import type { Policy } from '../../plan/situation.ts'
-import { readBundle } from '../../policy/bundleFiles.ts'
-import { MANIFEST_FILE } from '../../policy/bundleManifest.ts'
-import { checkSpec } from '../../policy/contract.ts'
-import { LearnedPolicy } from '../../policy/learned.ts'
-import { openJsonl } from '../../report/jsonl.ts'
-import { loadScenario, type Scenario, type ScenarioOverrides, type Split } from '../../scenario/scenario.ts'
+import type { Policy } from '../../plan/price/situation.ts'
+import { readBundle } from '../../policy/bundle/bundleFiles.ts'
+import { MANIFEST_FILE } from '../../policy/bundle/bundleManifest.ts'
+import { checkSpec } from '../../policy/bundle/contract.ts'
+import { LearnedPolicy } from '../../policy/actor/learned.ts'
+import { openJsonl } from '../../learn/trackers/jsonl.ts'
+import {
+  loadScenario,
+  type Scenario,
+  type ScenarioOverrides,
+  type Split,
+} from '../../sim/scenario/scenario.ts'
 import type { Io } from '../io.ts'
 import type { EvalJson } from '../json/eval.ts'
 import { isRun, learnedPolicy, readTrained, scenarioOfRun } from '../json/runs.ts'

@@ -1,4 +1,4 @@
-import type { Objective } from '../../plan/objective.ts'
+import type { Objective } from '../../plan/price/objective.ts'
 import {
   formatBytes,
   formatInterval,

@@ -1,6 +1,6 @@
 import { basename, join } from 'node:path'
-import { readText } from '../../base/files.ts'
-import { check, parseJson } from '../../base/schema.ts'
+import { readText } from '../../core/files.ts'
+import { check, parseJson } from '../../core/schema.ts'
 import { formatBytes, formatNumber } from '../../report/numbers.ts'
 import type { CliCommand } from '../command.ts'
 import { addExamples, addJson } from '../command.ts'

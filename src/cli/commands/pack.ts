@@ -1,4 +1,4 @@
-import { InputError } from '../../base/errors.ts'
+import { InputError } from '../../core/errors.ts'
 import { formatBytes, formatNumber } from '../../report/numbers.ts'
 import type { CliCommand } from '../command.ts'
 import { addExamples, addJson } from '../command.ts'

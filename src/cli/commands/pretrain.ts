@@ -1,4 +1,6 @@
-import type { HeadQuality, PretrainStopped, PretrainSummary, StepReport } from '../../pretrain/index.ts'
+import type { HeadQuality } from '../../lab/pretrain/evaluate.ts'
+import type { PretrainStopped, PretrainSummary } from '../../lab/pretrain/run.ts'
+import type { StepReport } from '../../lab/pretrain/trainer.ts'
 import { formatNumber, formatSeconds } from '../../report/numbers.ts'
 import { renderTable } from '../../report/table.ts'
 import type { Column } from '../../report/table.ts'
@@ -58,8 +60,8 @@ export const pretrainCommand: CliCommand<Options> = {
 
 async function pretrainNow(options: Options, io: Io): Promise<PretrainSummary | PretrainStopped> {
   const [{ openEngine }, { pretrain }] = await Promise.all([
-    import('../../engine/open.ts'),
-    import('../../pretrain/index.ts'),
+    import('../../core/engine/open.ts'),
+    import('../../lab/pretrain/run.ts'),
   ])
   const engine = await openEngine('auto')
   const { out, steps, seed, resume } = options

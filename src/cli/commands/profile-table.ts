@@ -1,9 +1,9 @@
-import type { Profile, Surface } from '../../profile/types.ts'
-import { BlockCosts } from '../../profile/costs.ts'
+import type { Profile, Surface } from '../../plan/profile/types.ts'
+import { BlockCosts } from '../../plan/profile/costs.ts'
 import { formatBytes, formatNumber, formatSeconds, formatShare, formatWatts } from '../../report/numbers.ts'
 import type { TableStyle } from '../../report/table.ts'
 import { renderTable } from '../../report/table.ts'
-import type { Figure } from '../../profile/types.ts'
+import type { Figure } from '../../plan/profile/types.ts'
 
 /** A common chat, for the estimate below the table: tokens of the prompt, and the context decoded at. */
 const TYPICAL_TOKENS = 256

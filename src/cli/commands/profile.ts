@@ -1,13 +1,13 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { InputError } from '../../base/errors.ts'
+import { InputError } from '../../core/errors.ts'
 import { loadModel } from '../../model/catalog.ts'
 import type { ModelSpec } from '../../model/spec.ts'
-import { datasheetProfile } from '../../profile/datasheet.ts'
-import { loadDevice } from '../../profile/devices.ts'
-import { readProfile, writeProfile } from '../../profile/file.ts'
-import type { Profile } from '../../profile/types.ts'
+import { datasheetProfile } from '../../plan/profile/datasheet.ts'
+import { loadDevice } from '../../plan/profile/devices.ts'
+import { readProfile, writeProfile } from '../../plan/profile/file.ts'
+import type { Profile } from '../../plan/profile/types.ts'
 import { formatSeconds } from '../../report/numbers.ts'
 import type { CliCommand } from '../command.ts'
 import { addExamples, addJson } from '../command.ts'
@@ -96,8 +96,8 @@ async function makeProfile(options: Options, io: Io): Promise<Profile> {
 async function measure(model: ModelSpec, options: Options, io: Io): Promise<Profile> {
   const kind = requireChoice('--engine', options.engine, ENGINES)
   const [{ openEngine }, { measureProfile }] = await Promise.all([
-    import('../../engine/open.ts'),
-    import('../../measure/measure.ts'),
+    import('../../core/engine/open.ts'),
+    import('../../plan/measure/measure.ts'),
   ])
   const folder = mkdtempSync(join(tmpdir(), 'edgewise-measure-'))
   const remove = (): void => rmSync(folder, { recursive: true, force: true })

@@ -1,6 +1,6 @@
 import { basename, join } from 'node:path'
-import { InputError } from '../../base/errors.ts'
-import type { RunContext, RunProgress, RunSummary } from '../../train/run.ts'
+import { InputError } from '../../core/errors.ts'
+import type { RunContext, RunProgress, RunSummary } from '../../learn/runs/run.ts'
 import { formatNumber, formatSeconds } from '../../report/numbers.ts'
 import type { CliCommand } from '../command.ts'
 import { addExamples, addJson } from '../command.ts'
@@ -47,7 +47,7 @@ export const train: CliCommand<Options> = {
   async run(options, io, [config]) {
     const summary = await trainWith(request(options, config), io)
     if (options.json === true) {
-      const { readRun } = await import('../../train/folder.ts')
+      const { readRun } = await import('../../learn/runs/folder.ts')
       const { training, scenario, scenarioHash } = readRun(summary.folder)
       const { totalUpdates, seed } = training.ppo
       printJson(io, { ...summary, totalUpdates, scenario: scenario.name, scenarioHash, seed })
@@ -116,8 +116,8 @@ export async function trainWith(request: TrainRequest, io: Io): Promise<RunSumma
 
 async function trainNow(request: TrainRequest, io: Io): Promise<RunSummary> {
   const [{ openEngine }, { startRun, resumeRun }] = await Promise.all([
-    import('../../engine/open.ts'),
-    import('../../train/run.ts'),
+    import('../../core/engine/open.ts'),
+    import('../../learn/runs/run.ts'),
   ])
   const engine = await openEngine('auto')
   const folder = 'resume' in request ? request.resume : request.out

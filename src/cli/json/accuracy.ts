@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import type { Assessment } from '../../assess/index.ts'
+import type { Assessment } from '../../lab/accuracy/types.ts'
 
 const count = z.int().min(0)
 const bits = z.union([z.literal(32), z.literal(16), z.literal(8), z.literal(4)])

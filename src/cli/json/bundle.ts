@@ -1,9 +1,9 @@
 import { z } from 'zod'
-import { planToJson, planJsonSchema } from '../../plan/json.ts'
-import { openParityEngines, type VerifyReport } from '../../policy/bundleVerify.ts'
-import { exportBundle, type ExportOptions, type ExportSummary } from '../../policy/export.ts'
-import type { Conditions, OpenBundle, TimedDecision } from '../../runtime/edge.ts'
-import { openRunScenario } from '../../train/run.ts'
+import { planToJson, planJsonSchema } from '../../plan/price/json.ts'
+import { openParityEngines, type VerifyReport } from '../../policy/bundle/bundleVerify.ts'
+import { exportBundle, type ExportOptions, type ExportSummary } from '../../policy/bundle/export.ts'
+import type { Conditions, OpenBundle, TimedDecision } from '../../policy/controller/edge.ts'
+import { openRunScenario } from '../../learn/runs/run.ts'
 import { readTrained, versionsWith } from './runs.ts'
 
 const count = z.int().min(0)

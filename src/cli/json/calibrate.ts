@@ -1,2 +1,2 @@
 /** `edgewise calibrate --json` prints what result.json holds. */
-export { resultSchema as calibrateJsonSchema } from '../../calibrate/result.ts'
+export { resultSchema as calibrateJsonSchema } from '../../lab/calibrate/result.ts'

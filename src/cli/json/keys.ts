@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import type { KeyReport } from '../../trust/show.ts'
+import type { KeyReport } from '../../core/trust/show.ts'
 
 const hex = z.string().regex(/^[0-9a-f]+$/)
 

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import type { LogSummary } from '../../journal/summary.ts'
+import type { LogSummary } from '../../core/journal/summary.ts'
 
 const count = z.int().min(0)
 const counts = z.record(z.string(), count)

@@ -1,17 +1,22 @@
 import { join } from 'node:path'
 import type { Command } from 'commander'
 import { z } from 'zod'
-import { InputError, show } from '../../base/errors.ts'
+import { InputError, show } from '../../core/errors.ts'
 import { loadModel } from '../../model/catalog.ts'
-import { DEFAULT_OBJECTIVE, type LatencyForm, type Objective, type Weights } from '../../plan/objective.ts'
-import { NO_PRICES, type OracleInput } from '../../plan/question.ts'
-import { createPair } from '../../plan/pair.ts'
+import {
+  DEFAULT_OBJECTIVE,
+  type LatencyForm,
+  type Objective,
+  type Weights,
+} from '../../plan/price/objective.ts'
+import { NO_PRICES, type OracleInput } from '../../plan/price/question.ts'
+import { createPair } from '../../plan/price/pair.ts'
 import { BOUNDARY_BITS, type BoundaryBits } from '../../plan/plan.ts'
-import { accuracyTable, readAccuracyTable } from '../../profile/accuracy.ts'
-import { shippedAccuracyFile } from '../../profile/shipped.ts'
+import { accuracyTable, readAccuracyTable } from '../../plan/profile/accuracy.ts'
+import { shippedAccuracyFile } from '../../plan/profile/shipped.ts'
 import { packageRoot } from '../root.ts'
-import type { Profile } from '../../profile/types.ts'
-import { loadCosts } from '../../scenario/profiles.ts'
+import type { Profile } from '../../plan/profile/types.ts'
+import { loadCosts } from '../../sim/scenario/profiles.ts'
 import { integerOption, numberOption, requireChoice, weightsOption } from '../options.ts'
 
 /** Options that describe one request on one pair over one link: `oracle` and `simulate` share them. */

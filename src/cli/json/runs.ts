@@ -1,17 +1,17 @@
 import { existsSync } from 'node:fs'
 import { basename, join, resolve } from 'node:path'
 import { z } from 'zod'
-import { InputError } from '../../base/errors.ts'
-import type { DecisionProblem } from '../../plan/problem.ts'
-import { LearnedPolicy, type PolicyNumbers } from '../../policy/learned.ts'
+import { InputError } from '../../core/errors.ts'
+import type { DecisionProblem } from '../../plan/price/problem.ts'
+import { LearnedPolicy, type PolicyNumbers } from '../../policy/actor/learned.ts'
 import {
   changeConfig,
   resolveScenario,
   type Scenario,
   type ScenarioOverrides,
-} from '../../scenario/scenario.ts'
-import { RUN_FILES, readPolicy, readRun, type PolicyAbout } from '../../train/folder.ts'
-import { openRunScenario } from '../../train/run.ts'
+} from '../../sim/scenario/scenario.ts'
+import { RUN_FILES, readPolicy, readRun, type PolicyAbout } from '../../learn/runs/folder.ts'
+import { openRunScenario } from '../../learn/runs/run.ts'
 import { packageVersion } from '../root.ts'
 
 /** `edgewise train --json`. */

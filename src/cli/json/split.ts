@@ -1,6 +1,6 @@
 import { z } from 'zod'
-import type { ExecutionEvent } from '../../execute/types.ts'
-import { planJsonSchema } from '../../plan/json.ts'
+import type { ExecutionEvent } from '../../run/executor/types.ts'
+import { planJsonSchema } from '../../plan/price/json.ts'
 
 const count = z.int().min(0)
 const seconds = z.number()

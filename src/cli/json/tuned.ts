@@ -1,10 +1,10 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { z } from 'zod'
-import { canonicalJson, readText, sha256, writeAtomic } from '../../base/files.ts'
-import { check, parseJson } from '../../base/schema.ts'
-import { tuneBaselines, type TunedBaselines, type TuningBudget } from '../../evaluate/baselines.ts'
-import type { Scenario } from '../../scenario/scenario.ts'
+import { canonicalJson, readText, sha256, writeAtomic } from '../../core/files.ts'
+import { check, parseJson } from '../../core/schema.ts'
+import { tuneBaselines, type TunedBaselines, type TuningBudget } from '../../learn/evaluate/baselines.ts'
+import type { Scenario } from '../../sim/scenario/scenario.ts'
 
 export const TUNED_SCHEMA = 'edgewise.tuned/2'
 

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { closeSync, lstatSync, openSync, readdirSync, readSync, statSync } from 'node:fs'
 import { join, sep } from 'node:path'
-import { IntegrityError } from '../../base/errors.ts'
+import { IntegrityError } from '../../core/errors.ts'
 
 /** A file of a pack: where it comes from, and its path in the folder, with slashes. */
 export interface PackedFile {

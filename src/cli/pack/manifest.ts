@@ -1,9 +1,9 @@
 import { existsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { z } from 'zod'
-import { InputError, IntegrityError } from '../../base/errors.ts'
-import { canonicalJson, readCapped, resolveInside, sha256 } from '../../base/files.ts'
-import { check, parseJson } from '../../base/schema.ts'
+import { InputError, IntegrityError } from '../../core/errors.ts'
+import { canonicalJson, readCapped, resolveInside, sha256 } from '../../core/files.ts'
+import { check, parseJson } from '../../core/schema.ts'
 import { digestOf, filesBelow } from './folder.ts'
 import { TARGETS } from './target.ts'
 

@@ -2,9 +2,9 @@ import { existsSync, readdirSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join, resolve } from 'node:path'
 import { z } from 'zod'
-import { InputError } from '../../base/errors.ts'
-import { readText } from '../../base/files.ts'
-import { check, parseJson } from '../../base/schema.ts'
+import { InputError } from '../../core/errors.ts'
+import { readText } from '../../core/files.ts'
+import { check, parseJson } from '../../core/schema.ts'
 import { filesBelow, type PackedFile } from './folder.ts'
 
 /** Machines that ONNX Runtime publishes binaries for: platform and architecture as Node names them. */

@@ -1,5 +1,5 @@
-import { readApiKeys, type ApiKeys } from '../../api/keys.ts'
-import { readTlsMaterial } from '../../trust/material.ts'
+import { readApiKeys, type ApiKeys } from '../../serve/http/keys.ts'
+import { readTlsMaterial } from '../../core/trust/material.ts'
 import type { Io } from '../io.ts'
 import { parseAddress } from '../split/address.ts'
 import type { ServeOptions } from './options.ts'

@@ -1,8 +1,8 @@
 import type { Command } from 'commander'
-import type { Clock } from '../../base/clock.ts'
-import { readText } from '../../base/files.ts'
-import { readTlsMaterial } from '../../trust/material.ts'
-import type { TlsMaterial } from '../../wire/tls.ts'
+import type { Clock } from '../../core/clock.ts'
+import { readText } from '../../core/files.ts'
+import { readTlsMaterial } from '../../core/trust/material.ts'
+import type { TlsMaterial } from '../../run/wire/tls.ts'
 
 /** How a side reaches the other one: `edge` and `cloud` share them. */
 export interface CarriageOptions {
@@ -11,7 +11,7 @@ export interface CarriageOptions {
   readonly token?: string
 }
 
-/** TLS and WebSocket as src/wire takes them. */
+/** TLS and WebSocket as src/run/wire takes them. */
 export interface CarriageMaterial {
   readonly tls?: TlsMaterial
   readonly webSocket?: { readonly path: string; readonly token?: string }

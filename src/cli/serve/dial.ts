@@ -1,4 +1,4 @@
-import type { Dial } from '../../execute/recoveryTypes.ts'
+import type { Dial } from '../../run/executor/recoveryTypes.ts'
 import type { EdgeOptions } from '../commands/edge.ts'
 import type { Io } from '../io.ts'
 import { parseAddress } from '../split/address.ts'

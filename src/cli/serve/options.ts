@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import { DEFAULT_LIMITS } from '../../serve/types.ts'
+import { DEFAULT_LIMITS } from '../../serve/edge/types.ts'
 import { integerOption, numberOption } from '../options.ts'
 
 /** What `edge --listen` takes beside the options of generating text. */

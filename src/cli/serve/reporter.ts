@@ -1,5 +1,5 @@
-import type { OpenedService } from '../../serve/open.ts'
-import type { ServiceEvent } from '../../serve/types.ts'
+import type { OpenedService } from '../../serve/edge/open.ts'
+import type { ServiceEvent } from '../../serve/edge/types.ts'
 import type { Io } from '../io.ts'
 import { watchService } from './watch.ts'
 import { eventJson, eventWords } from './words.ts'

@@ -1,8 +1,8 @@
-import type { Clock } from '../../base/clock.ts'
-import type { PlacedPlan } from '../../execute/messages.ts'
+import type { Clock } from '../../core/clock.ts'
+import type { PlacedPlan } from '../../run/executor/messages.ts'
 import { formatSeconds } from '../../report/numbers.ts'
 import { paint } from '../../report/table.ts'
-import type { ServiceEvent } from '../../serve/types.ts'
+import type { ServiceEvent } from '../../serve/edge/types.ts'
 import type { Io } from '../io.ts'
 import { eventWords, planWords } from './words.ts'
 

@@ -1,7 +1,7 @@
-import type { PlacedPlan } from '../../execute/messages.ts'
+import type { PlacedPlan } from '../../run/executor/messages.ts'
 import { EDGE } from '../../plan/plan.ts'
 import { formatSeconds } from '../../report/numbers.ts'
-import type { ServiceEvent } from '../../serve/types.ts'
+import type { ServiceEvent } from '../../serve/edge/types.ts'
 
 /** A plan in a few words: `cut:3@8`, `edge`, `cloud`, `exit:2@0.8@8` (its bits last), or how many layers lie where. */
 export function planWords({ plan, cloudUnits }: PlacedPlan, units: number): string {

@@ -1,6 +1,6 @@
-import type { PretrainedModel } from '../../pretrained/types.ts'
-import { accuracyTable, readAccuracyTable, type AccuracyTable } from '../../profile/accuracy.ts'
-import { accuracyFileIn } from '../../profile/shipped.ts'
+import type { PretrainedModel } from '../../model/weights/pretrained.ts'
+import { accuracyTable, readAccuracyTable, type AccuracyTable } from '../../plan/profile/accuracy.ts'
+import { accuracyFileIn } from '../../plan/profile/shipped.ts'
 
 /** The table of `--accuracy`, else the one beside the model, else one with nothing measured. Throws InputError. */
 export function accuracyOf(

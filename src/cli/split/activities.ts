@@ -1,7 +1,7 @@
-import { aboveExit, belowExit } from '../../execute/exitWalk.ts'
-import { planSchedule, segmentLabel, type Schedule } from '../../execute/schedule.ts'
-import type { ExecutionEvent, GenerationRequest } from '../../execute/types.ts'
-import type { Segment } from '../../model/segmentTypes.ts'
+import { aboveExit, belowExit } from '../../run/executor/exitWalk.ts'
+import { planSchedule, segmentLabel, type Schedule } from '../../run/executor/schedule.ts'
+import type { ExecutionEvent, GenerationRequest } from '../../run/executor/types.ts'
+import type { Segment } from '../../model/graphs/segmentTypes.ts'
 import { attentionUnits, type ModelSpec } from '../../model/spec.ts'
 
 /** A side that works, or a direction in which something travels. */

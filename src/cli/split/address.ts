@@ -1,4 +1,4 @@
-import { InputError, show } from '../../base/errors.ts'
+import { InputError, show } from '../../core/errors.ts'
 
 /** A host and a TCP port. */
 export interface Address {

@@ -1,8 +1,8 @@
 import { accessSync, constants, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { homedir, tmpdir } from 'node:os'
 import { isAbsolute, join, resolve } from 'node:path'
-import { InputError } from '../../base/errors.ts'
-import type { WeightPrecision } from '../../model/segmentTypes.ts'
+import { InputError } from '../../core/errors.ts'
+import type { WeightPrecision } from '../../model/graphs/segmentTypes.ts'
 import type { Io } from '../io.ts'
 
 /** Where the graphs of one model's segments lie. */

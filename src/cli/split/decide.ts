@@ -1,15 +1,15 @@
-import { InputError } from '../../base/errors.ts'
-import { placedPlanFromJson, type PlacedPlan } from '../../execute/messages.ts'
-import type { WeightSource } from '../../model/source.ts'
+import { InputError } from '../../core/errors.ts'
+import { placedPlanFromJson, type PlacedPlan } from '../../run/executor/messages.ts'
+import type { WeightSource } from '../../model/graphs/source.ts'
 import type { ModelSpec } from '../../model/spec.ts'
-import { planToJson } from '../../plan/json.ts'
+import { planToJson } from '../../plan/price/json.ts'
 import { formatBitsPerSecond, formatNumber, formatSeconds } from '../../report/numbers.ts'
-import { decideTimed, openBundle, type KernelBundle } from '../../runtime/edge.ts'
-import type { Connection } from '../../wire/types.ts'
+import { decideTimed, openBundle, type KernelBundle } from '../../policy/controller/edge.ts'
+import type { Connection } from '../../run/wire/types.ts'
 import { describePlan } from '../commands/oracle-table.ts'
 import type { Io } from '../io.ts'
 import { checkExits } from './plan.ts'
-import { probeLink } from '../../serve/probe.ts'
+import { probeLink } from '../../serve/edge/probe.ts'
 
 /** What the requests to decide for look like. */
 export interface Demand {

@@ -1,4 +1,4 @@
-import type { GenerationRequest, GenerationResult } from '../../execute/types.ts'
+import type { GenerationRequest, GenerationResult } from '../../run/executor/types.ts'
 import type { ModelSpec } from '../../model/spec.ts'
 import { formatBytes, formatNumber, formatSeconds } from '../../report/numbers.ts'
 import { paint, renderTable, type TableStyle } from '../../report/table.ts'

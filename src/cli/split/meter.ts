@@ -1,5 +1,5 @@
-import { ForwardedConnection, frameBytes } from '../../wire/forwarded.ts'
-import { FRAME, type Frame } from '../../wire/types.ts'
+import { ForwardedConnection, frameBytes } from '../../run/wire/forwarded.ts'
+import { FRAME, type Frame } from '../../run/wire/types.ts'
 
 /** Bytes of the requests' messages in either direction, headers included. */
 export interface RequestBytes {

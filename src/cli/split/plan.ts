@@ -1,8 +1,8 @@
-import { InputError, show } from '../../base/errors.ts'
-import { readText } from '../../base/files.ts'
-import { parseJson } from '../../base/schema.ts'
-import { placedPlanFromJson, type PlacedPlan } from '../../execute/messages.ts'
-import type { WeightSource } from '../../model/source.ts'
+import { InputError, show } from '../../core/errors.ts'
+import { readText } from '../../core/files.ts'
+import { parseJson } from '../../core/schema.ts'
+import { placedPlanFromJson, type PlacedPlan } from '../../run/executor/messages.ts'
+import type { WeightSource } from '../../model/graphs/source.ts'
 import { attentionUnits, type ModelSpec } from '../../model/spec.ts'
 import {
   BOUNDARY_BITS,
@@ -13,7 +13,7 @@ import {
   type BoundaryBits,
   type Plan,
 } from '../../plan/plan.ts'
-import type { AccuracyTable } from '../../profile/accuracy.ts'
+import type { AccuracyTable } from '../../plan/profile/accuracy.ts'
 
 /** Plans in a word, as `--plan` takes them beside files. */
 export const SHORTHANDS: readonly (readonly [string, string])[] = [

@@ -1,5 +1,5 @@
-import type { GeneratedToken } from '../../execute/types.ts'
-import type { PretrainedModel } from '../../pretrained/types.ts'
+import type { GeneratedToken } from '../../run/executor/types.ts'
+import type { PretrainedModel } from '../../model/weights/pretrained.ts'
 import { formatBytes, formatNumber, formatSeconds } from '../../report/numbers.ts'
 import { paint } from '../../report/table.ts'
 import type { Io } from '../io.ts'

@@ -1,6 +1,6 @@
-import { InputError } from '../../base/errors.ts'
-import { readText } from '../../base/files.ts'
-import type { PretrainedModel } from '../../pretrained/types.ts'
+import { InputError } from '../../core/errors.ts'
+import { readText } from '../../core/files.ts'
+import type { PretrainedModel } from '../../model/weights/pretrained.ts'
 import type { Io } from '../io.ts'
 
 /** How a user says what to go on from; exactly one, else standard input. */

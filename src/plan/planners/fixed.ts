@@ -1,8 +1,8 @@
-import { pairUnits } from '../pair.ts'
+import { pairUnits } from '../price/pair.ts'
 import { CLOUD, EDGE, cutPlan, uniformPlan, type BoundaryBits, type Plan } from '../plan.ts'
-import type { DecisionProblem } from '../problem.ts'
-import type { Policy, Situation } from '../situation.ts'
-import { fitsEdge } from '../value.ts'
+import type { DecisionProblem } from '../price/problem.ts'
+import type { Policy, Situation } from '../price/situation.ts'
+import { fitsEdge } from '../oracle/value.ts'
 
 /** Everything on the edge, whatever happens. */
 export function edgeOnly(problem: DecisionProblem): Policy {

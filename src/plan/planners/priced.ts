@@ -1,13 +1,13 @@
-import { exitPlans, planCost } from '../value.ts'
-import { optimalPlan } from '../oracle.ts'
-import type { OracleInput, Prices } from '../question.ts'
-import { pairUnits } from '../pair.ts'
+import { exitPlans, planCost } from '../oracle/value.ts'
+import { optimalPlan } from '../oracle/oracle.ts'
+import type { OracleInput, Prices } from '../price/question.ts'
+import { pairUnits } from '../price/pair.ts'
 import { EDGE, uniformPlan, type Plan } from '../plan.ts'
-import { fitsEdge, planValue } from '../value.ts'
-import { isOutage, oracleInput, optionsIn, type DecisionProblem } from '../problem.ts'
-import type { Policy, Situation } from '../situation.ts'
+import { fitsEdge, planValue } from '../oracle/value.ts'
+import { isOutage, oracleInput, optionsIn, type DecisionProblem } from '../price/problem.ts'
+import type { Policy, Situation } from '../price/situation.ts'
 import { cloudPlan, layerCut, pinEnds } from './fixed.ts'
-import { randomStream } from '../../base/random.ts'
+import { randomStream } from '../../core/random.ts'
 
 /** Where no plan is reachable and fits, the cloud (with pinned ends) is the plan that always fits. */
 function best(problem: DecisionProblem, input: OracleInput, steps = Infinity): Plan {
@@ -49,7 +49,7 @@ function isEdgeOnly(plan: Plan): boolean {
   return plan.embed === EDGE && plan.head === EDGE && plan.ffn.every(none) && plan.unitsOnCloud.every(none)
 }
 
-/** Prices of a second on each side: p0 + p1 x edge backlog, p2 + p3 x cloud backlog (physics.md section 5). */
+/** Prices of a second on each side: p0 + p1 x edge backlog, p2 + p3 x cloud backlog: docs/model.md (59). */
 export type PriceVector = readonly [number, number, number, number]
 
 /** The strongest planner known: the exact optimum with tuned prices on contended seconds. */

@@ -1,8 +1,8 @@
-import { pairUnits } from '../pair.ts'
+import { pairUnits } from '../price/pair.ts'
 import { CLOUD, EDGE, exitPlan, uniformPlan, type EarlyExit, type Plan } from '../plan.ts'
-import { isOutage, type DecisionProblem } from '../problem.ts'
-import type { Policy, Situation } from '../situation.ts'
-import { fitsEdge } from '../value.ts'
+import { isOutage, type DecisionProblem } from '../price/problem.ts'
+import type { Policy, Situation } from '../price/situation.ts'
+import { fitsEdge } from '../oracle/value.ts'
 import { cloudPlan, pinEnds } from './fixed.ts'
 import { edgeWork } from './priced.ts'
 

@@ -1,8 +1,8 @@
-import { InputError, show } from '../../base/errors.ts'
+import { InputError, show } from '../../core/errors.ts'
 import { makeTrace } from '../table.ts'
 import type { Trace, TraceColumn } from '../table.ts'
-import { Column, decimal, emptyError, lineError, linesOf, medianStep } from './lines.ts'
-import type { Line } from './lines.ts'
+import { Column, decimal, emptyError, lineError, linesOf, medianStep } from '../lines.ts'
+import type { Line } from '../lines.ts'
 import { sourceMeta } from './source.ts'
 import type { SourceInfo } from './source.ts'
 

@@ -1,8 +1,8 @@
-import { InputError } from '../../base/errors.ts'
-import type { LogRecord } from '../../journal/types.ts'
+import { InputError } from '../../core/errors.ts'
+import type { LogRecord } from '../../core/journal/types.ts'
 import { MAX_TRACE_ROWS } from '../table.ts'
 import type { Direction } from '../types.ts'
-import { Column } from './lines.ts'
+import { Column } from '../lines.ts'
 
 /** Where nothing was sent, the last known figure holds for so long; then nothing is known. */
 const HOLD_SECONDS = 60

@@ -1,7 +1,7 @@
 import type { RecordedRequests } from '../lengths.ts'
 import { openLog } from './edgewise.ts'
 import { SessionClock } from './edgewiseLink.ts'
-import { Column, emptyError } from './lines.ts'
+import { Column, emptyError } from '../lines.ts'
 
 /** Requests of a served log, in order of their arrival. */
 export interface ServedRequests extends RecordedRequests {

@@ -1,9 +1,9 @@
 import { z } from 'zod'
-import { InputError } from '../../base/errors.ts'
-import { check, parseJson } from '../../base/schema.ts'
+import { InputError } from '../../core/errors.ts'
+import { check, parseJson } from '../../core/schema.ts'
 import { makeTrace } from '../table.ts'
 import type { Trace } from '../table.ts'
-import { Column, emptyError } from './lines.ts'
+import { Column, emptyError } from '../lines.ts'
 import { sourceMeta } from './source.ts'
 import type { SourceInfo } from './source.ts'
 

@@ -1,7 +1,7 @@
-import { InputError } from '../../base/errors.ts'
+import { InputError } from '../../core/errors.ts'
 import { makeTrace } from '../table.ts'
 import type { Trace } from '../table.ts'
-import { emptyError, lineError, linesOf } from './lines.ts'
+import { emptyError, lineError, linesOf } from '../lines.ts'
 import { directionOf, rateColumn, sourceMeta } from './source.ts'
 import type { SourceInfo } from './source.ts'
 

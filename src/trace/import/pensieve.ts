@@ -1,6 +1,6 @@
 import { makeTrace } from '../table.ts'
 import type { Trace } from '../table.ts'
-import { Column, decimal, emptyError, lineError, linesOf, medianStep } from './lines.ts'
+import { Column, decimal, emptyError, lineError, linesOf, medianStep } from '../lines.ts'
 import { directionOf, rateColumn, sourceMeta } from './source.ts'
 import type { SourceInfo } from './source.ts'
 

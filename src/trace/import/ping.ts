@@ -1,6 +1,6 @@
 import { makeTrace } from '../table.ts'
 import type { Trace } from '../table.ts'
-import { emptyError, lineError, linesOf } from './lines.ts'
+import { emptyError, lineError, linesOf } from '../lines.ts'
 import { sourceMeta } from './source.ts'
 import type { SourceInfo } from './source.ts'
 

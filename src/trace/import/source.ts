@@ -1,5 +1,5 @@
-import { sha256 } from '../../base/files.ts'
-import { InputError } from '../../base/errors.ts'
+import { sha256 } from '../../core/files.ts'
+import { InputError } from '../../core/errors.ts'
 import type { Direction } from '../types.ts'
 import { TRACE_SCHEMA_VERSION } from '../table.ts'
 import type { TraceColumn, TraceMeta } from '../table.ts'

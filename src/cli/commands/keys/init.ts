@@ -1,4 +1,4 @@
-import { initKeys } from '../../../trust/keyFolder.ts'
+import { initKeys } from '../../../core/trust/keyFolder.ts'
 import type { CliCommand } from '../../command.ts'
 import { addExamples } from '../../command.ts'
 import { printLine } from '../../io.ts'

@@ -1,6 +1,6 @@
 import { join } from 'node:path'
-import { KEY_FILES } from '../../../trust/folder.ts'
-import { revokeDevice } from '../../../trust/keyFolder.ts'
+import { KEY_FILES } from '../../../core/trust/folder.ts'
+import { revokeDevice } from '../../../core/trust/keyFolder.ts'
 import type { CliCommand } from '../../command.ts'
 import { addExamples } from '../../command.ts'
 import { printLine } from '../../io.ts'

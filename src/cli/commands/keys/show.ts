@@ -1,5 +1,5 @@
-import { describeKeys } from '../../../trust/show.ts'
-import type { KeyReport, ShownCertificate } from '../../../trust/show.ts'
+import { describeKeys } from '../../../core/trust/show.ts'
+import type { KeyReport, ShownCertificate } from '../../../core/trust/show.ts'
 import type { CliCommand } from '../../command.ts'
 import { addExamples, addJson } from '../../command.ts'
 import type { Io } from '../../io.ts'

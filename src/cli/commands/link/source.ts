@@ -1,6 +1,6 @@
 import { basename } from 'node:path'
-import { InputError, show } from '../../../base/errors.ts'
-import { randomStream } from '../../../base/random.ts'
+import { InputError, show } from '../../../core/errors.ts'
+import { randomStream } from '../../../core/random.ts'
 import type { LinkPart } from '../../../trace/compose.ts'
 import { composeLink, mergeTraces } from '../../../trace/compose.ts'
 import { constantSeries } from '../../../trace/link.ts'

@@ -1,5 +1,5 @@
-import { InputError } from '../../../base/errors.ts'
-import { writeAtomic } from '../../../base/files.ts'
+import { InputError } from '../../../core/errors.ts'
+import { writeAtomic } from '../../../core/files.ts'
 import { writeTrace } from '../../../trace/file.ts'
 import { formatWorkload, readServedRequests } from '../../../trace/import/edgewiseRequests.ts'
 import { formatSeconds } from '../../../report/numbers.ts'

@@ -1,6 +1,6 @@
 import { closeSync, openSync, readSync } from 'node:fs'
 import type { Command } from 'commander'
-import { InputError } from '../../../base/errors.ts'
+import { InputError } from '../../../core/errors.ts'
 import { readTrace } from '../../../trace/file.ts'
 import type { CsvColumn, CsvOptions } from '../../../trace/import/csv.ts'
 import type { ImportOptions } from '../../../trace/import/detect.ts'

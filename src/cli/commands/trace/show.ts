@@ -1,4 +1,4 @@
-import { randomStream } from '../../../base/random.ts'
+import { randomStream } from '../../../core/random.ts'
 import { formatBitsPerSecond, formatSeconds } from '../../../report/numbers.ts'
 import { sparkline } from '../../../report/sparkline.ts'
 import type { LinkModel } from '../../../trace/markov.ts'

@@ -1,8 +1,0 @@
-export { systemClock } from './clock.ts'
-export type { Clock } from './clock.ts'
-export { EdgewiseError, InputError, IntegrityError } from './errors.ts'
-export type { InputProblem } from './errors.ts'
-export { RandomStream, randomStream } from './random.ts'
-export type { RandomState } from './random.ts'
-export { systemTimers } from './timers.ts'
-export type { Timers } from './timers.ts'

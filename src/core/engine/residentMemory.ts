@@ -1,0 +1,111 @@
+import { InputError } from '../errors.ts'
+import type { OrtModule, OrtTensor } from './convert.ts'
+import type { ResidentDims, ResidentHome } from './resident.ts'
+
+/** Steps that touch residents, one after the other in the order they were asked for. */
+export class Sequence {
+  /** Why nothing of it is left, once its engine is closed. */
+  ended: string | undefined = undefined
+  private tail: Promise<unknown> = Promise.resolve()
+
+  next<T>(step: () => T | Promise<T>): Promise<T> {
+    const done = this.tail.then(step)
+    this.tail = done.catch(() => undefined)
+    return done
+  }
+}
+
+/**
+ * A resident in this thread's memory: float32 [rows, capacity, columns]. The runtime reads the array itself at
+ * each run, so one tensor over it serves until it grows. The worker's twin is in workerSource.ts.
+ */
+export class ResidentMemory implements ResidentHome {
+  tensor: OrtTensor
+  private readonly ort: OrtModule
+  private readonly sequence: Sequence
+  private readonly rows: number
+  private readonly columns: number
+  private capacity: number
+  private data: Float32Array
+
+  constructor(ort: OrtModule, sequence: Sequence, [rows, capacity, columns]: ResidentDims) {
+    this.ort = ort
+    this.sequence = sequence
+    this.rows = rows
+    this.columns = columns
+    this.capacity = capacity
+    this.data = new Float32Array(rows * capacity * columns)
+    this.tensor = new ort.Tensor('float32', this.data, [rows, capacity, columns])
+  }
+
+  get lost(): string | undefined {
+    return this.sequence.ended
+  }
+
+  enlarge(capacity: number): Promise<void> {
+    return this.sequence.next(() => {
+      const { rows, columns, data } = this
+      const span = this.capacity * columns
+      const larger = new Float32Array(rows * capacity * columns)
+      for (let row = 0; row < rows; row++) {
+        larger.set(data.subarray(row * span, (row + 1) * span), row * capacity * columns)
+      }
+      this.capacity = capacity
+      this.data = larger
+      this.tensor = new this.ort.Tensor('float32', larger, [rows, capacity, columns])
+    })
+  }
+
+  take(from: number, to: number): Promise<Float32Array> {
+    return this.sequence.next(() => {
+      const { rows, columns, data } = this
+      const span = (to - from) * columns
+      const out = new Float32Array(rows * span)
+      for (let row = 0; row < rows; row++) {
+        const start = (row * this.capacity + from) * columns
+        out.set(data.subarray(start, start + span), row * span)
+      }
+      return out
+    })
+  }
+
+  put(at: number, n: number, data: Float32Array): Promise<void> {
+    const copy = data.slice()
+    return this.sequence.next(() => {
+      this.insert(copy, n, at)
+    })
+  }
+
+  free(): Promise<void> {
+    return this.sequence.next(() => {
+      this.data = new Float32Array(0)
+      this.tensor = new this.ort.Tensor('float32', this.data, [0])
+    })
+  }
+
+  /** Throws InputError unless the value of `output` fits at `at`; gives its number of positions. */
+  checkInsert(output: string, { type, dims }: OrtTensor, at: number): number {
+    const { rows, capacity, columns } = this
+    const fits = type === 'float32' && dims.length === 3 && dims[0] === rows && dims[2] === columns
+    if (fits && at + dims[1] <= capacity) return dims[1]
+    throw new InputError({
+      where: `insert of ${output} at ${at}`,
+      expected: `float32 [${rows}, n, ${columns}], n <= ${capacity - at}`,
+      found: `${type} [${dims.join(', ')}]`,
+    })
+  }
+
+  /** Puts [rows, n, columns] at positions [at, at + n). */
+  insert(value: Float32Array, n: number, at: number): void {
+    const { rows, columns, data } = this
+    const span = n * columns
+    const stride = this.capacity * columns
+    for (let row = 0, to = at * columns, from = 0; row < rows; row++, to += stride, from += span) {
+      // A short row is copied faster by hand than by way of a view.
+      if (span <= shortRow) for (let i = 0; i < span; i++) data[to + i] = value[from + i]
+      else data.set(value.subarray(from, from + span), to)
+    }
+  }
+}
+
+const shortRow = 128

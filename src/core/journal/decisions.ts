@@ -1,0 +1,195 @@
+import { readdirSync, statSync } from 'node:fs'
+import { basename, join } from 'node:path'
+import { InputError, show } from '../errors.ts'
+import { openAppend } from './appendFile.ts'
+import type { AppendFile } from './appendFile.ts'
+import { systemDisk } from './disk.ts'
+import type { LineFault } from './line.ts'
+import { openLock } from './lock.ts'
+import { numberedPath, numbersOf } from './rotation.ts'
+import { chunksOf, scanLines } from './scan.ts'
+import { claimedVersion, LOG_VERSION, logRecordSchema } from './schema.ts'
+import type { AppendHealth, AppendOptions, HeaderRecord, LogRecord } from './types.ts'
+
+const FILE_NAME = 'decisions.jsonl'
+const LOCK_NAME = 'decisions.lock'
+const DEFAULT_FILE_BYTES = 64 * 1024 * 1024
+/** As long a line as the reader takes; the writer writes none that is longer. */
+export const MAX_LOG_LINE_BYTES = 1024 * 1024
+const MAX_LOG_FILE_BYTES = 4 * 1024 ** 3
+
+export type DecisionLogOptions = Omit<AppendOptions, 'head' | 'prepare' | 'startAnew' | 'maxLineBytes'>
+
+/**
+ * Opens the decision log in `folder` (`decisions.00001.jsonl` and on: 64 MiB each and the last 10, unless the options
+ * say otherwise). An error of the disk does not reject: `health` tells it, and the log comes back by itself.
+ * @throws InputError if another process writes there, or a file is none of ours
+ */
+export async function openDecisionLog(
+  folder: string,
+  header: HeaderRecord,
+  options: DecisionLogOptions,
+): Promise<DecisionLog> {
+  const lock = openLock(join(folder, LOCK_NAME), options)
+  const append: AppendOptions = {
+    maxBytes: DEFAULT_FILE_BYTES,
+    ...options,
+    maxLineBytes: MAX_LOG_LINE_BYTES,
+    head: () => [header],
+    prepare: async () => {
+      await (options.disk ?? systemDisk).list(folder)
+      lock.acquire()
+    },
+  }
+  try {
+    const file = await openAppend(join(folder, FILE_NAME), append)
+    return new DecisionLog(file, () => lock.release())
+  } catch (error) {
+    lock.release()
+    throw error
+  }
+}
+
+/** Where a device writes down what it decided and what came of it. */
+export class DecisionLog {
+  private readonly file: AppendFile
+  private readonly unlock: () => void
+
+  constructor(file: AppendFile, unlock: () => void) {
+    this.file = file
+    this.unlock = unlock
+  }
+
+  /** Returns at once and never throws. */
+  write(record: LogRecord): void {
+    this.file.append(record)
+  }
+
+  /** True when all that was written before is on the disk; false if it is known not to be. */
+  flush(): Promise<boolean> {
+    return this.file.flush()
+  }
+
+  get health(): AppendHealth {
+    return this.file.health
+  }
+
+  async close(): Promise<void> {
+    await this.file.close()
+    this.unlock()
+  }
+}
+
+/** A line that holds no record. `headless`: no header came before it, so its times mean nothing. */
+export interface LogProblem {
+  readonly file: string
+  /** From 1. */
+  readonly line: number
+  /** Bytes from the file's beginning. */
+  readonly offset: number
+  readonly what: LineFault | 'schema' | 'headless'
+  readonly detail: string
+}
+
+export interface ReadLogOptions {
+  /** Told of each line that holds no record; reading goes on. */
+  readonly onProblem?: (problem: LogProblem) => void
+  /** Told of all bytes, in order: for a hash. */
+  readonly onBytes?: (bytes: Uint8Array) => void
+  readonly maxLineBytes?: number
+  readonly maxFileBytes?: number
+}
+
+/**
+ * The records of a log's folder (all files, in order) or of one file, as they are read; nothing is held. Damaged lines
+ * are told and left out.
+ * @throws InputError for what is no log, and for a log of another version
+ */
+export function* readDecisionLog(path: string, options: ReadLogOptions = {}): Generator<LogRecord> {
+  for (const file of logFiles(path)) {
+    yield* decodeDecisions(
+      watch(chunksOf(file, options.maxFileBytes ?? MAX_LOG_FILE_BYTES), options),
+      file,
+      options,
+    )
+  }
+}
+
+function* watch(chunks: Iterable<Uint8Array>, { onBytes }: ReadLogOptions): Generator<Uint8Array> {
+  for (const chunk of chunks) {
+    onBytes?.(chunk)
+    yield chunk
+  }
+}
+
+/** The records of one file's bytes. @throws InputError for a log of another version */
+export function* decodeDecisions(
+  chunks: Iterable<Uint8Array>,
+  file: string,
+  { onProblem, maxLineBytes = MAX_LOG_LINE_BYTES }: ReadLogOptions = {},
+): Generator<LogRecord> {
+  let headed = false
+  for (const { line, offset, value, fault } of scanLines(chunks, maxLineBytes)) {
+    const tell = (what: LogProblem['what'], detail: string) =>
+      onProblem?.({ file, line, offset, what, detail })
+    if (fault !== null) {
+      tell(fault, FAULTS[fault])
+      continue
+    }
+    checkVersion(value, `${file}:${line}`)
+    const parsed = logRecordSchema.safeParse(value)
+    if (!parsed.success) {
+      const [issue] = parsed.error.issues
+      tell('schema', show(`${issue.path.join('.')}: ${issue.message}`, 200))
+      continue
+    }
+    headed ||= parsed.data.kind === 'header'
+    if (headed) yield parsed.data
+    else tell('headless', `a ${parsed.data.kind} before any header`)
+  }
+}
+
+const FAULTS: Readonly<Record<LineFault, string>> = {
+  torn: 'the last line has no end',
+  long: 'longer than any line of a log',
+  crc: 'not the bytes that were written',
+  json: 'no JSON',
+}
+
+function checkVersion(value: unknown, where: string): void {
+  const version = claimedVersion(value)
+  if (version === null || version === LOG_VERSION) return
+  throw new InputError({
+    where,
+    expected: `a decision log of version ${LOG_VERSION}`,
+    found: `version ${show(version)}`,
+    remedy: 'read it with the edgewise that wrote it, or a newer one',
+  })
+}
+
+/** @throws InputError if there is none */
+function logFiles(path: string): string[] {
+  let isFolder: boolean
+  try {
+    isFolder = statSync(path).isDirectory()
+  } catch (error) {
+    const found = (error as NodeJS.ErrnoException).code ?? 'an error'
+    throw new InputError(
+      { where: path, expected: 'a decision log: a folder or a file', found },
+      { cause: error },
+    )
+  }
+  if (!isFolder) return [path]
+  const base = join(path, FILE_NAME)
+  const numbers = numbersOf(base, readdirSync(path))
+  if (numbers.length === 0) {
+    const expected = `files such as ${basename(numberedPath(base, 1))}`
+    throw new InputError({
+      where: path,
+      expected,
+      found: 'none',
+      remedy: 'name the folder of a decision log',
+    })
+  }
+  return numbers.map((number) => numberedPath(base, number))
+}

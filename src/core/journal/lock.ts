@@ -1,0 +1,200 @@
+import {
+  linkSync,
+  mkdirSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
+import { dirname } from 'node:path'
+import type { Clock } from '../clock.ts'
+import type { Timers } from '../timers.ts'
+import { InputError } from '../errors.ts'
+
+/** How often a holder says that it lives. */
+const BEAT_SECONDS = 5
+/** A holder that cannot be looked at (another container, another machine) and was silent for so long is taken for dead. */
+const STALE_SECONDS = 30
+
+/** Keeps a second process out of a folder, and lets go of one that died however it died. */
+export interface FolderLock {
+  /** Does nothing where it is held already. @throws InputError if another process holds it; what the disk says */
+  acquire(): void
+  release(): void
+}
+
+/** Who holds a lock. Two processes with one id differ in when they started, after a reboot in the boot. */
+interface Holder {
+  readonly pid: number
+  readonly started: string | null
+  readonly boot: string | null
+  /** Where its id means something. */
+  readonly space: string | null
+}
+
+export function openLock(path: string, { clock, timers }: { clock: Clock; timers: Timers }): FolderLock {
+  /** What the lock says while it is held. */
+  let text: string | null = null
+  let cancel: (() => void) | null = null
+  const nowSeconds = () => Date.parse(clock.wallTime()) / 1000
+  /** A holder that was suspended for long was taken for dead; the lock is another's now. */
+  const isOurs = () => readHolder(path)?.text === text
+  const beat = () => {
+    cancel = timers.after(BEAT_SECONDS, () => {
+      try {
+        if (isOurs()) utimesSync(path, nowSeconds(), nowSeconds())
+      } catch {
+        // The log itself tells what is wrong with the disk.
+      }
+      beat()
+    })
+  }
+  return {
+    acquire() {
+      if (text !== null) return
+      text = take(path, nowSeconds)
+      beat()
+    },
+    release() {
+      if (text === null) return
+      cancel?.()
+      try {
+        if (isOurs()) rmSync(path, { force: true })
+      } catch {
+        // The lock of a dead process is let go anyway.
+      }
+      text = null
+    },
+  }
+}
+
+/** A link is made whole or not at all, so that nobody ever reads half a lock. Returns what it says. */
+function take(path: string, nowSeconds: () => number): string {
+  mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
+  const mine = `${path}.${process.pid}`
+  const text = JSON.stringify(self())
+  writeFileSync(mine, text, { mode: 0o600 })
+  try {
+    for (let attempt = 0; attempt < 3; attempt++) {
+      if (tryLink(mine, path)) {
+        utimesSync(path, nowSeconds(), nowSeconds())
+        return text
+      }
+      const seen = readHolder(path)
+      if (seen === null) continue
+      if (!isDead(seen.holder, path, nowSeconds())) throw heldBy(path, seen.holder)
+      removeStale(path, seen.text)
+    }
+    throw heldBy(path, null)
+  } finally {
+    rmSync(mine, { force: true })
+  }
+}
+
+function tryLink(from: string, to: string): boolean {
+  try {
+    linkSync(from, to)
+    return true
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false
+    throw error
+  }
+}
+
+/** Another process may do the same at the same moment: what was taken away by mistake is put back. */
+function removeStale(path: string, text: string): void {
+  const aside = `${path}.${process.pid}.stale`
+  try {
+    renameSync(path, aside)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return
+    throw error
+  }
+  if (readFileSync(aside, 'utf8') !== text) tryLink(aside, path)
+  rmSync(aside, { force: true })
+}
+
+function readHolder(path: string): { holder: Holder | null; text: string } | null {
+  let text: string
+  try {
+    text = readFileSync(path, 'utf8')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
+    throw error
+  }
+  try {
+    const { pid, started, boot, space } = JSON.parse(text) as Partial<Holder>
+    if (!Number.isInteger(pid)) return { holder: null, text }
+    return { holder: { pid: pid!, started: started ?? null, boot: boot ?? null, space: space ?? null }, text }
+  } catch {
+    return { holder: null, text }
+  }
+}
+
+function isDead(holder: Holder | null, path: string, nowSeconds: number): boolean {
+  const me = self()
+  if (holder !== null) {
+    if (holder.boot !== me.boot) return silentSeconds(path, nowSeconds) > STALE_SECONDS
+    if (holder.space === me.space) return !lives(holder)
+  }
+  return silentSeconds(path, nowSeconds) > STALE_SECONDS
+}
+
+function silentSeconds(path: string, nowSeconds: number): number {
+  try {
+    return nowSeconds - statSync(path).mtimeMs / 1000
+  } catch {
+    return Infinity
+  }
+}
+
+function lives({ pid, started }: Holder): boolean {
+  try {
+    process.kill(pid, 0)
+  } catch (error) {
+    // EPERM: it lives, and is somebody else's.
+    if ((error as NodeJS.ErrnoException).code === 'ESRCH') return false
+  }
+  const now = startOf(pid)
+  return started === null || now === null || now === started
+}
+
+function self(): Holder {
+  return {
+    pid: process.pid,
+    started: startOf(process.pid),
+    boot: readOr(() => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()),
+    space: readOr(() => readlinkSync('/proc/self/ns/pid')),
+  }
+}
+
+/** Ticks from boot to the start of a process (proc(5), field 22 of stat); null where there is no /proc. */
+function startOf(pid: number): string | null {
+  return readOr(() => {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1')
+    // The name in parentheses may hold spaces and parentheses of its own.
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+    // A zombie holds nothing.
+    return fields[0] === 'Z' ? 'ended' : fields[19]
+  })
+}
+
+function readOr(read: () => string): string | null {
+  try {
+    return read()
+  } catch {
+    return null
+  }
+}
+
+function heldBy(path: string, holder: Holder | null): InputError {
+  return new InputError({
+    where: dirname(path),
+    expected: 'a folder that no other process writes to',
+    found: holder === null ? 'a lock' : `process ${holder.pid} at work`,
+    remedy: `give each edge a folder of its own; a process that ended lets go within ${STALE_SECONDS} s`,
+  })
+}

@@ -1,0 +1,86 @@
+import { existsSync, mkdirSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { InputError } from '../errors.ts'
+import { readText, writeAtomic } from '../files.ts'
+
+/** Files of key folders, by what they are. */
+export const KEY_FILES = {
+  ca: 'ca.pem',
+  caKey: 'ca-key.pem',
+  crl: 'crl.pem',
+  issued: 'issued.json',
+  cert: 'cert.pem',
+  key: 'key.pem',
+  signingKey: 'signing-key.pem',
+  signingPublic: 'signing-key.pub.pem',
+  readme: 'README.md',
+} as const
+
+/** PEM files are a few kilobytes; a list of revoked certificates grows by about 40 bytes an entry. */
+const MAX_PEM_BYTES = 4 * 1024 * 1024
+/** Windows keeps no such modes: there, folders are protected by their access lists. */
+const HAS_MODES = process.platform !== 'win32'
+
+/** Makes a folder for its owner alone, or takes one that nobody else may write to. */
+export function prepareFolder(folder: string, files: readonly string[], force: boolean): void {
+  if (existsSync(folder)) checkFolder(folder)
+  else mkdirSync(folder, { recursive: true, mode: 0o700 })
+  const there = files.filter((file) => existsSync(join(folder, file)))
+  if (there.length === 0 || force) return
+  throw new InputError({
+    where: folder,
+    expected: 'a folder without keys',
+    found: there.join(', '),
+    remedy: 'choose another folder; --force replaces them, and what they were for is then lost',
+  })
+}
+
+/** Who can write in a folder can exchange what it trusts. */
+export function checkFolder(folder: string): void {
+  const info = statSync(folder)
+  if (!info.isDirectory())
+    throw new InputError({ where: folder, expected: 'a folder', found: 'something else' })
+  if (!HAS_MODES || (info.mode & 0o022) === 0) return
+  throw new InputError({
+    where: folder,
+    expected: 'a folder that only its owner can write to',
+    found: `mode ${showMode(info.mode)}`,
+    remedy: `chmod go-w ${folder}`,
+  })
+}
+
+/** Writes what only the owner may read. */
+export function writeSecret(folder: string, file: string, text: string): void {
+  writeAtomic(join(folder, file), text, 0o600)
+}
+
+export function writePublic(folder: string, file: string, text: string): void {
+  writeAtomic(join(folder, file), text, 0o644)
+}
+
+export function readPem(path: string): string {
+  return readText(path, MAX_PEM_BYTES)
+}
+
+/** Reads a private key; one that others can read is refused: it may be known already. */
+export function readSecret(path: string): string {
+  const text = readPem(path)
+  const { mode } = statSync(path)
+  if (!HAS_MODES || (mode & 0o077) === 0) return text
+  throw new InputError({
+    where: path,
+    expected: 'a private key that only its owner can read (mode 0600)',
+    found: `mode ${showMode(mode)}`,
+    remedy: `chmod 600 ${path}; if somebody may have read it, make another and revoke this one`,
+  })
+}
+
+/** The blocks of one label in a PEM text, in order. */
+export function pemBlocks(text: string, label: 'CERTIFICATE' | 'X509 CRL'): string[] {
+  const pattern = new RegExp(`-----BEGIN ${label}-----[A-Za-z0-9+/=\\s]*-----END ${label}-----`, 'g')
+  return [...text.matchAll(pattern)].map(([block]) => `${block}\n`)
+}
+
+function showMode(mode: number): string {
+  return `0${(mode & 0o777).toString(8).padStart(3, '0')}`
+}

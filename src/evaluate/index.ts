@@ -1,6 +1,0 @@
-export { ABSENT_BASELINES, baselines, bestStaticCut, tuneBaselines } from './baselines.ts'
-export type { TunedBaselines, TuningBudget } from './baselines.ts'
-export { runEpisode, runWorld } from './episode.ts'
-export type { EpisodeResult } from './episode.ts'
-export { evaluate, worldLowerBound } from './evaluate.ts'
-export type { EvaluationInput, EvaluationReport, PolicyReport } from './evaluate.ts'

@@ -1,8 +1,0 @@
-export { AppendFile, openAppend } from './appendFile.ts'
-export { DecisionLog, decodeDecisions, openDecisionLog, readDecisionLog } from './decisions.ts'
-export type { DecisionLogOptions, LogProblem, ReadLogOptions } from './decisions.ts'
-export { systemDisk } from './disk.ts'
-export type { Disk, DiskFile } from './disk.ts'
-export { openRequestJournal, RequestJournal } from './requests.ts'
-export type { JournaledRequest, JournalFinish, JournalRequest, RequestJournalOptions } from './requests.ts'
-export type * from './types.ts'

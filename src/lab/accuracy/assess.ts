@@ -1,0 +1,208 @@
+import type { Clock } from '../../core/clock.ts'
+import type { Engine } from '../../core/engine/types.ts'
+import type { SegmentFiles } from '../../run/executor/sessions.ts'
+import type { WeightPrecision } from '../../model/graphs/segmentTypes.ts'
+import type { WeightSource } from '../../model/graphs/source.ts'
+import type { BoundaryBits } from '../../plan/plan.ts'
+import { EXIT_THRESHOLDS } from '../../plan/profile/published.ts'
+import { addLosses, CrossingMeter, exactPass, logitsThrough } from './crossings.ts'
+import { ExitMeter } from './exits.ts'
+import { Passes } from './passes.ts'
+import { Tally } from './tally.ts'
+import type { Additivity, Assessment, CrossingLoss, Loss } from './types.ts'
+import { rankedWidths } from './widths.ts'
+import type { Window } from './windows.ts'
+
+export const MEASURED_BITS: readonly BoundaryBits[] = [16, 8, 4]
+const QUANTISED: readonly WeightPrecision[] = ['int8', 'int4']
+const NO_LOSS: Loss = { nats: 0, standardError: 0, divergence: 0 }
+
+export interface AssessOptions {
+  readonly engine: Engine
+  readonly source: WeightSource
+  /** Of the weights; goes into what the result says of itself. */
+  readonly fingerprint: string
+  /** The text in words, e.g. `held-out tales (test stream, seed 1)`. */
+  readonly text: string
+  readonly windows: readonly Window[]
+  /** Where the segments of a precision lie. */
+  readonly files: (precision: WeightPrecision) => SegmentFiles
+  readonly clock: Clock
+  /** Weights that may be loaded at once. */
+  readonly budgetBytes: number
+  /** Widths of single crossings; default 16, 8 and 4. With 4 among them. */
+  readonly bits?: readonly BoundaryBits[]
+  readonly onProgress?: (done: number, total: number, note: string) => void
+  /** Asked between steps; once true, the measurement ends without a result. */
+  readonly stopped?: () => boolean
+}
+
+/**
+ * What quantised boundaries, early exits and quantised weights lose on a text, teacher-forced: every token is predicted
+ * from the true ones before it, all of which crossed alike. Equal arguments and engine give equal results.
+ * Null where it was stopped.
+ */
+export async function assess(options: AssessOptions): Promise<Assessment | null> {
+  try {
+    return await new Measurement(options).run()
+  } catch (error) {
+    if (error instanceof Stopped) return null
+    throw error
+  }
+}
+
+class Stopped extends Error {}
+
+/** Many crossings, or other weights: gone through together once single crossings are known. */
+interface Combination {
+  readonly note: string
+  readonly passes: Passes
+  /** Of the crossing into each layer, then of the one before the head. */
+  readonly widths: readonly BoundaryBits[]
+  readonly tally: Tally
+}
+
+class Measurement {
+  private readonly options: AssessOptions
+  private readonly bits: readonly BoundaryBits[]
+  private readonly places: number
+  private readonly opened: Passes[] = []
+  private readonly base = new Tally()
+  private tokens = 0
+  private done = 0
+  private readonly total: number
+
+  constructor(options: AssessOptions) {
+    this.options = options
+    this.bits = options.bits ?? MEASURED_BITS
+    this.places = options.source.model.layers + 1
+    const combinations = 2 * this.bits.length + 1 + QUANTISED.length
+    this.total = options.windows.length * (this.places + 1 + combinations)
+  }
+
+  async run(): Promise<Assessment> {
+    const { source, fingerprint, text, windows, engine } = this.options
+    try {
+      const passes = this.passes('fp32')
+      const crossings = new CrossingMeter(passes, this.bits)
+      const exits = source.exitLayers.map((layer) => new ExitMeter(passes, layer, EXIT_THRESHOLDS))
+      for (const window of windows) await this.single(passes, window, crossings, exits)
+      const boundaries = crossings.boundaryLosses()
+      const { nats } = this.base.loss()
+      return {
+        ...{ modelId: source.model.id, fingerprint, text, windows: windows.length },
+        engine: `${engine.info.name} ${engine.info.version}`,
+        ...{ tokens: this.tokens, nats, perplexity: Math.exp(nats), boundaries },
+        partials: crossings.partialLosses(),
+        ...(await this.combinations(passes, boundaries, nats)),
+        exits: exits.flatMap((meter) => meter.qualities()),
+        units: crossings.unitSensitivities(),
+      }
+    } finally {
+      for (const passes of this.opened) await passes.close()
+    }
+  }
+
+  /** One window: everything exact, then each crossing and exit alone. */
+  private async single(
+    passes: Passes,
+    window: Window,
+    crossings: CrossingMeter,
+    exits: readonly ExitMeter[],
+  ): Promise<void> {
+    const exact = await exactPass(passes, window)
+    this.tokens += exact.nats.length
+    for (const nats of exact.nats) this.base.add(nats, 0)
+    for (let layer = 0; layer < this.places; layer++) {
+      await crossings.boundary(exact, layer)
+      if (layer < passes.model.layers) {
+        await crossings.partial(exact, layer)
+        await crossings.everyUnit(exact, layer)
+      }
+      this.step('single crossings')
+    }
+    for (const exit of exits) await exit.add(exact)
+    this.step('exits')
+  }
+
+  private async combinations(passes: Passes, alone: readonly CrossingLoss[], nats: number) {
+    const uniform = this.bits.flatMap((bits) =>
+      [1, 2].map((stride) => ({ bits, stride, run: this.uniform(passes, bits, stride) })),
+    )
+    const widths = this.widths(alone)
+    const ranked = { note: 'widths by sensitivity', passes, widths, tally: new Tally() }
+    const exact = new Array<BoundaryBits>(this.places).fill(32)
+    const quantised = QUANTISED.map((precision) => ({
+      precision,
+      run: {
+        note: `${precision} weights`,
+        passes: this.passes(precision),
+        widths: exact,
+        tally: new Tally(),
+      },
+    }))
+    const all = [...uniform, { run: ranked }, ...quantised].map(({ run }) => run)
+    for (const window of this.options.windows) await this.together(passes, window, all)
+    const losses = quantised.map(({ precision, run }) => ({ precision, ...run.tally.loss() }))
+    return {
+      additivity: uniform.map(({ bits, stride, run }) => additivity(bits, stride, run.tally.loss(), alone)),
+      ranked: {
+        ...ranked.tally.loss(),
+        bits: widths,
+        meanBits: widths.reduce((sum, one) => sum + one, 0) / widths.length,
+      },
+      precisions: [{ precision: 'fp32' as const, ...NO_LOSS }, ...losses].map((row) => ({
+        ...row,
+        perplexity: Math.exp(nats + row.nats),
+      })),
+    }
+  }
+
+  private uniform(passes: Passes, bits: BoundaryBits, stride: number): Combination {
+    const widths = Array.from({ length: this.places }, (_, i) => (i % stride === 0 ? bits : 32))
+    return { note: `many crossings, ${bits} bits`, passes, widths, tally: new Tally() }
+  }
+
+  private async together(passes: Passes, window: Window, all: readonly Combination[]): Promise<void> {
+    const exact = await exactPass(passes, window)
+    for (const { note, passes: its, widths, tally } of all) {
+      addLosses(tally, exact, await logitsThrough(its, window, widths))
+      this.step(note)
+    }
+  }
+
+  /** By sensitivity to the coarsest crossing. */
+  private widths(alone: readonly CrossingLoss[]): BoundaryBits[] {
+    const coarsest = Math.min(...this.bits)
+    return rankedWidths(alone.filter(({ bits }) => bits === coarsest).map(({ divergence }) => divergence))
+  }
+
+  private passes(precision: WeightPrecision): Passes {
+    const { engine, files, source, clock, budgetBytes } = this.options
+    const made = new Passes({ engine, files: files(precision), model: source.model, clock, budgetBytes })
+    this.opened.push(made)
+    return made
+  }
+
+  private step(note: string): void {
+    this.options.onProgress?.(++this.done, this.total, note)
+    if (this.options.stopped?.() === true) throw new Stopped()
+  }
+}
+
+/** Every `stride`-th boundary together against each of them alone. */
+function additivity(
+  bits: BoundaryBits,
+  stride: number,
+  loss: Loss,
+  alone: readonly CrossingLoss[],
+): Additivity {
+  const parts = alone.filter((row) => row.bits === bits && row.layer % stride === 0)
+  const sum = (of: (row: CrossingLoss) => number) => parts.reduce((total, row) => total + of(row), 0)
+  const summedDivergence = sum(({ divergence }) => divergence)
+  return {
+    ...loss,
+    ...{ bits, crossings: parts.length, summedNats: sum(({ nats }) => nats), summedDivergence },
+    ratio: summedDivergence > 0 ? loss.divergence / summedDivergence : null,
+  }
+}

@@ -1,0 +1,278 @@
+import type { Clock } from '../../core/clock.ts'
+import { canonicalJson, sha256 } from '../../core/files.ts'
+import { randomStream } from '../../core/random.ts'
+import { placedPlanToJson } from '../../run/executor/messages.ts'
+import type { ModelSpec } from '../../model/spec.ts'
+import { DEFAULT_NETWORK } from '../../plan/price/network.ts'
+import type { AccuracyTable } from '../../plan/profile/accuracy.ts'
+import type { Profile } from '../../plan/profile/types.ts'
+import { createLink } from '../../trace/link.ts'
+import { BARE, type Carriage } from './carriage.ts'
+import { gridCells, MAX_IN_FLIGHT } from './grid.ts'
+import { ANSWER_BYTES, answersOf, ByteBook, hasLoads, measuredFigures } from './measured.ts'
+import { messageTime } from './messages.ts'
+import { asksByConfidence, gridPlans, withExits, type LeftOut } from './plans.ts'
+import { plansAsJson, Predictor, type Prediction } from './predict.ts'
+import { RESULT_SCHEMA, type CalibrationResult } from './result.ts'
+import { median, termResults } from './statistics.ts'
+import {
+  NO_FIGURES,
+  TERMS,
+  type Cell,
+  type CloudSide,
+  type EdgeSide,
+  type Figures,
+  type LinkCase,
+  type PlanCase,
+} from './types.ts'
+
+export interface CalibrateOptions {
+  readonly model: ModelSpec
+  readonly accuracy: AccuracyTable
+  readonly exitLayers: readonly number[]
+  readonly links: readonly LinkCase[]
+  readonly edge: EdgeSide
+  readonly cloud: CloudSide
+  readonly carriage: Carriage
+  /** Whether TCP itself is slow at times, as over an emulated WAN. */
+  readonly tcpDynamics: boolean
+  /** With its messages measured: see profileSides. */
+  readonly profile: Profile
+  readonly quick: boolean
+  /** Runs of each cell, 4 or more. */
+  readonly repeats: number
+  readonly seed: number
+  readonly pinned: boolean
+  /** A prompt of so many tokens; another one for each index. */
+  readonly prompt: (tokens: number, index: number) => readonly number[]
+  readonly clock: Clock
+  /** Keeps a file of the outcome. */
+  readonly write: (name: string, text: string) => void
+  readonly onPredicted?: (sha256: string, file: string) => void
+  readonly onProgress?: (done: number, total: number, note: string) => void
+  readonly signal?: AbortSignal
+}
+
+export const PREDICTIONS_FILE = 'predictions.json'
+export const RESULT_FILE = 'result.json'
+
+/** Between telling a process of a run and its beginning: telling takes time. */
+const LEAD_SECONDS = 0.05
+/** A run in which something was loaded is made again so often. */
+const MOST_DISCARDED = 8
+
+/**
+ * Holds the simulator to the runtime: predicts every cell of the grid from profile and link alone,
+ * writes and hashes the predictions, and only then lets both sides run. Throws BytesError where a byte is not as
+ * predicted, and what the sides throw.
+ */
+export async function calibrate(options: CalibrateOptions): Promise<CalibrationResult> {
+  const { profile, write } = options
+  const messageSeconds = profile.wire?.messageSeconds.value ?? DEFAULT_NETWORK.messageSeconds
+  const excessSeconds = await connectAll(options, messageSeconds)
+  const forecast = predictAll(options, profile, excessSeconds)
+  const text = `${canonicalJson(forecast.file)}\n`
+  const hash = sha256(text)
+  write(PREDICTIONS_FILE, text)
+  options.onPredicted?.(hash, PREDICTIONS_FILE)
+  const measurement = new Measurement(options, forecast)
+  await measurement.runAll()
+  const result = resultOf(options, forecast, measurement, { hash, messageSeconds, excessSeconds })
+  write(RESULT_FILE, `${JSON.stringify(result, null, 2)}\n`)
+  return result
+}
+
+/**
+ * Connects through every link; returns what the carriage takes of a message beside any link: of an emulated WAN what
+ * small frames, which know no window, take more than its round trip.
+ */
+async function connectAll(
+  { edge, carriage, links, tcpDynamics, quick }: CalibrateOptions,
+  direct: number,
+): Promise<number> {
+  for (const link of [...(tcpDynamics ? [] : [BARE]), ...links.map(({ id }) => id)]) {
+    const { host, port } = carriage.address(link)
+    await edge.connect(link, host, port)
+  }
+  const line = tcpDynamics ? links[0].id : BARE
+  const flightSeconds = tcpDynamics ? createLink(links[0].series).rttSeconds(0) / 2 : 0
+  return Math.max(0, (await messageTime(edge, line, quick)) - flightSeconds - direct)
+}
+
+interface Forecast {
+  readonly plans: readonly PlanCase[]
+  readonly leftOut: readonly LeftOut[]
+  readonly cells: readonly Cell[]
+  readonly predictions: ReadonlyMap<string, Prediction>
+  readonly file: unknown
+}
+
+function predictAll(options: CalibrateOptions, profile: Profile, excessSeconds: number): Forecast {
+  const { model, links, quick, seed, exitLayers, tcpDynamics } = options
+  const { plans, leftOut } = gridPlans(model, options.accuracy, exitLayers)
+  const accuracy = withExits(options.accuracy, exitLayers)
+  const predictor = new Predictor(profile, accuracy, { excessSeconds, tcpDynamics }, plans, links)
+  const cells = gridCells({
+    ...{ model, plans, links, quick },
+    random: randomStream(seed, 'calibrate arrivals'),
+    aloneSeconds: (cell) =>
+      predictor.predict({ ...cell, load: 'alone', arrivalSeconds: [0] }).figures.endToEnd!,
+  })
+  const predictions = cells.map((cell) => predictor.predict(cell))
+  const file = {
+    ...{ model: model.id, seed, excessSeconds, network: predictor.pair.network, leftOut },
+    ...{ profile, plans: plansAsJson({ model }, plans), cells, predictions },
+    links: links.map(({ id, series, phaseSeconds }) => ({ id, label: series.label, phaseSeconds })),
+  }
+  return { plans, leftOut, cells, predictions: new Map(predictions.map((one) => [one.cell, one])), file }
+}
+
+interface Run {
+  readonly figures: Figures
+  readonly answers: number | null
+}
+
+/** Lets both sides run every cell, round by round, so that what changes with time changes for all. */
+class Measurement {
+  readonly runs = new Map<string, Figures[]>()
+  /** Of cells whose number of answers follows from confidences: as many as there were in each run. */
+  readonly answers = new Map<string, number[]>()
+  discarded = 0
+  private readonly options: CalibrateOptions
+  private readonly forecast: Forecast
+  private readonly book: ByteBook
+  private prompts = 0
+  private done = 0
+
+  constructor(options: CalibrateOptions, forecast: Forecast) {
+    this.options = options
+    this.forecast = forecast
+    this.book = new ByteBook(options.model)
+    for (const { id } of forecast.cells) {
+      this.runs.set(id, [])
+      this.answers.set(id, [])
+    }
+  }
+
+  async runAll(): Promise<void> {
+    const { repeats, seed } = this.options
+    const { cells } = this.forecast
+    // Sessions are loaded and code is compiled before anything counts.
+    for (const cell of this.warmUps()) await this.run(cell)
+    for (let repeat = 0; repeat < repeats; repeat++) {
+      const order = [...cells]
+      const random = randomStream(seed, `calibrate round ${repeat}`)
+      while (order.length > 0) {
+        const [cell] = order.splice(random.integer(order.length), 1)
+        this.runs.get(cell.id)!.push(await this.measure(cell))
+        this.done++
+        this.options.onProgress?.(this.done, repeats * cells.length, cell.id)
+      }
+    }
+  }
+
+  /** On every link, so that every connection knows every plan; under load on one, for the cloud's sessions of batches. */
+  private warmUps(): Cell[] {
+    const { cells } = this.forecast
+    const seen = new Set<string>()
+    return cells.filter(({ plan, link, load }) => {
+      const key = load === 'alone' ? `${plan} ${link}` : plan
+      const fresh = !seen.has(key)
+      seen.add(key)
+      return fresh
+    })
+  }
+
+  private async measure(cell: Cell): Promise<Figures> {
+    for (let attempt = 0; attempt < MOST_DISCARDED; attempt++) {
+      const run = await this.run(cell)
+      if (run !== null) {
+        if (run.answers !== null) this.answers.get(cell.id)!.push(run.answers)
+        return { ...run.figures, load: await this.load(cell) }
+      }
+      this.discarded++
+    }
+    throw new RangeError(
+      `${cell.id}: expected sessions to stay loaded, found ${MOST_DISCARDED} runs that load`,
+    )
+  }
+
+  /** Null where a session had to be loaded. */
+  private async run(cell: Cell): Promise<Run | null> {
+    const { edge, cloud, carriage, clock, model, signal } = this.options
+    signal?.throwIfAborted()
+    const plan = this.plan(cell)
+    const startSeconds = clock.nowSeconds() + LEAD_SECONDS
+    carriage.seek(cell.link, startSeconds)
+    await cloud.holdReports(true)
+    try {
+      await edge.run({
+        ...{ link: cell.link, plan: placedPlanToJson(model, plan.placed), outputTokens: cell.outputTokens },
+        ...{ startSeconds, maxInFlight: MAX_IN_FLIGHT },
+        requests: cell.arrivalSeconds.map((arrivalSeconds) => ({
+          prompt: this.options.prompt(cell.promptTokens, this.prompts++),
+          arrivalSeconds,
+        })),
+      })
+    } finally {
+      await cloud.holdReports(false)
+    }
+    const record = await edge.collect()
+    this.book.check(cell, plan, this.forecast.predictions.get(cell.id)!, record)
+    if (hasLoads(record)) return null
+    const answers = answersOf(plan, record)
+    return { figures: measuredFigures(cell, record, answers), answers }
+  }
+
+  /** What loading takes depends on the plan alone: once a round for each, under its first cell of all links. */
+  private async load(cell: Cell): Promise<number | null> {
+    const { predictions, cells } = this.forecast
+    const first = cells.find(({ plan }) => plan === cell.plan)
+    if (first !== cell || predictions.get(cell.id)!.figures.load === null) return null
+    return this.options.edge.load(placedPlanToJson(this.options.model, this.plan(cell).placed))
+  }
+
+  private plan(cell: Cell): PlanCase {
+    return this.forecast.plans.find(({ id }) => id === cell.plan)!
+  }
+}
+
+function resultOf(
+  options: CalibrateOptions,
+  { cells, plans, predictions, leftOut }: Forecast,
+  { runs, answers, discarded }: Measurement,
+  measured: { hash: string; messageSeconds: number; excessSeconds: number },
+): CalibrationResult {
+  const { clock, model, pinned, repeats, links, tcpDynamics } = options
+  const samples = cells.map(({ id, link }) => ({
+    ...{ link, predicted: predictions.get(id)!.figures, runs: runs.get(id)! },
+  }))
+  const terms = termResults(samples)
+  return {
+    ...{ schema: RESULT_SCHEMA, at: clock.wallTime(), model: model.id },
+    ...{ carriage: tcpDynamics ? 'wan' : 'relay', pinned, predictionsSha256: measured.hash },
+    ...{ messageSeconds: measured.messageSeconds, excessSeconds: measured.excessSeconds },
+    ...{ repeats, discardedRuns: discarded, leftOut: [...leftOut] },
+    links: links.map(({ id, series, phaseSeconds }) => ({ id, label: series.label, phaseSeconds })),
+    terms,
+    met: terms.every(({ met }) => met),
+    cells: cells.map(({ id, plan, link, load, promptTokens, outputTokens }, i) => {
+      const { upBytes, downBytes, figures } = predictions.get(id)!
+      const { placed } = plans.find((one) => one.id === plan)!
+      const asked = asksByConfidence(placed)
+      return {
+        ...{ id, plan, link, load, promptTokens, outputTokens, upBytes, downBytes },
+        answers: asked ? { predicted: downBytes / ANSWER_BYTES, measured: median(answers.get(id)!) } : null,
+        ...{ predicted: figures, measured: medians(samples[i].runs), runs: [...samples[i].runs] },
+      }
+    }),
+  }
+}
+
+function medians(runs: readonly Figures[]): Figures {
+  const entries = TERMS.map((term) => {
+    const values = runs.flatMap((run) => run[term] ?? [])
+    return [term, values.length === 0 ? null : median(values)] as const
+  })
+  return { ...NO_FIGURES, ...Object.fromEntries(entries) }
+}

@@ -1,0 +1,218 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Clock } from '../../core/clock.ts'
+import { openEngine } from '../../core/engine/open.ts'
+import type { EngineKind } from '../../core/engine/types.ts'
+import { EdgeExecutor } from '../../run/executor/edge.ts'
+import { fixedLink } from '../../run/executor/link.ts'
+import { belowExit } from '../../run/executor/exitWalk.ts'
+import type { Greeting } from '../../run/executor/greeting.ts'
+import { placedPlanFromJson, type PlacedPlan } from '../../run/executor/messages.ts'
+import type { Execution } from '../../run/executor/open.ts'
+import { planSchedule } from '../../run/executor/schedule.ts'
+import { segmentKey } from '../../run/executor/sessions.ts'
+import { Slots } from '../../run/executor/slots.ts'
+import { GREEDY, type GenerationResult } from '../../run/executor/types.ts'
+import { measureProfile } from '../../plan/measure/measure.ts'
+import type { Segment } from '../../model/graphs/segmentTypes.ts'
+import type { WeightSource } from '../../model/graphs/source.ts'
+import type { ModelSpec } from '../../model/spec.ts'
+import type { PlanJson } from '../../plan/price/json.ts'
+import { EDGE } from '../../plan/plan.ts'
+import type { Profile } from '../../plan/profile/types.ts'
+import { connect } from '../../run/wire/client.ts'
+import { CountingConnection } from './counting.ts'
+import type { EdgeSide, ProfileTask, RequestRecord, RunRecord, RunTask, WireBytes } from './types.ts'
+
+export interface EdgeHostOptions {
+  readonly source: WeightSource
+  readonly greeting: Greeting
+  readonly clock: Clock
+  /** A fresh engine with no session loaded. */
+  readonly openExecution: () => Promise<Execution>
+  /** Default `worker`, as the runtime has it. */
+  readonly engine?: EngineKind
+  /** Between the namespaces of a closed test network only. */
+  readonly insecureNetwork?: boolean
+}
+
+/** Admission is this room's own: a place is free at the last token, not at the report that follows it. */
+const EXECUTOR_IN_FLIGHT = 1024
+/** Frames as small as decode's: empty, and with payloads up to 224 bytes. */
+const PING_BYTES = [0, 32, 96, 224] as const
+/**
+ * Between round trips: messages of a request come after a pause, when threads sleep and caches are cold.
+ */
+const PAUSE_MILLISECONDS = 20
+/** Timers know whole milliseconds; the rest is spent in turns of the event loop. */
+const TIMER_SLACK_SECONDS = 3e-3
+
+interface Line {
+  readonly connection: CountingConnection
+  readonly executor: EdgeExecutor
+}
+
+interface Running {
+  readonly line: Line
+  readonly before: WireBytes
+  readonly results: Promise<RequestRecord>[]
+}
+
+/** The edge of a calibration: carries out requests at set times and tells what they were like. */
+export async function openEdgeHost(options: EdgeHostOptions): Promise<EdgeSide> {
+  return new EdgeHost(options, await options.openExecution())
+}
+
+class EdgeHost implements EdgeSide {
+  private readonly options: EdgeHostOptions
+  private readonly execution: Execution
+  private readonly lines = new Map<string, Line>()
+  private running: Running | null = null
+
+  constructor(options: EdgeHostOptions, execution: Execution) {
+    this.options = options
+    this.execution = execution
+  }
+
+  async connect(link: string, host: string, port: number): Promise<void> {
+    const { greeting, clock, source, insecureNetwork = false } = this.options
+    // Nothing but what is measured goes over the link.
+    const limits = { heartbeatSeconds: null }
+    const inner = await connect({ host, port, greeting, clock, insecureNetwork, limits })
+    const connection = new CountingConnection(inner)
+    const executor = new EdgeExecutor({
+      ...{ model: source.model, runner: this.execution.runner, clock, link: fixedLink(connection) },
+      maxInFlight: EXECUTOR_IN_FLIGHT,
+    })
+    this.lines.set(link, { connection, executor })
+  }
+
+  async roundTrips(link: string, count: number): Promise<number[]> {
+    const { connection } = this.line(link)
+    const seconds: number[] = []
+    for (let i = 0; i < count; i++) {
+      await sleep(PAUSE_MILLISECONDS)
+      const { rttSeconds } = await connection.ping(PING_BYTES[i % PING_BYTES.length])
+      seconds.push(rttSeconds)
+    }
+    return seconds
+  }
+
+  async profile({ quick, messageSeconds }: ProfileTask): Promise<Profile> {
+    const { source, clock } = this.options
+    const engine = await openEngine(this.options.engine ?? 'worker')
+    try {
+      return await measureProfile(source.model, {
+        ...{ engine, source, clock, messageSeconds, threads: 1 },
+        grid: quick ? 'quick' : 'full',
+      })
+    } finally {
+      await engine.close()
+    }
+  }
+
+  async run(task: RunTask): Promise<void> {
+    const line = this.line(task.link)
+    const placed = placedPlanFromJson(this.options.source.model, task.plan, `plan of ${task.link}`)
+    const slots = new Slots(task.maxInFlight)
+    const delivered: Promise<void>[] = []
+    const results: Promise<RequestRecord>[] = []
+    this.running = { line, before: line.connection.bytes, results }
+    for (const { prompt, arrivalSeconds } of task.requests) {
+      const at = task.startSeconds + arrivalSeconds
+      await this.until(at)
+      const turn = slots.take()
+      delivered.push(
+        new Promise((resolve, reject) => {
+          const result = turn.then((release) =>
+            this.generate(line, placed, prompt, task.outputTokens, () => {
+              release()
+              resolve()
+            }),
+          )
+          result.catch(reject)
+          results.push(result.then((generated) => recordOf(at, generated)))
+        }),
+      )
+    }
+    // A failure is told by `delivered`; collect() may never be called then.
+    for (const result of results) result.catch(() => undefined)
+    await Promise.all(delivered)
+  }
+
+  async collect(): Promise<RunRecord> {
+    if (this.running === null) throw new RangeError('collect: expected a run before, found none')
+    const { line, before, results } = this.running
+    const requests = await Promise.all(results)
+    const after = line.connection.bytes
+    const since = (name: keyof WireBytes): number => after[name] - before[name]
+    const bytes = { upData: since('upData'), downData: since('downData'), upControl: since('upControl') }
+    return { requests, bytes }
+  }
+
+  async load(plan: PlanJson): Promise<number> {
+    const { source, openExecution } = this.options
+    const placed = placedPlanFromJson(source.model, plan, 'plan to load')
+    const execution = await openExecution()
+    try {
+      let seconds = 0
+      for (const segment of edgeSegments(source.model, placed)) {
+        const { load } = await execution.sessions.open(segment, 1)
+        if (load !== null) seconds += load.endSeconds - load.startSeconds
+      }
+      return seconds
+    } finally {
+      await execution.close()
+    }
+  }
+
+  async close(): Promise<void> {
+    for (const { connection } of this.lines.values()) await connection.close()
+    await this.execution.close()
+  }
+
+  private line(link: string): Line {
+    const line = this.lines.get(link)
+    if (line === undefined) throw new RangeError(`link ${link}: expected a connection, found none`)
+    return line
+  }
+
+  private async until(atSeconds: number): Promise<void> {
+    const { clock } = this.options
+    const wait = atSeconds - TIMER_SLACK_SECONDS - clock.nowSeconds()
+    if (wait > 0) await sleep(1000 * wait)
+    while (clock.nowSeconds() < atSeconds) await new Promise((resolve) => setImmediate(resolve))
+  }
+
+  private generate(
+    { executor }: Line,
+    placed: PlacedPlan,
+    prompt: readonly number[],
+    maxNewTokens: number,
+    onDelivered: () => void,
+  ): Promise<GenerationResult> {
+    // No stop ids: lengths are as asked.
+    const request = { ...placed, prompt, maxNewTokens, sampling: GREEDY, stopIds: [] }
+    return executor.generate(request, {
+      explain: true,
+      onToken: ({ last }) => {
+        if (last) onDelivered()
+      },
+    })
+  }
+}
+
+function recordOf(arrivalSeconds: number, result: GenerationResult): RequestRecord {
+  const { tokens, dispatchSeconds, events } = result
+  return { arrivalSeconds, dispatchSeconds, tokenSeconds: tokens.map(({ atSeconds }) => atSeconds), events }
+}
+
+/** The segments whose sessions a plan needs on the edge, each once. */
+export function edgeSegments(model: ModelSpec, { plan, cloudUnits }: PlacedPlan): Segment[] {
+  if (plan.exit !== null) return [belowExit(model, plan.exit)]
+  const { prefill, decode } = planSchedule(model, plan, cloudUnits)
+  const segments = new Map<string, Segment>()
+  for (const step of [...prefill, ...decode]) {
+    if (step.kind === 'compute' && step.side === EDGE) segments.set(segmentKey(step.segment), step.segment)
+  }
+  return [...segments.values()]
+}

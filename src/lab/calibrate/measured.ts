@@ -1,0 +1,150 @@
+import { EdgewiseError } from '../../core/errors.ts'
+import type { ExecutionEvent } from '../../run/executor/types.ts'
+import { openFrame, planFrame } from '../../run/executor/messages.ts'
+import { planSchedule } from '../../run/executor/schedule.ts'
+import type { ModelSpec } from '../../model/spec.ts'
+import { idsFrame } from '../../run/wire/payloads.ts'
+import { FRAME_HEADER_BYTES, type Frame } from '../../run/wire/types.ts'
+import { asksByConfidence } from './plans.ts'
+import { edgeCloses, mean, openingOfCell, type Prediction } from './predict.ts'
+import {
+  NO_FIGURES,
+  type Cell,
+  type Figures,
+  type PlanCase,
+  type RequestRecord,
+  type RunRecord,
+} from './types.ts'
+
+/** Whether something was loaded meanwhile: such a run tells of a first use, and is made again. */
+export function hasLoads({ requests }: RunRecord): boolean {
+  return requests.some(({ events }) => events.some(({ kind }) => kind === 'load'))
+}
+
+/** The terms of a cell as they were in one run of it. `answers`: see answersOf. */
+export function measuredFigures(cell: Cell, { requests }: RunRecord, answers: number | null): Figures {
+  const alone = cell.load === 'alone'
+  const over = (of: (record: RequestRecord) => number): number => mean(requests.map(of))
+  const ttft = over((record) => record.tokenSeconds[0] - begin(record, alone))
+  const endToEnd = over(
+    (record) => record.tokenSeconds[record.tokenSeconds.length - 1] - begin(record, alone),
+  )
+  return {
+    ...NO_FIGURES,
+    ...{ ttft, endToEnd, tpot: cell.outputTokens === 1 ? null : (endToEnd - ttft) / (cell.outputTokens - 1) },
+    edgeCompute: over(({ events }) => computeSeconds(events, 'edge')),
+    cloudCompute: over(({ events }) => computeSeconds(events, 'cloud')),
+    transferUp: alone ? over(({ events }) => transferSeconds(events, 'edge')) : null,
+    // Where nothing was asked, nothing is said about what an answer takes.
+    transferDown: alone && answers !== 0 ? over(({ events }) => transferSeconds(events, 'cloud')) : null,
+  }
+}
+
+/** A request alone begins when it is taken up; how late a timer was is no part of it. In a queue its arrival counts. */
+function begin({ arrivalSeconds, dispatchSeconds }: RequestRecord, alone: boolean): number {
+  return alone ? dispatchSeconds : arrivalSeconds
+}
+
+/** Time in the engine; what waits for it does not count. */
+function computeSeconds(events: readonly ExecutionEvent[], side: ExecutionEvent['side']): number {
+  return events.reduce(
+    (sum, event) =>
+      event.kind === 'compute' && event.side === side ? sum + event.endSeconds - event.startSeconds : sum,
+    0,
+  )
+}
+
+/** From the send of each message to its receipt; one that nobody waited for any more does not count. */
+function transferSeconds(events: readonly ExecutionEvent[], from: ExecutionEvent['side']): number {
+  const key = ({ step, position }: ExecutionEvent): string => `${step}/${position}`
+  const receipts = new Map(
+    events
+      .filter(({ kind, side }) => kind === 'receive' && side !== from)
+      .map((event) => [key(event), event]),
+  )
+  let seconds = 0
+  for (const event of events) {
+    if (event.kind !== 'send' || event.side !== from) continue
+    const receipt = receipts.get(key(event))
+    if (receipt !== undefined) seconds += receipt.endSeconds - event.startSeconds
+  }
+  return seconds
+}
+
+/** Tokens that came down on being asked for, as the edge received them; null where a plan's messages are all foreseen. */
+export function answersOf({ placed }: PlanCase, { requests }: RunRecord): number | null {
+  if (!asksByConfidence(placed)) return null
+  const events = requests.flatMap((request) => request.events)
+  return events.filter(({ kind, side }) => kind === 'receive' && side === 'edge').length
+}
+
+/** Bytes are exact or the model of the wire is wrong. */
+export class BytesError extends EdgewiseError {
+  constructor(cell: string, what: string, expected: number, found: number) {
+    super('E_BYTES', `${cell}: ${what}\n  predicted: ${expected} bytes\n  found: ${found} bytes`)
+  }
+}
+
+/**
+ * Holds the bytes of every run to what was predicted: data by the program, control by the encoders of its frames. It
+ * follows which plans each connection has said. Of a collaborative exit the program knows how many answers there
+ * will be only on average: there every answer must have the bytes of one.
+ */
+export class ByteBook {
+  private readonly model: ModelSpec
+  private readonly said = new Map<string, string[]>()
+
+  constructor(model: ModelSpec) {
+    this.model = model
+  }
+
+  /** Throws BytesError. */
+  check(cell: Cell, plan: PlanCase, prediction: Prediction, run: RunRecord): void {
+    const { upData, downData, upControl } = run.bytes
+    const expect = (what: string, expected: number, found: number): void => {
+      if (expected !== found) throw new BytesError(cell.id, what, expected, found)
+    }
+    const answers = answersOf(plan, run)
+    const downBytes = answers === null ? prediction.downBytes : answers * ANSWER_BYTES
+    expect('messages up', prediction.upBytes, upData)
+    expect('messages down', downBytes, downData)
+    const events = run.requests.flatMap((request) => request.events)
+    expect('messages up, as the edge noted them', prediction.upBytes, sent(events, 'edge'))
+    expect('messages down, as the cloud noted them', downBytes, sent(events, 'cloud'))
+    expect('plan, opening and closing', this.control(cell, plan, run.requests.length), upControl)
+  }
+
+  private control(cell: Cell, { id, placed }: PlanCase, requests: number): number {
+    const { model } = this
+    const { plan, cloudUnits } = placed
+    const usesCloud =
+      plan.exit === null
+        ? planSchedule(model, plan, cloudUnits).usesCloud
+        : plan.exit.mode === 'collaborative'
+    if (!usesCloud) return 0
+    const said = this.said.get(cell.link) ?? []
+    this.said.set(cell.link, said)
+    let bytes = 0
+    if (!said.includes(id)) {
+      said.push(id)
+      bytes += sizeOf(planFrame(model, said.length, placed))
+    }
+    const opening = openingOfCell(cell, said.indexOf(id) + 1)
+    const closing = edgeCloses(placed) ? FRAME_HEADER_BYTES : 0
+    return bytes + requests * (sizeOf(openFrame(1, opening)) + closing)
+  }
+}
+
+function sizeOf({ payload }: Pick<Frame, 'payload'>): number {
+  return FRAME_HEADER_BYTES + payload.byteLength
+}
+
+/** One token, asked of the cloud. */
+export const ANSWER_BYTES = sizeOf(idsFrame([0], { step: 0, position: 0 }))
+
+function sent(events: readonly ExecutionEvent[], from: ExecutionEvent['side']): number {
+  return events.reduce(
+    (sum, { kind, side, bytes }) => (kind === 'send' && side === from ? sum + bytes : sum),
+    0,
+  )
+}

@@ -1,0 +1,41 @@
+import type { Clock } from '../../core/clock.ts'
+import type { Profile } from '../../plan/profile/types.ts'
+import { median } from './statistics.ts'
+import type { CloudSide, EdgeSide } from './types.ts'
+
+/** The name of the line from process to process with nothing between. */
+const DIRECT = 'loopback'
+/** Round trips at first that warm code and sockets. */
+const COLD_ROUND_TRIPS = 10
+const ROUND_TRIPS = 80
+const QUICK_ROUND_TRIPS = 40
+
+export interface ProfileSidesOptions {
+  readonly edge: EdgeSide
+  readonly cloud: CloudSide
+  /** Null: measured now. */
+  readonly profile: Profile | null
+  readonly quick: boolean
+  readonly clock: Clock
+}
+
+/** The profile that predictions are made from: the edge's, with messages between the two processes as they are now. */
+export async function profileSides(options: ProfileSidesOptions): Promise<Profile> {
+  const { edge, cloud, quick, clock } = options
+  const { host, port } = await cloud.address()
+  await edge.connect(DIRECT, host, port)
+  const messageSeconds = await messageTime(edge, DIRECT, quick)
+  const profile = options.profile ?? (await edge.profile({ quick, messageSeconds }))
+  const count = quick ? QUICK_ROUND_TRIPS : ROUND_TRIPS
+  const source = `half the median round trip of ${count} pings of 32..256 bytes between two processes over loopback, 20 ms apart, ${clock.wallTime()}`
+  return {
+    ...profile,
+    wire: { messageSeconds: { value: messageSeconds, provenance: { kind: 'measured', source } } },
+  }
+}
+
+/** One message of a few bytes over a line: half the median round trip, seconds. */
+export async function messageTime(edge: EdgeSide, link: string, quick: boolean): Promise<number> {
+  await edge.roundTrips(link, COLD_ROUND_TRIPS)
+  return median(await edge.roundTrips(link, quick ? QUICK_ROUND_TRIPS : ROUND_TRIPS)) / 2
+}

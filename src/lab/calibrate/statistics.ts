@@ -1,0 +1,107 @@
+import { quantile } from '../../plan/measure/timing.ts'
+import { TERMS, type Figures, type Term } from './types.ts'
+
+/** One cell: what was predicted, and what each of its runs was like. */
+export interface CellSamples {
+  readonly link: string
+  readonly predicted: Figures
+  /** In the order of time. */
+  readonly runs: readonly Figures[]
+}
+
+/** How a term was predicted over the cells of one link. Shares, not per cent. */
+export interface TermResult {
+  readonly term: Term
+  readonly link: string
+  /** Cells. */
+  readonly count: number
+  /** (predicted - measured) / measured, measured being the median of a cell's runs. */
+  readonly medianSignedError: number
+  readonly medianError: number
+  readonly p95Error: number
+  /** Of single runs instead of a cell's median. */
+  readonly p95ErrorOfRuns: number
+  /** A cell's even runs against its odd ones: |difference of medians| / mean. */
+  readonly medianNoise: number
+  readonly p95Noise: number
+  readonly met: boolean
+}
+
+/** Targets: the median within the larger of these, the 95th percentile within the last. */
+export const MEDIAN_TARGET = 0.1
+export const NOISE_TARGET = 1.5
+export const P95_TARGET = 0.25
+
+/** The error of what was predicted and did not happen at all. */
+const NOTHING_HAPPENED = 1e9
+
+/** Every term of every link that has cells for it. */
+export function termResults(cells: readonly CellSamples[]): TermResult[] {
+  const links = [...new Set(cells.map(({ link }) => link))]
+  return links.flatMap((link) =>
+    TERMS.flatMap((term) => {
+      const result = termResult(
+        term,
+        link,
+        cells.filter((cell) => cell.link === link),
+      )
+      return result === null ? [] : [result]
+    }),
+  )
+}
+
+interface CellError {
+  readonly error: number
+  readonly runs: readonly number[]
+  readonly noise: number
+}
+
+function termResult(term: Term, link: string, cells: readonly CellSamples[]): TermResult | null {
+  const errors = cells.flatMap((cell) => cellError(term, cell) ?? [])
+  if (errors.length === 0) return null
+  const at = (share: number, of: (cell: CellError) => number): number =>
+    quantile(errors.map(of).sort(ascending), share)
+  const runs = errors.flatMap((cell) => cell.runs.map(Math.abs)).sort(ascending)
+  const medianError = at(0.5, ({ error }) => Math.abs(error))
+  const p95Error = at(0.95, ({ error }) => Math.abs(error))
+  const medianNoise = at(0.5, ({ noise }) => noise)
+  return {
+    ...{ term, link, count: errors.length, medianError, p95Error, medianNoise },
+    medianSignedError: at(0.5, ({ error }) => error),
+    p95ErrorOfRuns: quantile(runs, 0.95),
+    p95Noise: at(0.95, ({ noise }) => noise),
+    met: medianError <= Math.max(MEDIAN_TARGET, NOISE_TARGET * medianNoise) && p95Error <= P95_TARGET,
+  }
+}
+
+/** Null where the term does not apply: nothing was predicted and nothing happened, or it is not looked at. */
+function cellError(term: Term, { predicted, runs }: CellSamples): CellError | null {
+  const expected = predicted[term]
+  const values = runs.flatMap((run) => run[term] ?? [])
+  if (expected === null || values.length === 0) return null
+  const middle = median(values)
+  if (expected === 0 && middle === 0) return null
+  const noise = abNoise(values)
+  return { error: relative(expected, middle), runs: values.map((value) => relative(expected, value)), noise }
+}
+
+/** Runs of even index against those of odd index: what two measurements of the same thing differ by. */
+export function abNoise(values: readonly number[]): number {
+  const half = (parity: number): number[] => values.filter((_, i) => i % 2 === parity)
+  const [a, b] = [half(0), half(1)]
+  if (b.length === 0) return 0
+  const [x, y] = [median(a), median(b)]
+  return x + y === 0 ? 0 : Math.abs(x - y) / ((x + y) / 2)
+}
+
+export function median(values: readonly number[]): number {
+  return quantile([...values].sort(ascending), 0.5)
+}
+
+function relative(predicted: number, measured: number): number {
+  return measured === 0 ? NOTHING_HAPPENED : (predicted - measured) / measured
+}
+
+function ascending(a: number, b: number): number {
+  return a - b
+}

@@ -1,0 +1,52 @@
+import type { RandomStream } from '../../core/random.ts'
+import { drawCast, pick } from './cast.ts'
+import type { Cast, Person } from './cast.ts'
+import { asked } from './plots.ts'
+import type { Question } from './plots.ts'
+import { NUMBERS, article, counted, plural } from './words.ts'
+
+interface Fact {
+  readonly told: string
+  readonly questions: readonly Question[]
+}
+
+/**
+ * A note: one fact about each of two people, and questions about both. A tale in small, about 100 characters long,
+ * where what must be recalled is near and there is little else: for the beginning of a training.
+ */
+export function drawNote(stream: RandomStream): string {
+  const cast = drawCast(stream)
+  const fact = pick(stream, FACTS)
+  const facts = [cast.hero, cast.friend].map((person) => fact(cast, person))
+  const questions = facts.flatMap((one) => one.questions)
+  const lines = Array.from({ length: 2 + stream.integer(2) }, () => asked(pick(stream, questions)))
+  return `${[facts.map((one) => one.told).join(' '), ...lines].join('\n')}\n`
+}
+
+const treasure = (_: Cast, { name, color, treasure }: Person): Fact => ({
+  told: `${name} had ${article(`${color} ${treasure}`)}.`,
+  questions: [
+    { ask: `Who had the ${treasure}?`, answer: name },
+    { ask: `What color was the ${treasure}?`, answer: color },
+    { ask: `What did ${name} have?`, answer: article(`${color} ${treasure}`) },
+  ],
+})
+
+const home = (_: Cast, { name, kind, home }: Person): Fact => ({
+  told: `${name} was ${article(kind)} who lived ${home}.`,
+  questions: [
+    { ask: `Where did ${name} live?`, answer: home },
+    { ask: `Where did the ${kind} live?`, answer: home },
+    { ask: `Who was the ${kind}?`, answer: name },
+  ],
+})
+
+const count = ({ stream, good }: Cast, { name }: Person): Fact => {
+  const found = 1 + stream.integer(5)
+  return {
+    told: `${name} found ${counted(found, good)}.`,
+    questions: [{ ask: `How many ${plural(good)} did ${name} find?`, answer: NUMBERS[found] }],
+  }
+}
+
+const FACTS = [treasure, home, count]

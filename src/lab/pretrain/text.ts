@@ -1,0 +1,90 @@
+import { InputError, show } from '../../core/errors.ts'
+import { randomStream } from '../../core/random.ts'
+import type { RandomStream } from '../../core/random.ts'
+import { drawTale } from './grammar.ts'
+import { drawNote } from './notes.ts'
+
+/** Every character of the vocabulary, in the order of their ids (after the two special tokens). */
+export const ALPHABET = `\n !"',-.:?ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz`
+export const BEGIN = '<s>'
+export const END = '</s>'
+export const BEGIN_ID = 0
+export const END_ID = 1
+const FIRST_CHARACTER_ID = 2
+
+/** Size of the vocabulary: the alphabet and the two special tokens. */
+export const VOCABULARY = ALPHABET.length + FIRST_CHARACTER_ID
+
+const ids = new Map(Array.from(ALPHABET, (character, i) => [character, i + FIRST_CHARACTER_ID]))
+
+/** Which texts: no tale of one is drawn from the random numbers of another. */
+export type Split = 'train' | 'validation' | 'test'
+
+/** A tale that the model was not trained on, and its first sentences as a prompt. */
+export interface HeldOutTale {
+  readonly text: string
+  /** The beginning of `text`, up to and with the end of its second sentence. */
+  readonly prompt: string
+}
+
+/**
+ * `count` tales of the test split under `seed`, for measuring the model: its perplexity on `text`, or what it makes
+ * of `prompt`. The first tales of a longer list are those of a shorter one.
+ */
+export function talesText(seed: number, count: number): HeldOutTale[] {
+  if (!Number.isInteger(count) || count < 1 || count > 100_000) {
+    throw new InputError({
+      where: 'talesText: count',
+      expected: 'an integer in 1..100000',
+      found: show(count),
+    })
+  }
+  return tales('test', seed, count).map((text) => ({ text, prompt: firstSentences(text, 2) }))
+}
+
+/** `count` tales of a split. */
+export function tales(split: Split, seed: number, count: number): string[] {
+  const stream = splitStream(split, seed)
+  return Array.from({ length: count }, () => drawTale(stream))
+}
+
+/** The random numbers of one split; `part` names an independent stream within it. */
+export function splitStream(split: Split, seed: number, part = ''): RandomStream {
+  return randomStream(seed, `pretrain/tales/${split}${part === '' ? '' : `/${part}`}`)
+}
+
+/** Ids of a whole text with its begin and end tokens. Throws InputError for a character outside the alphabet. */
+export function encodeText(text: string): number[] {
+  const inner = Array.from(text, (character) => {
+    const id = ids.get(character)
+    if (id !== undefined) return id
+    throw new InputError({ where: 'tale', expected: 'characters of the alphabet', found: show(character) })
+  })
+  return [BEGIN_ID, ...inner, END_ID]
+}
+
+/** The text of ids, special tokens left out. */
+export function decodeIds(tokens: readonly number[]): string {
+  return tokens
+    .map((id) => (id < FIRST_CHARACTER_ID ? '' : ALPHABET.charAt(id - FIRST_CHARACTER_ID)))
+    .join('')
+}
+
+/**
+ * A training window: `window` + 1 ids of consecutive texts, a `noteShare` of which are notes and the others tales. Half
+ * of the windows begin where a text begins, as prompts do, the others anywhere in their first text: otherwise short
+ * windows would never see how a tale ends.
+ */
+export function trainingWindow(stream: RandomStream, window: number, noteShare: number): number[] {
+  const next = (): number[] => encodeText(stream.uniform() < noteShare ? drawNote(stream) : drawTale(stream))
+  const tokens = next()
+  const start = stream.integer(2) === 0 ? 0 : stream.integer(tokens.length)
+  while (tokens.length < start + window + 1) tokens.push(...next())
+  return tokens.slice(start, start + window + 1)
+}
+
+function firstSentences(text: string, count: number): string {
+  const ends = [...text.matchAll(/[.?!]["]?(?=\s)/g)]
+  const last = ends[Math.min(count, ends.length) - 1]
+  return text.slice(0, last.index + last[0].length)
+}

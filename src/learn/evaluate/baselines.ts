@@ -1,0 +1,163 @@
+import { randomStream } from '../../core/random.ts'
+import { cloudOnly, edgeOnly, layerCuts, staticCut } from '../../plan/planners/fixed.ts'
+import {
+  driftPlusPenalty,
+  joinShortestDelay,
+  perStateDp,
+  priced,
+  randomPlans,
+  type PriceVector,
+} from '../../plan/planners/priced.ts'
+import { ceCollm, thresholdRouting } from '../../plan/planners/published.ts'
+import type { Policy } from '../../plan/price/situation.ts'
+import type { Scenario, Split } from '../../sim/scenario/scenario.ts'
+import { mean, runEpisode } from './episode.ts'
+
+/** Known planners that are not built (docs/model.md, section 13), with the reason: every table lists them. */
+export const ABSENT_BASELINES: Readonly<Record<string, string>> = {
+  'edgeshard-dp': 'per-state DP covers layer cuts between two devices; more devices come later',
+  mpc: 'model-predictive control with a bandwidth forecast: not built yet',
+  clairvoyant: 'branch and bound over whole runs: not built yet',
+}
+
+/** How much work the tuning of a planner may take. */
+export interface TuningBudget {
+  /** Training episodes each candidate is run on. */
+  readonly episodes: number
+  /** Candidates for the four prices. */
+  readonly candidates: number
+  /** Awaited, so that a caller may let signals in, and throw to end the tuning. */
+  readonly onProgress?: (what: string, done: number, total: number) => void | Promise<void>
+}
+
+export interface TunedBaselines {
+  readonly prices: PriceVector
+  readonly v: number
+  /** Edge seconds up to which threshold routing keeps requests at the edge. */
+  readonly thresholdSeconds: number
+}
+
+const V_SWEEP = [0.3, 1, 3, 10, 30, 100]
+/** Edge seconds tried for threshold routing. */
+const THRESHOLD_SWEEP = [0, 0.5, 1, 2, 4, 8, 16, 32]
+
+/** Tunes the priced planner, drift-plus-penalty's V and the threshold on training episodes. */
+export async function tuneBaselines(scenario: Scenario, budget: TuningBudget): Promise<TunedBaselines> {
+  const cost = (policy: Policy): number =>
+    mean(
+      Array.from(
+        { length: budget.episodes },
+        (_, seed) => runEpisode(scenario, policy, 'train', TUNING_SEED + seed).cost,
+      ),
+    )
+  const sweep = async (
+    name: string,
+    values: readonly number[],
+    policy: (value: number) => Policy,
+  ): Promise<number> => {
+    const costs: number[] = []
+    for (const value of values) {
+      costs.push(cost(policy(value)))
+      await budget.onProgress?.(`tuning ${name}`, costs.length, values.length)
+    }
+    return values[costs.indexOf(Math.min(...costs))]
+  }
+  const v = await sweep('drift-plus-penalty', V_SWEEP, (value) => driftPlusPenalty(scenario.problem, value))
+  const thresholdSeconds = await sweep('threshold routing', THRESHOLD_SWEEP, (value) =>
+    thresholdRouting(scenario.problem, value),
+  )
+  return { v, thresholdSeconds, prices: await tunePrices(scenario, budget, cost) }
+}
+
+/** Episodes for tuning lie apart from those the learner draws. */
+const TUNING_SEED = 900_000_000
+
+/**
+ * Four prices by a (1 + lambda) evolution strategy with log-normal steps: a start at zero prices and at
+ * plain backlogs, then mutations of the best. Every candidate meets the same episodes.
+ */
+async function tunePrices(
+  scenario: Scenario,
+  budget: TuningBudget,
+  cost: (policy: Policy) => number,
+): Promise<PriceVector> {
+  const random = randomStream(0, 'tune-prices')
+  const starts: PriceVector[] = [
+    [0, 0, 0, 0],
+    [0, 0.1, 0, 0.1],
+    [0.2, 0.2, 0.2, 0.2],
+    [0, 0.5, 0, 0.2],
+  ]
+  let best = starts[0]
+  let least = Infinity
+  let step = 1
+  for (let i = 0; i < budget.candidates; i++) {
+    const candidate =
+      i < starts.length
+        ? starts[i]
+        : mutate(
+            best,
+            step,
+            () => random.normal(),
+            () => random.uniform(),
+          )
+    const found = cost(priced(scenario.problem, candidate))
+    if (found < least) {
+      least = found
+      best = candidate
+    } else if (i >= starts.length) step = Math.max(0.15, step * 0.95)
+    await budget.onProgress?.('tuning the priced planner', i + 1, budget.candidates)
+  }
+  return best
+}
+
+function mutate(prices: PriceVector, step: number, normal: () => number, uniform: () => number): PriceVector {
+  const move = (price: number): number => {
+    const draw = uniform()
+    if (draw < 0.35) return price
+    if (draw < 0.45) return 0
+    return (price === 0 ? 0.05 : price) * Math.exp(step * normal())
+  }
+  return [move(prices[0]), move(prices[1]), move(prices[2]), move(prices[3])]
+}
+
+/** All planners of the comparison that the scenario allows, but the best static cut: that is chosen in hindsight. */
+export function baselines(scenario: Scenario, tuned: TunedBaselines): Policy[] {
+  const { problem } = scenario
+  return [
+    edgeOnly(problem),
+    cloudOnly(problem),
+    randomPlans(problem),
+    joinShortestDelay(problem),
+    thresholdRouting(problem, tuned.thresholdSeconds),
+    ...[ceCollm(problem, 'standalone'), ceCollm(problem, 'collaborative')].filter(
+      (policy) => policy !== null,
+    ),
+    perStateDp(problem),
+    driftPlusPenalty(problem, tuned.v),
+    priced(problem, tuned.prices),
+  ]
+}
+
+/** The static cut with the least cost on the very episodes of the evaluation: hindsight. */
+export async function bestStaticCut(
+  scenario: Scenario,
+  split: Split,
+  seeds: readonly number[],
+  onProgress?: (done: number, total: number) => void | Promise<void>,
+): Promise<Policy> {
+  let best: Policy | null = null
+  let least = Infinity
+  const cuts = layerCuts(scenario.problem)
+  for (const [index, { cut, boundaryBits }] of cuts.entries()) {
+    const policy = staticCut(scenario.problem, cut, boundaryBits)
+    const found = mean(seeds.map((seed) => runEpisode(scenario, policy, split, seed).cost))
+    if (best === null || found < least) {
+      least = found
+      best = { ...policy, name: `best-static-cut` }
+    }
+    await onProgress?.(index + 1, cuts.length)
+  }
+  if (best === null) throw new RangeError('scenario: expected at least one layer cut')
+  return best
+}

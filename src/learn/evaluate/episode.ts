@@ -1,0 +1,74 @@
+import type { Policy } from '../../plan/price/situation.ts'
+import { createFast } from '../../sim/fast.ts'
+import { Session, type RequestResult } from '../../sim/session.ts'
+import type { SimulationFactory, World } from '../../sim/types.ts'
+import type { Scenario, Split } from '../../sim/scenario/scenario.ts'
+
+/** One policy on one episode. All figures are simulated. */
+export interface EpisodeResult {
+  readonly requests: readonly RequestResult[]
+  /** Mean cost of a request, the idle device's energy included. */
+  readonly cost: number
+  /** Edge joules of the whole run over its requests. */
+  readonly edgeJoulesPerRequest: number
+  /** Until all has drained, work that no token waits for included. */
+  readonly durationSeconds: number
+  readonly queueMean: number
+  readonly queueMax: number
+  /** When each request had its last token, absolute seconds. */
+  readonly finishSeconds: Float64Array
+  readonly layersDecided: number
+}
+
+/** Runs a policy through the episode `seed` of a split. */
+export function runEpisode(
+  scenario: Scenario,
+  policy: Policy,
+  split: Split,
+  seed: number,
+  create: SimulationFactory = createFast,
+): EpisodeResult {
+  return runWorld(scenario, policy, scenario.world(split, seed), seed, create)
+}
+
+/** Runs a policy through a world; `seed` is for policies that draw. */
+export function runWorld(
+  scenario: Scenario,
+  policy: Policy,
+  world: World,
+  seed: number,
+  create: SimulationFactory = createFast,
+): EpisodeResult {
+  const session = new Session(scenario.problem, world, scenario.terms, create)
+  policy.reset?.(seed)
+  while (session.next()) session.dispatch(policy.decide(session.situation()))
+  return summarise(scenario, session)
+}
+
+function summarise(scenario: Scenario, session: Session): EpisodeResult {
+  const { simulation, world } = session
+  const requests = world.arrivals.map((_, request) => session.result(request))
+  const finishSeconds = Float64Array.from(simulation.outcomes, (outcome) => outcome.lastTokenSeconds)
+  const durationSeconds = simulation.now
+  const count = requests.length
+  const idleJoules = (scenario.problem.pair.power.idleWatts * durationSeconds) / count
+  const marginal = mean(requests.map((request) => request.edgeJoules))
+  return {
+    requests,
+    cost:
+      mean(requests.map((request) => request.cost)) + scenario.problem.objective.weights.energy * idleJoules,
+    edgeJoulesPerRequest: marginal + idleJoules,
+    durationSeconds,
+    queueMean: simulation.totals.waitingSeconds / durationSeconds,
+    queueMax: session.mostWaiting,
+    finishSeconds,
+    layersDecided: count * scenario.problem.pair.model.layers,
+  }
+}
+
+/** Arithmetic mean; NaN of nothing. */
+export function mean(values: readonly number[]): number {
+  let sum = 0
+  for (const value of values) sum += value
+  return values.length === 0 ? NaN : sum / values.length
+}

@@ -1,0 +1,169 @@
+import { accuracyKind } from '../../plan/profile/accuracy.ts'
+import { lowerBoundUntil } from '../../plan/oracle/bounds.ts'
+import type { Policy } from '../../plan/price/situation.ts'
+import type { World } from '../../sim/types.ts'
+import type { Scenario, Split } from '../../sim/scenario/scenario.ts'
+import { mean, runWorld, type EpisodeResult } from './episode.ts'
+import { bootstrapInterval, distribution, type Distribution } from './statistics.ts'
+
+/** One policy's row. Everything is simulated; provenance says what the simulation rests on. */
+export interface PolicyReport {
+  readonly cost: { readonly mean: number; readonly ci95: readonly [number, number] | null }
+  /** Cost minus the tuned priced planner's on the same episodes; null where that was not run, and for itself. */
+  readonly costMinusPriced: { readonly mean: number; readonly ci95: readonly [number, number] | null } | null
+  /** (cost - lower bound) / lower bound. */
+  readonly gapToLowerBound: number | null
+  readonly ttftSeconds: Distribution | null
+  /** Null where every output is a single token. */
+  readonly tpotSeconds: Distribution | null
+  readonly e2eSeconds: Distribution | null
+  /** Per request, the idle device's share included. */
+  readonly edgeJoules: number
+  readonly cloudSeconds: number
+  readonly upBytes: number
+  readonly downBytes: number
+  readonly accuracyLoss: number
+  readonly queue: { readonly mean: number; readonly max: number }
+  /** Share of decided layers with heads on both sides. */
+  readonly mixedHeadShare: number
+  readonly provenance: Provenances
+}
+
+/** What the figures of a row rest on. */
+export interface Provenances {
+  readonly figures: 'simulated'
+  readonly edge: string
+  readonly cloud: string
+  readonly energy: string
+  readonly accuracy: string
+  readonly links: string
+}
+
+export interface EvaluationReport {
+  readonly policies: Readonly<Record<string, PolicyReport>>
+  readonly lowerBound: number
+  /** (per-state DP - best policy) / per-state DP; null where per-state DP was not run. */
+  readonly headroom: number | null
+  readonly seeds: number
+  readonly decisions: number
+}
+
+export interface EvaluationInput {
+  readonly scenario: Scenario
+  readonly policies: readonly Policy[]
+  readonly split: Split
+  readonly seeds: readonly number[]
+  /** Awaited, so that a caller may let signals in, and throw to end the evaluation. */
+  readonly onProgress?: (done: number, total: number) => void | Promise<void>
+}
+
+/** Runs every policy on the same episodes. */
+export async function evaluate(input: EvaluationInput): Promise<EvaluationReport> {
+  const { scenario, policies, split, seeds } = input
+  const results = policies.map((): EpisodeResult[] => [])
+  const bounds: number[] = []
+  let done = 0
+  for (const seed of seeds) {
+    const world = scenario.world(split, seed)
+    for (const [i, policy] of policies.entries()) {
+      results[i].push(runWorld(scenario, policy, world, seed))
+      await input.onProgress?.(++done, seeds.length * policies.length)
+    }
+    bounds.push(
+      worldLowerBound(
+        scenario,
+        world,
+        results.map((episodes) => episodes[episodes.length - 1].finishSeconds),
+      ),
+    )
+  }
+  const lowerBound = mean(bounds)
+  const provenance = provenances(scenario, split)
+  const reference = results[policies.findIndex((policy) => policy.name === 'priced')]
+  const rows = policies.map((policy, i) => {
+    const report = policyReport(results[i], lowerBound, provenance)
+    return [policy.name, { ...report, costMinusPriced: paired(results[i], reference) }] as const
+  })
+  return {
+    policies: Object.fromEntries(rows),
+    lowerBound,
+    headroom: headroom(rows),
+    seeds: seeds.length,
+    decisions: results[0].reduce((sum, episode) => sum + episode.requests.length, 0),
+  }
+}
+
+/**
+ * Mean over a world's requests of a bound that no policy can undercut which finishes each request
+ * by the given times (absolute seconds; one array a policy).
+ */
+export function worldLowerBound(scenario: Scenario, world: World, finishes: readonly Float64Array[]): number {
+  return mean(
+    world.arrivals.map((arrival, request) => {
+      const until = finishes.reduce(
+        (latest, finish) => Math.max(latest, finish[request]),
+        arrival.arrivalSeconds,
+      )
+      return lowerBoundUntil(scenario.problem, world.link, arrival, until)
+    }),
+  )
+}
+
+/** The mean difference over paired episodes, with its interval. */
+function paired(
+  own: readonly EpisodeResult[],
+  other: readonly EpisodeResult[] | undefined,
+): PolicyReport['costMinusPriced'] {
+  if (other === undefined || other === own) return null
+  const differences = own.map((episode, i) => episode.cost - other[i].cost)
+  return { mean: mean(differences), ci95: bootstrapInterval(differences) }
+}
+
+function policyReport(
+  episodes: readonly EpisodeResult[],
+  lowerBound: number,
+  provenance: Provenances,
+): Omit<PolicyReport, 'costMinusPriced'> {
+  const requests = episodes.flatMap((episode) => episode.requests)
+  const costs = episodes.map((episode) => episode.cost)
+  const of = (pick: (request: (typeof requests)[number]) => number): number => mean(requests.map(pick))
+  const layers = episodes.reduce((sum, episode) => sum + episode.layersDecided, 0)
+  return {
+    cost: { mean: mean(costs), ci95: bootstrapInterval(costs) },
+    gapToLowerBound: lowerBound > 0 ? mean(costs) / lowerBound - 1 : null,
+    ttftSeconds: distribution(requests.map((request) => request.ttftSeconds)),
+    tpotSeconds: distribution(requests.flatMap((request) => request.tpotSeconds ?? [])),
+    e2eSeconds: distribution(requests.map((request) => request.e2eSeconds)),
+    edgeJoules: mean(episodes.map((episode) => episode.edgeJoulesPerRequest)),
+    cloudSeconds: of((request) => request.cloudSeconds),
+    upBytes: of((request) => request.upBytes),
+    downBytes: of((request) => request.downBytes),
+    accuracyLoss: of((request) => request.accuracyLoss),
+    queue: {
+      mean: mean(episodes.map((episode) => episode.queueMean)),
+      max: Math.max(...episodes.map((episode) => episode.queueMax)),
+    },
+    mixedHeadShare: requests.reduce((sum, request) => sum + request.mixedLayers, 0) / layers,
+    provenance,
+  }
+}
+
+function provenances(scenario: Scenario, split: Split): Provenances {
+  const { edge, cloud, accuracy } = scenario.problem.pair
+  const kinds = (profile: typeof edge.profile): string =>
+    `${profile.blocks.attention.decode.provenance.kind}: ${profile.device.id}`
+  return {
+    figures: 'simulated',
+    edge: kinds(edge.profile),
+    cloud: kinds(cloud.profile),
+    energy: edge.profile.power.busyWatts.provenance.kind,
+    accuracy: accuracyKind(accuracy),
+    links: [...new Set(scenario.links[split].map((link) => link.label))].join('; '),
+  }
+}
+
+function headroom(rows: readonly (readonly [string, PolicyReport])[]): number | null {
+  const dp = rows.find(([name]) => name === 'per-state-dp')?.[1].cost.mean
+  if (dp === undefined) return null
+  return (dp - Math.min(...rows.map(([, row]) => row.cost.mean))) / dp
+}

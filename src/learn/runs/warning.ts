@@ -1,0 +1,17 @@
+import type { Profile } from '../../plan/profile/types.ts'
+
+/**
+ * What a training should know of the profile that it simulates the edge with: whether the simulator was ever held to
+ * the real runtime with it. Null where it was, and met its targets. One line.
+ */
+export function calibrationWarning(profile: Profile): string | null {
+  const { calibration, device, model, blocks } = profile
+  const which = `the edge profile (${model.id} on ${device.id})`
+  const { kind } = blocks.head.provenance
+  if (kind !== 'measured') return `${which} is ${kind}: it cannot be calibrated here`
+  if (calibration === undefined) {
+    return `${which} was never held to the real runtime: \`edgewise calibrate --profile\` does`
+  }
+  if (calibration.verdict === 'met') return null
+  return `${which} missed targets of its calibration of ${calibration.at}: see its terms`
+}

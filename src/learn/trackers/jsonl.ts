@@ -1,0 +1,80 @@
+import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, writeSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { InputError, show } from '../../core/errors.ts'
+import { writeAtomic } from '../../core/files.ts'
+
+/** One line of a log. NaN and infinities are written as null: not measured. */
+export type LogRecord = Readonly<Record<string, number | string | boolean | null>>
+
+/** Appends whole lines: a process that is killed leaves at most one torn line, and that at the end. */
+export interface JsonlWriter {
+  append(record: LogRecord): void
+  /** Forces what was appended onto the disk; call it before a checkpoint that relies on it. */
+  sync(): void
+  close(): void
+}
+
+/**
+ * Opens a log for appending. With `keep`, records are dropped from the first one on for which it is
+ * false: a run that resumes from a checkpoint throws away what came after it. A torn last line goes too.
+ */
+export function openJsonl(path: string, keep: (record: LogRecord) => boolean = () => true): JsonlWriter {
+  mkdirSync(dirname(path), { recursive: true })
+  repair(path, keep)
+  let handle: number | null = openSync(path, 'a')
+  const open = (): number => {
+    if (handle === null) throw new Error(`${path}: the log is closed`)
+    return handle
+  }
+  return {
+    append(record) {
+      const bytes = Buffer.from(`${JSON.stringify(record)}\n`)
+      let written = 0
+      while (written < bytes.byteLength) written += writeSync(open(), bytes, written)
+    },
+    sync: () => fsyncSync(open()),
+    close() {
+      if (handle !== null) closeSync(handle)
+      handle = null
+    },
+  }
+}
+
+/** Reads a log. A torn last line is passed over; any other bad line is an InputError with its number. */
+export function readJsonl(path: string): LogRecord[] {
+  return parseLines(path, readFileSync(path, 'utf8')).map(({ record }) => record)
+}
+
+interface ParsedLine {
+  readonly text: string
+  readonly record: LogRecord
+}
+
+function parseLines(path: string, text: string): ParsedLine[] {
+  const lines = text.split('\n')
+  // What follows the last newline is nothing, or a line that was being written when the process died.
+  lines.pop()
+  return lines.map((line, index) => ({ text: line, record: parseRecord(line, `${path}:${index + 1}`) }))
+}
+
+function parseRecord(line: string, where: string): LogRecord {
+  let value: unknown
+  try {
+    value = JSON.parse(line)
+  } catch (error) {
+    throw new InputError({ where, expected: 'one JSON object a line', found: show(line) }, { cause: error })
+  }
+  if (value === null || typeof value !== 'object' || Array.isArray(value)) {
+    throw new InputError({ where, expected: 'a JSON object', found: show(line) })
+  }
+  return value as LogRecord
+}
+
+function repair(path: string, keep: (record: LogRecord) => boolean): void {
+  if (!existsSync(path)) return
+  const text = readFileSync(path, 'utf8')
+  const lines = parseLines(path, text)
+  const end = lines.findIndex(({ record }) => !keep(record))
+  const kept = (end === -1 ? lines : lines.slice(0, end)).map((line) => `${line.text}\n`).join('')
+  if (kept !== text) writeAtomic(path, kept)
+}

@@ -1,0 +1,102 @@
+import { closeSync, mkdirSync, openSync, writeSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Clock } from '../../core/clock.ts'
+import type { JsonlWriter, LogRecord } from './jsonl.ts'
+import { openJsonl } from './jsonl.ts'
+import { scalarsRecord, versionRecord } from './tensorboard.ts'
+
+/** Where a training says how it goes. Sinks of other services implement this. */
+export interface Tracker {
+  /** Results of one step: the same for two runs with one seed. */
+  metrics(step: number, values: Scalars): void
+  /** Times and rates of one step: never the same twice, so kept apart. */
+  timings(step: number, values: Scalars): void
+  /** Everything given so far is on the disk when this returns. */
+  sync(): void
+  close(): void
+}
+
+/** Null and NaN mean: not measured. */
+export type Scalars = Readonly<Record<string, number | null>>
+
+export const METRICS_FILE = 'metrics.jsonl'
+export const TIMINGS_FILE = 'timings.jsonl'
+
+export interface RunTrackerOptions {
+  readonly clock: Clock
+  /** Resuming after this step: later records of an earlier life are dropped. */
+  readonly resumeAfterStep?: number
+}
+
+/**
+ * The tracker of a run folder: metrics.jsonl, timings.jsonl (both append-only, safe against kill -9)
+ * and a TensorBoard event file of both, a new one each time the run is opened.
+ */
+export function openRunTracker(folder: string, options: RunTrackerOptions): Tracker {
+  const { resumeAfterStep } = options
+  const keep = (record: LogRecord): boolean =>
+    resumeAfterStep === undefined || (typeof record.step === 'number' && record.step <= resumeAfterStep)
+  const metrics = openJsonl(join(folder, METRICS_FILE), keep)
+  const timings = openJsonl(join(folder, TIMINGS_FILE), keep)
+  const events = openEvents(folder, options.clock)
+  return {
+    metrics(step, values) {
+      log(metrics, step, values)
+      events.append(step, values, '')
+    },
+    timings(step, values) {
+      log(timings, step, values)
+      events.append(step, values, 'timing/')
+    },
+    sync() {
+      metrics.sync()
+      timings.sync()
+    },
+    close() {
+      metrics.close()
+      timings.close()
+      events.close()
+    },
+  }
+}
+
+/** Several trackers as one. */
+export function teeTracker(trackers: readonly Tracker[]): Tracker {
+  return {
+    metrics: (step, values) => trackers.forEach((tracker) => tracker.metrics(step, values)),
+    timings: (step, values) => trackers.forEach((tracker) => tracker.timings(step, values)),
+    sync: () => trackers.forEach((tracker) => tracker.sync()),
+    close: () => trackers.forEach((tracker) => tracker.close()),
+  }
+}
+
+function log(writer: JsonlWriter, step: number, values: Scalars): void {
+  writer.append({ step, ...values })
+}
+
+interface EventFile {
+  append(step: number, values: Scalars, prefix: string): void
+  close(): void
+}
+
+function openEvents(folder: string, clock: Clock): EventFile {
+  const wallSeconds = (): number => Date.parse(clock.wallTime()) / 1000
+  const directory = join(folder, 'tensorboard')
+  mkdirSync(directory, { recursive: true })
+  // TensorBoard reads a folder's files in the order of their names: the stamp orders a run's lives.
+  const stamp = clock.wallTime().replaceAll(/[^0-9]/g, '')
+  const handle = openSync(join(directory, `events.out.tfevents.${stamp}.edgewise`), 'a')
+  writeSync(handle, versionRecord(wallSeconds()))
+  let isOpen = true
+  return {
+    append(step, values, prefix) {
+      const scalars: Record<string, number> = {}
+      for (const [name, value] of Object.entries(values)) if (value !== null) scalars[prefix + name] = value
+      writeSync(handle, scalarsRecord(wallSeconds(), step, scalars))
+    },
+    close() {
+      if (isOpen) closeSync(handle)
+      isOpen = false
+    },
+  }
+}

@@ -1,6 +1,0 @@
-export { thisHost } from './host.ts'
-export type { Host } from './host.ts'
-export { measureProfile } from './measure.ts'
-export type { MeasureOptions } from './measure.ts'
-export type { MeasureProgress } from './points.ts'
-export { randomSource } from './source.ts'

@@ -1,0 +1,169 @@
+import type { DType, TensorData } from '../../core/onnx/tensor.ts'
+import { ropeTables } from './layers.ts'
+import { int4Scales, INT4_BLOCK, int8Scales, quantizeInt4, quantizeInt8, transposed } from './quantize.ts'
+import { headsPerUnit } from '../spec.ts'
+import type { ModelSpec } from '../spec.ts'
+import type { WeightPrecision } from './segmentTypes.ts'
+import type { AttentionWeights, EmbeddingWeights, FfnWeights, HeadWeights } from './weights.ts'
+
+/** One tensor of a block, as it lies in a graph or in a file. Its data are made when they are asked for. */
+export interface WeightTensor {
+  readonly dtype: DType
+  readonly dims: readonly number[]
+  readonly data: () => TensorData
+}
+
+/**
+ * The weights that a graph takes together: shapes are known at once. Data are made on demand and not kept, so that
+ * the blocks of a model larger than memory can be gone through.
+ */
+export interface WeightBlock {
+  /** Before each tensor's name in a graph, e.g. `layer3.attention`. */
+  readonly name: string
+  /** Tells it from other blocks of its name, e.g. the units chosen: `u0-3`. */
+  readonly variant?: string
+  readonly precision: WeightPrecision
+  readonly tensors: Readonly<Record<string, WeightTensor>>
+}
+
+type Fields = Record<string, WeightTensor>
+type Shape = readonly [rows: number, columns: number]
+
+/** One tensor as it is, e.g. a bias; left out where the model has none. */
+function plain(name: string, dims: readonly number[], data: () => Float32Array | null): Fields {
+  return { [name]: { dtype: 'float32', dims, data: () => data()! } }
+}
+
+/** A matrix [in, out] that rows are multiplied by, in the block's precision: its levels and scales have names of their own. */
+function matrix(name: string, [k, n]: Shape, precision: WeightPrecision, data: () => Float32Array): Fields {
+  if (precision === 'fp32') return plain(name, [k, n], data)
+  if (precision === 'int8') {
+    return {
+      [`${name}.int8`]: { dtype: 'int8', dims: [k, n], data: () => quantizeInt8(data(), k, n).values },
+      ...plain(`${name}.scales`, [n], () => int8Scales(data(), k, n)),
+    }
+  }
+  const blocks = Math.ceil(k / INT4_BLOCK)
+  const dims = [n, blocks, INT4_BLOCK / 2]
+  return {
+    [`${name}.int4`]: { dtype: 'uint8', dims, data: () => quantizeInt4(data(), k, n).values },
+    ...plain(`${name}.scales`, [n, blocks], () => int4Scales(data(), k, n)),
+  }
+}
+
+function normFields(
+  model: ModelSpec,
+  weights: () => { normScale: Float32Array; normBias: Float32Array | null },
+): Fields {
+  const scale = plain('normScale', [model.width], () => weights().normScale)
+  if (model.family === 'llama') return scale
+  return { ...scale, ...plain('normBias', [model.width], () => weights().normBias) }
+}
+
+/** `units` K/V groups of one attention. Without units: the output bias alone. */
+export function attentionBlock(
+  name: string,
+  model: ModelSpec,
+  units: number,
+  precision: WeightPrecision,
+  weights: () => AttentionWeights,
+): WeightBlock {
+  const { width } = model
+  const narrow = units * model.headDim
+  const wide = narrow * headsPerUnit(model)
+  const biased = model.family === 'gpt2'
+  const outputBias = biased ? plain('outputBias', [width], () => weights().outputBias) : {}
+  if (units === 0) return { name, precision, tensors: outputBias }
+  const tensors: Fields = {
+    ...normFields(model, weights),
+    ...matrix('query', [width, wide], precision, () => weights().query),
+    ...matrix('key', [width, narrow], precision, () => weights().key),
+    ...matrix('value', [width, narrow], precision, () => weights().value),
+    ...matrix('output', [wide, width], precision, () => weights().output),
+    ...outputBias,
+  }
+  if (!biased) return { name, precision, tensors }
+  const biases: Fields = {
+    ...plain('queryBias', [wide], () => weights().queryBias),
+    ...plain('keyBias', [narrow], () => weights().keyBias),
+    ...plain('valueBias', [narrow], () => weights().valueBias),
+  }
+  return { name, precision, tensors: { ...tensors, ...biases } }
+}
+
+/** Norm and first matrix (and gate) of an FFN. */
+export function ffnFirstBlock(
+  name: string,
+  model: ModelSpec,
+  precision: WeightPrecision,
+  weights: () => FfnWeights,
+): WeightBlock {
+  const { width, ffnWidth } = model
+  const tensors: Fields = {
+    ...normFields(model, weights),
+    ...matrix('first', [width, ffnWidth], precision, () => weights().first),
+    ...(model.family === 'gpt2'
+      ? plain('firstBias', [ffnWidth], () => weights().firstBias)
+      : matrix('gate', [width, ffnWidth], precision, () => weights().gate!)),
+  }
+  return { name, precision, tensors }
+}
+
+/** Second matrix of an FFN. */
+export function ffnSecondBlock(
+  name: string,
+  model: ModelSpec,
+  precision: WeightPrecision,
+  weights: () => FfnWeights,
+): WeightBlock {
+  const tensors: Fields = {
+    ...matrix('second', [model.ffnWidth, model.width], precision, () => weights().second),
+    ...(model.family === 'gpt2' ? plain('secondBias', [model.width], () => weights().secondBias) : {}),
+  }
+  return { name, precision, tensors }
+}
+
+/** Always float32: rows are looked up, not multiplied. */
+export function embeddingBlock(name: string, model: ModelSpec, weights: () => EmbeddingWeights): WeightBlock {
+  const { vocabulary, width, contextTokens } = model
+  const tensors: Fields = {
+    ...plain('tokens', [vocabulary, width], () => weights().tokens),
+    ...(model.family === 'gpt2' ? plain('positions', [contextTokens, width], () => weights().positions) : {}),
+  }
+  return { name, precision: 'fp32', tensors }
+}
+
+/** Weights of an LM head: the last layer suffers most from few bits, and 8 of them are as quick as 4. */
+export function headPrecision(precision: WeightPrecision): 'fp32' | 'int8' {
+  return precision === 'fp32' ? 'fp32' : 'int8'
+}
+
+/** Norm and matrix of an LM head: `matrix` [vocabulary, width] in fp32, [width, vocabulary] in int8. `tied`: the norm alone. */
+export function headBlock(
+  name: string,
+  model: ModelSpec,
+  precision: 'fp32' | 'int8',
+  tied: boolean,
+  weights: () => HeadWeights,
+): WeightBlock {
+  const { vocabulary, width } = model
+  const fields = normFields(model, weights)
+  if (tied) return { name, precision, tensors: fields }
+  const of =
+    precision === 'fp32'
+      ? plain('matrix', [vocabulary, width], () => weights().matrix)
+      : matrix('matrix', [width, vocabulary], precision, () =>
+          transposed(weights().matrix, vocabulary, width),
+        )
+  return { name, precision, tensors: { ...fields, ...of } }
+}
+
+/** The rotary embedding's tables. */
+export function ropeBlock(name: string, model: ModelSpec): WeightBlock {
+  const dims = [model.contextTokens, model.headDim / 2]
+  const tensors: Fields = {
+    ...plain('cosine', dims, () => ropeTables(model).cosine),
+    ...plain('sine', dims, () => ropeTables(model).sine),
+  }
+  return { name, precision: 'fp32', tensors }
+}

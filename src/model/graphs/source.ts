@@ -1,0 +1,20 @@
+import type { ModelSpec } from '../spec.ts'
+import type { AttentionWeights, EmbeddingWeights, FfnWeights, HeadWeights } from './weights.ts'
+
+/**
+ * A model's float32 weights, given block by block as they are asked for: a model may be larger than memory.
+ * Calls may read a file and transpose; the caller keeps what it needs. Rotary pairs are in the "half" layout.
+ */
+export interface WeightSource {
+  readonly model: ModelSpec
+  embedding(): EmbeddingWeights
+  /** All units of one layer. */
+  attention(layer: number): AttentionWeights
+  ffn(layer: number): FfnWeights
+  /** Final norm and LM head. */
+  head(): HeadWeights
+  /** Layers after which an early-exit head was trained, ascending; empty without any. */
+  readonly exitLayers: readonly number[]
+  /** Norm and head of the exit after the first `layer` layers. Throws RangeError where there is none. */
+  exitHead(layer: number): HeadWeights
+}

@@ -1,0 +1,59 @@
+import { existsSync, readdirSync, statSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { InputError, show } from '../../core/errors.ts'
+import { openDirectory } from './directory.ts'
+import { openCheckpoint } from './checkpoint.ts'
+import type { PretrainedModel } from './pretrained.ts'
+
+/** Models that ship with the project. */
+export const BUILTIN_MODELS = ['tales'] as const
+
+export interface OpenOptions {
+  /** Folder of the models that ship with the project, each a Hugging Face directory of its id. */
+  readonly builtinFolder?: string
+  /** llama2.c's tokenizer file; absent: found beside the checkpoint. */
+  readonly tokenizerPath?: string
+}
+
+/**
+ * Opens a built-in model by its id, a Hugging Face directory, a llama2.c checkpoint, or a folder with exactly one.
+ * Weights stay on disk until they are asked for. Throws InputError for whatever cannot be run faithfully.
+ */
+export function openPretrained(idOrPath: string, options: OpenOptions = {}): PretrainedModel {
+  if (BUILTIN_MODELS.some((id) => id === idOrPath)) return openBuiltin(idOrPath, options.builtinFolder)
+  const path = resolve(idOrPath)
+  if (!existsSync(path)) {
+    throw new InputError({
+      where: 'model',
+      expected: `${BUILTIN_MODELS.join(', ')}, a Hugging Face directory, or a llama2.c checkpoint`,
+      found: show(idOrPath),
+      remedy: 'check the path',
+    })
+  }
+  if (!statSync(path).isDirectory()) return openCheckpoint(path, options.tokenizerPath)
+  if (existsSync(join(path, 'config.json'))) return openDirectory(path)
+  return openCheckpoint(onlyCheckpoint(path), options.tokenizerPath)
+}
+
+function openBuiltin(id: string, builtinFolder: string | undefined): PretrainedModel {
+  if (builtinFolder === undefined) {
+    throw new InputError({
+      where: `model ${id}`,
+      expected: 'the folder of the built-in models',
+      found: 'none was given',
+    })
+  }
+  return openDirectory(join(builtinFolder, id), id)
+}
+
+/** Tokenizers of llama2.c end in .bin too. */
+function onlyCheckpoint(folder: string): string {
+  const found = readdirSync(folder).filter((name) => name.endsWith('.bin') && !/^tok.*\.bin$/.test(name))
+  if (found.length === 1) return join(folder, found[0])
+  throw new InputError({
+    where: folder,
+    expected: 'config.json (a Hugging Face directory) or exactly one llama2.c checkpoint (.bin)',
+    found: found.length === 0 ? 'neither' : `${found.length} .bin files: ${show(found.join(', '))}`,
+    remedy: 'name the model file itself',
+  })
+}

@@ -1,0 +1,54 @@
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { z } from 'zod'
+import { InputError } from '../../core/errors.ts'
+import { readText, resolveInside } from '../../core/files.ts'
+import { check } from '../../core/schema.ts'
+import { parseObject } from '../json.ts'
+import { openSafetensors } from './safetensors.ts'
+import type { TensorEntry, TensorStore } from './tensorFile.ts'
+
+const WHOLE = 'model.safetensors'
+const INDEX = 'model.safetensors.index.json'
+const MAX_INDEX_BYTES = 64 * 1024 * 1024
+const MAX_SHARDS = 1024
+
+const indexSchema = z.looseObject({
+  weight_map: z.record(z.string(), z.string().regex(/\.safetensors$/, 'the name of a .safetensors file')),
+})
+
+/** The tensors of a Hugging Face directory: of model.safetensors, or of the shards that its index names. */
+export function openWeights(folder: string): TensorStore {
+  const whole = join(folder, WHOLE)
+  if (existsSync(whole)) return { where: whole, entries: openSafetensors(whole) }
+  const index = join(folder, INDEX)
+  if (existsSync(index)) return { where: index, entries: openShards(folder, index) }
+  throw new InputError({
+    where: folder,
+    expected: `${WHOLE} or ${INDEX}`,
+    found: existsSync(join(folder, 'pytorch_model.bin')) ? 'pytorch_model.bin only' : 'neither',
+    remedy: 'weights must be safetensors: download or convert the model in that format',
+  })
+}
+
+function openShards(folder: string, index: string): Map<string, TensorEntry> {
+  const { weight_map } = check(indexSchema, parseObject(readText(index, MAX_INDEX_BYTES), index, 4), index)
+  const files = new Set(Object.values(weight_map))
+  if (files.size > MAX_SHARDS) {
+    throw new InputError({ where: index, expected: `at most ${MAX_SHARDS} files`, found: `${files.size}` })
+  }
+  const shards = new Map([...files].map((file) => [file, openSafetensors(resolveInside(folder, file))]))
+  const entries = new Map<string, TensorEntry>()
+  for (const [name, file] of Object.entries(weight_map)) {
+    const entry = shards.get(file)!.get(name)
+    if (entry === undefined) {
+      throw new InputError({
+        where: `${join(folder, file)}: tensor ${name}`,
+        expected: `the tensor, as ${INDEX} says`,
+        found: 'no tensor of this name',
+      })
+    }
+    entries.set(name, entry)
+  }
+  return entries
+}

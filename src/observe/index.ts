@@ -1,5 +1,0 @@
-export { OBSERVATION_NAMES, OBSERVATION_SIZE, OBSERVATION_VERSION, encodeObservation } from './observation.ts'
-export { Observer } from './observer.ts'
-export type { Budgets, Circumstances, Finished, FirstProbe } from './observer.ts'
-export { ACTION_VERSION, PlanWalker, ROW_FEATURE_NAMES, ROW_FEATURE_SIZE, wideChoices } from './walker.ts'
-export type { WideChoice } from './walker.ts'

@@ -1,0 +1,69 @@
+import type { ModelSpec } from '../../model/spec.ts'
+import {
+  attentionUnitParameters,
+  attentionUnits,
+  ffnParameters,
+  headParameters,
+  kvBytesPerUnitToken,
+} from '../../model/spec.ts'
+import { cacheCapacity } from '../../model/graphs/cache.ts'
+import { nonDecreasing } from '../profile/costs.ts'
+import type { Bench } from './blocks.ts'
+import { LoadedSegment } from './blocks.ts'
+import type { Points } from './points.ts'
+import { HEAD, layerChain } from './segments.ts'
+
+/** Sequences in one run of a graph: the sizes that the runtime batches by. */
+export const BATCH_SIZES = [1, 2, 4, 8] as const
+
+/** Context at which the batch curve is measured. */
+export function batchContextTokens(model: ModelSpec): number {
+  return Math.max(1, Math.min(256, model.contextTokens >> 1))
+}
+
+export interface BatchCurve {
+  readonly sizes: readonly number[]
+  readonly factors: readonly number[]
+}
+
+/** Weights lie in a file's pages and, rearranged, in memory of their own. */
+const COPIES_IN_MEMORY = 2
+/** Share of the machine's memory that the measurement may take. */
+const MEMORY_SHARE = 0.5
+
+/** Whether the largest batch fits the machine with `layers` layers and the head beside it. */
+export function batchFits(model: ModelSpec, layers: number, memoryBytes: number): boolean {
+  const units = attentionUnits(model)
+  const layer = units * attentionUnitParameters(model) + ffnParameters(model, 'whole')
+  const weights = 4 * Math.max(layers * layer, headParameters(model))
+  const capacity = cacheCapacity(batchContextTokens(model) + 1)
+  const caches = BATCH_SIZES.at(-1)! * layers * units * kvBytesPerUnitToken(model, 4) * capacity
+  return COPIES_IN_MEMORY * weights + caches <= MEMORY_SHARE * memoryBytes
+}
+
+/**
+ * Decode step of the whole model at each batch size over that of one: one call, its layers (as fused chains of
+ * `layers` of them take), and the head.
+ */
+export async function measureBatch(bench: Bench, points: Points, layers: number): Promise<BatchCurve> {
+  const { model } = bench.source
+  const step = { tokens: 1, position: batchContextTokens(model) }
+  const steps: number[] = []
+  for (const batch of BATCH_SIZES) {
+    const time = async (name: string, label: string, copies: number): Promise<number> => {
+      const segment = name === 'head' ? HEAD : layerChain(layers, attentionUnits(model))
+      const loaded = await LoadedSegment.load(bench, `batch-${name}`, segment, step, batch)
+      try {
+        const runs = [await loaded.runner(step)]
+        return (await points.time(`${label}, batch of ${batch}`, runs, copies, batch)).medianSeconds
+      } finally {
+        await loaded.dispose()
+      }
+    }
+    const layer = await time('layers', 'layer', layers)
+    const head = await time('head', 'head', 1)
+    steps.push(points.dispatch.medianSeconds + model.layers * layer + head)
+  }
+  const repaired = nonDecreasing(Float64Array.from(steps))
+  return { sizes: BATCH_SIZES, factors: [...repaired].map((seconds) => seconds / repaired[0]) }
+}

@@ -1,0 +1,102 @@
+import { rmSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Clock } from '../../core/clock.ts'
+import type { Engine, Session } from '../../core/engine/types.ts'
+import { segmentGraph } from '../../model/graphs/segment.ts'
+import type { Segment } from '../../model/graphs/segmentTypes.ts'
+import type { WeightSource } from '../../model/graphs/source.ts'
+import { storeModel } from '../../model/store.ts'
+import type { WeightFill } from '../../model/graphs/weights.ts'
+import { SegmentCaches } from './caches.ts'
+import { segmentFeeds } from './feeds.ts'
+import type { Step } from './feeds.ts'
+import type { Host } from './host.ts'
+import type { Run } from './timing.ts'
+
+/** What a session takes of memory. */
+export interface MemoryReading {
+  readonly name: string
+  readonly weightBytes: number
+  /** Rise of the process's resident memory by the session and a first run of it. */
+  readonly residentBytes: number
+}
+
+export interface Bench {
+  readonly engine: Engine
+  readonly clock: Clock
+  readonly host: Host
+  readonly threads: number
+  /** An existing folder for weight files, which are removed after use. */
+  readonly folder: string
+  readonly source: WeightSource
+  /** Makes inputs. */
+  readonly fill: WeightFill
+  readonly onLoad: (reading: MemoryReading) => void
+}
+
+/** A segment that is loaded. */
+export class LoadedSegment {
+  private readonly bench: Bench
+  private readonly name: string
+  private readonly session: Session
+  private readonly batch: number
+  private readonly caches: SegmentCaches
+
+  private constructor(bench: Bench, name: string, session: Session, segment: Segment, batch: number) {
+    this.bench = bench
+    this.name = name
+    this.session = session
+    this.batch = batch
+    this.caches = new SegmentCaches(bench.engine, bench.source.model, segment, batch, bench.fill)
+  }
+
+  /** Writes a segment to disk, loads it and runs it once. `name` is that of its files. */
+  static async load(
+    bench: Bench,
+    name: string,
+    segment: Segment,
+    firstStep: Step,
+    batch = 1,
+  ): Promise<LoadedSegment> {
+    const { engine, host, source, threads } = bench
+    try {
+      const { path, weightBytes } = storeModel(
+        bench.folder,
+        name,
+        segmentGraph(source, segment, { batch }).toModel(),
+      )
+      const residentBefore = host.residentBytes()
+      const session = await engine.create(path, { threads })
+      const loaded = new LoadedSegment(bench, name, session, segment, batch)
+      const run = await loaded.runner(firstStep)
+      await run()
+      bench.onLoad({ name, weightBytes, residentBytes: host.residentBytes() - residentBefore })
+      return loaded
+    } catch (error) {
+      removeFiles(bench, name)
+      throw error
+    }
+  }
+
+  /** A run of this step, ready to be timed. */
+  async runner(step: Step): Promise<Run> {
+    const { session, caches, batch } = this
+    const { source, fill } = this.bench
+    const options = await caches.optionsOf(step, session.outputNames)
+    const capacity = caches.seenCapacity(step)
+    const feeds = segmentFeeds(source.model, session.inputNames, step, batch, capacity, fill)
+    return async () => {
+      await session.run(feeds, options)
+    }
+  }
+
+  async dispose(): Promise<void> {
+    await this.caches.dispose()
+    await this.session.dispose()
+    removeFiles(this.bench, this.name)
+  }
+}
+
+function removeFiles({ folder }: Bench, name: string): void {
+  for (const ending of ['onnx', 'bin']) rmSync(join(folder, `${name}.${ending}`), { force: true })
+}

@@ -1,0 +1,54 @@
+import type { Feeds } from '../../core/engine/types.ts'
+import { segmentNames } from '../../model/graphs/segmentTypes.ts'
+import type { ModelSpec } from '../../model/spec.ts'
+import type { WeightFill } from '../../model/graphs/weights.ts'
+import { tensor } from '../../core/onnx/tensor.ts'
+import type { Tensor } from '../../core/onnx/tensor.ts'
+
+/** What one run does: `tokens` tokens after `position` tokens in the cache; in a batch, one token of each sequence. */
+export interface Step {
+  readonly tokens: number
+  readonly position: number
+}
+
+/** Positions of a cache that holds nothing: one, which is masked. */
+export const EMPTY_CAPACITY = 1
+
+/**
+ * Inputs of a segment at the sizes to be measured, of those names that it has. Values are normal draws: time does
+ * not depend on them. `capacity` is that of the caches.
+ */
+export function segmentFeeds(
+  model: ModelSpec,
+  names: readonly string[],
+  step: Step,
+  batch: number,
+  capacity: number,
+  fill: WeightFill,
+): Feeds {
+  const rows = batch === 1 ? step.tokens : batch
+  const make: Record<string, () => Tensor> = {
+    ids: () => integers(rows, (i) => (i * 7919) % model.vocabulary),
+    // A full context has no position left for one more token, yet that is where the profile's last knot lies.
+    positions: () =>
+      integers(rows, (i) => Math.min(model.contextTokens - 1, step.position + (batch === 1 ? i : 0))),
+    x: () => tensor('float32', [rows, model.width], fill(rows * model.width, 0, 1)),
+    hidden: () => tensor('float32', [rows, model.ffnWidth], fill(rows * model.ffnWidth, 0, 1)),
+  }
+  for (let b = 0; b < batch; b++) make[segmentNames.mask(b, batch)] = () => mask(step.position, capacity)
+  return Object.fromEntries(
+    names.flatMap((name) => (Object.hasOwn(make, name) ? [[name, make[name]()]] : [])),
+  )
+}
+
+function integers(count: number, value: (i: number) => number): Tensor {
+  return tensor(
+    'int64',
+    [count],
+    BigInt64Array.from({ length: count }, (_, i) => BigInt(value(i))),
+  )
+}
+
+function mask(held: number, capacity: number): Tensor {
+  return tensor('float32', [1, capacity], new Float32Array(capacity).fill(-Infinity).fill(0, 0, held))
+}

@@ -1,0 +1,310 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { systemClock } from '../../core/clock.ts'
+import type { Clock } from '../../core/clock.ts'
+import { InputError } from '../../core/errors.ts'
+import { canonicalJson } from '../../core/files.ts'
+import { randomStream } from '../../core/random.ts'
+import type { Engine } from '../../core/engine/types.ts'
+import type { Segment } from '../../model/graphs/segmentTypes.ts'
+import type { WeightSource } from '../../model/graphs/source.ts'
+import { attentionUnitParameters, attentionUnits, ffnParameters } from '../../model/spec.ts'
+import type { FfnPart, ModelSpec } from '../../model/spec.ts'
+import { sharedFill } from '../../model/graphs/weights.ts'
+import { fullGrid, quickGrid } from '../profile/grid.ts'
+import type { ProfileGrid } from '../profile/grid.ts'
+import type { Profile } from '../profile/types.ts'
+import { assembleProfile } from './assemble.ts'
+import type { BlockTimings } from './assemble.ts'
+import { BATCH_SIZES, batchFits, measureBatch } from './batch.ts'
+import { LoadedSegment } from './blocks.ts'
+import type { Bench, MemoryReading } from './blocks.ts'
+import type { Step } from './feeds.ts'
+import { joulesBetween, thisHost } from './host.ts'
+import type { Host } from './host.ts'
+import { Points } from './points.ts'
+import type { MeasureProgress } from './points.ts'
+import { EMBEDDING, HEAD, TRIVIAL, attentionChain, ffnChain, ffnHalf } from './segments.ts'
+import { randomSource } from './source.ts'
+import type { Run, Timing } from './timing.ts'
+import { measureLoads } from './loads.ts'
+import { measureWake } from './wake.ts'
+import type { Sleep } from './wake.ts'
+
+export interface MeasureOptions {
+  readonly engine: Engine
+  /** The model's weights; random ones when absent. */
+  readonly source?: WeightSource
+  readonly threads?: number
+  /** `quick` (few knots, half a minute for GPT-2), `full`, or knots of one's own. */
+  readonly grid?: 'quick' | 'full' | ProfileGrid
+  /** Time to aim at for the repeats; long runs and loading come on top. */
+  readonly budgetSeconds?: number
+  readonly clock?: Clock
+  readonly host?: Host
+  /** Where weight files are put for a while; a fresh temporary folder when absent. */
+  readonly folder?: string
+  /** One decision of the policy; assumed until `edgewise decide` has measured it. */
+  readonly decisionSeconds?: number
+  /** Handling of one message on the wire by both ends, as the caller measured it; left out of the profile when absent. */
+  readonly messageSeconds?: number
+  readonly seed?: number
+  /** Lets time pass between calls; the system's timer when absent. */
+  readonly sleep?: Sleep
+  readonly onProgress?: (progress: MeasureProgress) => void
+}
+
+const sleepSeconds: Sleep = (seconds) => new Promise((resolve) => setTimeout(resolve, 1000 * seconds))
+
+const FULL_BUDGET_SECONDS = 90
+const QUICK_BUDGET_SECONDS = 10
+/** Layers are chained until their weights fill this much, past what caches hold, as long as the model has so many. */
+const QUICK_CHAIN_BYTES = 64e6
+const FULL_CHAIN_BYTES = 128e6
+const MAX_CHAIN = 12
+
+/**
+ * Profiles `model` on this machine as the runtime runs it: each kind of sub-block at its true shape in chains of
+ * several layers fused into one segment, timed over tokens, context and units; what a call, a session and a batch
+ * cost apart. Every figure says where it comes from. Throws InputError where `source` is of another model.
+ */
+export async function measureProfile(model: ModelSpec, options: MeasureOptions): Promise<Profile> {
+  const host = options.host ?? thisHost()
+  const folder = options.folder ?? mkdtempSync(join(tmpdir(), 'edgewise-measure-'))
+  try {
+    return await new Measurement(model, options, host, folder).run()
+  } finally {
+    if (options.folder === undefined) rmSync(folder, { recursive: true, force: true })
+  }
+}
+
+class Measurement {
+  private readonly model: ModelSpec
+  private readonly options: MeasureOptions
+  private readonly grid: ProfileGrid
+  private readonly bench: Bench
+  private readonly chainBytes: number
+  private readonly budgetSeconds: number
+  private readonly residents: MemoryReading[] = []
+
+  constructor(model: ModelSpec, options: MeasureOptions, host: Host, folder: string) {
+    const quick = options.grid === 'quick'
+    const seed = options.seed ?? 1
+    this.model = model
+    this.options = options
+    this.grid = typeof options.grid === 'object' ? options.grid : quick ? quickGrid(model) : fullGrid(model)
+    this.bench = {
+      engine: options.engine,
+      clock: options.clock ?? systemClock,
+      host,
+      threads: options.threads ?? 1,
+      folder,
+      source:
+        checkSource(model, options.source) ??
+        randomSource(model, sharedFill(randomStream(seed, 'measure weights'))),
+      fill: sharedFill(randomStream(seed, 'measure inputs')),
+      onLoad: (reading) => this.residents.push(reading),
+    }
+    this.chainBytes = quick ? QUICK_CHAIN_BYTES : FULL_CHAIN_BYTES
+    this.budgetSeconds = options.budgetSeconds ?? (quick ? QUICK_BUDGET_SECONDS : FULL_BUDGET_SECONDS)
+  }
+
+  async run(): Promise<Profile> {
+    const trivial = await this.makeTrivial()
+    try {
+      return await this.measure(trivial)
+    } finally {
+      await trivial.dispose()
+    }
+  }
+
+  private async measure(trivial: LoadedSegment): Promise<Profile> {
+    const { bench, model, options } = this
+    const batchLayers = this.chainLength(this.attentionBytes() + 4 * ffnParameters(model, 'whole'))
+    const batched = batchFits(model, batchLayers, bench.host.memoryBytes)
+    const points = new Points(trivial, {
+      clock: bench.clock,
+      total: this.pointCount(batched),
+      budgetSeconds: this.budgetSeconds,
+      onProgress: options.onProgress,
+    })
+    const idleWatts = await measureIdleWatts(bench)
+    const energy = bench.host.energyCounters()
+    const start = bench.clock.nowSeconds()
+    const whole = await this.ffn(points)
+    const joules = joulesBetween(energy, bench.host.energyCounters())
+    const busySeconds = bench.clock.nowSeconds() - start
+    const timings: BlockTimings = {
+      ffn: {
+        whole,
+        first: await this.ffnHalves(points, 'first'),
+        second: await this.ffnHalves(points, 'second'),
+      },
+      ...(await this.attention(points)),
+      embed: await this.embed(points),
+      head: await this.head(points),
+    }
+    const loads = await measureLoads(bench, batchLayers)
+    const wakeSeconds = await measureWake(bench, options.sleep ?? sleepSeconds)
+    const batch = batched ? await measureBatch(bench, points, batchLayers) : null
+    return assembleProfile({
+      model,
+      grid: this.grid,
+      bench,
+      timings,
+      dispatch: points.dispatch,
+      wakeSeconds,
+      batch,
+      loads,
+      residents: this.residents,
+      busyWatts: joules === null || busySeconds <= 0 ? null : joules / busySeconds,
+      idleWatts,
+      decisionSeconds: options.decisionSeconds ?? null,
+      messageSeconds: options.messageSeconds ?? null,
+    })
+  }
+
+  /** The second one: the first session of a process pays for the library, which is no property of any block. */
+  private async makeTrivial(): Promise<LoadedSegment> {
+    const make = () => LoadedSegment.load(this.bench, 'trivial', TRIVIAL, { tokens: 1, position: 0 })
+    await (await make()).dispose()
+    return make()
+  }
+
+  private ffn(points: Points): Promise<Timing[]> {
+    const layers = this.chainLength(4 * ffnParameters(this.model, 'whole'))
+    const steps = this.grid.tokens.map((tokens) => ({ tokens, position: 0 }))
+    return this.chain(
+      points,
+      'ffn-whole',
+      [ffnChain(layers)],
+      layers,
+      steps,
+      ({ tokens }) => `FFN whole, ${tokens} tokens`,
+    )
+  }
+
+  private ffnHalves(points: Points, part: Exclude<FfnPart, 'whole'>): Promise<Timing[]> {
+    const layers = this.chainLength(4 * ffnParameters(this.model, part))
+    const segments = Array.from({ length: layers }, (_, layer) => ffnHalf(layer, part))
+    const steps = this.grid.tokens.map((tokens) => ({ tokens, position: 0 }))
+    return this.chain(
+      points,
+      `ffn-${part}`,
+      segments,
+      1,
+      steps,
+      ({ tokens }) => `FFN ${part}, ${tokens} tokens`,
+    )
+  }
+
+  /** Prefill and decode, row-major [knots, units]. */
+  private async attention(points: Points): Promise<{ prefill: Timing[]; decode: Timing[] }> {
+    const { tokens, contexts, units } = this.grid
+    // Decode first: caches grow along its contexts, and a prompt does not look at them.
+    const steps = [
+      ...contexts.map((position) => ({ tokens: 1, position })),
+      ...tokens.map((count) => ({ tokens: count, position: 0 })),
+    ]
+    const columns: Timing[][] = []
+    for (const count of units) {
+      const layers = this.chainLength(4 * count * attentionUnitParameters(this.model))
+      const label = ({ tokens: n, position }: Step) =>
+        position === 0
+          ? `attention prefill, ${n} tokens, ${count} units`
+          : `attention decode, ${position} tokens, ${count} units`
+      columns.push(
+        await this.chain(points, 'attention', [attentionChain(layers, count)], layers, steps, label),
+      )
+    }
+    const rows = steps.map((_, step) => columns.map((column) => column[step]))
+    return { decode: rows.slice(0, contexts.length).flat(), prefill: rows.slice(contexts.length).flat() }
+  }
+
+  private embed(points: Points): Promise<Timing[]> {
+    const steps = this.grid.tokens.map((tokens) => ({ tokens, position: 0 }))
+    return this.chain(
+      points,
+      'embedding',
+      [EMBEDDING],
+      1,
+      steps,
+      ({ tokens }) => `embedding, ${tokens} tokens`,
+    )
+  }
+
+  private async head(points: Points): Promise<Timing> {
+    const steps = [{ tokens: 1, position: 0 }]
+    return (await this.chain(points, 'head', [HEAD], 1, steps, () => 'final norm and head'))[0]
+  }
+
+  /** Segments of one kind, run in turn, each with `copies` blocks; one timing of a block at each step. */
+  private async chain(
+    points: Points,
+    name: string,
+    segments: readonly Segment[],
+    copies: number,
+    steps: readonly Step[],
+    label: (step: Step) => string,
+  ): Promise<Timing[]> {
+    const loaded: LoadedSegment[] = []
+    try {
+      for (const [i, segment] of segments.entries())
+        loaded.push(
+          await LoadedSegment.load(
+            this.bench,
+            segments.length === 1 ? name : `${name}-${i}`,
+            segment,
+            steps[0],
+          ),
+        )
+      const timings: Timing[] = []
+      for (const step of steps) {
+        const runs: Run[] = []
+        for (const segment of loaded) runs.push(await segment.runner(step))
+        timings.push(await points.time(label(step), runs, copies, step.tokens))
+      }
+      return timings
+    } finally {
+      for (const segment of loaded) await segment.dispose()
+    }
+  }
+
+  private attentionBytes(): number {
+    return 4 * attentionUnits(this.model) * attentionUnitParameters(this.model)
+  }
+
+  private chainLength(blockBytes: number): number {
+    return Math.max(1, Math.min(this.model.layers, MAX_CHAIN, Math.ceil(this.chainBytes / blockBytes)))
+  }
+
+  private pointCount(batched: boolean): number {
+    const { tokens, contexts, units } = this.grid
+    const batch = batched ? 2 * BATCH_SIZES.length : 0
+    return 4 * tokens.length + (tokens.length + contexts.length) * units.length + 1 + batch
+  }
+}
+
+function checkSource(model: ModelSpec, source: WeightSource | undefined): WeightSource | undefined {
+  if (source === undefined || canonicalJson(source.model) === canonicalJson(model)) return source
+  throw new InputError({
+    where: `weights of ${source.model.id}`,
+    expected: `those of ${model.id}, of its shape`,
+    found: canonicalJson(source.model),
+    remedy: 'profile the model that the weights are of',
+  })
+}
+
+const IDLE_SECONDS = 1
+
+/** Package power while this process waits; null without a counter. */
+async function measureIdleWatts(bench: Bench): Promise<number | null> {
+  const before = bench.host.energyCounters()
+  if (before === null) return null
+  const start = bench.clock.nowSeconds()
+  await new Promise((resolve) => setTimeout(resolve, IDLE_SECONDS * 1000))
+  const joules = joulesBetween(before, bench.host.energyCounters())
+  const seconds = bench.clock.nowSeconds() - start
+  return joules === null || seconds <= 0 ? null : joules / seconds
+}

@@ -1,0 +1,80 @@
+import { layerEdges, problemOf } from './paths.ts'
+import { CLOUD, EDGE, type BoundaryBits, type Plan, type Side } from '../plan.ts'
+import type { OracleInput } from '../price/question.ts'
+import { solve, type Effort, type Path } from './solve.ts'
+import { AttentionTimes, layerTables } from './tables.ts'
+import { exitPlans, exitValue, fitsEdge, planValue } from './value.ts'
+
+export interface OracleAnswer {
+  readonly plan: Plan
+  /** Objective plus prices, the value that is minimal. */
+  readonly value: number
+}
+
+/**
+ * The best plan of one request under a constant link, docs/model.md (53), or null if none fits. Exact, but where an
+ * `effort` is given and runs out: then the best that was found until then.
+ */
+export function optimalPlan(input: OracleInput, effort: Effort = { left: Infinity }): OracleAnswer | null {
+  let best: OracleAnswer | null = null
+  if (reachable(input)) {
+    best = bestSplit(input, effort)
+  } else {
+    best = pricedPlan(input, edgeOnlyPlan(input), best)
+  }
+  if (input.options.earlyExit) {
+    for (const plan of exitPlans(input.pair, input.options)) {
+      if (reachable(input) || plan.exit?.mode === 'standalone') best = pricedPlan(input, plan, best)
+    }
+  }
+  return best
+}
+
+function reachable(input: OracleInput): boolean {
+  return input.state.link.upBitsPerSecond > 0 && input.state.link.downBitsPerSecond > 0
+}
+
+function edgeOnlyPlan(input: OracleInput): Plan {
+  const { layers } = input.pair.model
+  return {
+    embed: EDGE,
+    unitsOnCloud: new Uint8Array(layers),
+    ffn: new Uint8Array(layers),
+    head: EDGE,
+    boundaryBits: 32,
+    exit: null,
+  }
+}
+
+function pricedPlan(input: OracleInput, plan: Plan, best: OracleAnswer | null): OracleAnswer | null {
+  if (!fitsEdge(input.pair, plan, input.options)) return best
+  const value = plan.exit === null ? planValue(input, plan) : exitValue(input, plan, plan.exit)
+  return best !== null && best.value <= value ? best : { plan, value }
+}
+
+function bestSplit(input: OracleInput, effort: Effort): OracleAnswer | null {
+  const { pair, state, options } = input
+  const times = new AttentionTimes(pair, state)
+  const pinned = options.edgeLayersFirst + options.edgeLayersLast > 0
+  const sides: readonly Side[] = pinned ? [EDGE] : [EDGE, CLOUD]
+  const cases = options.boundaryBits.flatMap((bits) => {
+    const layers = layerEdges(input, layerTables(pair, state, bits, times, options.mixedLayers), bits)
+    return sides.flatMap((embed) => sides.map((head) => ({ bits, layers, embed, head })))
+  })
+  const problems = cases.map(({ bits, layers, embed, head }) => problemOf(input, bits, layers, embed, head))
+  const solution = solve(problems, Infinity, effort)
+  if (solution === null) return null
+  const { embed, head, bits } = cases[solution.problem]
+  return { plan: planOf(solution, embed, head, bits), value: solution.value }
+}
+
+function planOf(path: Path, embed: Side, head: Side, bits: BoundaryBits): Plan {
+  return {
+    embed,
+    unitsOnCloud: Uint8Array.from(path.edges, (edge) => edge.unitsOnCloud),
+    ffn: Uint8Array.from(path.edges, (edge) => edge.ffn),
+    head,
+    boundaryBits: bits,
+    exit: null,
+  }
+}

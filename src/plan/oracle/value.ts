@@ -1,0 +1,82 @@
+import { slowProgram } from '../price/program.ts'
+import { compileProgram, edgeMemory } from '../price/compile.ts'
+import { edgeJoulesAlone, evaluateProgram, type PlanCost } from '../price/evaluate.ts'
+import { exitUse } from './exits.ts'
+import { planAccuracyLoss } from '../price/loss.ts'
+import { latencyTerm, requestCost } from '../price/objective.ts'
+import { pairUnits, type Pair } from '../price/pair.ts'
+import { exitPlan, type EarlyExit, type Plan } from '../plan.ts'
+import type { OracleInput, PlanOptions } from '../price/question.ts'
+
+/** Every early-exit plan that the table and the pinned ends allow. */
+export function exitPlans(pair: Pair, options: PlanOptions): Plan[] {
+  if (options.edgeLayersLast > 0) return []
+  const plans: Plan[] = []
+  const layers = new Set<number>()
+  for (const { layer, threshold } of pair.accuracy.exits) {
+    if (layer < options.edgeLayersFirst) continue
+    // Standalone never looks at the confidence: one plan a layer.
+    if (!layers.has(layer))
+      plans.push(exitPlan(pair.model.layers, pairUnits(pair), { layer, threshold, mode: 'standalone' }, 32))
+    layers.add(layer)
+    if (options.exitThresholds !== null && !options.exitThresholds.includes(threshold)) continue
+    for (const bits of options.boundaryBits) {
+      plans.push(
+        exitPlan(pair.model.layers, pairUnits(pair), { layer, threshold, mode: 'collaborative' }, bits),
+      )
+    }
+  }
+  return plans
+}
+
+/** Whether a plan's weights and reserved K/V fit the edge. */
+export function fitsEdge(
+  pair: Pair,
+  plan: Plan,
+  options: Pick<PlanOptions, 'memoryBytes' | 'reservedTokens'>,
+): boolean {
+  const { weightBytes, kvBytesPerToken } = edgeMemory(pair, plan)
+  return weightBytes + kvBytesPerToken * options.reservedTokens <= options.memoryBytes
+}
+
+/** planValue of an early-exit plan, summed without its program. */
+export function exitValue(input: OracleInput, plan: Plan, exit: EarlyExit): number {
+  const { pair, objective, prices } = input
+  const use = exitUse(pair, input.state, exit, plan.boundaryBits, input.readingTokensPerSecond)
+  const used = requestCost(objective.weights, {
+    latencySeconds: latencyTerm(objective.latency, use.ttftSeconds, use.e2eSeconds, use.stallSeconds),
+    edgeJoules: edgeJoulesAlone(pair.power, use),
+    cloudSeconds: use.cloudSeconds,
+    upBytes: use.upBytes,
+    accuracyLoss: planAccuracyLoss(pair.accuracy, pairUnits(pair), plan),
+  })
+  return (
+    used +
+    prices.edgeSecond * use.edgeSeconds +
+    prices.cloudSecond * use.cloudSeconds +
+    prices.upByte * use.upBytes
+  )
+}
+
+/** Objective plus prices of any plan in a state. */
+export function planValue(input: OracleInput, plan: Plan): number {
+  const used = planCost(input, plan)
+  return (
+    used.cost +
+    input.prices.edgeSecond * used.edgeSeconds +
+    input.prices.cloudSecond * used.cloudSeconds +
+    input.prices.upByte * used.upBytes
+  )
+}
+
+/** What any plan takes in a state: the program's walk, with each side as slow as it was seen to be. */
+export function planCost(input: Omit<OracleInput, 'options' | 'prices'>, plan: Plan): PlanCost {
+  const { state, pair } = input
+  const program = compileProgram(pair, plan, {
+    promptTokens: state.promptTokens,
+    loadBytes: 0,
+    decisionSeconds: 0,
+  })
+  const slowed = slowProgram(program, state.edgeSlowdown, state.cloudSlowdown)
+  return evaluateProgram(slowed, { ...input, ...state })
+}

@@ -1,0 +1,124 @@
+import type { AccuracyTable } from '../profile/accuracy.ts'
+import type { BlockCosts } from '../profile/costs.ts'
+import type { ModelSpec } from '../../model/spec.ts'
+import {
+  attentionUnits,
+  kvBytesPerUnitToken,
+  attentionUnitParameters,
+  ffnParameters,
+  embeddingParameters,
+  headParameters,
+} from '../../model/spec.ts'
+import { BYTES_PER_WEIGHT, type Precision } from '../profile/types.ts'
+import type { Profile } from '../profile/types.ts'
+import { DEFAULT_NETWORK, type NetworkTerms } from './network.ts'
+
+/** One model on one edge device and one cloud device, with the terms of the wire between them. */
+export interface Pair {
+  readonly model: ModelSpec
+  readonly edge: BlockCosts
+  readonly cloud: BlockCosts
+  readonly network: NetworkTerms
+  readonly accuracy: AccuracyTable
+  /** Figures of the edge device's profile, unwrapped. */
+  readonly power: EdgePower
+  readonly edgeLoadBytesPerSecond: number
+  /** What making one session on the edge takes beside reading its weights. */
+  readonly edgeSegmentSeconds: number
+  readonly edgeMemoryBytes: number
+  readonly edgePrecision: Precision
+}
+
+/** Edge power in watts; radio energy in joules. */
+export interface EdgePower {
+  readonly busyWatts: number
+  readonly idleWatts: number
+  readonly radioJoulesPerByte: number
+  readonly radioJoulesPerMessage: number
+}
+
+/**
+ * Joins two profiles of one model; without `network`, a message is handled as fast as the profiles measured it.
+ * Throws RangeError if they are of different models.
+ */
+export function createPair(
+  edge: BlockCosts,
+  cloud: BlockCosts,
+  accuracy: AccuracyTable,
+  network: NetworkTerms = measuredNetwork(edge.profile, cloud.profile),
+): Pair {
+  if (edge.model.id !== cloud.model.id) {
+    throw new RangeError(
+      `profiles: expected one model, found ${edge.model.id} (edge) and ${cloud.model.id} (cloud)`,
+    )
+  }
+  const { power, loadBytesPerSecond, load, device, precision } = edge.profile
+  return {
+    model: edge.model,
+    edge,
+    cloud,
+    network,
+    accuracy,
+    power: {
+      busyWatts: power.busyWatts.value,
+      idleWatts: power.idleWatts.value,
+      radioJoulesPerByte: power.radioJoulesPerByte.value,
+      radioJoulesPerMessage: power.radioJoulesPerMessage.value,
+    },
+    edgeLoadBytesPerSecond: loadBytesPerSecond.value,
+    edgeSegmentSeconds: load?.segmentSeconds.value ?? 0,
+    edgeMemoryBytes: device.memoryBytes,
+    edgePrecision: precision,
+  }
+}
+
+/** Either device handles its half of a message; one that was not measured takes half of the usual time. */
+function measuredNetwork(edge: Profile, cloud: Profile): NetworkTerms {
+  const usual = DEFAULT_NETWORK.messageSeconds
+  const both = [edge, cloud].map(({ wire }) => wire?.messageSeconds.value ?? usual)
+  return { ...DEFAULT_NETWORK, messageSeconds: (both[0] + both[1]) / 2 }
+}
+
+/** What one call of a session takes beside its blocks; by side. */
+export interface CallCosts {
+  /** Of every call. */
+  readonly dispatch: readonly [edge: number, cloud: number]
+  /** Of one that follows a message, or begins a request: a core that waited has to wake. */
+  readonly wake: readonly [edge: number, cloud: number]
+}
+
+export function callCosts({ edge, cloud }: Pick<Pair, 'edge' | 'cloud'>): CallCosts {
+  return {
+    dispatch: [edge.dispatchSeconds, cloud.dispatchSeconds],
+    wake: [edge.wakeSeconds, cloud.wakeSeconds],
+  }
+}
+
+/** Edge memory of the parts a plan may place there. */
+export interface BlockBytes {
+  readonly unit: number
+  readonly ffnFirst: number
+  readonly ffnSecond: number
+  readonly embed: number
+  readonly head: number
+  /** K/V cache of one unit of one layer per token. */
+  readonly kvPerUnitToken: number
+}
+
+/** Bytes of each part at a precision; K/V is held in 4 bytes an element at fp32, else in 2. */
+export function blockBytes(model: ModelSpec, precision: Precision): BlockBytes {
+  const bytes = BYTES_PER_WEIGHT[precision]
+  return {
+    unit: attentionUnitParameters(model) * bytes,
+    ffnFirst: ffnParameters(model, 'first') * bytes,
+    ffnSecond: ffnParameters(model, 'second') * bytes,
+    embed: embeddingParameters(model) * bytes,
+    head: headParameters(model) * bytes,
+    kvPerUnitToken: kvBytesPerUnitToken(model, precision === 'fp32' ? 4 : 2),
+  }
+}
+
+/** Placement units of one attention block (K/V groups). */
+export function pairUnits(pair: Pair): number {
+  return attentionUnits(pair.model)
+}

@@ -1,0 +1,98 @@
+/**
+ * A plan compiled for one request: a short program of stages on resources
+ * (docs/model.md (6) to (8)). Both simulators walk it; the analytic evaluator sums it.
+ */
+export const RESOURCE = { edge: 0, up: 1, cloud: 2, down: 3 } as const
+export type Resource = 0 | 1 | 2 | 3
+
+/**
+ * One stage. Compute stages (edge, cloud) take `seconds`, plus, in a decode
+ * cycle, the value of `curve` at the context length. Transfers (up, down) carry `bytes`.
+ */
+export interface Stage {
+  readonly resource: Resource
+  /** Indices of stages of the same list that must be complete before; empty: starts with the list. */
+  readonly after: readonly number[]
+  /** Fixed compute seconds (0 for transfers). */
+  readonly seconds: number
+  /** Seconds at the context knots of this side, or null: linear between knots (compute stages of decode cycles only). */
+  readonly curve: Float64Array | null
+  /** Bytes on the wire, framing included (0 for compute). */
+  readonly bytes: number
+  /**
+   * A token id: one small packet that travels between others. It takes its
+   * serialisation and latency, but neither waits in the link's queue nor occupies it.
+   */
+  readonly express: boolean
+}
+
+/** Stages in topological order. */
+export interface StageList {
+  readonly stages: readonly Stage[]
+  /** The next cycle starts when this stage completes. */
+  readonly loop: number
+  /** The user has the token when this stage completes. */
+  readonly deliver: number
+}
+
+/**
+ * Prefill yields token 1. Token i = 2..n comes from `cycles[kind(i)]` with
+ * context promptTokens + i - 1 (tokens in the cache before this one). kind(i) is 1 for
+ * tokens asked of the cloud, see askedOfCloud; programs without early exit have one cycle.
+ */
+export interface Program {
+  readonly prefill: StageList
+  readonly cycles: readonly StageList[]
+  /** Share of tokens asked of the cloud (0 without a collaborative exit). */
+  readonly askShare: number
+  /** Context knots of the curves, edge and cloud. */
+  readonly edgeKnots: Float64Array
+  readonly cloudKnots: Float64Array
+  /** Added log-perplexity of this plan (nats per token, averaged over the output). */
+  readonly accuracyLoss: number
+  /** Edge memory: weights of the plan, and K/V per token of context. */
+  readonly edgeWeightBytes: number
+  readonly edgeKvBytesPerToken: number
+}
+
+/**
+ * Whether token i (1 = the prefill's) is asked of the cloud when a share q is: the asks are spread
+ * evenly (Bresenham), so a run is deterministic and the share is met within one token.
+ */
+export function askedOfCloud(share: number, token: number): boolean {
+  return Math.floor(token * share) > Math.floor((token - 1) * share)
+}
+
+/** Linear interpolation on ascending knots; beyond the last knot it continues the last segment. */
+export function curveAt(knots: Float64Array, values: Float64Array, x: number): number {
+  const last = knots.length - 1
+  if (last === 0 || x <= knots[0]) return values[0]
+  let low = 0
+  let high = last
+  while (high - low > 1) {
+    const middle = (low + high) >> 1
+    if (knots[middle] <= x) low = middle
+    else high = middle
+  }
+  const slope = (values[high] - values[low]) / (knots[high] - knots[low])
+  return values[low] + slope * (x - knots[low])
+}
+
+/** A program on sides that are slower than profiled by these factors. */
+export function slowProgram(program: Program, edge: number, cloud: number): typeof program {
+  if (edge === 1 && cloud === 1) return program
+  const list = (stages: typeof program.prefill): typeof program.prefill => ({
+    ...stages,
+    stages: stages.stages.map((stage) => {
+      const factor = stage.resource === 0 ? edge : stage.resource === 2 ? cloud : 1
+      return factor === 1
+        ? stage
+        : {
+            ...stage,
+            seconds: factor * stage.seconds,
+            curve: stage.curve?.map((value) => factor * value) ?? null,
+          }
+    }),
+  })
+  return { ...program, prefill: list(program.prefill), cycles: program.cycles.map(list) }
+}

@@ -1,0 +1,64 @@
+import type { Objective } from './objective.ts'
+import type { Pair } from './pair.ts'
+import { BOUNDARY_BITS, type BoundaryBits } from '../plan.ts'
+import type { LinkState } from './boundary.ts'
+
+/** One request under a constant link: what the oracle is asked about. */
+export interface PlanningState {
+  readonly link: LinkState
+  readonly promptTokens: number
+  readonly outputTokens: number
+  /** Measured over profiled time of each side (1 = as profiled). */
+  readonly edgeSlowdown: number
+  readonly cloudSlowdown: number
+}
+
+/** Prices that a planner adds to the objective for contended resources. */
+export interface Prices {
+  readonly edgeSecond: number
+  readonly cloudSecond: number
+  readonly upByte: number
+}
+
+export const NO_PRICES: Prices = { edgeSecond: 0, cloudSecond: 0, upByte: 0 }
+
+/** What a plan may be. */
+export interface PlanOptions {
+  readonly boundaryBits: readonly BoundaryBits[]
+  /** Early exits considered (they need the first layers, the embedding and an exit head on the edge). */
+  readonly earlyExit: boolean
+  /** Thresholds of collaborative exits considered; null for all in the table. */
+  readonly exitThresholds: readonly number[] | null
+  /** Heads of one layer on both sides, and FFN mode 2. */
+  readonly mixedLayers: boolean
+  /** Edge memory for weights and K/V, bytes; Infinity for no limit. */
+  readonly memoryBytes: number
+  /** K/V is reserved for this many tokens. */
+  readonly reservedTokens: number
+  /** The first and last layers, with embedding and LM head, pinned to the edge. */
+  readonly edgeLayersFirst: number
+  readonly edgeLayersLast: number
+}
+
+/** Every width, no early exit, mixed layers allowed, the device's memory, nothing pinned. */
+export function defaultOptions(pair: Pair, promptTokens: number, outputTokens: number): PlanOptions {
+  return {
+    boundaryBits: BOUNDARY_BITS,
+    earlyExit: false,
+    exitThresholds: null,
+    mixedLayers: true,
+    memoryBytes: pair.edgeMemoryBytes,
+    reservedTokens: Math.min(pair.model.contextTokens, promptTokens + outputTokens),
+    edgeLayersFirst: 0,
+    edgeLayersLast: 0,
+  }
+}
+
+export interface OracleInput {
+  readonly pair: Pair
+  readonly state: PlanningState
+  readonly objective: Objective
+  readonly readingTokensPerSecond: number
+  readonly options: PlanOptions
+  readonly prices: Prices
+}

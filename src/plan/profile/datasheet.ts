@@ -1,0 +1,124 @@
+import {
+  attentionUnitParameters,
+  attentionUnits,
+  ffnParameters,
+  headParameters,
+  kvBytesPerUnitToken,
+} from '../../model/spec.ts'
+import type { FfnPart, ModelSpec } from '../../model/spec.ts'
+import { loadDevice } from './devices.ts'
+import type { DeviceSheet } from './devices.ts'
+import { fullGrid } from './grid.ts'
+import type { ProfileGrid } from './grid.ts'
+import { BYTES_PER_WEIGHT, PROFILE_SCHEMA } from './types.ts'
+import type { Curve, Figure, Precision, Profile, Provenance } from './types.ts'
+import { attentionDecodeWork, attentionPrefillWork, embedWork, ffnWork, headWork } from './work.ts'
+import type { Work } from './work.ts'
+
+/** Context at which the batch curve is taken: a common length of a chat. */
+const BATCH_CONTEXT_TOKENS = 512
+
+export interface DatasheetOptions {
+  /** Precision of the weights; the sheet's own when absent. */
+  readonly precision?: Precision
+  readonly grid?: ProfileGrid
+}
+
+/**
+ * A profile by roofline: every block takes max(FLOPs / F, bytes / BW) + dispatch (Williams et al.,
+ * CACM 2009), F and BW being the sheet's peaks times the shares that kernels reach.
+ * Every figure says `modelled`. `device` is a built-in id, a YAML file or a sheet.
+ */
+export function datasheetProfile(
+  device: string | DeviceSheet,
+  model: ModelSpec,
+  options: DatasheetOptions = {},
+): Profile {
+  const sheet = typeof device === 'string' ? loadDevice(device) : device
+  const precision = options.precision ?? sheet.precision
+  const weight = BYTES_PER_WEIGHT[precision]
+  const activation = precision === 'fp32' ? 4 : 2
+  const grid = options.grid ?? fullGrid(model)
+  const provenance: Provenance = { kind: 'modelled', source: `roofline of the data sheet of ${sheet.id}` }
+  const seconds = (work: Work) => roofline(sheet, work)
+  const curve = (work: (tokens: number) => Work): Curve => ({
+    knots: grid.tokens,
+    seconds: grid.tokens.map((tokens) => seconds(work(tokens))),
+    provenance,
+  })
+  const surface = (knots: readonly number[], work: (knot: number, units: number) => Work) => ({
+    knots,
+    units: grid.units,
+    seconds: knots.flatMap((knot) => grid.units.map((units) => seconds(work(knot, units)))),
+    provenance,
+  })
+  const ffn = (part: FfnPart) => curve((tokens) => ffnWork(model, part, tokens, weight, activation))
+  return {
+    schema: PROFILE_SCHEMA,
+    device: { id: sheet.id, description: sheet.description, threads: 1, memoryBytes: sheet.memoryBytes },
+    runtime: { name: 'roofline', version: '1' },
+    precision,
+    model,
+    blocks: {
+      embed: curve((tokens) => embedWork(model, tokens, weight, activation)),
+      attention: {
+        prefill: surface(grid.tokens, (tokens, units) =>
+          attentionPrefillWork(model, tokens, units, weight, activation),
+        ),
+        decode: surface(grid.contexts, (context, units) =>
+          attentionDecodeWork(model, context, units, weight, activation),
+        ),
+      },
+      ffn: { whole: ffn('whole'), first: ffn('first'), second: ffn('second') },
+      head: { value: seconds(headWork(model, weight, activation)), provenance },
+    },
+    loadBytesPerSecond: figure(sheet, 'loadBytesPerSecond'),
+    power: {
+      busyWatts: figure(sheet, 'busyWatts'),
+      idleWatts: figure(sheet, 'idleWatts'),
+      radioJoulesPerByte: figure(sheet, 'radioJoulesPerByte'),
+      radioJoulesPerMessage: figure(sheet, 'radioJoulesPerMessage'),
+    },
+    batch: { ...batchCurve(sheet, model, weight, activation), provenance },
+    decisionSeconds: figure(sheet, 'decisionSeconds'),
+  }
+}
+
+function roofline(sheet: DeviceSheet, work: Work): number {
+  const compute = work.flops / (sheet.flopsPerSecond * sheet.computeEfficiency)
+  const memory = work.bytes / (sheet.bandwidthBytesPerSecond * sheet.bandwidthEfficiency)
+  return Math.max(compute, memory) + sheet.dispatchSeconds
+}
+
+type FigureField =
+  | 'loadBytesPerSecond'
+  | 'busyWatts'
+  | 'idleWatts'
+  | 'radioJoulesPerByte'
+  | 'radioJoulesPerMessage'
+  | 'decisionSeconds'
+
+function figure(sheet: DeviceSheet, field: FigureField): Figure {
+  const source = sheet.sources[field] ?? `data sheet of ${sheet.id}, source not named`
+  return { value: sheet[field], provenance: { kind: 'modelled', source } }
+}
+
+/** Decode step of the whole model at batch b over that at batch 1: weights are read once, K/V once a sequence. */
+function batchCurve(
+  sheet: DeviceSheet,
+  model: ModelSpec,
+  weight: number,
+  activation: number,
+): { sizes: number[]; factors: number[] } {
+  const units = attentionUnits(model)
+  const perLayer = units * attentionUnitParameters(model) + ffnParameters(model, 'whole')
+  const parameters = model.layers * perLayer + headParameters(model)
+  const context = Math.min(BATCH_CONTEXT_TOKENS, model.contextTokens)
+  const kvBytes = model.layers * units * kvBytesPerUnitToken(model, activation) * context
+  const dispatch = sheet.dispatchSeconds * 2 * model.layers
+  const step = (batch: number) =>
+    roofline(sheet, { flops: 2 * parameters * batch, bytes: parameters * weight + kvBytes * batch }) +
+    dispatch
+  const sizes = Array.from({ length: sheet.batchSizes }, (_, i) => i + 1)
+  return { sizes, factors: sizes.map((batch) => step(batch) / step(1)) }
+}

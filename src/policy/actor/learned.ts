@@ -1,0 +1,80 @@
+import type { RandomStream } from '../../core/random.ts'
+import { OBSERVATION_SIZE, encodeObservation } from '../observation/observation.ts'
+import { PlanWalker, ROW_FEATURE_SIZE } from '../action/walker.ts'
+import type { Plan } from '../../plan/plan.ts'
+import type { DecisionProblem } from '../../plan/price/problem.ts'
+import type { Policy, Situation } from '../../plan/price/situation.ts'
+import type { ActorSpec, Normaliser } from './actor.ts'
+import { ActorKernel } from './kernel.ts'
+
+/** Everything a trained policy is, as numbers. */
+export interface PolicyNumbers {
+  readonly spec: ActorSpec
+  readonly parameters: Float32Array
+  readonly normaliser: Normaliser
+}
+
+/** A plan with what a log needs to learn from it. */
+export interface Act {
+  readonly plan: Plan
+  /** Probability of the plan under what chose it: the product over its rows; 1 where the choice was greedy. */
+  readonly propensity: number
+  /** What it was decided on, unnormalised [OBSERVATION_SIZE]; the caller's to keep. */
+  readonly observation: Float32Array
+}
+
+/**
+ * A trained actor as a policy: observation, plan-wide choice, then layer by layer, always the likeliest
+ * choice. The typed-array kernel decides; parity tests hold it to the exported graph.
+ */
+export class LearnedPolicy implements Policy {
+  readonly name: string
+  private readonly problem: DecisionProblem
+  private readonly kernel: ActorKernel
+  private readonly walker: PlanWalker
+  private readonly observation = new Float32Array(OBSERVATION_SIZE)
+  private readonly features = new Float32Array(ROW_FEATURE_SIZE)
+  private readonly mask: Uint8Array
+
+  constructor(problem: DecisionProblem, numbers: PolicyNumbers, name = 'ppo') {
+    this.name = name
+    this.problem = problem
+    this.kernel = new ActorKernel(numbers.spec)
+    this.kernel.load(numbers.parameters, numbers.normaliser)
+    this.walker = new PlanWalker(problem)
+    this.mask = new Uint8Array(Math.max(...numbers.spec.heads.map((head) => head.choices)))
+  }
+
+  decide(situation: Situation): Plan {
+    return this.choose(situation, null).plan
+  }
+
+  /** Decides greedily, or with a stream by drawing every row from the actor's distribution. */
+  act(situation: Situation, stream: RandomStream | null): Act {
+    const { plan, logProbability } = this.choose(situation, stream)
+    const propensity = stream === null ? 1 : Math.exp(logProbability)
+    return { plan, propensity, observation: this.observation.slice() }
+  }
+
+  private choose(
+    situation: Situation,
+    stream: RandomStream | null,
+  ): { readonly plan: Plan; readonly logProbability: number } {
+    const { walker, kernel, features, mask } = this
+    encodeObservation(this.problem, situation, this.observation)
+    kernel.encode(this.observation)
+    walker.begin(situation)
+    let logProbability = 0
+    for (let row = 0; row < walker.rows; row++) {
+      const allowed = walker.input(row, features, mask)
+      const head = row === 0 ? 0 : 1
+      if (allowed === 1) walker.choose(row, mask.indexOf(1))
+      else if (stream === null) walker.choose(row, kernel.greedy(head, features, mask))
+      else {
+        walker.choose(row, kernel.sample(head, features, mask, stream.uniform()))
+        logProbability += kernel.logProbability
+      }
+    }
+    return { plan: walker.plan(), logProbability }
+  }
+}

@@ -1,0 +1,88 @@
+import { cloudSlowdown } from '../../plan/price/cloud.ts'
+import { z } from 'zod'
+import type { AccuracyTable } from '../../plan/profile/accuracy.ts'
+import { BlockCosts } from '../../plan/profile/costs.ts'
+import type { Profile } from '../../plan/profile/types.ts'
+import type { Objective } from '../../plan/price/objective.ts'
+import { createPair } from '../../plan/price/pair.ts'
+import type { DecisionProblem } from '../../plan/price/problem.ts'
+
+const amount = z.number().min(0).max(1e12)
+const positive = z.number().positive().max(1e12)
+
+const objectiveSchema = z.strictObject({
+  weights: z.strictObject({
+    latency: amount,
+    energy: amount,
+    cloud: amount,
+    bytes: amount,
+    accuracy: amount,
+  }),
+  latency: z.discriminatedUnion('form', [
+    z.strictObject({ form: z.literal('mean') }),
+    z.strictObject({ form: z.literal('qoe'), readingTokensPerSecond: positive }),
+    z.strictObject({ form: z.literal('convex'), deadlineSeconds: positive }),
+  ]),
+})
+
+/** The decision problem as a bundle holds it: all of it that is not in the profiles and the accuracy table. */
+export const bundleProblemSchema = z.strictObject({
+  objective: objectiveSchema,
+  readingTokensPerSecond: positive,
+  boundaryBits: z
+    .array(z.union([z.literal(32), z.literal(16), z.literal(8), z.literal(4)]))
+    .min(1)
+    .max(4),
+  earlyExit: z.boolean(),
+  exitThresholds: z.array(z.number().gt(0).max(1)).max(16).nullable(),
+  edgeLayersFirst: z.int().min(0).max(255),
+  edgeLayersLast: z.int().min(0).max(255),
+  /** Sequences the cloud runs at once; with the cloud's batch curve it gives the slowdown. */
+  cloudSlots: z.int().min(1).max(256),
+  /** Edge memory for weights and K/V, bytes. */
+  memoryBytes: positive,
+  /** K/V is reserved for the prompt and this many tokens. */
+  maxNewTokens: z.int().min(1).max(1_000_000),
+})
+
+export type BundleProblem = z.infer<typeof bundleProblemSchema>
+
+/** The part of a problem that goes into a manifest. */
+export function bundleProblem(
+  problem: DecisionProblem,
+  service: Pick<BundleProblem, 'cloudSlots' | 'memoryBytes' | 'maxNewTokens'>,
+): BundleProblem {
+  const { weights, latency } = problem.objective
+  return {
+    objective: { weights: { ...weights }, latency: { ...latency } },
+    readingTokensPerSecond: problem.readingTokensPerSecond,
+    boundaryBits: [...problem.boundaryBits],
+    earlyExit: problem.earlyExit,
+    exitThresholds: problem.exitThresholds === null ? null : [...problem.exitThresholds],
+    edgeLayersFirst: problem.edgeLayersFirst,
+    edgeLayersLast: problem.edgeLayersLast,
+    ...service,
+  }
+}
+
+/** The decision problem again, from what a bundle holds. */
+export function problemFromBundle(
+  described: BundleProblem,
+  profiles: { readonly edge: Profile; readonly cloud: Profile },
+  accuracy: AccuracyTable,
+): DecisionProblem {
+  const { cloudSlots, objective, readingTokensPerSecond, boundaryBits, earlyExit } = described
+  const cloud = new BlockCosts(profiles.cloud)
+  const factors = Array.from({ length: cloudSlots }, (_, i) => cloud.batchFactor(i + 1))
+  return {
+    pair: createPair(new BlockCosts(profiles.edge), cloud, accuracy),
+    objective: objective satisfies Objective,
+    readingTokensPerSecond,
+    boundaryBits,
+    earlyExit,
+    exitThresholds: described.exitThresholds,
+    edgeLayersFirst: described.edgeLayersFirst,
+    edgeLayersLast: described.edgeLayersLast,
+    cloudSlowdown: (active) => cloudSlowdown(factors, factors.length, active),
+  }
+}

@@ -1,0 +1,51 @@
+import { openEngine } from '../../core/engine/open.ts'
+import type { Engine } from '../../core/engine/types.ts'
+import { readBundle } from './bundleFiles.ts'
+import type { ReadOptions } from './bundleFiles.ts'
+import type { BundleSignature } from './bundleSignature.ts'
+import { checkParity } from '../parity/parity.ts'
+import type { ParityReport, ParitySizes } from '../parity/parity.ts'
+
+/** A bundle's parity, found again from the bundle alone. */
+export interface VerifyReport extends ParityReport {
+  readonly folder: string
+  readonly bundle: string
+  /** Engines that did not open here, and why: nothing is known of them. */
+  readonly absent: readonly string[]
+  /** Who signed it; null: nobody. */
+  readonly signature: BundleSignature | null
+}
+
+/** Opens ONNX Runtime native and WASM; where one does not open, says why. */
+export async function openParityEngines(): Promise<{ engines: Engine[]; absent: string[] }> {
+  const engines: Engine[] = []
+  const absent: string[] = []
+  for (const kind of ['native', 'wasm'] as const) {
+    try {
+      engines.push(await openEngine(kind))
+    } catch (error) {
+      absent.push(`${kind}: ${(error as Error).message}`)
+    }
+  }
+  return { engines, absent }
+}
+
+/**
+ * Reads a bundle and compares policy.onnx, on ONNX Runtime native and WASM, with the kernel on the
+ * parameters that stand in the file. Throws IntegrityError or InputError as readBundle does; a file that
+ * computes something else gives `ok: false`, as does a machine where no engine opens.
+ */
+export async function verifyBundle(
+  folder: string,
+  options: ReadOptions & { engines?: readonly Engine[]; sizes?: Partial<ParitySizes> } = {},
+): Promise<VerifyReport> {
+  const { manifest, model, numbers, problem, signature } = readBundle(folder, options)
+  const opened = options.engines === undefined ? await openParityEngines() : { engines: [], absent: [] }
+  try {
+    const engines = options.engines ?? opened.engines
+    const report = await checkParity(model, numbers, problem, manifest.problem, engines, options.sizes)
+    return { ...report, folder, bundle: manifest.name, absent: opened.absent, signature }
+  } finally {
+    for (const engine of opened.engines) await engine.close()
+  }
+}

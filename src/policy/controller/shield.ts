@@ -1,0 +1,61 @@
+import { driftPlusPenalty, edgeWork } from '../../plan/planners/priced.ts'
+import type { Plan } from '../../plan/plan.ts'
+import type { DecisionProblem } from '../../plan/price/problem.ts'
+import type { Policy, Situation } from '../../plan/price/situation.ts'
+
+/** Bounds of the queues past which the policy is not asked. */
+export interface ShieldOptions {
+  /** Requests waiting at the edge, the one under decision included. */
+  readonly maxWaiting?: number
+  /** Seconds of work that wait for the edge, for the cloud, or for the uplink. */
+  readonly maxBacklogSeconds?: number
+  /** Weight of the cost against the queues (Neely's V), seconds of backlog per unit of cost and second. */
+  readonly v?: number
+}
+
+export const DEFAULT_SHIELD = { maxWaiting: 8, maxBacklogSeconds: 30, v: 1 } as const
+
+/**
+ * A plan that must fit a memory which binds is a knapsack: mostly a few thousand steps, now and then a million. A device
+ * does not wait for those; the best plan found by then is the action (test/plan/solve.test.ts says what that costs).
+ */
+export const SEARCH_STEPS = 5000
+
+export type PassedBound = 'waiting' | 'edge' | 'cloud' | 'uplink'
+
+/** Takes the exact drift-plus-penalty action where a queue has passed its bound: docs/model.md (60) and (64). */
+export class Shield {
+  private readonly bounds: Required<ShieldOptions>
+  private readonly exact: Policy
+
+  constructor(problem: DecisionProblem, options: ShieldOptions = {}) {
+    this.bounds = { ...DEFAULT_SHIELD, ...options }
+    this.exact = driftPlusPenalty(problem, this.bounds.v, SEARCH_STEPS)
+  }
+
+  /** The first queue that is past its bound, or null. */
+  passed(situation: Situation): PassedBound | null {
+    const { maxWaiting, maxBacklogSeconds } = this.bounds
+    if (situation.waitingRequests > maxWaiting) return 'waiting'
+    if (edgeWork(situation) > maxBacklogSeconds) return 'edge'
+    if (situation.cloudBacklogSeconds > maxBacklogSeconds) return 'cloud'
+    const upSeconds = (8 * situation.uplinkQueuedBytes) / Math.max(1, situation.up.shortBitsPerSecond)
+    return upSeconds > maxBacklogSeconds ? 'uplink' : null
+  }
+
+  /** The exact action. */
+  decide(situation: Situation): Plan {
+    return this.exact.decide(situation)
+  }
+}
+
+/** A policy behind a shield. */
+export function shielded(problem: DecisionProblem, policy: Policy, options: ShieldOptions = {}): Policy {
+  const shield = new Shield(problem, options)
+  return {
+    name: `${policy.name}, shielded`,
+    reset: (seed) => policy.reset?.(seed),
+    decide: (situation) =>
+      shield.passed(situation) === null ? policy.decide(situation) : shield.decide(situation),
+  }
+}

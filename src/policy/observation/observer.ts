@@ -1,0 +1,219 @@
+import type { Program } from '../../plan/price/program.ts'
+import type { Situation } from '../../plan/price/situation.ts'
+import type { Direction } from '../../trace/types.ts'
+import { Level, MovingAverage } from './averages.ts'
+import { WorkLedger, expectedWork, type Work } from './work.ts'
+
+/** Smaller transfers say more of latency than of rate. */
+const RATE_SAMPLE_BYTES = 1024
+const ARRIVAL_GAIN = 0.1
+const SPEED_GAIN = 0.2
+const RESPONSE_GAIN = 0.2
+
+/** Budgets per request for the virtual queues; null where there is none. */
+export interface Budgets {
+  readonly energyJoules: number | null
+  readonly accuracyLoss: number | null
+  readonly cloudSeconds: number | null
+}
+
+/** What the device measured when it connected, before any request. */
+export interface FirstProbe {
+  readonly upBitsPerSecond: number
+  readonly downBitsPerSecond: number
+  readonly rttSeconds: number
+}
+
+/** What a finished request took. */
+export interface Finished {
+  readonly seconds: number
+  readonly outputTokens: number
+  readonly edgeJoules: number
+  readonly cloudSeconds: number
+  readonly accuracyLoss: number
+}
+
+/** The part of a situation that the queue and the memory say, not the estimators. */
+export type Circumstances = Pick<
+  Situation,
+  | 'replanning'
+  | 'deliveredTokens'
+  | 'promptTokens'
+  | 'predictedOutputTokens'
+  | 'predictedOutputSd'
+  | 'waitedSeconds'
+  | 'waitingRequests'
+  | 'inFlight'
+  | 'uplinkQueuedBytes'
+  | 'freeMemoryBytes'
+  | 'memoryBytes'
+  | 'residentBytes'
+  | 'reservedTokens'
+>
+
+/**
+ * Turns events into estimates: transfers, heartbeats, stage times, arrivals, load reports.
+ * The simulator and the runtime feed it alike; it never sees a trace.
+ */
+export class Observer {
+  private up: Level
+  private down: Level
+  private rtt: Level
+  private readonly arrivalGap = new MovingAverage(ARRIVAL_GAIN, 0)
+  private readonly edgeSpeed = new MovingAverage(SPEED_GAIN, 1, true)
+  private readonly cloudSpeed = new MovingAverage(SPEED_GAIN, 1, true)
+  private readonly edgeResponse = new MovingAverage(RESPONSE_GAIN, NaN)
+  private readonly cloudResponse = new MovingAverage(RESPONSE_GAIN, NaN)
+  private readonly edgePerRequest = new MovingAverage(RESPONSE_GAIN, 0)
+  private readonly ledger = new WorkLedger()
+  private readonly budgets: Budgets
+  private lastArrival = NaN
+  private lastHeartbeat = 0
+  private lastTransfer = 0
+  private lastCloudStage = -Infinity
+  private tenants = 0
+  private tenantsAt = -Infinity
+  private energy = 0
+  private accuracy = 0
+  private money = 0
+
+  constructor(probe: FirstProbe, budgets: Budgets) {
+    this.up = new Level(probe.upBitsPerSecond)
+    this.down = new Level(probe.downBitsPerSecond)
+    this.rtt = new Level(probe.rttSeconds)
+    this.budgets = budgets
+  }
+
+  /** A first measurement that came later than the first events: the link's estimates begin with it. */
+  probe(probe: FirstProbe, atSeconds: number): void {
+    this.up = new Level(probe.upBitsPerSecond)
+    this.down = new Level(probe.downBitsPerSecond)
+    this.rtt = new Level(probe.rttSeconds)
+    this.lastHeartbeat = atSeconds
+  }
+
+  arrival(atSeconds: number): void {
+    if (!Number.isNaN(this.lastArrival)) this.arrivalGap.add(atSeconds - this.lastArrival)
+    this.lastArrival = atSeconds
+  }
+
+  /** A heartbeat that came back. One that did not is told by its absence. */
+  heartbeat(atSeconds: number, rttSeconds: number): void {
+    this.lastHeartbeat = atSeconds
+    this.rtt.add(rttSeconds)
+  }
+
+  /** A message of `bytes` that held the link from `startSeconds` to `sentSeconds`. */
+  transfer(direction: Direction, bytes: number, startSeconds: number, sentSeconds: number): void {
+    if (bytes < RATE_SAMPLE_BYTES) return
+    this.lastTransfer = sentSeconds
+    if (sentSeconds > startSeconds)
+      (direction === 'up' ? this.up : this.down).add((8 * bytes) / (sentSeconds - startSeconds))
+  }
+
+  compute(side: 0 | 1, profiledSeconds: number, actualSeconds: number, atSeconds: number): void {
+    if (profiledSeconds <= 0) return
+    const speed = side === 0 ? this.edgeSpeed : this.cloudSpeed
+    speed.add(actualSeconds / profiledSeconds)
+    if (side === 1) this.lastCloudStage = atSeconds
+  }
+
+  /** The cloud's load as it was at `measuredAtSeconds`. */
+  loadReport(tenants: number, measuredAtSeconds: number): void {
+    this.tenants = tenants
+    this.tenantsAt = measuredAtSeconds
+  }
+
+  dispatched(request: number, program: Program, promptTokens: number, predictedOutputTokens: number): void {
+    const work = expectedWork(program, promptTokens, predictedOutputTokens)
+    this.ledger.add(request, work)
+    this.edgePerRequest.add(work.edgeSeconds)
+  }
+
+  /** Another plan for a request in flight; `had` is the work that it has had. Tokens and prompt as the new plan sees them. */
+  replanned(
+    request: number,
+    program: Program,
+    promptTokens: number,
+    predictedOutputTokens: number,
+    had: Work,
+  ): void {
+    this.ledger.add(request, expectedWork(program, promptTokens, predictedOutputTokens), had)
+  }
+
+  /** `cloudHead`: whether the plan ended in the cloud. */
+  finished(request: number, cloudHead: boolean, took: Finished): void {
+    this.ledger.remove(request)
+    const response = cloudHead ? this.cloudResponse : this.edgeResponse
+    response.add(took.seconds / took.outputTokens)
+    this.energy = virtualQueue(this.energy, took.edgeJoules, this.budgets.energyJoules)
+    this.accuracy = virtualQueue(this.accuracy, took.accuracyLoss, this.budgets.accuracyLoss)
+    this.money = virtualQueue(this.money, took.cloudSeconds, this.budgets.cloudSeconds)
+  }
+
+  /** A request that ended with nothing to learn from: cancelled, or failed before its first token. */
+  dropped(request: number): void {
+    this.ledger.remove(request)
+  }
+
+  virtualQueues(): Situation['virtual'] {
+    return { energy: this.energy, accuracy: this.accuracy, money: this.money }
+  }
+
+  backlog(done: (request: number) => Work): Work {
+    return this.ledger.remaining(done)
+  }
+
+  /** All that is known at `nowSeconds`. `replanned`: the request in flight that is under decision, whose work does not count. */
+  situation(
+    nowSeconds: number,
+    circumstances: Circumstances,
+    done: (request: number) => Work,
+    replanned = -1,
+  ): Situation {
+    const backlog = this.ledger.remaining(done, replanned)
+    // Spelt out: spreading is slow, and this runs at every decision.
+    return {
+      replanning: circumstances.replanning,
+      deliveredTokens: circumstances.deliveredTokens,
+      promptTokens: circumstances.promptTokens,
+      predictedOutputTokens: circumstances.predictedOutputTokens,
+      predictedOutputSd: circumstances.predictedOutputSd,
+      waitedSeconds: circumstances.waitedSeconds,
+      waitingRequests: circumstances.waitingRequests,
+      inFlight: circumstances.inFlight,
+      uplinkQueuedBytes: circumstances.uplinkQueuedBytes,
+      freeMemoryBytes: circumstances.freeMemoryBytes,
+      memoryBytes: circumstances.memoryBytes,
+      residentBytes: circumstances.residentBytes,
+      reservedTokens: circumstances.reservedTokens,
+      nowSeconds,
+      arrivalsPerSecond: this.arrivalGap.value > 0 ? 1 / this.arrivalGap.value : 0,
+      edgeBacklogSeconds: backlog.edgeSeconds,
+      cloudBacklogSeconds: backlog.cloudSeconds,
+      edgeSecondsPerRequest: this.edgePerRequest.value,
+      up: this.up.rate(),
+      down: this.down.rate(),
+      rttSeconds: this.rtt.shortValue,
+      rttSpreadSeconds: this.rtt.spread,
+      sinceHeartbeatSeconds: nowSeconds - this.lastHeartbeat,
+      sinceTransferSeconds: nowSeconds - this.lastTransfer,
+      tenantsHeard: this.tenants,
+      tenantsAgeSeconds: Math.min(LONG_AGO_SECONDS, nowSeconds - this.tenantsAt),
+      edgeSlowdown: this.edgeSpeed.value,
+      cloudSlowdown: this.cloudSpeed.value,
+      cloudSlowdownAgeSeconds: Math.min(LONG_AGO_SECONDS, nowSeconds - this.lastCloudStage),
+      recentEdgeSecondsPerToken: this.edgeResponse.value,
+      recentCloudSecondsPerToken: this.cloudResponse.value,
+      virtual: this.virtualQueues(),
+    }
+  }
+}
+
+/** Ages stop here: what is older is equally stale. */
+export const LONG_AGO_SECONDS = 600
+
+/** Z' = max(Z + used / budget - 1, 0), in units of one request's budget. */
+function virtualQueue(queue: number, used: number, budget: number | null): number {
+  return budget === null ? 0 : Math.max(0, queue + used / budget - 1)
+}

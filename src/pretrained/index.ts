@@ -1,8 +1,0 @@
-export { chatTemplate, PLAIN_CHAT } from './chat.ts'
-export { BUILTIN_MODELS, openPretrained } from './open.ts'
-export type { OpenOptions } from './open.ts'
-export { writeLlamaDirectory } from './writeDirectory.ts'
-export type { WriteOptions } from './writeDirectory.ts'
-export { writeSafetensors } from './writeSafetensors.ts'
-export type { TensorToWrite } from './writeSafetensors.ts'
-export type { ChatMessage, ChatTemplate, PretrainedModel, TextTokenizer } from './types.ts'

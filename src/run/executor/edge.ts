@@ -1,0 +1,165 @@
+import type { Clock } from '../../core/clock.ts'
+import type { ModelSpec } from '../../model/spec.ts'
+import { readRefusal } from '../wire/payloads.ts'
+import { systemTimers, type Timers } from '../../core/timers.ts'
+import { FRAME, type Connection, type Frame } from '../wire/types.ts'
+import type { Call, CallHost } from './call.ts'
+import type { CloudLink } from './cloudLink.ts'
+import { Generation, type GenerateOptions, type GenerationHost } from './generation.ts'
+import { KeptBytes } from './kept.ts'
+import type { FixedLink } from './link.ts'
+import { readLoad, type CloudLoad } from './load.ts'
+import { PlanBook } from './planBook.ts'
+import type { GenerationHandle, RecoveryEvent } from './recoveryTypes.ts'
+import { checkRequest } from './request.ts'
+import type { SegmentRunner } from './runner.ts'
+import { Slots } from './slots.ts'
+import type { GenerationRequest, GenerationResult } from './types.ts'
+
+export type { GenerateOptions } from './generation.ts'
+
+export interface EdgeOptions {
+  readonly model: ModelSpec
+  readonly runner: SegmentRunner
+  readonly clock: Clock
+  readonly timers?: Timers
+  /** Null: plans that need the cloud are refused. */
+  readonly link: CloudLink | FixedLink | null
+  /** Requests that are carried out at once; further ones wait, first come first served. */
+  readonly maxInFlight: number
+  /** Boundary tensors that all requests together keep for a replay; default 256 MiB. */
+  readonly maxKeptBytes?: number
+  /** What happens to requests; what happens to the link, the link says. */
+  readonly onEvent?: (event: RecoveryEvent) => void
+}
+
+export const DEFAULT_MAX_KEPT_BYTES = 256 * 2 ** 20
+
+/** Carries out requests on the edge, with the cloud at the other end of `link`. */
+export class EdgeExecutor {
+  private readonly options: EdgeOptions
+  private readonly slots: Slots
+  private readonly kept: KeptBytes
+  private readonly host: GenerationHost
+  private readonly calls = new Set<Call>()
+  private readonly numbers = new Map<number, Call>()
+  private readonly offsets = new WeakMap<Connection, Promise<number>>()
+  private readonly eventListeners: ((event: RecoveryEvent) => void)[] = []
+  private readonly loadListeners: ((load: CloudLoad) => void)[] = []
+  private lastRequest = 0
+  private lastNumber = 0
+
+  constructor(options: EdgeOptions) {
+    this.options = options
+    this.slots = new Slots(options.maxInFlight)
+    this.kept = new KeptBytes(options.maxKeptBytes ?? DEFAULT_MAX_KEPT_BYTES)
+    if (options.onEvent !== undefined) this.eventListeners.push(options.onEvent)
+    this.host = this.hostOf(options)
+    options.link?.onConnection((connection) => this.attach(connection))
+  }
+
+  get inFlight(): number {
+    return this.slots.taken
+  }
+
+  get waiting(): number {
+    return this.slots.waiting
+  }
+
+  /** Boundary tensors that are kept by now. */
+  get keptBytes(): number {
+    return this.kept.usedBytes
+  }
+
+  /** What the connection has not sent yet. */
+  get queuedBytes(): number {
+    return this.options.link?.connection?.queuedBytes ?? 0
+  }
+
+  onEvent(listener: (event: RecoveryEvent) => void): void {
+    this.eventListeners.push(listener)
+  }
+
+  /** What the cloud says of its load, about once a second while it changes. */
+  onLoad(listener: (load: CloudLoad) => void): void {
+    this.loadListeners.push(listener)
+  }
+
+  /**
+   * Generates until `maxNewTokens` or a stop id. Throws InputError for a request that cannot be; the handle's result
+   * rejects with ExecutionError where it could not go on: the tokens so far went to `onToken`.
+   */
+  start(request: GenerationRequest, options: GenerateOptions = {}): GenerationHandle {
+    checkRequest(this.options.model, request)
+    this.lastRequest++
+    return new Generation(this.host, this.lastRequest, request, options)
+  }
+
+  /** `start(...).result`; an impossible request rejects, too. */
+  async generate(request: GenerationRequest, options: GenerateOptions = {}): Promise<GenerationResult> {
+    return await this.start(request, options).result
+  }
+
+  private hostOf({ model, runner, clock, timers = systemTimers, link }: EdgeOptions): GenerationHost {
+    const calls: CallHost | null = link && {
+      ...{ model, clock, timers, link, kept: this.kept, plans: new PlanBook(model) },
+      ...{ calls: this.calls, numbers: this.numbers },
+      nextNumber: () => ++this.lastNumber,
+    }
+    return {
+      ...{ model, runner, clock, timers, link, calls, slots: this.slots },
+      tell: (event) => {
+        for (const listener of this.eventListeners) listener(event)
+      },
+      clockOffset: (connection) => this.clockOffset(connection),
+    }
+  }
+
+  private attach(connection: Connection): void {
+    connection.onFrame((frame) => this.take(frame))
+    for (const call of [...this.calls]) call.attach(connection)
+    connection.onClose(({ message }) => {
+      for (const call of [...this.calls]) call.detach(connection, message)
+    })
+  }
+
+  private take(frame: Frame): void {
+    if (frame.type === FRAME.load) {
+      const load = readLoad(frame)
+      for (const listener of this.loadListeners) listener(load)
+      return
+    }
+    const call = this.numbers.get(frame.request)
+    if (call === undefined) return
+    try {
+      if (frame.type === FRAME.fail) {
+        const { code, message } = readRefusal(frame)
+        call.refused(code, message)
+      } else call.receive(frame)
+    } catch (error) {
+      call.mailbox.fail(error as Error)
+    }
+  }
+
+  /** Measured once a connection. */
+  private clockOffset(connection: Connection): Promise<number> {
+    let offset = this.offsets.get(connection)
+    if (offset === undefined) {
+      offset = quickestOffset(connection)
+      this.offsets.set(connection, offset)
+    }
+    return offset
+  }
+}
+
+const OFFSET_PINGS = 5
+
+/** The cloud's clock less ours, by the quickest of a few pings, which waited least on its way. */
+async function quickestOffset(connection: Connection): Promise<number> {
+  let best = await connection.ping()
+  for (let i = 1; i < OFFSET_PINGS; i++) {
+    const next = await connection.ping()
+    if (next.rttSeconds < best.rttSeconds) best = next
+  }
+  return best.clockOffsetSeconds
+}

@@ -1,0 +1,37 @@
+import type { Clock } from '../../core/clock.ts'
+import type { Timers } from '../../core/timers.ts'
+import { ExecutionError } from './errors.ts'
+import type { Mailbox } from './mailbox.ts'
+
+/** Frees requests whose edge is silent: each wait for a message has a limit. */
+export class IdleWatch {
+  private readonly seconds: number
+  private readonly clock: Clock
+  private readonly timers: Timers
+
+  constructor(seconds: number, { clock, timers }: { readonly clock: Clock; readonly timers: Timers }) {
+    this.seconds = seconds
+    this.clock = clock
+    this.timers = timers
+  }
+
+  /** `message` as it comes; past the limit the request fails with E_IDLE. */
+  async over<T>(mailbox: Mailbox, message: Promise<T>): Promise<T> {
+    // What is here already needs no timer.
+    if (!mailbox.isAwaited) return message
+    const since = this.clock.nowSeconds()
+    const stop = this.timers.after(
+      this.seconds,
+      () => {
+        const passed = (this.clock.nowSeconds() - since).toFixed(1)
+        mailbox.fail(new ExecutionError('E_IDLE', `nothing came from the edge for ${passed} s`))
+      },
+      true,
+    )
+    try {
+      return await message
+    } finally {
+      stop()
+    }
+  }
+}

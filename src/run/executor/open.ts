@@ -1,0 +1,46 @@
+import type { Clock } from '../../core/clock.ts'
+import { openEngine } from '../../core/engine/open.ts'
+import type { Engine, EngineKind } from '../../core/engine/types.ts'
+import type { ModelSpec } from '../../model/spec.ts'
+import { SegmentRunner } from './runner.ts'
+import { SegmentSessions, type SegmentFiles } from './sessions.ts'
+
+export interface ExecutionOptions {
+  readonly model: ModelSpec
+  readonly files: SegmentFiles
+  readonly clock: Clock
+  /** Default `worker`: a run does not block the event loop. */
+  readonly engine?: EngineKind
+  readonly threads?: number
+  /** Sequences that decode in one run; default 1 (an edge). */
+  readonly maxBatch?: number
+  /** Weights that may be loaded at once; default 4 GiB. */
+  readonly budgetBytes?: number
+}
+
+/** One side's engine, loaded sessions and queue. */
+export interface Execution {
+  readonly engine: Engine
+  readonly sessions: SegmentSessions
+  readonly runner: SegmentRunner
+  close(): Promise<void>
+}
+
+export const DEFAULT_BUDGET_BYTES = 4 * 2 ** 30
+
+/** Opens what one side computes with. */
+export async function openExecution(options: ExecutionOptions): Promise<Execution> {
+  const { model, files, clock, threads, maxBatch = 1, budgetBytes = DEFAULT_BUDGET_BYTES } = options
+  const engine = await openEngine(options.engine ?? 'worker')
+  const sessions = new SegmentSessions({
+    ...{ engine, files, clock, budgetBytes },
+    ...(threads === undefined ? {} : { threads }),
+  })
+  return {
+    ...{ engine, sessions, runner: new SegmentRunner({ engine, sessions, model, clock, maxBatch }) },
+    close: async () => {
+      await sessions.close()
+      await engine.close()
+    },
+  }
+}

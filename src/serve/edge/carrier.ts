@@ -1,0 +1,234 @@
+import { BackendError } from '../http/types.ts'
+import { EdgewiseError } from '../../core/errors.ts'
+import type { EdgeExecutor } from '../../run/executor/edge.ts'
+import type { PlacedPlan } from '../../run/executor/messages.ts'
+import type { GenerationHandle, PlanSwitch, RecoveryEvent } from '../../run/executor/recoveryTypes.ts'
+import type { GeneratedToken } from '../../run/executor/types.ts'
+import type { CloudLink } from '../../run/executor/cloudLink.ts'
+import type { ModelSpec } from '../../model/spec.ts'
+import type { Ask } from '../../policy/controller/governorTypes.ts'
+import { delivered, type Job } from './job.ts'
+import { edgeKvBytes } from './place.ts'
+import type { Decided, Decider, LinkView, ServiceEvent, ServiceLimits, Time } from './types.ts'
+import type { RequestStore } from './requests.ts'
+import { timed } from './timed.ts'
+import type { Writer } from './writing.ts'
+
+export interface CarrierOptions {
+  readonly spec: ModelSpec
+  readonly stopIds: readonly number[]
+  readonly executor: EdgeExecutor
+  readonly link: CloudLink | null
+  readonly decider: Decider
+  readonly writer: Writer
+  /** Null: requests are forgotten when the process ends. */
+  readonly requests: RequestStore | null
+  readonly memory: { readonly bytes: number; readonly residentBytes: () => number }
+  readonly linkView: () => LinkView
+  readonly limits: ServiceLimits
+  readonly time: Time
+  readonly onEvent: (event: ServiceEvent) => void
+}
+
+/** Carries jobs out, and tells everyone who listens how it goes. */
+export class Carrier {
+  /** By the executor's numbers. */
+  readonly jobs = new Map<number, Job>()
+  private readonly options: CarrierOptions
+  private readonly queue: { waiting: () => number; inFlight: () => number }
+
+  constructor(options: CarrierOptions, queue: { waiting: () => number; inFlight: () => number }) {
+    this.options = options
+    this.queue = queue
+  }
+
+  arrived(job: Job): void {
+    const { decider, writer, onEvent, requests } = this.options
+    decider.hears.arrived(job.arrivedSeconds)
+    writer.arrival(job)
+    if (job.request.key !== null) requests?.begin(job.number, job.request)
+    onEvent({ kind: 'request-queued', atSeconds: job.arrivedSeconds, request: job.number })
+  }
+
+  /** It left the queue without its turn. */
+  left(job: Job, error: BackendError): void {
+    this.end(job, error.code === 'E_CANCELLED' ? 'cancelled' : 'error', error.code)
+    job.reject(error)
+  }
+
+  async carryOut(job: Job): Promise<void> {
+    const { decider, linkView, time } = this.options
+    const { progress } = job
+    progress.dispatchedSeconds = time.clock.nowSeconds()
+    try {
+      const ask = this.ask(job)
+      const choice = timed(time.clock, () => decider.decide(ask, linkView()))
+      progress.choice = choice
+      this.decided(job, choice)
+      decider.hears.dispatched(ask, choice.placed)
+      const handle = this.start(job, choice.placed)
+      progress.handle = handle
+      this.jobs.set(handle.number, job)
+      const { tokens } = await handle.result.finally(() => this.jobs.delete(handle.number))
+      const stopped = this.options.stopIds.includes(tokens.at(-1)?.id ?? -1)
+      this.end(job, stopped ? 'stop' : 'length', '')
+      job.resolve({ ids: [...job.restored, ...progress.ids], finish: stopped ? 'stop' : 'length' })
+    } catch (error) {
+      const code = codeOf(error)
+      this.end(job, code === 'E_CANCELLED' ? 'cancelled' : 'error', code)
+      job.reject(failureOf(error))
+    }
+  }
+
+  /** What is known of a job when its plan is decided, now or again. */
+  ask(job: Job): Ask {
+    const { memory, spec, time, executor } = this.options
+    const { request, prompt, arrivedSeconds, progress } = job
+    const done = progress.ids.length
+    const reserved = [...this.jobs.values()]
+      .filter((other) => other !== job)
+      .reduce((sum, other) => sum + this.kvBytes(spec, other), 0)
+    return {
+      request: job.number,
+      promptTokens: prompt.length + done,
+      maxNewTokens: request.maxNewTokens - delivered(job),
+      deliveredTokens: delivered(job),
+      waitedSeconds: time.clock.nowSeconds() - arrivedSeconds,
+      waitingRequests: this.queue.waiting() + 1,
+      inFlight: Math.max(0, this.queue.inFlight() - 1),
+      uplinkQueuedBytes: executor.queuedBytes,
+      freeMemoryBytes: Math.max(0, memory.bytes - reserved),
+      memoryBytes: memory.bytes,
+      residentBytes: memory.residentBytes(),
+    }
+  }
+
+  /** What the executor tells of a request. */
+  hear(event: RecoveryEvent): void {
+    if (event.kind === 'request-switched') this.switched(event)
+    else if (event.kind === 'request-refused') {
+      const job = this.jobs.get(event.request)
+      if (job !== undefined) job.progress.refusedSinceSeconds ??= event.atSeconds
+    } else if (event.kind === 'request-resumed') {
+      const job = this.jobs.get(event.request)
+      if (job !== undefined) job.progress.refusedSinceSeconds = null
+    }
+  }
+
+  /** The executor changed a request's plan, asked or by itself. */
+  private switched(event: RecoveryEvent & { kind: 'request-switched' }): void {
+    const job = this.jobs.get(event.request)
+    if (job === undefined) return
+    const { writer, decider, requests } = this.options
+    const { pending, choice } = job.progress
+    const change = pending?.placed === event.placed ? pending : null
+    job.progress.pending = null
+    job.progress.refusedSinceSeconds = null
+    job.progress.choice = change ?? choice
+    const fromToken = job.restored.length + event.fromToken
+    const entry: PlanSwitch = { ...event.placed, fromToken, rebuild: event.rebuild }
+    const made = change ?? { ...choice!, placed: event.placed }
+    writer.decision(job, made, change?.reason ?? 'outage', entry, event.atSeconds)
+    requests?.switched(job.number, entry)
+    decider.hears.replanned(this.ask(job), event.placed)
+    this.tell(job, change ?? choice!, change?.reason ?? 'outage')
+  }
+
+  private start(job: Job, placed: PlacedPlan): GenerationHandle {
+    const { executor, limits, stopIds, decider, time } = this.options
+    const { request, prompt, listener, progress } = job
+    const waited = time.clock.nowSeconds() - job.arrivedSeconds
+    const total = Math.min(limits.totalSeconds, request.deadlineSeconds ?? Infinity)
+    return executor.start(
+      {
+        ...placed,
+        ...{ prompt, stopIds, sampling: request.sampling },
+        maxNewTokens: request.maxNewTokens - job.restored.length,
+      },
+      {
+        signal: listener.signal,
+        onToken: (token) => this.token(job, token),
+        onEdgeRun: (pass) => {
+          progress.edgeSeconds += pass.seconds
+          decider.hears.edgeBusy(job.number, pass)
+        },
+        recovery: { waitSeconds: limits.recoverySeconds },
+        deadlines: {
+          totalSeconds: Math.max(0, total - waited),
+          prefillSeconds: limits.firstTokenSeconds,
+          tokenSeconds: limits.tokenSeconds,
+        },
+      },
+    )
+  }
+
+  private token(job: Job, { id, atSeconds }: GeneratedToken): void {
+    const { progress, listener } = job
+    progress.firstTokenSeconds ??= atSeconds
+    progress.lastTokenSeconds = atSeconds
+    this.options.requests?.token(job.number, delivered(job), id)
+    progress.ids.push(id)
+    listener.onToken(id)
+    this.options.onEvent({ kind: 'token', atSeconds, request: job.number, tokens: delivered(job) })
+  }
+
+  private decided(job: Job, choice: Decided): void {
+    const { writer, requests } = this.options
+    const fromToken = job.restored.length
+    // K/V of tokens that an earlier process generated come back from their ids.
+    const rebuild = fromToken === 0 ? 'start' : 'ids'
+    const entry: PlanSwitch = { ...choice.placed, fromToken, rebuild }
+    writer.decision(job, choice, 'dispatch', entry, job.progress.dispatchedSeconds ?? job.arrivedSeconds)
+    requests?.switched(job.number, entry)
+    this.tell(job, choice, 'dispatch')
+  }
+
+  private tell(job: Job, choice: Decided, reason: (ServiceEvent & { kind: 'decision' })['reason']): void {
+    const { onEvent, time } = this.options
+    const { source, placed, decideSeconds } = choice
+    const atSeconds = time.clock.nowSeconds()
+    onEvent({ kind: 'decision', atSeconds, request: job.number, reason, source, placed, decideSeconds })
+  }
+
+  private end(job: Job, end: 'stop' | 'length' | 'cancelled' | 'error', detail: string): void {
+    const { writer, requests, decider, time, onEvent } = this.options
+    const atSeconds = time.clock.nowSeconds()
+    writer.outcome(job, end, detail, atSeconds)
+    // What failed stays open: asked for again by its key, it goes on.
+    requests?.end(job.number, end === 'stop' || end === 'length' ? end : null)
+    const placed = job.progress.choice?.placed
+    if (placed !== undefined) {
+      const seconds = atSeconds - job.arrivedSeconds
+      decider.hears.finished(job.number, { seconds, outputTokens: job.progress.ids.length, placed })
+    }
+    onEvent({ kind: 'request-ended', atSeconds, request: job.number, end, detail, tokens: delivered(job) })
+  }
+
+  private kvBytes(spec: ModelSpec, job: Job): number {
+    const { handle } = job.progress
+    const tokens = job.prompt.length + job.request.maxNewTokens - job.restored.length
+    return handle === null ? 0 : edgeKvBytes(spec, handle.placed, tokens)
+  }
+}
+
+const CODES: Readonly<Record<string, BackendError['code']>> = {
+  E_NO_CLOUD: 'E_UNAVAILABLE',
+  E_PEER_FAILED: 'E_UNAVAILABLE',
+  E_DEADLINE: 'E_DEADLINE',
+  E_CANCELLED: 'E_CANCELLED',
+  // The request was checked before: what is wrong now came from the cloud.
+  E_UNEXPECTED_FRAME: 'E_UNAVAILABLE',
+  E_WIRE_PAYLOAD: 'E_UNAVAILABLE',
+  E_INPUT: 'E_UNAVAILABLE',
+}
+
+function codeOf(error: unknown): string {
+  return error instanceof EdgewiseError ? error.code : 'E_INTERNAL'
+}
+
+/** Expected errors as the API knows them; a defect passes as it is. */
+function failureOf(error: unknown): unknown {
+  const code = CODES[codeOf(error)]
+  if (code === undefined) return error
+  return new BackendError(code, (error as Error).message, error)
+}

@@ -1,0 +1,120 @@
+import {
+  BackendError,
+  type Backend,
+  type CompletionListener,
+  type CompletionRequest,
+  type CompletionResult,
+  type Readiness,
+  type ServedModel,
+} from '../http/types.ts'
+import { Admission } from './admission.ts'
+import { Carrier, type CarrierOptions } from './carrier.ts'
+import { newProgress, type Job } from './job.ts'
+import { Steering } from './steering.ts'
+import type { ServiceLimits } from './types.ts'
+
+export interface ServiceOptions extends CarrierOptions {
+  readonly served: ServedModel
+  readonly limits: ServiceLimits
+}
+
+/** The edge as a service: takes completions, has their plans decided, carries them out whatever fails. */
+export class EdgeService implements Backend {
+  readonly model: ServedModel
+  private readonly options: ServiceOptions
+  private readonly admission: Admission<Job>
+  readonly carrier: Carrier
+  private readonly steering: Steering
+  /** Names of requests under way: one of them cannot be begun twice. */
+  private readonly keys = new Set<string>()
+  private lastNumber = 0
+
+  constructor(options: ServiceOptions) {
+    const { limits, time, served } = options
+    this.options = options
+    this.model = served
+    this.carrier = new Carrier(options, {
+      waiting: () => this.admission.waiting,
+      inFlight: () => this.admission.inFlight,
+    })
+    const { maxInFlight, maxQueued } = limits
+    this.admission = new Admission({ maxInFlight, maxQueued, time }, (job) => this.carrier.carryOut(job))
+    this.steering = new Steering({ ...options, carrier: this.carrier })
+    this.steering.start()
+  }
+
+  /** Requests that wait and that are carried out. */
+  get queue(): { readonly waiting: number; readonly inFlight: number } {
+    return { waiting: this.admission.waiting, inFlight: this.admission.inFlight }
+  }
+
+  get readiness(): Readiness {
+    const { link, decider } = this.options
+    if (this.admission.isDraining) return { ready: false, reason: 'about to end' }
+    if (link === null || link.state === 'up') return { ready: true, reason: `decided by ${decider.name}` }
+    if (decider.servesAlone) return { ready: true, reason: 'the cloud is away: the edge goes on alone' }
+    return { ready: false, reason: 'the cloud is away, and the model does not fit the edge' }
+  }
+
+  async complete(request: CompletionRequest, listener: CompletionListener): Promise<CompletionResult> {
+    this.admission.check()
+    const name = request.key === null ? null : JSON.stringify([request.principal, request.key])
+    if (name !== null && this.keys.has(name)) {
+      throw new BackendError('E_KEY_REUSED', `a request with the key ${request.key} is under way`)
+    }
+    const known = this.restore(request)
+    for (const id of known.ids) listener.onToken(id)
+    if (known.finish !== null) return { ids: known.ids, finish: known.finish }
+    if (name !== null) this.keys.add(name)
+    try {
+      return await this.enter(request, listener, known.ids)
+    } finally {
+      if (name !== null) this.keys.delete(name)
+    }
+  }
+
+  /** Takes nothing new; true when all that was under way ended within `seconds`. */
+  async drain(seconds: number): Promise<boolean> {
+    const done = await this.admission.drain(seconds)
+    this.steering.stop()
+    return done
+  }
+
+  private enter(
+    request: CompletionRequest,
+    listener: CompletionListener,
+    restored: readonly number[],
+  ): Promise<CompletionResult> {
+    const { limits, time } = this.options
+    return new Promise((resolve, reject) => {
+      this.lastNumber++
+      const job: Job = {
+        ...{ number: this.lastNumber, request, listener, restored },
+        prompt: [...request.prompt, ...restored],
+        arrivedSeconds: time.clock.nowSeconds(),
+        ...{ progress: newProgress(), resolve, reject },
+      }
+      this.carrier.arrived(job)
+      const patience = Math.min(limits.totalSeconds, request.deadlineSeconds ?? Infinity)
+      this.admission.enter(job, listener.signal, patience, (error) => this.carrier.left(job, error))
+    })
+  }
+
+  /** A process may have been killed between the last token and the note of the end. */
+  private endOf(ids: readonly number[], maxNewTokens: number): 'stop' | 'length' | null {
+    if (this.options.stopIds.includes(ids.at(-1) ?? -1)) return 'stop'
+    return ids.length >= maxNewTokens ? 'length' : null
+  }
+
+  /** What the journal knows of a request that an earlier process began. */
+  private restore(request: CompletionRequest): { ids: readonly number[]; finish: 'stop' | 'length' | null } {
+    const { requests } = this.options
+    if (request.key === null || requests === null) return { ids: [], finish: null }
+    const known = requests.find(request.principal, request.key)
+    if (known === null) return { ids: [], finish: null }
+    if (!known.matches(request)) {
+      throw new BackendError('E_KEY_REUSED', `the key ${request.key} belongs to another request`)
+    }
+    return { ids: known.tokens, finish: known.finish ?? this.endOf(known.tokens, request.maxNewTokens) }
+  }
+}

@@ -1,0 +1,83 @@
+import { InputError, show } from '../core/errors.ts'
+
+export interface Line {
+  /** As an editor counts: from 1. */
+  readonly number: number
+  readonly text: string
+}
+
+/** Lines that are not blank, without their ends (LF or CRLF) and without a byte order mark. */
+export function* linesOf(text: string): Generator<Line> {
+  let number = 0
+  let start = text.charCodeAt(0) === 0xfeff ? 1 : 0
+  while (start < text.length) {
+    let end = text.indexOf('\n', start)
+    if (end < 0) end = text.length
+    number++
+    const line = text.slice(start, end).trim()
+    if (line !== '') yield { number, text: line }
+    start = end + 1
+  }
+}
+
+const NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$/
+
+/** A plain decimal number, or NaN: unlike Number(), takes neither '' nor '0x10' nor 'Infinity'. */
+export function decimal(text: string): number {
+  return NUMBER.test(text) ? Number(text) : NaN
+}
+
+/** Grows by doubling; a plain array of numbers would hold boxed values. */
+export class Column {
+  private values = new Float64Array(1024)
+  length = 0
+
+  push(value: number): void {
+    if (this.length === this.values.length) {
+      const wider = new Float64Array(2 * this.length)
+      wider.set(this.values)
+      this.values = wider
+    }
+    this.values[this.length++] = value
+  }
+
+  last(): number {
+    return this.values[this.length - 1]
+  }
+
+  toArray(): Float64Array {
+    return this.values.slice(0, this.length)
+  }
+}
+
+export function lineError(
+  where: string,
+  line: number,
+  expected: string,
+  found: string,
+  remedy?: string,
+): InputError {
+  return new InputError({
+    where: `${where}:${line}`,
+    expected,
+    found: show(found),
+    ...(remedy === undefined ? {} : { remedy }),
+  })
+}
+
+export function emptyError(where: string, expected: string): InputError {
+  return new InputError({
+    where,
+    expected,
+    found: 'none',
+    remedy: 'check that this is the file that is meant',
+  })
+}
+
+/** The median of the differences between neighbours; `times` has two or more ascending values. */
+export function medianStep(times: Float64Array): number {
+  const steps = new Float64Array(times.length - 1)
+  for (let i = 0; i < steps.length; i++) steps[i] = times[i + 1] - times[i]
+  steps.sort()
+  return steps[steps.length >> 1]
+}

@@ -1,0 +1,200 @@
+import { once } from 'node:events'
+import { connect, createServer } from 'node:net'
+import type { AddressInfo, Server, Socket } from 'node:net'
+import type { Clock } from '../../core/clock.ts'
+import { InputError } from '../../core/errors.ts'
+import type { Link } from '../types.ts'
+import { threadAlarm } from './alarm.ts'
+import type { Alarm, AlarmMaker } from './alarm.ts'
+import { checkLoopback, showEndpoint } from './endpoint.ts'
+import type { Endpoint } from './endpoint.ts'
+import { Lane } from './lane.ts'
+import type { LaneStats } from './lane.ts'
+import { LinkTime } from './linkTime.ts'
+import { Pair } from './pair.ts'
+
+export interface RelayOptions {
+  /** Where clients (the edge) connect; loopback only, port 0 for any. */
+  readonly listen: Endpoint
+  /** Where each of their connections goes on to (the cloud); loopback only. */
+  readonly to: Endpoint
+  readonly link: Link
+  readonly clock: Clock
+  /** What wakes the relay; left out: a thread of its own (alarm.ts). */
+  readonly alarm?: AlarmMaker
+  /** The link's time at which the relay starts, seconds; 0. */
+  readonly startSeconds?: number
+  /** Time compression, for tests: rates x speed, RTT / speed; 1. */
+  readonly speed?: number
+  /** Bytes that may wait for the link in each direction before reading pauses; 4 MiB. */
+  readonly queueBytes?: number
+  /** A cap on the bytes on their way in each direction; 64 MiB. */
+  readonly flightBytes?: number
+  /** Connections open at once; further ones are reset; 64. */
+  readonly maxConnections?: number
+}
+
+export interface RelayStats {
+  readonly up: LaneStats
+  readonly down: LaneStats
+  readonly connections: ConnectionCounts
+  /** The link's own time now, seconds. */
+  readonly linkSeconds: number
+}
+
+export interface ConnectionCounts {
+  readonly open: number
+  readonly total: number
+  /** Reset because too many were open. */
+  readonly refused: number
+  /** Reset because the target could not be reached; the last reason. */
+  readonly unreachable: number
+  readonly problem: string | null
+}
+
+export interface Relay {
+  readonly host: string
+  readonly port: number
+  stats(): RelayStats
+  /** Drops every connection and all that is held. */
+  close(): Promise<void>
+}
+
+export const DEFAULT_QUEUE_BYTES = 4 * 1024 * 1024
+const DEFAULT_FLIGHT_BYTES = 64 * 1024 * 1024
+const DEFAULT_MAX_CONNECTIONS = 64
+
+/**
+ * A TCP relay that imposes a link on every connection through it; "up" is from the client to the target. All
+ * connections share the link's two directions, first come first served. It stores and forwards bytes: no
+ * packets, no loss, no congestion control, and opening a connection takes no time of the link.
+ * @throws InputError if an address is not of this machine or cannot be listened on
+ */
+export async function startRelay(options: RelayOptions): Promise<Relay> {
+  checkLoopback(options.listen, 'relay: listen')
+  checkLoopback(options.to, 'relay: to')
+  checkOptions(options)
+  const { alarm: makeAlarm = threadAlarm, clock } = options
+  const alarm = await makeAlarm(clock, () => relay.ring())
+  // The link's time begins when everything is ready.
+  const relay = new TcpRelay(options, alarm)
+  try {
+    await relay.open()
+  } catch (error) {
+    await alarm.close()
+    throw error
+  }
+  return relay
+}
+
+function checkOptions({ speed = 1, startSeconds = 0, ...rest }: RelayOptions): void {
+  const { queueBytes = 1, flightBytes = 1, maxConnections = 1 } = rest
+  const problem = (name: string, expected: string, found: number): InputError =>
+    new InputError({ where: `relay: ${name}`, expected, found: String(found) })
+  if (!(speed > 0 && speed < Infinity)) throw problem('speed', 'a finite number above 0', speed)
+  if (!(startSeconds >= 0 && startSeconds < Infinity))
+    throw problem('startSeconds', 'a finite number >= 0', startSeconds)
+  for (const [name, value] of Object.entries({ queueBytes, flightBytes, maxConnections })) {
+    if (!Number.isSafeInteger(value) || value < 1) throw problem(name, 'a whole number above 0', value)
+  }
+}
+
+class TcpRelay implements Relay {
+  readonly host: string
+  port: number
+  private readonly options: RelayOptions
+  private readonly server: Server
+  private readonly time: LinkTime
+  private readonly up: Lane
+  private readonly down: Lane
+  private readonly pairs = new Set<Pair>()
+  private readonly counts = { total: 0, refused: 0, unreachable: 0, problem: null as string | null }
+  private readonly alarm: Alarm
+
+  constructor(options: RelayOptions, alarm: Alarm) {
+    this.alarm = alarm
+    const { link, clock, listen, speed = 1, startSeconds = 0 } = options
+    this.options = options
+    this.host = listen.host
+    this.port = listen.port
+    this.time = new LinkTime(clock.nowSeconds(), startSeconds, speed)
+    const limits = {
+      queueBytes: options.queueBytes ?? DEFAULT_QUEUE_BYTES,
+      flightBytes: options.flightBytes ?? DEFAULT_FLIGHT_BYTES,
+    }
+    const onRoom = (): void => {
+      for (const pair of this.pairs) pair.flow()
+    }
+    this.up = new Lane(link, 'up', this.time, limits, onRoom)
+    this.down = new Lane(link, 'down', this.time, limits, onRoom)
+    // The client's end of its stream must not end the answers to it.
+    this.server = createServer({ allowHalfOpen: true, noDelay: true }, (client) => this.accept(client))
+  }
+
+  async open(): Promise<void> {
+    const { listen } = this.options
+    try {
+      this.server.listen({ host: listen.host, port: listen.port })
+      await once(this.server, 'listening')
+    } catch (error) {
+      const found = (error as NodeJS.ErrnoException).code ?? 'an error'
+      const where = `relay: listen ${showEndpoint(listen)}`
+      const remedy = 'choose another port, or 0 for any that is free'
+      throw new InputError({ where, expected: 'a free port', found, remedy }, { cause: error })
+    }
+    this.port = (this.server.address() as AddressInfo).port
+  }
+
+  stats(): RelayStats {
+    return {
+      up: this.up.stats(),
+      down: this.down.stats(),
+      connections: { open: this.pairs.size, ...this.counts },
+      linkSeconds: this.time.toLink(this.options.clock.nowSeconds()),
+    }
+  }
+
+  async close(): Promise<void> {
+    const closed = this.server.listening ? once(this.server, 'close') : Promise.resolve()
+    this.server.close()
+    for (const pair of this.pairs) pair.destroy()
+    await this.alarm.close()
+    await closed
+  }
+
+  private accept(client: Socket): void {
+    const { to, maxConnections = DEFAULT_MAX_CONNECTIONS } = this.options
+    this.counts.total++
+    if (this.pairs.size >= maxConnections) {
+      this.counts.refused++
+      client.on('error', () => undefined)
+      client.resetAndDestroy()
+      return
+    }
+    const target = connect({ host: to.host, port: to.port, allowHalfOpen: true, noDelay: true })
+    const pair = new Pair(client, target, {
+      up: this.up,
+      down: this.down,
+      nowSeconds: () => this.options.clock.nowSeconds(),
+      moved: () => this.schedule(),
+      unreachable: (problem) => {
+        this.counts.unreachable++
+        this.counts.problem = `${showEndpoint(to)}: ${problem}`
+      },
+      closed: () => this.pairs.delete(pair),
+    })
+    this.pairs.add(pair)
+  }
+
+  /** Delivers what is due. */
+  ring(): void {
+    const now = this.options.clock.nowSeconds()
+    this.up.deliver(now)
+    this.down.deliver(now)
+    this.schedule()
+  }
+
+  private schedule(): void {
+    this.alarm.set(Math.min(this.up.nextSeconds(), this.down.nextSeconds()))
+  }
+}

@@ -1,5 +1,0 @@
-export { trainingSchema } from './config.ts'
-export type { TrainingConfig } from './config.ts'
-export { readPolicy, readRun } from './folder.ts'
-export { openRunScenario, resumeRun, startRun, trainingEnvironment } from './run.ts'
-export type { RunContext, RunProgress, RunSummary } from './run.ts'
