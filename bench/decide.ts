@@ -17,10 +17,10 @@ import { LearnedPolicy } from '../src/policy/actor/learned.ts'
 import { accuracyTable } from '../src/plan/profile/accuracy.ts'
 import { BlockCosts } from '../src/plan/profile/costs.ts'
 import { datasheetProfile } from '../src/plan/profile/datasheet.ts'
-import { Governor, type Decider } from '../src/policy/controller/governor.ts'
+import { PlanController, type ControllerPolicy } from '../src/policy/controller/planController.ts'
 import { loadScenario, type Scenario } from '../src/sim/scenario/scenario.ts'
 import { createFast } from '../src/sim/fast.ts'
-import { Session } from '../src/sim/session.ts'
+import { Episode } from '../src/sim/episode.ts'
 import { trainingSchema, type TrainingConfig } from '../src/learn/runs/config.ts'
 
 /** One figure of a benchmark. */
@@ -82,7 +82,7 @@ function untrained(problem: DecisionProblem, { ppo }: TrainingConfig): LearnedPo
 
 /** What is known at each decision of one episode. */
 function visited(scenario: Scenario): Situation[] {
-  const session = new Session(scenario.problem, scenario.world('validation', 0), scenario.terms, createFast)
+  const session = new Episode(scenario.problem, scenario.world('validation', 0), scenario.terms, createFast)
   const policy = edgeOnly(scenario.problem)
   const situations: Situation[] = []
   while (session.next()) {
@@ -133,7 +133,7 @@ type Who = 'policy' | 'shield' | 'either'
 function governed(modelId: string, training: TrainingConfig): BenchResult[] {
   const problem = problemOf(modelId)
   const policy = untrained(problem, training)
-  const bundle: Decider = { problem, act: (situation, stream) => policy.act(situation, stream) }
+  const bundle: ControllerPolicy = { problem, act: (situation, stream) => policy.act(situation, stream) }
   const of = `Governor.decide, ${String(problem.pair.model.layers)} layers`
   return (['policy', 'shield', 'either'] as const).flatMap((who) => {
     const { seconds, shieldShare } = decisions(bundle, who)
@@ -160,11 +160,11 @@ interface Timed {
 }
 
 /** Decisions while the link, the queue and the memory keep changing. */
-function decisions(bundle: Decider, who: Who): Timed {
+function decisions(bundle: ControllerPolicy, who: Who): Timed {
   const random = randomStream(1, 'bench/decide')
   const firstProbe = { upBitsPerSecond: 20e6, downBitsPerSecond: 50e6, rttSeconds: 0.03 }
   const fallback = cloudPlan(bundle.problem)
-  const governor = new Governor({ bundle, fallback, clock: systemClock, firstProbe })
+  const governor = new PlanController({ bundle, fallback, clock: systemClock, firstProbe })
   const scaled = (low: number, high: number): number => low * (high / low) ** random.uniform()
   let byShield = 0
   const decide = (): number => {

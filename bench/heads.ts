@@ -2,7 +2,7 @@ import { loadModel } from '../src/model/catalog.ts'
 import { edgeMemory } from '../src/plan/price/compile.ts'
 import { DEFAULT_OBJECTIVE } from '../src/plan/price/objective.ts'
 import { optimalPlan } from '../src/plan/oracle/oracle.ts'
-import { createPair, pairUnits, type Pair } from '../src/plan/price/pair.ts'
+import { createPair, pairUnits, type DevicePair } from '../src/plan/price/pair.ts'
 import { EDGE, uniformPlan } from '../src/plan/plan.ts'
 import { NO_PRICES, defaultOptions, type OracleInput } from '../src/plan/price/question.ts'
 import { accuracyTable } from '../src/plan/profile/accuracy.ts'
@@ -47,12 +47,12 @@ export function run(): Promise<BenchResult[]> {
 
 const model = loadModel('gpt2-xl')
 
-function pairOf(edge: string, cloud: string): Pair {
+function pairOf(edge: string, cloud: string): DevicePair {
   const [near, far] = [edge, cloud].map((id) => new BlockCosts(datasheetProfile(id, model)))
   return createPair(near, far, accuracyTable(model))
 }
 
-function ask(pair: Pair, megabits: number, rttMilliseconds: number): OracleInput {
+function ask(pair: DevicePair, megabits: number, rttMilliseconds: number): OracleInput {
   const rate = megabits * 1e6
   return {
     pair,

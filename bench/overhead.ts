@@ -5,19 +5,19 @@ import { systemClock } from '../src/core/clock.ts'
 import { randomStream } from '../src/core/random.ts'
 import { openEngine } from '../src/core/engine/open.ts'
 import type { Engine, Feeds, Fetched, RunOptions, Session } from '../src/core/engine/types.ts'
-import { SegmentCaches } from '../src/plan/measure/caches.ts'
-import { segmentFeeds, type Step } from '../src/plan/measure/feeds.ts'
+import { SubgraphKvCaches } from '../src/plan/measure/caches.ts'
+import { subgraphFeeds, type Step } from '../src/plan/measure/feeds.ts'
 import { attentionUnits, ffnParameters } from '../src/model/spec.ts'
 import { loadModel } from '../src/model/catalog.ts'
-import { openSegmentStore } from '../src/model/graphs/segmentStore.ts'
+import { openSubgraphStore } from '../src/model/graphs/subgraphStore.ts'
 import { sharedFill } from '../src/model/graphs/weights.ts'
 import { attentionUnitParameters } from '../src/model/spec.ts'
 import { attentionWeights, ffnWeights } from '../src/model/graphs/weights.ts'
 import type { ModelSpec } from '../src/model/spec.ts'
-import type { Segment, SegmentPart } from '../src/model/graphs/segmentTypes.ts'
-import type { SegmentStore } from '../src/model/graphs/segmentStore.ts'
+import type { Subgraph, SubgraphPart } from '../src/model/graphs/subgraphTypes.ts'
+import type { SubgraphStore } from '../src/model/graphs/subgraphStore.ts'
 import type { WeightFill } from '../src/model/graphs/weights.ts'
-import type { WeightPrecision } from '../src/model/graphs/segmentTypes.ts'
+import type { WeightPrecision } from '../src/model/graphs/subgraphTypes.ts'
 import type { WeightSource } from '../src/model/graphs/source.ts'
 import { tensor, type Tensor } from '../src/core/onnx/tensor.ts'
 import type { BenchFigure } from '../src/cli/commands/bench.ts'
@@ -78,7 +78,7 @@ async function compare(
   const decompositions = decompositionsOf(model, layers)
   const variants: Variant[] = []
   try {
-    const store = openSegmentStore(folder, fixedSource(model), precision)
+    const store = openSubgraphStore(folder, fixedSource(model), precision)
     for (const segments of decompositions.values())
       variants.push(await Variant.open(engine, model, store, segments))
     const results: BenchFigure[] = []
@@ -124,9 +124,9 @@ function fixedSource(model: ModelSpec): WeightSource {
 }
 
 /** By name; the first two are the same. */
-function decompositionsOf(model: ModelSpec, layers: number): Map<string, Segment[]> {
+function decompositionsOf(model: ModelSpec, layers: number): Map<string, Subgraph[]> {
   const units = attentionUnits(model)
-  const each = (of: (layer: number) => Segment[]): Segment[] =>
+  const each = (of: (layer: number) => Subgraph[]): Subgraph[] =>
     Array.from({ length: layers }, (_, layer) => of(layer)).flat()
   const monolithic = segment('x', ...range(layers).flatMap((layer) => wholeLayer(model, layer)))
   const cases = new Map([
@@ -154,11 +154,11 @@ function decompositionsOf(model: ModelSpec, layers: number): Map<string, Segment
   return cases
 }
 
-function segment(input: Segment['input'], ...parts: SegmentPart[]): Segment {
+function segment(input: Subgraph['input'], ...parts: SubgraphPart[]): Subgraph {
   return { input, parts }
 }
 
-function wholeLayer(model: ModelSpec, layer: number): SegmentPart[] {
+function wholeLayer(model: ModelSpec, layer: number): SubgraphPart[] {
   const units = range(attentionUnits(model))
   return [
     { kind: 'attention', layer, units, residual: true },
@@ -166,7 +166,7 @@ function wholeLayer(model: ModelSpec, layer: number): SegmentPart[] {
   ]
 }
 
-function ffnInTwo(model: ModelSpec): (layer: number) => Segment[] {
+function ffnInTwo(model: ModelSpec): (layer: number) => Subgraph[] {
   return (layer) => [
     segment('x', wholeLayer(model, layer)[0], { kind: 'ffn', layer, part: 'first' }),
     segment('x+hidden', { kind: 'ffn', layer, part: 'second' }),
@@ -174,7 +174,7 @@ function ffnInTwo(model: ModelSpec): (layer: number) => Segment[] {
 }
 
 /** Heads in groups, the first of which adds the residual; the FFN takes the sum of the others' shares. */
-function headGroups(units: number, groups: number): (layer: number) => Segment[] {
+function headGroups(units: number, groups: number): (layer: number) => Subgraph[] {
   const from = (group: number): number => Math.floor((group * units) / groups)
   return (layer) => [
     ...range(groups).map((group) =>
@@ -193,9 +193,9 @@ function range(count: number): number[] {
 
 /** A call of one segment: what it takes is fed as it comes, beside what each call is fed alike. */
 interface Stage {
-  readonly segment: Segment
+  readonly segment: Subgraph
   readonly session: Session
-  readonly caches: SegmentCaches
+  readonly caches: SubgraphKvCaches
   fixed: Feeds
   options: RunOptions
 }
@@ -216,8 +216,8 @@ class Variant {
   static async open(
     engine: Engine,
     model: ModelSpec,
-    store: SegmentStore,
-    segments: readonly Segment[],
+    store: SubgraphStore,
+    segments: readonly Subgraph[],
   ): Promise<Variant> {
     const prepacking = layerBytes(model) <= PREPACK_BYTES
     const stages: Stage[] = []
@@ -225,7 +225,7 @@ class Variant {
       const session = await engine.create(store.store(one).path, { prepacking })
       // Zeros: what the caches hold must be alike in all variants, and a step writes into them.
       const zeros: WeightFill = (size) => new Float32Array(size)
-      const caches = new SegmentCaches(engine, model, one, 1, zeros)
+      const caches = new SubgraphKvCaches(engine, model, one, 1, zeros)
       stages.push({ segment: one, session, caches, fixed: {}, options: {} })
     }
     return new Variant(model, stages)
@@ -239,7 +239,7 @@ class Variant {
       const { session, caches } = stage
       stage.options = await caches.optionsOf(step, session.outputNames)
       const names = session.inputNames.filter((name) => name === 'positions' || name === 'mask')
-      stage.fixed = segmentFeeds(model, names, step, 1, caches.seenCapacity(step), fill)
+      stage.fixed = subgraphFeeds(model, names, step, 1, caches.seenCapacity(step), fill)
     }
   }
 
@@ -269,7 +269,7 @@ class Variant {
   }
 }
 
-function isShare({ parts }: Segment): boolean {
+function isShare({ parts }: Subgraph): boolean {
   const [first] = parts
   return first.kind === 'attention' && !first.residual
 }
@@ -326,7 +326,7 @@ function cpuSeconds(): number {
 
 function figures(
   title: string,
-  cases: ReadonlyMap<string, readonly Segment[]>,
+  cases: ReadonlyMap<string, readonly Subgraph[]>,
   rounds: readonly Float64Array[],
 ): BenchFigure[] {
   const overhead = (variant: number): Estimate =>

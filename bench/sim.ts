@@ -6,7 +6,7 @@ import type { Program, Resource, Stage, StageList } from '../src/plan/price/prog
 import { RESOURCE } from '../src/plan/price/program.ts'
 import { createFast } from '../src/sim/fast.ts'
 import { createReference } from '../src/sim/reference.ts'
-import type { Simulation, World } from '../src/sim/types.ts'
+import type { Simulation, EpisodeInputs } from '../src/sim/types.ts'
 import { createLink } from '../src/trace/link.ts'
 import type { LinkSeries, RequestArrival } from '../src/trace/types.ts'
 
@@ -96,7 +96,7 @@ function arrivals(random: RandomStream, count: number, gapSeconds: number): Requ
   })
 }
 
-function makeWorld(requests: number, gapSeconds: number): World {
+function makeWorld(requests: number, gapSeconds: number): EpisodeInputs {
   const random = randomStream(1, 'bench sim')
   const timeSeconds = Float64Array.from({ length: 200 }, (_, i) => 20 * i)
   return {
@@ -147,7 +147,7 @@ export function run(): Promise<BenchResult[]> {
   const results = measure('reference, mix', 0.5, 300, () => drain(createReference(busy), mix))
   const cases = Object.entries({ edgeOnly, cloudOnly, layerCut, earlyExit })
   const fast = createFast(busy)
-  const again = (world: World, programs: readonly Program[]) => () => {
+  const again = (world: EpisodeInputs, programs: readonly Program[]) => () => {
     fast.reset(world)
     return drain(fast, programs)
   }

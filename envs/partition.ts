@@ -1,12 +1,12 @@
 import { InputError } from '../src/core/errors.ts'
 import { OBSERVATION_SIZE, encodeObservation } from '../src/policy/observation/observation.ts'
-import { PlanWalker, ROW_FEATURE_SIZE, stayBias } from '../src/policy/action/walker.ts'
+import { PlanDecoder, ROW_FEATURE_SIZE, stayBias } from '../src/policy/action/planDecoder.ts'
 import { pairUnits } from '../src/plan/price/pair.ts'
 import type { DecisionProblem } from '../src/plan/price/problem.ts'
 import type { Situation } from '../src/plan/price/situation.ts'
 import { createFast } from '../src/sim/fast.ts'
-import { Session, type SessionTerms } from '../src/sim/session.ts'
-import type { SimulationFactory, World } from '../src/sim/types.ts'
+import { Episode, type EpisodeTerms } from '../src/sim/episode.ts'
+import type { SimulationFactory, EpisodeInputs } from '../src/sim/types.ts'
 import { SingleEnv } from './api.ts'
 import { loadArray, packArchive, unpackArchive, type ArchiveArray } from '../src/core/archive.ts'
 import { RewardMeter, type RewardTerms } from './rewards.ts'
@@ -14,21 +14,21 @@ import type { ActionSpec, VectorEnv } from '../src/policy/action/vectorEnv.ts'
 
 export interface PartitionOptions {
   readonly problem: DecisionProblem
-  readonly terms: SessionTerms
+  readonly terms: EpisodeTerms
   readonly reward: RewardTerms
   readonly count: number
   /** The world of one episode. */
-  readonly world: (episodeSeed: number) => World
+  readonly world: (episodeSeed: number) => EpisodeInputs
   readonly createSimulation?: SimulationFactory
 }
 
 /** One environment's episode under way. */
 interface Slot {
-  session: Session
+  session: Episode
   /** What is known at the decision that is due. */
   situation: Situation
   meter: RewardMeter
-  walker: PlanWalker
+  walker: PlanDecoder
   episode: number
   /** Rows of every action so far in this episode: with the seed, all there is to know. */
   history: number[]
@@ -76,7 +76,7 @@ export class VectorPartition implements VectorEnv {
   reset(seed: number): void {
     this.seed = seed
     this.slots = Array.from({ length: this.count }, (_, env) =>
-      this.start(env, 0, new PlanWalker(this.options.problem)),
+      this.start(env, 0, new PlanDecoder(this.options.problem)),
     )
     for (let env = 0; env < this.count; env++) this.observe(env)
     this.terminated.fill(0)
@@ -141,7 +141,7 @@ export class VectorPartition implements VectorEnv {
     }
     this.seed = json.seed
     this.slots = json.episodes.map((episode, env) => {
-      const slot = this.start(env, episode, new PlanWalker(this.options.problem))
+      const slot = this.start(env, episode, new PlanDecoder(this.options.problem))
       this.replay(slot, archive.arrays[`history/${env}`] as Int32Array)
       return slot
     })
@@ -149,7 +149,7 @@ export class VectorPartition implements VectorEnv {
   }
 
   /** The session of an environment: what has happened in its present episode. */
-  sessionOf(env: number): Session {
+  sessionOf(env: number): Episode {
     return this.slotOf(env).session
   }
 
@@ -165,10 +165,10 @@ export class VectorPartition implements VectorEnv {
     return this.slots[env]
   }
 
-  private start(env: number, episode: number, walker: PlanWalker): Slot {
+  private start(env: number, episode: number, walker: PlanDecoder): Slot {
     const { problem, terms, reward, world, createSimulation } = this.options
     const episodeSeed = this.seed * SEED_STRIDE + env + this.count * episode
-    const session = new Session(problem, world(episodeSeed), terms, createSimulation ?? createFast)
+    const session = new Episode(problem, world(episodeSeed), terms, createSimulation ?? createFast)
     const meter = new RewardMeter(reward, session, problem.objective, problem.pair.power)
     session.onFinish = (request) => {
       meter.accrual.finished(
@@ -233,7 +233,7 @@ export function partition(options: Omit<PartitionOptions, 'count'>): SingleEnv {
 
 /** The action of a problem: what an actor for it is built for. */
 export function partitionAction(problem: DecisionProblem): ActionSpec {
-  const walker = new PlanWalker(problem)
+  const walker = new PlanDecoder(problem)
   const units = pairUnits(problem.pair)
   return {
     heads: [

@@ -1,6 +1,6 @@
 import type { Objective } from '../src/plan/price/objective.ts'
 import { CostAccrual } from '../src/sim/accrual.ts'
-import type { Session } from '../src/sim/session.ts'
+import type { Episode } from '../src/sim/episode.ts'
 import type { EdgePower } from '../src/plan/price/pair.ts'
 
 /** The three rewards, docs/model.md (49) to (51). */
@@ -40,13 +40,13 @@ export interface Reward {
 export class RewardMeter {
   readonly accrual: CostAccrual
   private readonly terms: RewardTerms
-  private readonly session: Session
+  private readonly session: Episode
   private cost = 0
   private waiting = 0
   private at = 0
   private queues: Queues
 
-  constructor(terms: RewardTerms, session: Session, objective: Objective, power: EdgePower) {
+  constructor(terms: RewardTerms, session: Episode, objective: Objective, power: EdgePower) {
     this.terms = terms
     this.session = session
     this.accrual = new CostAccrual(objective, power)

@@ -5,7 +5,6 @@ import { describe, expect, it } from 'vitest'
 import tsdown from '../tsdown.config.ts'
 import { DISTRICTS, PACKAGE_OWNERS, PUBLIC_ENTRIES } from './rooms.ts'
 
-const LINE_LIMIT = 400
 /** Where a clock and chance may be read: they are handed on from here. */
 const MAY_READ_CLOCK = ['src/core/clock.ts', 'src/cli/']
 
@@ -178,11 +177,6 @@ describe('the house', () => {
     const entries = built.filter(([name]) => name.startsWith('api/') || name === 'edge')
     const opened = Object.fromEntries(entries.map(([name, file]) => [name.replace('api/', ''), file]))
     expect(opened).toEqual(PUBLIC_ENTRIES)
-  })
-
-  it(`has no file longer than ${LINE_LIMIT} lines`, () => {
-    const long = files.filter(({ text }) => text.trimEnd().split('\n').length > LINE_LIMIT)
-    expect(long.map(({ path }) => path)).toEqual([])
   })
 
   it('reads clock and chance only where they are handed in', () => {

@@ -59,7 +59,7 @@ export function embeddingParameters(model: ModelSpec): number {
 }
 
 /** Parameters of the final norm and LM head. */
-export function headParameters(model: ModelSpec): number {
+export function lmHeadParameters(model: ModelSpec): number {
   return model.vocabulary * model.width
 }
 

@@ -7,11 +7,11 @@ export { BackendError } from './http/types.ts'
 export type {
   Backend,
   BackendCode,
-  CompletionListener,
+  CompletionStreamListener as CompletionListener,
   CompletionRequest,
-  CompletionResult,
+  CompletionOutput as CompletionResult,
   Readiness,
-  SamplingOptions,
+  SamplingParams as SamplingOptions,
   ServedModel,
 } from './http/types.ts'
 export type { Route } from './http/routes.ts'

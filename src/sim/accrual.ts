@@ -1,6 +1,6 @@
 import type { Objective } from '../plan/price/objective.ts'
 import type { EdgePower } from '../plan/price/pair.ts'
-import type { Outcome, Totals } from './types.ts'
+import type { RequestOutcome, Totals } from './types.ts'
 
 /**
  * The run's cost up to now, accrued continuously: what the reward is made of.
@@ -28,7 +28,7 @@ export class CostAccrual {
   }
 
   /** The convex part of a request's latency is known when it ends. */
-  finished(outcome: Outcome, arrivalSeconds: number): void {
+  finished(outcome: RequestOutcome, arrivalSeconds: number): void {
     const { latency } = this.objective
     if (latency.form !== 'convex') return
     this.convexSum += Math.max(0, outcome.lastTokenSeconds - arrivalSeconds - latency.deadlineSeconds) ** 2

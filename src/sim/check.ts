@@ -2,7 +2,7 @@ import { InputError, show } from '../core/errors.ts'
 import type { Program, StageList } from '../plan/price/program.ts'
 import { RESOURCE } from '../plan/price/program.ts'
 import type { StepSeries } from '../trace/types.ts'
-import type { World } from './types.ts'
+import type { EpisodeInputs } from './types.ts'
 
 function refuse(where: string, expected: string, found: unknown, remedy?: string): never {
   throw new InputError({ where, expected, found: show(found), remedy })
@@ -31,7 +31,7 @@ function checkTenants(tenants: StepSeries): void {
 }
 
 /** Throws InputError on a world that no simulation can run. */
-export function checkWorld(world: World): void {
+export function checkWorld(world: EpisodeInputs): void {
   checkPositiveInteger('world.maxInFlight', world.maxInFlight)
   checkPositiveInteger('world.cloudSlots', world.cloudSlots)
   if (world.batchFactors.length < world.cloudSlots) {

@@ -2,19 +2,26 @@ import { latencySeconds } from '../plan/price/network.ts'
 import type { Program } from '../plan/price/program.ts'
 import { askedOfCloud, RESOURCE } from '../plan/price/program.ts'
 import { refuseDeadLink, refuseDispatch, refuseKeep } from './check.ts'
-import type { FlatList, Flight, Run } from './lists.ts'
-import { CLOUD_PLACE, comesBefore, DOWN_PLACE, EDGE_PLACE, loadProgram, profiledSeconds } from './lists.ts'
-import { UP_PLACE, WIRE_PLACE } from './lists.ts'
+import type { FlatStageList, SimRequest, SimToken } from './stageLists.ts'
+import {
+  CLOUD_PLACE,
+  comesBefore,
+  DOWN_PLACE,
+  EDGE_PLACE,
+  loadProgram,
+  profiledSeconds,
+} from './stageLists.ts'
+import { UP_PLACE, WIRE_PLACE } from './stageLists.ts'
 import { changeLoss } from './outcome.ts'
 import { FastState, usesNetwork } from './state.ts'
 import type { StageQueue } from './stores.ts'
-import { stretchCloud, stretchEdge } from './stretch.ts'
-import type { Decision, Listener, Simulation, World } from './types.ts'
+import { fastForwardCloud, fastForwardEdge } from './fastForward.ts'
+import type { DecisionKind, SimulationListener, Simulation, EpisodeInputs } from './types.ts'
 
 /** A simulation that can start over with another world and keep its buffers. */
 export interface FastSimulation extends Simulation {
   /** Starts an episode; outcomes and totals handed out before stay as they were. */
-  reset(world: World): void
+  reset(world: EpisodeInputs): void
 }
 
 /** The events; what they change is FastState. */
@@ -24,7 +31,7 @@ class Engine extends FastState implements FastSimulation {
   private nextSeconds = Infinity
   private secondSeconds = Infinity
 
-  get decision(): Decision {
+  get decision(): DecisionKind {
     return this.offered.length > 0 ? 'replan' : 'dispatch'
   }
 
@@ -93,7 +100,7 @@ class Engine extends FastState implements FastSimulation {
     return this.offered.length > 0
   }
 
-  private replan(present: Flight, flight: Flight, program: Program): void {
+  private replan(present: SimRequest, flight: SimRequest, program: Program): void {
     const { request, outcome, deliveredTokens: delivered, outputTokens: output } = present
     changeLoss(outcome, { delivered, output }, present.accuracyLoss, program.accuracyLoss)
     this.abandon(present)
@@ -103,7 +110,7 @@ class Engine extends FastState implements FastSimulation {
   }
 
   /** A request's program, loaded into `flight`, starts, with so many of its tokens delivered. */
-  private begin(flight: Flight, request: number, deliveredTokens: number): void {
+  private begin(flight: SimRequest, request: number, deliveredTokens: number): void {
     const arrival = this.world.arrivals[request]
     flight.request = request
     flight.outcome = this.outcomes[request]
@@ -146,8 +153,8 @@ class Engine extends FastState implements FastSimulation {
   /** Advances the request that is next in a loop of its own, if it can; the next decision may be at `decisionSeconds`. */
   private stretch(decisionSeconds: number): boolean {
     const place = this.nextPlace
-    if (place === EDGE_PLACE) return stretchEdge(this, Math.min(this.secondSeconds, decisionSeconds))
-    return place >= CLOUD_PLACE && stretchCloud(this, place, decisionSeconds)
+    if (place === EDGE_PLACE) return fastForwardEdge(this, Math.min(this.secondSeconds, decisionSeconds))
+    return place >= CLOUD_PLACE && fastForwardCloud(this, place, decisionSeconds)
   }
 
   private completePlace(place: number): void {
@@ -161,7 +168,7 @@ class Engine extends FastState implements FastSimulation {
   private completeTied(): void {
     const { ends, wires, now } = this
     for (;;) {
-      let best: Run | null = null
+      let best: SimToken | null = null
       let bestStage = -1
       let bestPlace = WIRE_PLACE
       let bestWire = -1
@@ -262,7 +269,7 @@ class Engine extends FastState implements FastSimulation {
     this.complete(run, stage)
   }
 
-  private complete(run: Run, stage: number): void {
+  private complete(run: SimToken, stage: number): void {
     const { list, flight } = run
     this.totals.stageEvents++
     const end = list.followerStart[stage + 1]
@@ -275,7 +282,7 @@ class Engine extends FastState implements FastSimulation {
     if (--run.left === 0) this.endRun(run)
   }
 
-  private launch(flight: Flight): void {
+  private launch(flight: SimRequest): void {
     const token = ++flight.launchedTokens
     const run = this.takeRun(flight, this.listOf(flight, token), token)
     const { list } = run
@@ -290,13 +297,13 @@ class Engine extends FastState implements FastSimulation {
     for (let s = 0; s < list.count; s++) if (list.waitsFor[s] === 0) this.makeReady(run, s)
   }
 
-  private listOf(flight: Flight, token: number): FlatList {
-    if (token === flight.firstToken) return flight.prefill as FlatList
+  private listOf(flight: SimRequest, token: number): FlatStageList {
+    if (token === flight.firstToken) return flight.prefill as FlatStageList
     const asked = flight.askCycle !== null && askedOfCloud(flight.askShare, token)
-    return (asked ? flight.askCycle : flight.edgeCycle) as FlatList
+    return (asked ? flight.askCycle : flight.edgeCycle) as FlatStageList
   }
 
-  private makeReady(run: Run, stage: number): void {
+  private makeReady(run: SimToken, stage: number): void {
     const resource = run.list.resource[stage]
     if (resource === RESOURCE.edge) this.edgeQueue.push(run, stage, this.now)
     else if (resource === RESOURCE.cloud) {
@@ -308,7 +315,7 @@ class Engine extends FastState implements FastSimulation {
   }
 
   /** Queues a request's first incomplete cloud stage if its predecessors are complete. */
-  private releaseCloud(flight: Flight): void {
+  private releaseCloud(flight: SimRequest): void {
     const run = flight.cloudRun
     if (flight.cloudOccupied || run === null || !run.held[flight.cloudStage]) return
     run.held[flight.cloudStage] = false
@@ -389,6 +396,6 @@ class Engine extends FastState implements FastSimulation {
  * could touch it. Listener.compute is then called once for the whole stretch.
  * Throws InputError on a world or program that cannot run.
  */
-export function createFast(world: World, listener: Listener = {}): FastSimulation {
+export function createFast(world: EpisodeInputs, listener: SimulationListener = {}): FastSimulation {
   return new Engine(world, listener)
 }

@@ -1,5 +1,5 @@
 import { edgeMemory } from '../plan/price/compile.ts'
-import { pairUnits, type Pair } from '../plan/price/pair.ts'
+import { pairUnits, type DevicePair } from '../plan/price/pair.ts'
 import { EDGE, uniformPlan, type Plan } from '../plan/plan.ts'
 import type { DecisionProblem } from '../plan/price/problem.ts'
 import { Residency } from '../plan/price/residency.ts'
@@ -11,7 +11,7 @@ import { Residency } from '../plan/price/residency.ts'
  */
 export class EdgeMemory {
   readonly residency: Residency
-  private readonly pair: Pair
+  private readonly pair: DevicePair
   private readonly limitBytes: number
   private readonly maxInFlight: number
   private readonly pinnedWeightBytes: number

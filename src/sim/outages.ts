@@ -5,7 +5,7 @@ const FIRST_CHANGES = 3
 const MOST_CHANGES = 48
 
 /** When outages of a link are detected, for the fast simulator: looked up ahead of time, some changes at once. */
-export class OutageSchedule {
+export class OutageTimeline {
   /** No outage is detected before this time; there it is (`certain`), or the link has to be looked at further on. */
   nextSeconds: number
   private certain = false

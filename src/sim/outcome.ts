@@ -1,8 +1,8 @@
-import type { Outcome, Totals } from './types.ts'
+import type { RequestOutcome, Totals } from './types.ts'
 
 /** A request's loss is that of a new plan from its token delivered + 1 on. */
 export function changeLoss(
-  outcome: Outcome,
+  outcome: RequestOutcome,
   tokens: { delivered: number; output: number },
   was: number,
   is: number,
@@ -11,7 +11,7 @@ export function changeLoss(
 }
 
 /** The outcome of a request to which nothing has happened yet. */
-export function emptyOutcome(request: number): Outcome {
+export function emptyOutcome(request: number): RequestOutcome {
   return {
     request,
     dispatchSeconds: NaN,

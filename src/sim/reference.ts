@@ -5,7 +5,7 @@ import type { Direction } from '../trace/types.ts'
 import { checkProgram, checkWorld, refuseDeadLink, refuseDispatch, refuseKeep } from './check.ts'
 import { Heap } from './heap.ts'
 import { changeLoss, emptyOutcome, emptyTotals } from './outcome.ts'
-import type { Completion, Flight, LinkDirection, Run, Task } from './tasks.ts'
+import type { Completion, SimRequest, LinkDirection, SimToken, SimStage } from './tasks.ts'
 import {
   completesBefore,
   isCompute,
@@ -15,20 +15,27 @@ import {
   takeFirst,
   withdraw,
 } from './tasks.ts'
-import type { Decision, Listener, Outcome, Simulation, Totals, World } from './types.ts'
+import type {
+  DecisionKind,
+  SimulationListener,
+  RequestOutcome,
+  Simulation,
+  Totals,
+  EpisodeInputs,
+} from './types.ts'
 import { cloudSlowdown } from '../plan/price/cloud.ts'
 
 class ReferenceSimulation implements Simulation {
   now = 0
   readonly totals: Totals = emptyTotals()
-  readonly outcomes: Outcome[]
-  private readonly world: World
-  private readonly listener: Listener
+  readonly outcomes: RequestOutcome[]
+  private readonly world: EpisodeInputs
+  private readonly listener: SimulationListener
   private readonly completions = new Heap<Completion>(completesBefore)
-  private readonly edgeQueue: Task[] = []
-  private edgeTask: Task | null = null
-  private readonly cloudQueue: Task[] = []
-  private readonly cloudTasks: Task[] = []
+  private readonly edgeQueue: SimStage[] = []
+  private edgeTask: SimStage | null = null
+  private readonly cloudQueue: SimStage[] = []
+  private readonly cloudTasks: SimStage[] = []
   private readonly up: LinkDirection = { name: 'up', waiting: [], underWay: null, lastLargeSentSeconds: 0 }
   private readonly down: LinkDirection = {
     name: 'down',
@@ -36,20 +43,20 @@ class ReferenceSimulation implements Simulation {
     underWay: null,
     lastLargeSentSeconds: 0,
   }
-  private readonly expressReady: Task[] = []
+  private readonly expressReady: SimStage[] = []
   /** Cloud stages whose predecessors are complete, of requests whose earlier cloud stages are not. */
-  private cloudHeld: Task[] = []
+  private cloudHeld: SimStage[] = []
   private arrived = 0
   private dispatched = 0
   private withoutFirstToken = 0
   private deciding = false
   /** In order of dispatch; a re-planned request stays in its place. */
-  private readonly flights: Flight[] = []
+  private readonly flights: SimRequest[] = []
   /** Requests still to be offered for re-planning at this very moment. */
-  private offered: Flight[] = []
+  private offered: SimRequest[] = []
   private readonly outage: OutageWatch | null
 
-  constructor(world: World, listener: Listener) {
+  constructor(world: EpisodeInputs, listener: SimulationListener) {
     checkWorld(world)
     this.world = world
     this.outage = world.outageSeconds === null ? null : new OutageWatch(world.link, world.outageSeconds)
@@ -57,7 +64,7 @@ class ReferenceSimulation implements Simulation {
     this.outcomes = world.arrivals.map((_, request) => emptyOutcome(request))
   }
 
-  get decision(): Decision {
+  get decision(): DecisionKind {
     return this.offered.length > 0 ? 'replan' : 'dispatch'
   }
 
@@ -131,8 +138,8 @@ class ReferenceSimulation implements Simulation {
   }
 
   /** A request's program starts, with so many of its tokens delivered. */
-  private begin(request: number, program: Program, deliveredTokens: number): Flight {
-    const flight: Flight = {
+  private begin(request: number, program: Program, deliveredTokens: number): SimRequest {
+    const flight: SimRequest = {
       request,
       program,
       outcome: this.outcomes[request],
@@ -147,7 +154,7 @@ class ReferenceSimulation implements Simulation {
     return flight
   }
 
-  private replan(present: Flight, program: Program): void {
+  private replan(present: SimRequest, program: Program): void {
     const { request, deliveredTokens: delivered, outcome } = present
     const output = this.world.arrivals[request].outputTokens
     changeLoss(outcome, { delivered, output }, present.program.accuracyLoss, program.accuracyLoss)
@@ -156,7 +163,7 @@ class ReferenceSimulation implements Simulation {
   }
 
   /** Drops all of a flight but the compute stages in service. */
-  private abandon(flight: Flight): void {
+  private abandon(flight: SimRequest): void {
     flight.abandoned = true
     const queues = [this.edgeQueue, this.cloudQueue, this.cloudHeld, this.expressReady]
     for (const queue of [...queues, this.up.waiting, this.down.waiting]) withdraw(queue, flight)
@@ -167,7 +174,7 @@ class ReferenceSimulation implements Simulation {
   }
 
   /** The link is free again; what was on it never arrives. */
-  private breakOff(direction: LinkDirection, task: Task): void {
+  private breakOff(direction: LinkDirection, task: SimStage): void {
     const busySeconds = this.now - task.startSeconds
     if (direction === this.up) this.totals.upBusySeconds += busySeconds
     else this.totals.downBusySeconds += busySeconds
@@ -175,7 +182,7 @@ class ReferenceSimulation implements Simulation {
     direction.underWay = null
   }
 
-  private isUnderWay({ request, deliveredTokens }: Flight): boolean {
+  private isUnderWay({ request, deliveredTokens }: SimRequest): boolean {
     return deliveredTokens < this.world.arrivals[request].outputTokens
   }
 
@@ -207,12 +214,12 @@ class ReferenceSimulation implements Simulation {
     return any
   }
 
-  private launch(flight: Flight, token: number): void {
+  private launch(flight: SimRequest, token: number): void {
     const { program } = flight
     const kind = askedOfCloud(program.askShare, token) && program.cycles.length > 1 ? 1 : 0
     const list = token === flight.firstToken ? program.prefill : program.cycles[kind]
     const context = this.world.arrivals[flight.request].promptTokens + token - 1
-    const run: Run = { flight, token, list, complete: list.stages.map(() => false), tasks: [] }
+    const run: SimToken = { flight, token, list, complete: list.stages.map(() => false), tasks: [] }
     list.stages.forEach((stage, index) => {
       const knots = stage.resource === RESOURCE.edge ? program.edgeKnots : program.cloudKnots
       const profiledSeconds =
@@ -225,7 +232,7 @@ class ReferenceSimulation implements Simulation {
   }
 
   /** Queues the stages of a token whose predecessors are complete. */
-  private findReady(run: Run): void {
+  private findReady(run: SimToken): void {
     for (const task of run.tasks) {
       if (!Number.isNaN(task.readySeconds)) continue
       if (!task.stage.after.every((index) => run.complete[index])) continue
@@ -240,7 +247,7 @@ class ReferenceSimulation implements Simulation {
   }
 
   /** Moves a request's first incomplete cloud stage to the cloud's queue if its predecessors are complete. */
-  private releaseCloud(flight: Flight): void {
+  private releaseCloud(flight: SimRequest): void {
     if (flight.cloudOccupied) return
     const tasks = flight.runs.flatMap((run) => run.tasks.filter(({ index }) => !run.complete[index]))
     const first = tasks.find(({ stage }) => stage.resource === RESOURCE.cloud)
@@ -269,7 +276,7 @@ class ReferenceSimulation implements Simulation {
     for (const task of this.expressReady.splice(0)) this.startExpress(task)
   }
 
-  private startCompute(task: Task, actualSeconds: number): void {
+  private startCompute(task: SimStage, actualSeconds: number): void {
     task.startSeconds = this.now
     task.endSeconds = this.now + actualSeconds
     this.completions.push({ timeSeconds: task.endSeconds, task, phase: 'end' })
@@ -285,11 +292,11 @@ class ReferenceSimulation implements Simulation {
     if (large) direction.lastLargeSentSeconds = task.sentSeconds
   }
 
-  private startExpress(task: Task): void {
+  private startExpress(task: SimStage): void {
     this.send(task, task.stage.resource === RESOURCE.up ? 'up' : 'down', false)
   }
 
-  private send(task: Task, direction: Direction, cold: boolean): void {
+  private send(task: SimStage, direction: Direction, cold: boolean): void {
     const { link, network } = this.world
     const { bytes } = task.stage
     task.startSeconds = this.now
@@ -302,7 +309,7 @@ class ReferenceSimulation implements Simulation {
   }
 
   /** The last byte of a transfer has left: it counts, and the link is free. */
-  private leaveLink(task: Task): void {
+  private leaveLink(task: SimStage): void {
     const { bytes, resource, express } = task.stage
     const { outcome } = task.run.flight
     const busySeconds = express ? 0 : task.sentSeconds - task.startSeconds
@@ -321,7 +328,7 @@ class ReferenceSimulation implements Simulation {
     this.totals.messages++
   }
 
-  private complete(task: Task): void {
+  private complete(task: SimStage): void {
     const { run, index, stage } = task
     const { flight, token, list } = run
     this.totals.stageEvents++
@@ -336,7 +343,7 @@ class ReferenceSimulation implements Simulation {
     this.findReady(run)
   }
 
-  private leaveCompute(task: Task): void {
+  private leaveCompute(task: SimStage): void {
     const { flight } = task.run
     const actualSeconds = task.endSeconds - task.startSeconds
     if (task.stage.resource === RESOURCE.edge) {
@@ -353,7 +360,7 @@ class ReferenceSimulation implements Simulation {
     }
   }
 
-  private reportTransfer(task: Task): void {
+  private reportTransfer(task: SimStage): void {
     const direction = task.stage.resource === RESOURCE.up ? 'up' : 'down'
     this.listener.transfer?.(
       direction,
@@ -365,7 +372,7 @@ class ReferenceSimulation implements Simulation {
   }
 
   /** The user has a token when it and all before it are there. */
-  private deliver(flight: Flight, token: number): void {
+  private deliver(flight: SimRequest, token: number): void {
     const { outcome, arrivedTokens, request } = flight
     arrivedTokens.add(token)
     while (arrivedTokens.delete(flight.deliveredTokens + 1)) {
@@ -394,6 +401,6 @@ class ReferenceSimulation implements Simulation {
  * Cloud stages that wait for an earlier one of their request count in cloudQueuedSeconds.
  * Throws InputError on a world or program that cannot run.
  */
-export function createReference(world: World, listener: Listener = {}): Simulation {
+export function createReference(world: EpisodeInputs, listener: SimulationListener = {}): Simulation {
   return new ReferenceSimulation(world, listener)
 }

@@ -1,43 +1,51 @@
 import { RESOURCE } from '../plan/price/program.ts'
 import { StepCursor } from '../trace/step.ts'
 import { checkWorld } from './check.ts'
-import type { FlatList } from './lists.ts'
-import { CLOUD_PLACE, DOWN_PLACE, Flight, profiledSeconds, Run, segmentAt, UP_PLACE } from './lists.ts'
-import { OutageSchedule } from './outages.ts'
+import type { FlatStageList } from './stageLists.ts'
+import {
+  CLOUD_PLACE,
+  DOWN_PLACE,
+  SimRequest,
+  profiledSeconds,
+  SimToken,
+  segmentAt,
+  UP_PLACE,
+} from './stageLists.ts'
+import { OutageTimeline } from './outages.ts'
 import { emptyOutcome, emptyTotals } from './outcome.ts'
-import { StageQueue, TokenWires, Wires } from './stores.ts'
-import type { Listener, Outcome, Totals, World } from './types.ts'
+import { StageQueue, TokensInTransit, MessagesInTransit } from './stores.ts'
+import type { SimulationListener, RequestOutcome, Totals, EpisodeInputs } from './types.ts'
 import { cloudSlowdown } from '../plan/price/cloud.ts'
 
 /** What the fast simulator knows and counts. Open to its events (fast.ts) and stretches (stretch.ts); users see FastSimulation. */
 export class FastState {
   now = 0
   totals: Totals = emptyTotals()
-  outcomes: Outcome[] = []
-  world: World
-  readonly listener: Listener
+  outcomes: RequestOutcome[] = []
+  world: EpisodeInputs
+  readonly listener: SimulationListener
   /** When what is in service ends; Infinity: idle. Cloud stages lie at CLOUD_PLACE .. CLOUD_PLACE + cloudCount - 1. */
   ends = new Float64Array(0)
   starts = new Float64Array(0)
   profiled = new Float64Array(0)
   stages = new Int32Array(0)
-  runs: Run[] = []
+  runs: SimToken[] = []
   cloudCount = 0
   readonly edgeQueue = new StageQueue()
   readonly cloudQueue = new StageQueue()
   readonly upQueue = new StageQueue()
   readonly downQueue = new StageQueue()
   readonly expressQueue = new StageQueue()
-  readonly wires = new Wires()
+  readonly wires = new MessagesInTransit()
   /** Scratch of stretchCloud. */
-  readonly tokenWires = new TokenWires()
+  readonly tokenWires = new TokensInTransit()
   private tenants!: StepCursor
   private slowdownActive = NaN
   private slowdown = NaN
   protected upLargeSeconds = 0
   protected downLargeSeconds = 0
-  protected flights: Flight[] = []
-  private spareFlights: Flight[] = []
+  protected flights: SimRequest[] = []
+  private spareFlights: SimRequest[] = []
   protected arrived = 0
   protected dispatched = 0
   protected withoutFirstToken = 0
@@ -46,18 +54,18 @@ export class FastState {
   protected nextArrivalSeconds = Infinity
   protected deciding = false
   /** Requests still to be offered for re-planning at this very moment. */
-  protected offered: Flight[] = []
-  protected outages!: OutageSchedule
+  protected offered: SimRequest[] = []
+  protected outages!: OutageTimeline
   /** Requests in flight whose program has stages besides the edge's: without any, no outage matters. */
   protected networkFlights = 0
 
-  constructor(world: World, listener: Listener) {
+  constructor(world: EpisodeInputs, listener: SimulationListener) {
     this.world = world
     this.listener = listener
     this.reset(world)
   }
 
-  reset(world: World): void {
+  reset(world: EpisodeInputs): void {
     checkWorld(world)
     this.world = world
     this.tenants = new StepCursor(world.tenants)
@@ -81,7 +89,7 @@ export class FastState {
     this.flights = []
     this.offered = []
     this.networkFlights = 0
-    this.outages = new OutageSchedule(world.link, world.outageSeconds)
+    this.outages = new OutageTimeline(world.link, world.outageSeconds)
     this.deciding = false
     this.nextArrivalSeconds = world.arrivals[0]?.arrivalSeconds ?? Infinity
   }
@@ -156,7 +164,7 @@ export class FastState {
     return answer
   }
 
-  countBytes(run: Run, stage: number): void {
+  countBytes(run: SimToken, stage: number): void {
     const { list, flight } = run
     const { totals } = this
     if (list.resource[stage] === RESOURCE.up) {
@@ -180,12 +188,12 @@ export class FastState {
     return this.slowdown
   }
 
-  protected takeFlight(): Flight {
-    return this.spareFlights.pop() ?? new Flight()
+  protected takeFlight(): SimRequest {
+    return this.spareFlights.pop() ?? new SimRequest()
   }
 
   /** Drops all of a flight but the compute stages in service; settle() came before. */
-  protected abandon(flight: Flight): void {
+  protected abandon(flight: SimRequest): void {
     flight.abandoned = true
     if (usesNetwork(flight)) this.networkFlights--
     this.flights.splice(this.flights.indexOf(flight), 1)
@@ -215,8 +223,8 @@ export class FastState {
   }
 
   /** A run of `list` for a token, nothing complete yet. Tokens are taken in order. */
-  takeRun(flight: Flight, list: FlatList, token: number): Run {
-    const run = list.spare.pop() ?? new Run(list, flight)
+  takeRun(flight: SimRequest, list: FlatStageList, token: number): SimToken {
+    const run = list.spare.pop() ?? new SimToken(list, flight)
     run.flight = flight
     run.token = token
     run.left = list.count
@@ -229,7 +237,7 @@ export class FastState {
   }
 
   /** Gives a run whose stages are all complete back, and its request when that was the last one. */
-  endRun(run: Run): void {
+  endRun(run: SimToken): void {
     const { flight } = run
     run.list.spare.push(run)
     if (--flight.liveRuns > 0) return
@@ -239,7 +247,7 @@ export class FastState {
   }
 
   /** The user has a token when it and all before it are there. */
-  protected deliver(flight: Flight, token: number): void {
+  protected deliver(flight: SimRequest, token: number): void {
     if (token !== flight.deliveredTokens + 1) {
       flight.early[token] = 1
       flight.earlyTokens++
@@ -254,7 +262,7 @@ export class FastState {
   }
 
   /** Delivers a request's next token at a time. */
-  deliverNext(flight: Flight, atSeconds: number): void {
+  deliverNext(flight: SimRequest, atSeconds: number): void {
     const { outcome, outputTokens } = flight
     const token = ++flight.deliveredTokens
     flight.deliveredSeconds = atSeconds
@@ -280,6 +288,6 @@ export class FastState {
 }
 
 /** Whether any stage of a request's program is not the edge's. */
-export function usesNetwork(flight: Flight): boolean {
+export function usesNetwork(flight: SimRequest): boolean {
   return flight.networkCycles || (flight.prefill !== null && flight.prefill.networkStages > 0)
 }

@@ -1,17 +1,17 @@
-import type { Run } from './lists.ts'
-import { comesBefore, type Flight } from './lists.ts'
+import type { SimToken } from './stageLists.ts'
+import { comesBefore, type SimRequest } from './stageLists.ts'
 
 /** Stages that wait for a resource, in the order they became ready; a ring that grows. */
 export class StageQueue {
   length = 0
   private head = 0
   private mask = 15
-  private runs = new Array<Run>(16)
+  private runs = new Array<SimToken>(16)
   private stages = new Int32Array(16)
   private readySeconds = new Float64Array(16)
 
   /** `readySeconds` never decreases from call to call; equal ones are put in the order of ties. */
-  push(run: Run, stage: number, readySeconds: number): void {
+  push(run: SimToken, stage: number, readySeconds: number): void {
     if (this.length > this.mask) this.grow()
     let at = this.length++
     while (at > 0) {
@@ -24,7 +24,7 @@ export class StageQueue {
     this.put(at, run, stage, readySeconds)
   }
 
-  run(at = 0): Run {
+  run(at = 0): SimToken {
     return this.runs[(this.head + at) & this.mask]
   }
 
@@ -42,7 +42,7 @@ export class StageQueue {
   }
 
   /** Drops what belongs to a request. */
-  withdraw(flight: Flight): void {
+  withdraw(flight: SimRequest): void {
     const count = this.length
     this.length = 0
     for (let from = 0; from < count; from++) {
@@ -52,7 +52,7 @@ export class StageQueue {
     }
   }
 
-  private put(at: number, run: Run, stage: number, readySeconds: number): void {
+  private put(at: number, run: SimToken, stage: number, readySeconds: number): void {
     const place = (this.head + at) & this.mask
     this.runs[place] = run
     this.stages[place] = stage
@@ -61,7 +61,7 @@ export class StageQueue {
 
   private grow(): void {
     const size = this.mask + 1
-    const runs = new Array<Run>(2 * size)
+    const runs = new Array<SimToken>(2 * size)
     const stages = new Int32Array(2 * size)
     const readySeconds = new Float64Array(2 * size)
     for (let i = 0; i < size; i++) {
@@ -79,14 +79,14 @@ export class StageQueue {
 }
 
 /** Messages between their start (express) or their last byte (queued) and their arrival, in no order. */
-export class Wires {
+export class MessagesInTransit {
   length = 0
   /** Arrival of the first to arrive, and its place; Infinity and -1 without any. */
   firstSeconds = Infinity
   first = -1
   /** Several arrive at that very time. */
   tied = false
-  runs = new Array<Run>(16)
+  runs = new Array<SimToken>(16)
   stages = new Int32Array(16)
   arriveSeconds = new Float64Array(16)
   startSeconds = new Float64Array(16)
@@ -94,7 +94,7 @@ export class Wires {
   /** 1: its bytes are in the totals. */
   counted = new Uint8Array(16)
 
-  push(run: Run, stage: number, start: number, sent: number, arrive: number, counted: number): void {
+  push(run: SimToken, stage: number, start: number, sent: number, arrive: number, counted: number): void {
     const at = this.length
     if (at === this.stages.length) this.grow()
     this.length = at + 1
@@ -128,7 +128,7 @@ export class Wires {
   }
 
   /** Drops what belongs to a request. */
-  withdraw(flight: Flight): void {
+  withdraw(flight: SimRequest): void {
     for (let at = this.length - 1; at >= 0; at--) if (this.runs[at].flight === flight) this.remove(at)
   }
 
@@ -159,11 +159,11 @@ export class Wires {
 }
 
 /** Tokens on their way to the user: sent and arrival times by place, and runs where a run exists. */
-export class TokenWires {
+export class TokensInTransit {
   sentSeconds = new Float64Array(256)
   arriveSeconds = new Float64Array(256)
   counted = new Uint8Array(256)
-  readonly runs: (Run | null)[] = []
+  readonly runs: (SimToken | null)[] = []
 
   reserve(size: number): void {
     if (size <= this.counted.length) return

@@ -1,19 +1,19 @@
 import type { Program, Stage, StageList } from '../plan/price/program.ts'
 import { RESOURCE } from '../plan/price/program.ts'
 import type { Direction, Link, StepSeries } from '../trace/types.ts'
-import type { Outcome } from './types.ts'
+import type { RequestOutcome } from './types.ts'
 
 /** A request that was dispatched and has stages left; a re-plan makes another one of it. */
-export interface Flight {
+export interface SimRequest {
   readonly request: number
   readonly program: Program
-  readonly outcome: Outcome
+  readonly outcome: RequestOutcome
   /** Number of the token that the prefill yields: 1, or after a re-plan the first one that was lacking. */
   readonly firstToken: number
   /** Another program has taken over: nothing follows from what is still in service. */
   abandoned: boolean
   /** Tokens launched so far that have stages left, in order. */
-  runs: Run[]
+  runs: SimToken[]
   /** Tokens whose deliver stage is complete, by number. */
   readonly arrivedTokens: Set<number>
   deliveredTokens: number
@@ -22,17 +22,17 @@ export interface Flight {
 }
 
 /** One token under way: its list of stages and what is complete. */
-export interface Run {
-  readonly flight: Flight
+export interface SimToken {
+  readonly flight: SimRequest
   readonly token: number
   readonly list: StageList
   readonly complete: boolean[]
-  readonly tasks: Task[]
+  readonly tasks: SimStage[]
 }
 
 /** One stage of one token. Times are NaN until they happen. */
-export interface Task {
-  readonly run: Run
+export interface SimStage {
+  readonly run: SimToken
   readonly index: number
   readonly stage: Stage
   /** Seconds of work by the profile (0 for a transfer). */
@@ -46,13 +46,13 @@ export interface Task {
 
 export interface Completion {
   readonly timeSeconds: number
-  readonly task: Task
+  readonly task: SimStage
   /** A transfer leaves the link (`sent`) before it is complete. */
   readonly phase: 'sent' | 'end'
 }
 
 /** Order of stages that compete: request, then token, then stage. */
-function compareTasks(a: Task, b: Task): number {
+function compareTasks(a: SimStage, b: SimStage): number {
   return a.run.flight.request - b.run.flight.request || a.run.token - b.run.token || a.index - b.index
 }
 
@@ -65,8 +65,8 @@ export function completesBefore(a: Completion, b: Completion): boolean {
 /** A serialised direction of the link. */
 export interface LinkDirection {
   readonly name: Direction
-  readonly waiting: Task[]
-  underWay: Task | null
+  readonly waiting: SimStage[]
+  underWay: SimStage | null
   /** When the last message past the window was sent; the connection is warm at the start. */
   lastLargeSentSeconds: number
 }
@@ -78,7 +78,7 @@ export function stepAt(series: StepSeries, atSeconds: number): number {
 }
 
 /** Takes the stage that became ready first out of a queue. */
-export function takeFirst(queue: Task[]): Task {
+export function takeFirst(queue: SimStage[]): SimStage {
   let best = 0
   for (let i = 1; i < queue.length; i++) {
     const difference = queue[i].readySeconds - queue[best].readySeconds
@@ -87,18 +87,18 @@ export function takeFirst(queue: Task[]): Task {
   return queue.splice(best, 1)[0]
 }
 
-export function isCompute({ stage }: Task): boolean {
+export function isCompute({ stage }: SimStage): boolean {
   return stage.resource === RESOURCE.edge || stage.resource === RESOURCE.cloud
 }
 
 /** Drops what belongs to a request from a queue. */
-export function withdraw(queue: Task[], flight: Flight): void {
+export function withdraw(queue: SimStage[], flight: SimRequest): void {
   const kept = queue.filter((task) => task.run.flight !== flight)
   queue.splice(0, queue.length, ...kept)
 }
 
 /** Whether a request has yet to use the network: in any cycle it may run, or in what is left of its prefill. */
-export function needsNetwork({ program, runs, firstToken }: Flight): boolean {
+export function needsNetwork({ program, runs, firstToken }: SimRequest): boolean {
   const { cycles, askShare } = program
   const lists = askShare > 0 ? cycles : cycles.slice(0, 1)
   if (lists.some((list) => list.stages.some(({ resource }) => resource !== RESOURCE.edge))) return true

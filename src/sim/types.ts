@@ -3,7 +3,7 @@ import type { Program } from '../plan/price/program.ts'
 import type { Direction, Link, RequestArrival, StepSeries } from '../trace/types.ts'
 
 /** One episode's world. Both simulators take it and give the same answer (1e-9). */
-export interface World {
+export interface EpisodeInputs {
   readonly link: Link
   /** Sequences of other tenants active in the cloud's batch; right-continuous. */
   readonly tenants: StepSeries
@@ -26,7 +26,7 @@ export interface World {
 }
 
 /** What happened to one request. Times are absolute episode seconds; NaN until they happen. */
-export interface Outcome {
+export interface RequestOutcome {
   readonly request: number
   dispatchSeconds: number
   firstTokenSeconds: number
@@ -70,7 +70,7 @@ export interface Totals {
 }
 
 /** What a device can see while it runs; the estimators listen. */
-export interface Listener {
+export interface SimulationListener {
   /** A queued transfer ended: it held the link over [start, sent] and arrived at `arrived`. */
   transfer?(
     direction: Direction,
@@ -85,7 +85,7 @@ export interface Listener {
 }
 
 /** What advance() asks for: the program of a request that waits, or another one for a request in flight. */
-export type Decision = 'dispatch' | 'replan'
+export type DecisionKind = 'dispatch' | 'replan'
 
 /**
  * A simulation between decisions. `advance` runs until the head of the FIFO may be dispatched, or an outage is
@@ -97,7 +97,7 @@ export interface Simulation {
   /** Present time in seconds. */
   readonly now: number
   /** Which decision the request that advance() named is due. */
-  readonly decision: Decision
+  readonly decision: DecisionKind
   /** Runs on; returns the index of the request under decision, or -1 when all is drained. */
   advance(): number
   /**
@@ -112,7 +112,7 @@ export interface Simulation {
   /** Tokens that the user has of the request under decision (0 at a dispatch). */
   deliveredTokens(): number
   readonly totals: Totals
-  readonly outcomes: readonly Outcome[]
+  readonly outcomes: readonly RequestOutcome[]
   /** Requests that have arrived and are not dispatched (the one under decision included). */
   waiting(): number
   inFlight(): number
@@ -122,4 +122,4 @@ export interface Simulation {
   cloudQueuedSeconds(): number
 }
 
-export type SimulationFactory = (world: World, listener?: Listener) => Simulation
+export type SimulationFactory = (world: EpisodeInputs, listener?: SimulationListener) => Simulation

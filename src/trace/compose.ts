@@ -1,8 +1,8 @@
 import { InputError } from '../core/errors.ts'
 import type { RandomStream } from '../core/random.ts'
 import { resample } from './resample.ts'
-import { gapFreeSegments, makeTrace, measures, TRACE_COLUMNS } from './table.ts'
-import type { Segment, Trace, TraceColumn } from './table.ts'
+import { gapFreeSpans, makeTrace, measures, TRACE_COLUMNS } from './table.ts'
+import type { GapFreeSpan, Trace, TraceColumn } from './table.ts'
 import type { LinkSeries } from './types.ts'
 
 /**
@@ -172,8 +172,8 @@ function binCount(groups: readonly Group[], { seconds, binSeconds }: EpisodeWind
   return Math.max(1, Math.min(...longest))
 }
 
-const segmentsOf = (trace: Trace, lanes: readonly Lane[]): Segment[] =>
-  gapFreeSegments(
+const segmentsOf = (trace: Trace, lanes: readonly Lane[]): GapFreeSpan[] =>
+  gapFreeSpans(
     trace,
     lanes.map((lane) => COLUMN[lane]),
   )

@@ -4,7 +4,7 @@ import type { LaneDistribution, LinkChain, LinkModel, RttDistribution } from './
 import { checkLinkModel, QUANTILE_SHARES } from './markov.ts'
 import { resample } from './resample.ts'
 import { SILENT_BITS_PER_SECOND } from './statistics.ts'
-import { gapFreeSegments } from './table.ts'
+import { gapFreeSpans } from './table.ts'
 import type { Trace, TraceColumn } from './table.ts'
 
 type Lane = 'uplink' | 'downlink' | 'rtt'
@@ -91,7 +91,7 @@ function binned(
   binSeconds: number,
 ): Partial<Record<Lane, Float64Array>>[] {
   const stretches: { startSeconds: number; endSeconds: number }[] = []
-  for (const { startSeconds, endSeconds } of gapFreeSegments(trace, [COLUMN[lanes[0]]])) {
+  for (const { startSeconds, endSeconds } of gapFreeSpans(trace, [COLUMN[lanes[0]]])) {
     const last = stretches.at(-1)
     // A lost ping is no end of a recording: the bin it lies in has other samples, or becomes unknown.
     if (last !== undefined && startSeconds - last.endSeconds < binSeconds) last.endSeconds = endSeconds

@@ -1,4 +1,4 @@
-import type { Segment, Trace, TraceColumn } from './table.ts'
+import type { GapFreeSpan, Trace, TraceColumn } from './table.ts'
 
 /**
  * Time-weighted means of a column over equal bins, starting at `fromSeconds`.
@@ -40,7 +40,7 @@ export function resample(
 export function resampleSegment(
   trace: Trace,
   column: TraceColumn,
-  segment: Segment,
+  segment: GapFreeSpan,
   binSeconds: number,
 ): Float64Array {
   const seconds = segment.endSeconds - segment.startSeconds

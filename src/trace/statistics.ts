@@ -1,6 +1,6 @@
 import { quantile } from '../core/quantile.ts'
 import { resampleSegment } from './resample.ts'
-import { gapFreeSegments } from './table.ts'
+import { gapFreeSpans } from './table.ts'
 import type { Trace } from './table.ts'
 
 /** Bins below this count as silent: the definition under which the published statistics were made. */
@@ -38,7 +38,7 @@ export function rateStatistics(
   let measured = 0
   let seconds = 0
   for (const trace of traces) {
-    const segments = gapFreeSegments(trace, [column])
+    const segments = gapFreeSpans(trace, [column])
     if (segments.length > 0) measured++
     for (const segment of segments) {
       for (const value of resampleSegment(trace, column, segment, 1)) bins.push(value)

@@ -115,7 +115,7 @@ function checkColumn(values: Float64Array, name: TraceColumn, count: number, whe
 }
 
 /** A stretch of rows first .. end - 1 over which something is known throughout. */
-export interface Segment {
+export interface GapFreeSpan {
   readonly first: number
   readonly end: number
   readonly startSeconds: number
@@ -123,8 +123,8 @@ export interface Segment {
 }
 
 /** The longest stretches without a gap in any of `columns`; an episode lies inside one of them. */
-export function gapFreeSegments(trace: Trace, columns: readonly TraceColumn[]): Segment[] {
-  const segments: Segment[] = []
+export function gapFreeSpans(trace: Trace, columns: readonly TraceColumn[]): GapFreeSpan[] {
+  const segments: GapFreeSpan[] = []
   const { timeSeconds } = trace
   const count = timeSeconds.length - 1
   const known = (row: number) => columns.every((name) => !Number.isNaN(trace[name][row]))

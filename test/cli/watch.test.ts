@@ -1,11 +1,11 @@
 import { expect, test } from 'vitest'
 import { watchService } from '../../src/cli/serve/watch.ts'
-import type { PlacedPlan } from '../../src/run/executor/messages.ts'
+import type { ResolvedPlan } from '../../src/run/executor/messages.ts'
 import { EDGE, uniformPlan } from '../../src/plan/plan.ts'
 import type { ServiceEvent } from '../../src/serve/edge/types.ts'
 import { recordIo } from './io.ts'
 
-const placed: PlacedPlan = { plan: uniformPlan(2, 2, EDGE), cloudUnits: [[], []] }
+const placed: ResolvedPlan = { plan: uniformPlan(2, 2, EDGE), cloudUnits: [[], []] }
 const EVENTS: readonly ServiceEvent[] = [
   { kind: 'link-up', atSeconds: 0, attempts: 1, awaySeconds: 0.1 },
   ...[{ kind: 'request-queued', atSeconds: 1, request: 1 } as const],

@@ -1,13 +1,13 @@
 import { describe, expect, it } from 'vitest'
-import { planWords } from '../../src/cli/serve/words.ts'
+import { planText } from '../../src/cli/serve/eventText.ts'
 import { CLOUD, cutPlan, EDGE, exitPlan, type BoundaryBits, type Plan } from '../../src/plan/plan.ts'
-import { placePlan } from '../../src/serve/edge/place.ts'
+import { resolvePlan } from '../../src/serve/edge/resolvePlan.ts'
 
 const UNITS = 2
 const LAYERS = 3
 const words = (plan: Plan): string =>
-  planWords(
-    placePlan(
+  planText(
+    resolvePlan(
       plan,
       Array.from({ length: LAYERS }, () => [0, 1]),
     ),

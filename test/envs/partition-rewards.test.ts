@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { RewardMeter, paperWeight, type RewardTerms } from '../../envs/rewards.ts'
-import type { Session } from '../../src/sim/session.ts'
+import type { Episode } from '../../src/sim/episode.ts'
 import { emptyTotals } from '../../src/sim/outcome.ts'
 
 const objective = {
@@ -30,7 +30,7 @@ function fakeSession() {
     cloudQueuedSeconds: () => state.cloud,
   }
   const session = { simulation, observer: { virtualQueues: () => state.virtual } }
-  return { state, session: session as unknown as Session }
+  return { state, session: session as unknown as Episode }
 }
 
 const terms = (form: RewardTerms['form']): RewardTerms => ({

@@ -1,5 +1,5 @@
 import { randomStream, type RandomStream } from '../../src/core/random.ts'
-import type { Sampling } from '../../src/run/executor/types.ts'
+import type { SamplingParams } from '../../src/run/executor/types.ts'
 import { FRAME, FRAME_HEADER_BYTES } from '../../src/run/wire/types.ts'
 import type { SeenFrame, Way } from './frames.ts'
 import { PHASES, WIRE_KINDS, type Phase, type WireKind } from './kinds.ts'
@@ -13,7 +13,7 @@ export type Reaction = (typeof REACTIONS)[number]
 export interface Ask {
   readonly prompt: readonly number[]
   readonly maxNewTokens: number
-  readonly sampling: Sampling
+  readonly sampling: SamplingParams
   readonly plan: PlanName
 }
 

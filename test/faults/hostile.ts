@@ -107,7 +107,7 @@ async function againstAnEdge(world: World, kind: HostileKind, random: RandomStre
   await link.close()
   await new Promise((resolve) => server.close(resolve))
   await sleep(1)
-  const leaks = edge.keptBytes > 0 ? [`${edge.keptBytes} kept bytes`] : []
+  const leaks = edge.retransmitBytes > 0 ? [`${edge.retransmitBytes} kept bytes`] : []
   leaks.push(...(await leaksOf(world)))
   const documentedError = code === null || code === 'E_NONE' ? null : code
   return { wrongTokens, documentedError, hang: code === null, leaks, problems, recoverySeconds }

@@ -1,4 +1,4 @@
-import type { PlacedPlan } from '../../src/run/executor/messages.ts'
+import type { ResolvedPlan } from '../../src/run/executor/messages.ts'
 import { attentionUnits, type ModelSpec } from '../../src/model/spec.ts'
 import { CLOUD, EDGE, exitPlan, type BoundaryBits, type Plan } from '../../src/plan/plan.ts'
 import { cutAt } from '../run/executor/random-plan.ts'
@@ -22,7 +22,7 @@ export function isExact(name: PlanName): boolean {
   return name === 'cut' || name === 'cloud' || name === 'split heads'
 }
 
-export function planNamed(name: PlanName, model: ModelSpec): PlacedPlan {
+export function planNamed(name: PlanName, model: ModelSpec): ResolvedPlan {
   const middle = Math.floor(model.layers / 2)
   switch (name) {
     case 'cut':
@@ -41,12 +41,12 @@ export function planNamed(name: PlanName, model: ModelSpec): PlacedPlan {
 }
 
 /** The whole model on the edge. */
-export function alonePlan(model: ModelSpec): PlacedPlan {
+export function alonePlan(model: ModelSpec): ResolvedPlan {
   return cutAt(model, model.layers, EDGE, EDGE)
 }
 
 /** Half of each layer's heads on either side, the FFN once here, once there, once between both. */
-function splitHeads(model: ModelSpec): PlacedPlan {
+function splitHeads(model: ModelSpec): ResolvedPlan {
   const half = Array.from({ length: attentionUnits(model) }, (_, unit) => unit).filter(
     (unit) => unit % 2 === 0,
   )
@@ -63,7 +63,7 @@ function splitHeads(model: ModelSpec): PlacedPlan {
 }
 
 /** Every other token or so is asked of the cloud. */
-function exits(model: ModelSpec, layer: number, bits: BoundaryBits): PlacedPlan {
+function exits(model: ModelSpec, layer: number, bits: BoundaryBits): ResolvedPlan {
   const units = Array.from({ length: attentionUnits(model) }, (_, unit) => unit)
   const exit = { layer, threshold: EXIT_THRESHOLD, mode: 'collaborative' } as const
   const plan = exitPlan(model.layers, units.length, exit, bits)

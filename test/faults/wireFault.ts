@@ -1,5 +1,5 @@
 import { systemClock } from '../../src/core/clock.ts'
-import type { GenerationHandle } from '../../src/run/executor/recoveryTypes.ts'
+import type { GeneratorHandle } from '../../src/run/executor/recoveryTypes.ts'
 import { drawWireFault, type Ask, type DrawOptions, type WireFault } from './draw.ts'
 import { Gaps } from './gaps.ts'
 import type { Outcome, Phase, WireKind } from './kinds.ts'
@@ -75,11 +75,7 @@ async function carryOut(world: World, fault: WireFault): Promise<Outcome | null>
 }
 
 /** What a service would do about a link that is gone. Returns what ends it. */
-function react(
-  world: World,
-  { reaction, asks }: WireFault,
-  handles: readonly GenerationHandle[],
-): () => void {
+function react(world: World, { reaction, asks }: WireFault, handles: readonly GeneratorHandle[]): () => void {
   if (reaction === 'wait') return () => {}
   const alone = alonePlan(MODEL)
   let isOver = false
@@ -101,11 +97,11 @@ function react(
 async function wrongOf(
   world: World,
   asks: readonly Ask[],
-  handles: readonly GenerationHandle[],
+  handles: readonly GeneratorHandle[],
   isWhole: readonly boolean[],
 ): Promise<number> {
   let wrong = 0
-  for (const [i, { tokens, schedule }] of handles.entries()) {
+  for (const [i, { tokens, planSwitches: schedule }] of handles.entries()) {
     const nearTie = tokens.findIndex((token) => token.nearTie)
     const ids = tokens.map(({ id }) => id)
     const forced = await world.told(asks[i], schedule)

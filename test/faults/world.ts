@@ -1,12 +1,12 @@
 import { systemClock } from '../../src/core/clock.ts'
 import { randomStream } from '../../src/core/random.ts'
 import type { Engine } from '../../src/core/engine/types.ts'
-import { CLOUD_DEFAULTS, CloudPeer } from '../../src/run/executor/cloud.ts'
+import { CLOUD_DEFAULTS, CloudExecutor } from '../../src/run/executor/cloud.ts'
 import { CloudLink, fixedLink } from '../../src/run/executor/cloudLink.ts'
 import { EdgeExecutor } from '../../src/run/executor/edge.ts'
-import { SessionBudget } from '../../src/run/executor/budget.ts'
+import { CloudMemoryBudget } from '../../src/run/executor/memoryBudget.ts'
 import type { PlanSwitch, RecoveryEvent } from '../../src/run/executor/recoveryTypes.ts'
-import type { SegmentRunner } from '../../src/run/executor/runner.ts'
+import type { SubgraphRunner } from '../../src/run/executor/subgraphRunner.ts'
 import type { GenerationRequest } from '../../src/run/executor/types.ts'
 import type { ModelSpec } from '../../src/model/spec.ts'
 import { connect } from '../../src/run/wire/client.ts'
@@ -38,12 +38,12 @@ export const BACKOFF = { baseSeconds: 0.005, factor: 2, capSeconds: 0.1, jitter:
 /** Both sides in one process, over real sockets and a proxy between them. */
 export interface World {
   readonly edge: EdgeExecutor
-  readonly edgeRunner: SegmentRunner
+  readonly edgeRunner: SubgraphRunner
   readonly link: CloudLink
   readonly proxy: Proxy
   readonly cloudPort: number
-  readonly budget: SessionBudget
-  readonly peers: ReadonlySet<CloudPeer>
+  readonly budget: CloudMemoryBudget
+  readonly peers: ReadonlySet<CloudExecutor>
   readonly events: RecoveryEvent[]
   /** The tokens of the run without any fault, with these switches. */
   told(ask: Ask, schedule?: readonly PlanSwitch[]): Promise<readonly number[]>
@@ -61,14 +61,14 @@ export async function openWorld(seed: number): Promise<World> {
   const source = randomSource(MODEL, 11)
   const [edgeSide, cloudSide] = [await openSide(source), await openSide(source)]
   const residents = [edgeSide, cloudSide].map(({ engine }) => countResidents(engine))
-  const budget = new SessionBudget(BUDGET_BYTES)
-  const peers = new Set<CloudPeer>()
+  const budget = new CloudMemoryBudget(BUDGET_BYTES)
+  const peers = new Set<CloudExecutor>()
   const server = await listen({
     ...{ host: '127.0.0.1', port: 0, clock, limits: LIMITS },
     greet: () => ({ welcome: {} }),
     onConnection: (connection) => {
       const { runner } = cloudSide
-      const peer = new CloudPeer(connection, { model: MODEL, runner, clock, budget, ...CLOUD_DEFAULTS })
+      const peer = new CloudExecutor(connection, { model: MODEL, runner, clock, budget, ...CLOUD_DEFAULTS })
       peers.add(peer)
       connection.onClose(() => peers.delete(peer))
     },
@@ -96,7 +96,7 @@ export async function openWorld(seed: number): Promise<World> {
       const key = JSON.stringify([ask, schedule])
       const before = known.get(key)
       if (before !== undefined) return before
-      const { tokens } = await calm.generate(requestOf(ask), { schedule })
+      const { tokens } = await calm.generate(requestOf(ask), { planSwitches: schedule })
       const ids = tokens.map(({ id }) => id)
       known.set(key, ids)
       return ids
@@ -106,7 +106,7 @@ export async function openWorld(seed: number): Promise<World> {
       const all = {
         'requests at the cloud': active,
         'bytes of the session budget': budget.usedBytes,
-        'kept bytes': edge.keptBytes,
+        'kept bytes': edge.retransmitBytes,
         'requests at the edge': edge.inFlight + edge.waiting,
         'K/V tensors of the edge': residents[0].live(),
         'K/V tensors of the cloud': residents[1].live(),

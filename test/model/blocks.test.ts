@@ -1,11 +1,11 @@
 import { describe, expect, test } from 'vitest'
 import { randomStream } from '../../src/core/random.ts'
-import { embeddingGraph, headGraph } from '../../src/model/graphs/ends.ts'
+import { embeddingGraph, lmHeadGraph } from '../../src/model/graphs/ends.ts'
 import { ffnGraph } from '../../src/model/graphs/ffn.ts'
 import {
   embeddingWeights,
   ffnWeights,
-  headWeights,
+  lmHeadWeights,
   normalFill,
   sharedFill,
 } from '../../src/model/graphs/weights.ts'
@@ -63,9 +63,9 @@ describe.each([gpt2Like, llamaLike])('blocks of $id', (model) => {
         ),
       ).toBeLessThan(1e-6)
     }
-    const head = headWeights(model, wide)
+    const head = lmHeadWeights(model, wide)
     const row = x.slice(0, model.width)
-    const { logits } = await runGraph(headGraph(model, head), { x: { dims: [1, model.width], data: row } })
+    const { logits } = await runGraph(lmHeadGraph(model, head), { x: { dims: [1, model.width], data: row } })
     const normed = normRow(row, head)
     for (let v = 0; v < model.vocabulary; v++) {
       const expected = normed.reduce((sum, value, i) => sum + value * head.matrix[v * model.width + i], 0)

@@ -4,10 +4,10 @@ import { InputError } from '../../src/core/errors.ts'
 import { openEngine } from '../../src/core/engine/open.ts'
 import type { Feeds, Session } from '../../src/core/engine/types.ts'
 import { attentionPrefillGraph } from '../../src/model/graphs/attention.ts'
-import { embeddingGraph, headGraph } from '../../src/model/graphs/ends.ts'
+import { embeddingGraph, lmHeadGraph } from '../../src/model/graphs/ends.ts'
 import { ffnGraph } from '../../src/model/graphs/ffn.ts'
-import { segmentGraph } from '../../src/model/graphs/segment.ts'
-import type { Segment, SegmentPart } from '../../src/model/graphs/segmentTypes.ts'
+import { buildSubgraph } from '../../src/model/graphs/subgraph.ts'
+import type { Subgraph, SubgraphPart } from '../../src/model/graphs/subgraphTypes.ts'
 import { attentionUnits } from '../../src/model/spec.ts'
 import { tensor } from '../../src/core/onnx/tensor.ts'
 import { advance, Caches, data, idsOf, wholeLayers, wholeModel } from './segmentRun.ts'
@@ -37,10 +37,10 @@ describe.each([gpt2Like, llamaLike, groupedLike, odd])('segments of $id', (model
   const last = (values: Float64Array) => values.subarray(values.length - model.width)
   const rows = (values: ArrayLike<number>, width = model.width) =>
     tensor('float32', [values.length / width, width], Float32Array.from(values))
-  const open = (segment: Segment, batch = 1): Promise<Session> =>
-    engine.create(segmentGraph(source, segment, { batch }).serialize())
+  const open = (segment: Subgraph, batch = 1): Promise<Session> =>
+    engine.create(buildSubgraph(source, segment, { batch }).serialize())
   /** All tokens at once through a fresh segment. */
-  const once = async (segment: Segment, inputs: Feeds, tokens = IDS.length) => {
+  const once = async (segment: Subgraph, inputs: Feeds, tokens = IDS.length) => {
     const session = await open(segment)
     const outputs = await advance(session, new Caches(model, segment, CAPACITY), tokens, inputs)
     await session.dispose()
@@ -65,7 +65,7 @@ describe.each([gpt2Like, llamaLike, groupedLike, odd])('segments of $id', (model
       x = (await runGraph(ffnGraph(model, 'whole', source.ffn(l)), { x: { dims, data: middle.y } })).y
     }
     const row = { dims: [1, model.width], data: x.slice(x.length - model.width) }
-    const chained = await runGraph(headGraph(model, source.head()), { x: row })
+    const chained = await runGraph(lmHeadGraph(model, source.head()), { x: row })
     const { logits } = await once(whole, { ids: idsOf(IDS) })
     expect(maxDifference(data(logits), chained.logits)).toBeLessThan(1e-5)
   })
@@ -94,7 +94,7 @@ describe.each([gpt2Like, llamaLike, groupedLike, odd])('segments of $id', (model
     })
     const property = fc.asyncProperty(cases, async ({ mine, chunk }) => {
       const others = units.filter((unit) => !mine.includes(unit))
-      const part = (chosen: number[], residual: boolean): Segment => ({
+      const part = (chosen: number[], residual: boolean): Subgraph => ({
         input: 'x',
         parts: [{ kind: 'attention', layer: 0, units: chosen, residual }],
       })
@@ -119,16 +119,16 @@ describe.each([gpt2Like, llamaLike, groupedLike, odd])('segments of $id', (model
 
   test('a layer cut at every boundary goes on with partial sums and inner activations', async () => {
     const x = rows(referenceResidual(source, IDS, 0))
-    const half = (units: number[], residual: boolean): SegmentPart => ({
+    const half = (units: number[], residual: boolean): SubgraphPart => ({
       ...{ kind: 'attention', layer: 0, units, residual },
     })
     const rest = Array.from({ length: attentionUnits(model) - 1 }, (_, i) => i + 1)
     const mine = await once({ input: 'x', parts: [half([0], true)] }, { x })
     const theirs = await once({ input: 'x', parts: [half(rest, false)] }, { x })
-    const first: Segment = { input: 'x+partial', parts: [{ kind: 'ffn', layer: 0, part: 'first' }] }
+    const first: Subgraph = { input: 'x+partial', parts: [{ kind: 'ffn', layer: 0, part: 'first' }] }
     const inner = await once(first, { x: mine.y, partial: theirs.y })
     expect(inner.hidden.dims).toEqual([IDS.length, model.ffnWidth])
-    const on: Segment = {
+    const on: Subgraph = {
       input: 'x+hidden',
       parts: [{ kind: 'ffn', layer: 0, part: 'second' }, ...wholeLayers(model, 1, model.layers)],
     }
@@ -137,7 +137,7 @@ describe.each([gpt2Like, llamaLike, groupedLike, odd])('segments of $id', (model
   })
 
   test('an exit gives its logits and the residual to go on from', async () => {
-    const segment: Segment = {
+    const segment: Subgraph = {
       input: 'ids',
       parts: [{ kind: 'embed' }, ...wholeLayers(model, 0, 1), { kind: 'exit', layer: 1 }],
     }
@@ -151,7 +151,7 @@ describe.each([gpt2Like, llamaLike, groupedLike, odd])('segments of $id', (model
 
   test('the side of the residual may have no units', async () => {
     const x = referenceResidual(source, IDS, 0)
-    const segment: Segment = {
+    const segment: Subgraph = {
       input: 'x',
       parts: [{ kind: 'attention', layer: 0, units: [], residual: true }],
     }
@@ -167,11 +167,11 @@ describe.each([gpt2Like, llamaLike, groupedLike, odd])('segments of $id', (model
 
   test('a batch gives what its sequences give alone, whatever their lengths and capacities', async () => {
     const prompts = [[3, 60, 0, 17], [42], [8, 25, 1, 7, 9, 11]]
-    const segments: Segment[] = [
+    const segments: Subgraph[] = [
       whole,
       {
         input: 'x+partial',
-        parts: [...wholeLayers(model, 1, 2), { kind: 'exit', layer: 2 }].slice(0, 2) as SegmentPart[],
+        parts: [...wholeLayers(model, 1, 2), { kind: 'exit', layer: 2 }].slice(0, 2) as SubgraphPart[],
       },
       { input: 'x', parts: [{ kind: 'attention', layer: 1, units: [2, 0], residual: false }] },
     ]
@@ -217,13 +217,13 @@ describe.each([gpt2Like, llamaLike, groupedLike, odd])('segments of $id', (model
 
 describe('a segment', () => {
   const source = randomSource(gpt2Like)
-  const attention = (layer: number, units: number[], residual = true): SegmentPart => ({
+  const attention = (layer: number, units: number[], residual = true): SubgraphPart => ({
     ...{ kind: 'attention', layer, units, residual },
   })
-  const ffn = (layer: number, part: 'whole' | 'first' | 'second' = 'whole'): SegmentPart => ({
+  const ffn = (layer: number, part: 'whole' | 'first' | 'second' = 'whole'): SubgraphPart => ({
     ...{ kind: 'ffn', layer, part },
   })
-  test.each<[string, Segment, number]>([
+  test.each<[string, Subgraph, number]>([
     ['nothing', { input: 'x', parts: [] }, 1],
     ['ids without an embedding', { input: 'ids', parts: [ffn(0)] }, 1],
     ['an embedding of x', { input: 'x', parts: [{ kind: 'embed' }] }, 1],
@@ -242,16 +242,16 @@ describe('a segment', () => {
     ['a batch of none', { input: 'x', parts: [ffn(0)] }, 0],
     ['a batch too large', { input: 'x', parts: [ffn(0)] }, 257],
   ])('refuses %s', (_, segment, batch) => {
-    expect(() => segmentGraph(source, segment, { batch })).toThrow(InputError)
+    expect(() => buildSubgraph(source, segment, { batch })).toThrow(InputError)
   })
 
   test('holds equal values once and names its weights', () => {
-    const { graph } = segmentGraph(randomSource(llamaLike), wholeModel(llamaLike)).toModel()
+    const { graph } = buildSubgraph(randomSource(llamaLike), wholeModel(llamaLike)).toModel()
     const names = graph.initializers.map(({ name }) => name)
     expect(names).toContain('layer1.attention.query')
     expect(names.filter((name) => name.startsWith('rope.'))).toHaveLength(2)
     expect(graph.nodes.filter(({ opType }) => opType === 'LessOrEqual')).toHaveLength(1)
-    const tied = segmentGraph(source, wholeModel(gpt2Like)).toModel().graph.initializers
+    const tied = buildSubgraph(source, wholeModel(gpt2Like)).toModel().graph.initializers
     const tables = tied.filter((it) => 'tensor' in it && it.tensor.dims[0] === gpt2Like.vocabulary)
     expect(tables.map(({ name }) => name)).toEqual(['embedding.tokens'])
   })

@@ -1,6 +1,6 @@
 import type { Feeds, Fetched, Session } from '../../src/core/engine/types.ts'
-import { segmentNames } from '../../src/model/graphs/segmentTypes.ts'
-import type { Segment, SegmentPart } from '../../src/model/graphs/segmentTypes.ts'
+import { subgraphTensorNames } from '../../src/model/graphs/subgraphTypes.ts'
+import type { Subgraph, SubgraphPart } from '../../src/model/graphs/subgraphTypes.ts'
 import { attentionUnits } from '../../src/model/spec.ts'
 import type { ModelSpec } from '../../src/model/spec.ts'
 import { tensor } from '../../src/core/onnx/tensor.ts'
@@ -15,7 +15,7 @@ export class Caches {
   private readonly parts: readonly { layer: number; units: number }[]
   private readonly arrays = new Map<string, Float32Array>()
 
-  constructor(model: ModelSpec, segment: Segment, capacity: number) {
+  constructor(model: ModelSpec, segment: Subgraph, capacity: number) {
     this.model = model
     this.capacity = capacity
     this.parts = segment.parts.flatMap((part) =>
@@ -33,12 +33,20 @@ export class Caches {
     if (this.parts.length === 0) return {}
     const row = Float32Array.from({ length: this.capacity }, (_, i) => (i < this.held ? 0 : -Infinity))
     const out: Record<string, Tensor> = {
-      [segmentNames.mask(b, batch)]: tensor('float32', [1, this.capacity], row),
+      [subgraphTensorNames.mask(b, batch)]: tensor('float32', [1, this.capacity], row),
     }
     for (const { layer, units } of this.parts) {
       const dims = [units, this.capacity, this.model.headDim]
-      out[segmentNames.keys(layer, b, batch)] = tensor('float32', dims, this.arrays.get(`keys.${layer}`)!)
-      out[segmentNames.values(layer, b, batch)] = tensor('float32', dims, this.arrays.get(`values.${layer}`)!)
+      out[subgraphTensorNames.keys(layer, b, batch)] = tensor(
+        'float32',
+        dims,
+        this.arrays.get(`keys.${layer}`)!,
+      )
+      out[subgraphTensorNames.values(layer, b, batch)] = tensor(
+        'float32',
+        dims,
+        this.arrays.get(`values.${layer}`)!,
+      )
     }
     return out
   }
@@ -47,8 +55,8 @@ export class Caches {
     const { headDim } = this.model
     for (const { layer, units } of this.parts) {
       for (const [kind, name] of [
-        ['keys', segmentNames.newKeys(layer, b, batch)],
-        ['values', segmentNames.newValues(layer, b, batch)],
+        ['keys', subgraphTensorNames.newKeys(layer, b, batch)],
+        ['values', subgraphTensorNames.newValues(layer, b, batch)],
       ]) {
         const data = outputs[name].data as Float32Array
         for (let unit = 0; unit < units; unit++) {
@@ -86,16 +94,16 @@ export function idsOf(ids: readonly number[]): Tensor {
 export const data = (value: Tensor): Float32Array => value.data as Float32Array
 
 /** Whole layers [from, to). */
-export function wholeLayers(model: ModelSpec, from: number, to: number): SegmentPart[] {
+export function wholeLayers(model: ModelSpec, from: number, to: number): SubgraphPart[] {
   const units = Array.from({ length: attentionUnits(model) }, (_, i) => i)
-  return Array.from({ length: to - from }, (_, i): SegmentPart[] => [
+  return Array.from({ length: to - from }, (_, i): SubgraphPart[] => [
     { kind: 'attention', layer: from + i, units, residual: true },
     { kind: 'ffn', layer: from + i, part: 'whole' },
   ]).flat()
 }
 
 /** Everything from ids to logits. */
-export function wholeModel(model: ModelSpec): Segment {
+export function wholeModel(model: ModelSpec): Subgraph {
   return {
     input: 'ids',
     parts: [{ kind: 'embed' }, ...wholeLayers(model, 0, model.layers), { kind: 'head' }],

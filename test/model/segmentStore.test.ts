@@ -12,10 +12,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeEach, describe, expect, test } from 'vitest'
 import { openEngine } from '../../src/core/engine/open.ts'
-import { segmentGraph } from '../../src/model/graphs/segment.ts'
+import { buildSubgraph } from '../../src/model/graphs/subgraph.ts'
 import { sha256 } from '../../src/core/files.ts'
-import { GRAPH_VERSION, openSegmentStore } from '../../src/model/graphs/segmentStore.ts'
-import type { Segment, SegmentPart, WeightPrecision } from '../../src/model/graphs/segmentTypes.ts'
+import { GRAPH_VERSION, openSubgraphStore } from '../../src/model/graphs/subgraphStore.ts'
+import type { Subgraph, SubgraphPart, WeightPrecision } from '../../src/model/graphs/subgraphTypes.ts'
 import type { WeightSource } from '../../src/model/graphs/source.ts'
 import { loadModel } from '../../src/core/onnx/files.ts'
 import { advance, Caches, data, idsOf, wholeLayers, wholeModel } from './segmentRun.ts'
@@ -72,8 +72,8 @@ describe.each(['native', 'wasm'] as const)('stored segments on %s', (kind) => {
     const engine = await openEngine(kind)
     const source = randomSource(model)
     const whole = wholeModel(model)
-    const inside = await engine.create(segmentGraph(source, whole, { precision }).serialize())
-    const { path } = openSegmentStore(folder, source, precision).store(whole)
+    const inside = await engine.create(buildSubgraph(source, whole, { precision }).serialize())
+    const { path } = openSubgraphStore(folder, source, precision).store(whole)
     expect(statSync(path).size).toBeLessThan(30_000)
     const outside = await engine.create(path)
     const run = async (session: typeof inside) => {
@@ -91,7 +91,7 @@ describe('the store', () => {
 
   test('writes a block once, for all segments, and asks for weights only then', () => {
     const { source: asked, calls } = counted(source)
-    const store = openSegmentStore(folder, asked, 'fp32')
+    const store = openSubgraphStore(folder, asked, 'fp32')
     const first = store.store(wholeModel(gpt2))
     expect(first.writtenBytes).toBeGreaterThan(first.weightBytes)
     const written = weightFiles()
@@ -99,8 +99,8 @@ describe('the store', () => {
     expect(store.store(wholeModel(gpt2)).writtenBytes).toBe(0)
     const batch = store.store(wholeModel(gpt2), 3)
     expect(batch.writtenBytes).toBe(statSync(batch.path).size)
-    const other: Segment = { input: 'x', parts: [...wholeLayers(gpt2, 1, 2), { kind: 'head' }] }
-    const tail = openSegmentStore(folder, asked, 'fp32').store(other)
+    const other: Subgraph = { input: 'x', parts: [...wholeLayers(gpt2, 1, 2), { kind: 'head' }] }
+    const tail = openSubgraphStore(folder, asked, 'fp32').store(other)
     expect(tail.writtenBytes).toBe(statSync(tail.path).size)
     expect(calls()).toBe(before)
     expect(weightFiles()).toEqual(written)
@@ -117,14 +117,14 @@ describe('the store', () => {
   })
 
   test('counts the constants of the segment, not those of its files', () => {
-    const half: Segment = { input: 'x', parts: [{ kind: 'ffn', layer: 0, part: 'first' }] }
-    const stored = openSegmentStore(folder, source, 'fp32').store(half)
+    const half: Subgraph = { input: 'x', parts: [{ kind: 'ffn', layer: 0, part: 'first' }] }
+    const stored = openSubgraphStore(folder, source, 'fp32').store(half)
     expect(stored.weightBytes).toBe(4 * (gpt2.width * gpt2.ffnWidth + gpt2.ffnWidth + 2 * gpt2.width))
     expect(weightFiles()).toEqual(['layer0.ffnFirst.fp32.v1.bin'])
   })
 
   test('puts large tensors on page boundaries', () => {
-    const { path } = openSegmentStore(folder, source, 'fp32').store(wholeModel(gpt2))
+    const { path } = openSubgraphStore(folder, source, 'fp32').store(wholeModel(gpt2))
     const found = loadModel(path).graph.initializers.flatMap((it) => ('external' in it ? [it.external] : []))
     const large = found.filter(({ lengthBytes }) => lengthBytes >= 4 * PAGE)
     expect(large.length).toBeGreaterThan(8)
@@ -133,7 +133,7 @@ describe('the store', () => {
   })
 
   test('writes damaged files anew and leaves whole ones alone', () => {
-    const store = openSegmentStore(folder, source, 'fp32')
+    const store = openSubgraphStore(folder, source, 'fp32')
     const { path } = store.store(wholeModel(gpt2))
     const names = weightFiles()
     const contents = names.map((name) => readFileSync(join(folder, name)))
@@ -150,21 +150,21 @@ describe('the store', () => {
   })
 
   test('uses a graph that is there without asking for a weight or building it', () => {
-    openSegmentStore(folder, source, 'fp32').store(wholeModel(gpt2))
+    openSubgraphStore(folder, source, 'fp32').store(wholeModel(gpt2))
     const { source: asked, calls } = counted(source)
-    const built = openSegmentStore(folder, source, 'fp32').store(wholeModel(gpt2))
+    const built = openSubgraphStore(folder, source, 'fp32').store(wholeModel(gpt2))
     // A graph of another content, properly recorded, is not compared with one that is built.
     const other = Buffer.from('any bytes')
     const record = JSON.parse(readFileSync(`${built.path}.json`, 'utf8'))
     writeFileSync(built.path, other)
     writeFileSync(`${built.path}.json`, JSON.stringify({ ...record, graphSha256: sha256(other) }))
-    expect(openSegmentStore(folder, asked, 'fp32').store(wholeModel(gpt2))).toEqual(built)
+    expect(openSubgraphStore(folder, asked, 'fp32').store(wholeModel(gpt2))).toEqual(built)
     expect(readFileSync(built.path).equals(other)).toBe(true)
     expect(calls()).toBe(0)
   })
 
   test('builds a graph anew where it, its record or a file of weights is missing, cut short or another', () => {
-    const store = openSegmentStore(folder, source, 'fp32')
+    const store = openSubgraphStore(folder, source, 'fp32')
     const { path } = store.store(wholeModel(gpt2))
     const names = readdirSync(folder)
     const contents = names.map((name) => readFileSync(join(folder, name)))
@@ -194,7 +194,7 @@ describe('the store', () => {
 
   test('keeps models of other shapes apart, even in one folder', () => {
     const wide = { ...gpt2, ffnWidth: 264 }
-    const [one, two] = [source, randomSource(wide)].map((it) => openSegmentStore(folder, it, 'fp32'))
+    const [one, two] = [source, randomSource(wide)].map((it) => openSubgraphStore(folder, it, 'fp32'))
     const first = one.store(wholeModel(gpt2))
     const second = two.store(wholeModel(wide))
     expect(second.path).not.toBe(first.path)
@@ -206,7 +206,7 @@ describe('the store', () => {
   })
 
   test("has a version that tells today's graphs from others: raise GRAPH_VERSION where this digest changes", () => {
-    const parts: Segment[] = [
+    const parts: Subgraph[] = [
       { input: 'x', parts: [{ kind: 'attention', layer: 0, units: [1], residual: false }] },
       { input: 'x+partial', parts: [{ kind: 'ffn', layer: 0, part: 'first' }] },
       { input: 'x+hidden', parts: [{ kind: 'ffn', layer: 0, part: 'second' }] },
@@ -214,7 +214,7 @@ describe('the store', () => {
     const digests: string[] = []
     for (const model of [gpt2, grouped]) {
       for (const precision of ['fp32', 'int8', 'int4'] as const) {
-        const store = openSegmentStore(join(folder, model.id), randomSource(model), precision)
+        const store = openSubgraphStore(join(folder, model.id), randomSource(model), precision)
         for (const segment of [wholeModel(model), ...parts]) {
           for (const batch of [1, 2]) digests.push(sha256(readFileSync(store.store(segment, batch).path)))
         }
@@ -228,9 +228,9 @@ describe('the store', () => {
 
   test('keeps names short and apart, whatever units are asked for', () => {
     const many = { ...gpt2, heads: 200, kvHeads: 200, headDim: 2, layers: 1 }
-    const store = openSegmentStore(folder, randomSource(many), 'fp32')
+    const store = openSubgraphStore(folder, randomSource(many), 'fp32')
     const even = Array.from({ length: 100 }, (_, i) => 2 * i)
-    const part = (units: number[]): SegmentPart => ({
+    const part = (units: number[]): SubgraphPart => ({
       ...{ kind: 'attention', layer: 0, units, residual: true },
     })
     const paths = [even, [...even].reverse(), even.map((unit) => unit + 1)].map(

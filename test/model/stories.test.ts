@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest'
 import { openEngine } from '../../src/core/engine/open.ts'
 import type { Engine, Session } from '../../src/core/engine/types.ts'
 import { attentionDecodeGraph } from '../../src/model/graphs/attention.ts'
-import { embeddingGraph, headGraph } from '../../src/model/graphs/ends.ts'
+import { embeddingGraph, lmHeadGraph } from '../../src/model/graphs/ends.ts'
 import { ffnGraph } from '../../src/model/graphs/ffn.ts'
 import type { WeightSource } from '../../src/model/graphs/source.ts'
 import type { ModelSpec } from '../../src/model/spec.ts'
@@ -98,7 +98,7 @@ describe.skipIf(absent)('a real model (skipped where ../shared/weights is absent
     const { model } = source
     const engine = await openEngine('native')
     const embed = await engine.create(embeddingGraph(model, source.embedding()).serialize())
-    const head = await engine.create(headGraph(model, source.head()).serialize())
+    const head = await engine.create(lmHeadGraph(model, source.head()).serialize())
     const layers = await Promise.all(
       Array.from({ length: model.layers }, (_, l) => openLayer(engine, source, l)),
     )

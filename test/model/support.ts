@@ -8,7 +8,7 @@ import {
   attentionWeights,
   embeddingWeights,
   ffnWeights,
-  headWeights,
+  lmHeadWeights,
   normalFill,
 } from '../../src/model/graphs/weights.ts'
 
@@ -197,9 +197,9 @@ export function randomSource(model: ModelSpec, seed = 5, widen = 10): WeightSour
     ffn: ffnWeights(model, wide),
   }))
   const embedding = embeddingWeights(model, wide)
-  const own = headWeights(model, wide)
+  const own = lmHeadWeights(model, wide)
   const head = model.tiedHead ? { ...own, matrix: embedding.tokens } : own
-  const exit = headWeights(model, wide)
+  const exit = lmHeadWeights(model, wide)
   return {
     model,
     embedding: () => embedding,

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { randomStream, type RandomStream } from '../../src/core/random.ts'
-import { PlanWalker } from '../../src/policy/action/walker.ts'
+import { PlanDecoder } from '../../src/policy/action/planDecoder.ts'
 import { lowerBoundUntil, requestLowerBound } from '../../src/plan/oracle/bounds.ts'
 import { NO_PRICES } from '../../src/plan/price/question.ts'
 import { optimalPlan } from '../../src/plan/oracle/oracle.ts'
@@ -15,18 +15,23 @@ import {
 import type { DecisionProblem } from '../../src/plan/price/problem.ts'
 import type { Policy } from '../../src/plan/price/situation.ts'
 import { createFast } from '../../src/sim/fast.ts'
-import { Session } from '../../src/sim/session.ts'
-import type { World } from '../../src/sim/types.ts'
+import { Episode } from '../../src/sim/episode.ts'
+import type { EpisodeInputs } from '../../src/sim/types.ts'
 import { FORMS, randomProblem, randomWalk, randomWorld, sessionTerms } from './random-problem.ts'
 
 /** Walks the masks at random: reaches plans that no planner would take. */
 function randomWalker(problem: DecisionProblem, random: RandomStream): Policy {
-  const walker = new PlanWalker(problem)
+  const walker = new PlanDecoder(problem)
   return { name: 'random walk', decide: (situation) => randomWalk(random, walker, situation) }
 }
 
 /** The bound of one request that finished at `untilSeconds`. */
-function boundOf(problem: DecisionProblem, world: World, request: number, untilSeconds: number): number {
+function boundOf(
+  problem: DecisionProblem,
+  world: EpisodeInputs,
+  request: number,
+  untilSeconds: number,
+): number {
   return lowerBoundUntil(problem, world.link, world.arrivals[request], untilSeconds)
 }
 
@@ -52,7 +57,7 @@ describe('no policy undercuts the lower bound', () => {
         randomWalker(problem, random),
       ]
       for (const policy of policies) {
-        const session = new Session(problem, world, sessionTerms(), createFast)
+        const session = new Episode(problem, world, sessionTerms(), createFast)
         policy.reset?.(seed)
         while (session.next()) session.dispatch(policy.decide(session.situation()))
         world.arrivals.forEach((_, request) => {

@@ -3,7 +3,7 @@ import { randomStream } from '../../src/core/random.ts'
 import { compileProgram } from '../../src/plan/price/compile.ts'
 import { evaluateProgram, type PlanCost } from '../../src/plan/price/evaluate.ts'
 import { DEFAULT_NETWORK } from '../../src/plan/price/network.ts'
-import { createPair, type Pair } from '../../src/plan/price/pair.ts'
+import { createPair, type DevicePair } from '../../src/plan/price/pair.ts'
 import { CLOUD, EDGE, cutPlan, exitPlan, uniformPlan, type Plan } from '../../src/plan/plan.ts'
 import { accuracyTable } from '../../src/plan/profile/accuracy.ts'
 import { BlockCosts } from '../../src/plan/profile/costs.ts'
@@ -22,7 +22,7 @@ const plain = randomPair(randomStream(1, 'calls'), { layers: LAYERS, units: UNIT
 type Extra = Pick<Profile, 'dispatchSeconds' | 'wakeSeconds' | 'wire' | 'load'>
 
 /** The same blocks with these figures beside them. */
-function pairWith(edge: Extra, cloud: Extra = {}): Pair {
+function pairWith(edge: Extra, cloud: Extra = {}): DevicePair {
   const withExtra = (costs: BlockCosts, extra: Extra): BlockCosts => {
     const { dispatchSeconds, wakeSeconds, wire, load, ...others } = costs.profile
     expect([dispatchSeconds, wakeSeconds, wire, load]).toBeDefined()
@@ -35,7 +35,7 @@ const without = pairWith({})
 const withCalls = pairWith({ dispatchSeconds: figure(EDGE_CALL) }, { dispatchSeconds: figure(CLOUD_CALL) })
 
 /** Prefill and two decode cycles. */
-function cost(pair: Pair, plan: Plan, loadBytes = 0): PlanCost {
+function cost(pair: DevicePair, plan: Plan, loadBytes = 0): PlanCost {
   const problem = randomProblem(randomStream(2, 'calls'), { layers: LAYERS, units: UNITS }, 'mean')
   const state = {
     link: { upBitsPerSecond: 1e8, downBitsPerSecond: 1e8, rttSeconds: 0.01 },

@@ -5,12 +5,12 @@ import { evaluateProgram } from '../../src/plan/price/evaluate.ts'
 import { exitUse } from '../../src/plan/oracle/exits.ts'
 import { requestCost, latencyTerm } from '../../src/plan/price/objective.ts'
 import { exitPlans } from '../../src/plan/oracle/value.ts'
-import { pairUnits, type Pair } from '../../src/plan/price/pair.ts'
+import { pairUnits, type DevicePair } from '../../src/plan/price/pair.ts'
 import { type Plan, type Side, BOUNDARY_BITS } from '../../src/plan/plan.ts'
 import type { DecisionProblem } from '../../src/plan/price/problem.ts'
 import { createFast } from '../../src/sim/fast.ts'
 import { createReference } from '../../src/sim/reference.ts'
-import type { SimulationFactory, World } from '../../src/sim/types.ts'
+import type { SimulationFactory, EpisodeInputs } from '../../src/sim/types.ts'
 import { createLink, constantSeries } from '../../src/trace/link.ts'
 import { FORMS, randomProblem } from './random-problem.ts'
 
@@ -33,7 +33,7 @@ function anyPlan(random: RandomStream, problem: DecisionProblem): Plan {
   }
 }
 
-function randomState(random: RandomStream, pair: Pair) {
+function randomState(random: RandomStream, pair: DevicePair) {
   const link = {
     upBitsPerSecond: 10 ** (6 + 3 * random.uniform()),
     downBitsPerSecond: 10 ** (6 + 3 * random.uniform()),
@@ -74,7 +74,7 @@ function expectEqual(random: RandomStream, problem: DecisionProblem, create: Sim
   const program = compileProgram(pair, plan, { promptTokens, loadBytes: 1e5, decisionSeconds: 1e-3 })
   const cost = evaluateProgram(program, { ...problem, link, promptTokens, outputTokens })
   const arrivalSeconds = random.uniform()
-  const world: World = {
+  const world: EpisodeInputs = {
     link: createLink(constantSeries(link.upBitsPerSecond, link.downBitsPerSecond, link.rttSeconds)),
     tenants: { timeSeconds: Float64Array.of(0), value: Float64Array.of(0) },
     arrivals: [

@@ -5,7 +5,7 @@ import { InputError } from '../../src/core/errors.ts'
 import { explainPlan, sumOf } from '../../src/plan/oracle/explain.ts'
 import { planFromJson, planToJson } from '../../src/plan/price/json.ts'
 import type { LatencyForm } from '../../src/plan/price/objective.ts'
-import type { Pair } from '../../src/plan/price/pair.ts'
+import type { DevicePair } from '../../src/plan/price/pair.ts'
 import { BOUNDARY_BITS, exitPlan, type Plan, type Side } from '../../src/plan/plan.ts'
 import { planCost } from '../../src/plan/oracle/value.ts'
 import { randomPair } from './random-pair.ts'
@@ -13,7 +13,7 @@ import { randomPair } from './random-pair.ts'
 const UNITS = 3
 const LAYERS = 4
 
-function randomPlan(random: RandomStream, pair: Pair): Plan {
+function randomPlan(random: RandomStream, pair: DevicePair): Plan {
   const bits = BOUNDARY_BITS[random.integer(4)]
   if (random.uniform() < 0.3) {
     const { exits } = pair.accuracy

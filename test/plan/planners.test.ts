@@ -18,14 +18,14 @@ import { oracleInput, type DecisionProblem } from '../../src/plan/price/problem.
 import type { Situation } from '../../src/plan/price/situation.ts'
 import { fitsEdge, planCost, planValue } from '../../src/plan/oracle/value.ts'
 import { createFast } from '../../src/sim/fast.ts'
-import { Session } from '../../src/sim/session.ts'
+import { Episode } from '../../src/sim/episode.ts'
 import { FORMS, randomProblem, randomWorld, sessionTerms, wholeEdgeBytes } from './random-problem.ts'
 
 /** The first situation of a random world: nothing in flight, one request waiting. */
 function quietSituation(seed: number): { problem: DecisionProblem; situation: Situation } {
   const random = randomStream(seed, 'planners')
   const problem = randomProblem(random, { layers: 3, units: 2 }, FORMS[seed % 3])
-  const session = new Session(problem, randomWorld(random, problem), sessionTerms(), createFast)
+  const session = new Episode(problem, randomWorld(random, problem), sessionTerms(), createFast)
   session.next()
   return { problem, situation: { ...session.situation(), sinceHeartbeatSeconds: 0 } }
 }

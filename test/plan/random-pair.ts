@@ -1,6 +1,6 @@
 import type { RandomStream } from '../../src/core/random.ts'
 import { attentionUnits, type ModelSpec } from '../../src/model/spec.ts'
-import { createPair, type Pair } from '../../src/plan/price/pair.ts'
+import { createPair, type DevicePair } from '../../src/plan/price/pair.ts'
 import { accuracyTable } from '../../src/plan/profile/accuracy.ts'
 import { BlockCosts } from '../../src/plan/profile/costs.ts'
 import { PROFILE_SCHEMA, type Figure, type Profile, type Provenance } from '../../src/plan/profile/types.ts'
@@ -14,7 +14,7 @@ export interface RandomShape {
 }
 
 /** A small model with random block times on both sides. */
-export function randomPair(random: RandomStream, shape: RandomShape): Pair {
+export function randomPair(random: RandomStream, shape: RandomShape): DevicePair {
   const group = shape.grouped === true ? 2 : 1
   const model: ModelSpec = {
     id: 'random',

@@ -1,15 +1,15 @@
 import type { RandomStream } from '../../src/core/random.ts'
 import type { LatencyForm } from '../../src/plan/price/objective.ts'
-import type { Pair } from '../../src/plan/price/pair.ts'
+import type { DevicePair } from '../../src/plan/price/pair.ts'
 import { EDGE, uniformPlan, type Plan } from '../../src/plan/plan.ts'
 import { pairUnits } from '../../src/plan/price/pair.ts'
 import { edgeMemory } from '../../src/plan/price/compile.ts'
 import type { DecisionProblem } from '../../src/plan/price/problem.ts'
 import type { Situation } from '../../src/plan/price/situation.ts'
-import { ROW_FEATURE_SIZE, type PlanWalker } from '../../src/policy/action/walker.ts'
-import type { SessionTerms } from '../../src/sim/session.ts'
+import { ROW_FEATURE_SIZE, type PlanDecoder } from '../../src/policy/action/planDecoder.ts'
+import type { EpisodeTerms } from '../../src/sim/episode.ts'
 import { cloudSlowdown } from '../../src/plan/price/cloud.ts'
-import type { World } from '../../src/sim/types.ts'
+import type { EpisodeInputs } from '../../src/sim/types.ts'
 import { createLink } from '../../src/trace/link.ts'
 import { randomPair, type RandomShape } from './random-pair.ts'
 
@@ -64,13 +64,13 @@ export function randomProblem(
 }
 
 /** Bytes of the whole model on the edge, with K/V for `tokens`. */
-export function wholeEdgeBytes(pair: Pair, tokens: number): number {
+export function wholeEdgeBytes(pair: DevicePair, tokens: number): number {
   const memory = edgeMemory(pair, uniformPlan(pair.model.layers, pairUnits(pair), EDGE))
   return memory.weightBytes + memory.kvBytesPerToken * tokens
 }
 
 /** Links that change and break, tenants that come and go, bursts and calm: on the time scale of the pair. */
-export function randomWorld(random: RandomStream, problem: DecisionProblem, requests = 6): World {
+export function randomWorld(random: RandomStream, problem: DecisionProblem, requests = 6): EpisodeInputs {
   const bins = 1 + random.integer(8)
   const binSeconds = scaled(random, 0.01, 1)
   const outages = random.uniform() < 0.5 ? 0.25 : 0
@@ -118,7 +118,7 @@ export function randomWorld(random: RandomStream, problem: DecisionProblem, requ
  * A world whose link breaks every few requests for a while, and comes back. Outages are on the scale of one
  * request's service, so that many are caught, some more than once.
  */
-export function outageWorld(random: RandomStream, problem: DecisionProblem, requests = 6): World {
+export function outageWorld(random: RandomStream, problem: DecisionProblem, requests = 6): EpisodeInputs {
   const world = randomWorld(random, problem, requests)
   const binSeconds = scaled(random, 0.01, 0.2)
   const bins = 4 + random.integer(8)
@@ -137,7 +137,7 @@ export function outageWorld(random: RandomStream, problem: DecisionProblem, requ
 }
 
 /** Plenty of memory and no budgets, unless said otherwise. */
-export function sessionTerms(changes: Partial<SessionTerms> = {}): SessionTerms {
+export function sessionTerms(changes: Partial<EpisodeTerms> = {}): EpisodeTerms {
   return {
     memoryBytes: 1e12,
     maxNewTokens: 40,
@@ -152,7 +152,7 @@ export function sessionTerms(changes: Partial<SessionTerms> = {}): SessionTerms 
 }
 
 /** A plan by uniform choices among what the walker's masks allow, row by row. */
-export function randomWalk(random: RandomStream, walker: PlanWalker, situation: Situation): Plan {
+export function randomWalk(random: RandomStream, walker: PlanDecoder, situation: Situation): Plan {
   const features = new Float32Array(ROW_FEATURE_SIZE)
   const mask = new Uint8Array(Math.max(walker.choices.length, (walker.units + 1) * 3))
   walker.begin(situation)

@@ -6,8 +6,8 @@ import { PROFILE_SCHEMA, type Figure, type Profile, type Provenance } from '../.
 import type { ModelSpec } from '../../src/model/spec.ts'
 import { createPair } from '../../src/plan/price/pair.ts'
 import { CLOUD, EDGE, cutPlan, exitPlan, uniformPlan, usesNetwork } from '../../src/plan/plan.ts'
-import { cheapestRebuild, goOnProgram, keptCut, rebuildSeconds } from '../../src/plan/price/rebuild.ts'
-import type { RebuildInput } from '../../src/plan/price/rebuild.ts'
+import { cheapestKvRebuild, goOnProgram, keptCut, kvRebuildSeconds } from '../../src/plan/price/rebuild.ts'
+import type { KvRebuildInput } from '../../src/plan/price/rebuild.ts'
 import { compileProgram } from '../../src/plan/price/compile.ts'
 import { evaluateProgram } from '../../src/plan/price/evaluate.ts'
 import { DEFAULT_OBJECTIVE } from '../../src/plan/price/objective.ts'
@@ -66,7 +66,7 @@ const pair = createPair(
 const cut1 = cutPlan(4, 2, 1, 32, EDGE, CLOUD)
 const edge = uniformPlan(4, 2, EDGE)
 const cloud = uniformPlan(4, 2, CLOUD)
-const input: RebuildInput = {
+const input: KvRebuildInput = {
   ...{ pair, from: cut1, to: cut1, promptTokens: 10, deliveredTokens: 3 },
   // 1 byte takes 1 us up.
   link: { upBitsPerSecond: 8e6, downBitsPerSecond: 8e6, rttSeconds: 0.1 },
@@ -81,28 +81,28 @@ describe('a rebuild, worked out by hand', () => {
   it('from ids is a prefill of all tokens under the new plan', () => {
     // 13 tokens through 4 layers of 0.03 s a token, one call after a pause, one head.
     const alone = 0.005 + 13 * 4 * 0.03 + 0.005
-    expect(rebuildSeconds({ ...input, to: edge }, 'ids')).toBeCloseTo(alone, 12)
+    expect(kvRebuildSeconds({ ...input, to: edge }, 'ids')).toBeCloseTo(alone, 12)
     // Ids up: 4 bytes each and a frame; a token id down.
     const up = (4 * 13 + 32) * 1e-6 + LATENCY
     const down = 36e-6 + LATENCY
     const there = 0.0005 + 13 * 4 * 0.003 + 0.0005
-    expect(rebuildSeconds({ ...input, to: cloud }, 'ids')).toBeCloseTo(up + there + down, 12)
+    expect(kvRebuildSeconds({ ...input, to: cloud }, 'ids')).toBeCloseTo(up + there + down, 12)
   })
 
   it('counts sessions that have to be loaded first', () => {
-    const loaded = rebuildSeconds({ ...input, to: edge, loadBytes: 2e6 }, 'ids')
-    expect(loaded! - rebuildSeconds({ ...input, to: edge }, 'ids')!).toBeCloseTo(0.5 + 2, 12)
-    const kept = rebuildSeconds({ ...input, to: edge, loadBytes: 2e6 }, 'boundary')
-    expect(kept! - rebuildSeconds({ ...input, to: edge }, 'boundary')!).toBeCloseTo(0.5 + 2, 12)
+    const loaded = kvRebuildSeconds({ ...input, to: edge, loadBytes: 2e6 }, 'ids')
+    expect(loaded! - kvRebuildSeconds({ ...input, to: edge }, 'ids')!).toBeCloseTo(0.5 + 2, 12)
+    const kept = kvRebuildSeconds({ ...input, to: edge, loadBytes: 2e6 }, 'boundary')
+    expect(kept! - kvRebuildSeconds({ ...input, to: edge }, 'boundary')!).toBeCloseTo(0.5 + 2, 12)
   })
 
   it('from the boundary is one chunk of the layers above the cut, then the last position', () => {
     // Layers 1..3 over 12 rows and a head; then one token through all four.
     const chunk = 0.005 + 3 * 12 * 0.03 + 0.005
     const next = 0.002 + 4 * 0.03 + 0.005
-    expect(rebuildSeconds({ ...input, to: edge }, 'boundary')).toBeCloseTo(chunk + next, 12)
+    expect(kvRebuildSeconds({ ...input, to: edge }, 'boundary')).toBeCloseTo(chunk + next, 12)
     const slow = { ...input, to: edge, edgeSlowdown: 3 }
-    expect(rebuildSeconds(slow, 'boundary')).toBeCloseTo(3 * (chunk + next), 12)
+    expect(kvRebuildSeconds(slow, 'boundary')).toBeCloseTo(3 * (chunk + next), 12)
   })
 
   it('by replay: what was kept goes up at once, the cloud walks each pass again', () => {
@@ -112,44 +112,44 @@ describe('a rebuild, worked out by hand', () => {
     const walked = bytes[0] * 1e-6 + LATENCY + work[0] + 2 * work[1]
     const edgePass = 0.002 + 0.003 + 0.03
     const next = edgePass + bytes[1] * 1e-6 + LATENCY + work[1] + 36e-6 + LATENCY
-    expect(rebuildSeconds(input, 'replay')).toBeCloseTo(walked + next, 12)
+    expect(kvRebuildSeconds(input, 'replay')).toBeCloseTo(walked + next, 12)
     // On a link so thin that the cloud waits for every message.
     const thin = { ...input, link: { ...input.link, upBitsPerSecond: 8e3 } }
     const sent = (bytes[0] + bytes[1] + bytes[2]) * 1e-3
-    expect(rebuildSeconds(thin, 'replay')).toBeCloseTo(
+    expect(kvRebuildSeconds(thin, 'replay')).toBeCloseTo(
       sent + LATENCY + work[1] + next + bytes[1] * (1e-3 - 1e-6),
       12,
     )
   })
 
   it('is not offered where it does not lead there', () => {
-    expect(rebuildSeconds({ ...input, to: cloud }, 'replay')).toBeNull()
-    expect(rebuildSeconds({ ...input, from: edge, to: edge }, 'replay')).toBeNull()
-    expect(rebuildSeconds({ ...input, to: cloud }, 'boundary')).toBeNull()
-    expect(rebuildSeconds({ ...input, from: cloud, to: edge }, 'boundary')).toBeNull()
+    expect(kvRebuildSeconds({ ...input, to: cloud }, 'replay')).toBeNull()
+    expect(kvRebuildSeconds({ ...input, from: edge, to: edge }, 'replay')).toBeNull()
+    expect(kvRebuildSeconds({ ...input, to: cloud }, 'boundary')).toBeNull()
+    expect(kvRebuildSeconds({ ...input, from: cloud, to: edge }, 'boundary')).toBeNull()
     const fresh = { ...input, to: edge, deliveredTokens: 0 }
-    expect(rebuildSeconds(fresh, 'boundary')).toBeNull()
-    expect(rebuildSeconds({ ...fresh, to: cut1 }, 'replay')).toBeNull()
-    expect(cheapestRebuild(fresh)?.way).toBe('ids')
+    expect(kvRebuildSeconds(fresh, 'boundary')).toBeNull()
+    expect(kvRebuildSeconds({ ...fresh, to: cut1 }, 'replay')).toBeNull()
+    expect(cheapestKvRebuild(fresh)?.way).toBe('ids')
   })
 
   it('takes no layers again that the edge has: an exit below the cut', () => {
     const exit = { layer: 1, threshold: 0.8, mode: 'standalone' } as const
     const to = exitPlan(4, 2, exit, 32)
     const next = 0.002 + 0.03 + 0.005
-    expect(rebuildSeconds({ ...input, to }, 'boundary')).toBeCloseTo(next, 12)
+    expect(kvRebuildSeconds({ ...input, to }, 'boundary')).toBeCloseTo(next, 12)
     const from = exitPlan(4, 2, { ...exit, mode: 'collaborative' }, 32)
     expect(keptCut(from, 2)).toBe(1)
-    expect(rebuildSeconds({ ...input, from, to }, 'boundary')).toBeCloseTo(next, 12)
+    expect(kvRebuildSeconds({ ...input, from, to }, 'boundary')).toBeCloseTo(next, 12)
   })
 
   it('is the cheapest of those that a link allows', () => {
-    expect(cheapestRebuild({ ...input, to: edge })?.way).toBe('boundary')
-    expect(cheapestRebuild(input)?.way).toBe('replay')
+    expect(cheapestKvRebuild({ ...input, to: edge })?.way).toBe('boundary')
+    expect(cheapestKvRebuild(input)?.way).toBe('replay')
     const out = { ...input, link: { ...input.link, upBitsPerSecond: 0 } }
-    expect(rebuildSeconds(out, 'replay')).toBe(Infinity)
-    expect(cheapestRebuild(out)).toBeNull()
-    expect(cheapestRebuild({ ...out, to: edge })?.way).toBe('boundary')
+    expect(kvRebuildSeconds(out, 'replay')).toBe(Infinity)
+    expect(cheapestKvRebuild(out)).toBeNull()
+    expect(cheapestKvRebuild({ ...out, to: edge })?.way).toBe('boundary')
   })
 })
 

@@ -1,19 +1,19 @@
 import { describe, expect, it } from 'vitest'
 import { randomStream, type RandomStream } from '../../src/core/random.ts'
-import { PlanWalker } from '../../src/policy/action/walker.ts'
+import { PlanDecoder } from '../../src/policy/action/planDecoder.ts'
 import { lowerBoundUntil } from '../../src/plan/oracle/bounds.ts'
 import { cloudOnly } from '../../src/plan/planners/fixed.ts'
 import { perStateDp, priced, randomPlans } from '../../src/plan/planners/priced.ts'
 import type { DecisionProblem } from '../../src/plan/price/problem.ts'
 import type { Policy } from '../../src/plan/price/situation.ts'
 import { createFast } from '../../src/sim/fast.ts'
-import { Session } from '../../src/sim/session.ts'
-import type { World } from '../../src/sim/types.ts'
+import { Episode } from '../../src/sim/episode.ts'
+import type { EpisodeInputs } from '../../src/sim/types.ts'
 import { FORMS, outageWorld, randomProblem, randomWalk, sessionTerms } from './random-problem.ts'
 
 /** Takes plans that no planner would take, first in the cloud as a rule: its re-plans start over on the edge or anywhere. */
 function restless(problem: DecisionProblem, random: RandomStream): Policy {
-  const walker = new PlanWalker(problem)
+  const walker = new PlanDecoder(problem)
   const cloud = cloudOnly(problem)
   return {
     name: 'restless',
@@ -24,7 +24,12 @@ function restless(problem: DecisionProblem, random: RandomStream): Policy {
   }
 }
 
-function boundOf(problem: DecisionProblem, world: World, request: number, untilSeconds: number): number {
+function boundOf(
+  problem: DecisionProblem,
+  world: EpisodeInputs,
+  request: number,
+  untilSeconds: number,
+): number {
   return lowerBoundUntil(problem, world.link, world.arrivals[request], untilSeconds)
 }
 
@@ -43,7 +48,7 @@ describe('no re-plan undercuts the lower bound', () => {
         restless(problem, random),
       ]
       for (const policy of policies) {
-        const session = new Session(problem, world, sessionTerms(), createFast)
+        const session = new Episode(problem, world, sessionTerms(), createFast)
         policy.reset?.(seed)
         while (session.next()) session.dispatch(policy.decide(session.situation()))
         replans += session.replans

@@ -1,7 +1,7 @@
 import { layerEdges, problemOf } from '../../src/plan/oracle/paths.ts'
 import { CLOUD, EDGE, type Side } from '../../src/plan/plan.ts'
 import type { OracleInput } from '../../src/plan/price/question.ts'
-import type { Edge, LayerEdges, Path, Problem } from '../../src/plan/oracle/solve.ts'
+import type { LayerTransition, LayerTransitions, Path, Problem } from '../../src/plan/oracle/solve.ts'
 import { AttentionTimes, layerTables } from '../../src/plan/oracle/tables.ts'
 import { exitPlans, exitValue, fitsEdge } from '../../src/plan/oracle/value.ts'
 
@@ -17,7 +17,7 @@ interface Relaxation {
   readonly intercept: number
   /** Least relaxed cost from (layer, side) to the end, index 2 layer + side. */
   readonly toGo: Float64Array
-  readonly weighed: Map<LayerEdges, Weighed>
+  readonly weighed: Map<LayerTransitions, Weighed>
 }
 
 /** The choices of equal layers under one relaxation. */
@@ -86,7 +86,7 @@ function relax(problem: Problem, slope: number, price: number, intercept: number
     const last = end[side]
     toGo[2 * layers.length + side] = last.cost + slope * last.time + price * last.bytes
   }
-  const weighed = new Map<LayerEdges, Weighed>()
+  const weighed = new Map<LayerTransitions, Weighed>()
   for (let layer = layers.length - 1; layer >= 0; layer--) {
     const { least } = weighedOf(weighed, layers[layer], slope, price)
     for (const side of [0, 1] as const) {
@@ -101,8 +101,8 @@ function relax(problem: Problem, slope: number, price: number, intercept: number
 
 /** Equal layers share their choices, and so what those weigh. */
 function weighedOf(
-  known: Map<LayerEdges, Weighed>,
-  edges: LayerEdges,
+  known: Map<LayerTransitions, Weighed>,
+  edges: LayerTransitions,
   slope: number,
   price: number,
 ): Weighed {
@@ -122,7 +122,11 @@ function weighedOf(
 }
 
 /** Indices of choices that may be the best from a side, in order: all within rounding of the least to their next side. */
-function hopefulOf(weighed: Weighed, edges: LayerEdges, toGo: Float64Array): readonly (readonly number[])[] {
+function hopefulOf(
+  weighed: Weighed,
+  edges: LayerTransitions,
+  toGo: Float64Array,
+): readonly (readonly number[])[] {
   if (weighed.hopeful !== null) return weighed.hopeful
   let largest = 0
   for (const value of toGo) if (Number.isFinite(value)) largest = Math.max(largest, Math.abs(value))
@@ -156,11 +160,11 @@ function lowerBound(
 
 /** The path that a relaxation calls best, with its true value. */
 function follow(problem: Problem, relaxation: Relaxation): Path & { readonly bytes: number } {
-  const edges: Edge[] = []
+  const edges: LayerTransition[] = []
   let { cost, time, bytes } = problem.start
   let side = problem.startSide
   for (let layer = 0; layer < problem.layers.length; layer++) {
-    let chosen: Edge | null = null
+    let chosen: LayerTransition | null = null
     let least = Infinity
     const choices = problem.layers[layer]
     const weighed = weighedOf(relaxation.weighed, choices, relaxation.slope, relaxation.price)
@@ -188,7 +192,7 @@ interface Label {
   readonly cost: number
   readonly time: number
   readonly bytes: number
-  readonly edge: Edge | null
+  readonly edge: LayerTransition | null
   readonly before: Label | null
 }
 
@@ -270,8 +274,8 @@ function undominated(labels: Label[]): Label[] {
   return kept
 }
 
-function trail(label: Label): Edge[] {
-  const edges: Edge[] = []
+function trail(label: Label): LayerTransition[] {
+  const edges: LayerTransition[] = []
   for (let at: Label | null = label; at !== null; at = at.before) if (at.edge !== null) edges.unshift(at.edge)
   return edges
 }

@@ -10,7 +10,7 @@ import {
   OBSERVATION_SIZE,
   OBSERVATION_VERSION,
 } from '../../src/policy/observation/observation.ts'
-import { ACTION_VERSION } from '../../src/policy/action/walker.ts'
+import { ACTION_VERSION } from '../../src/policy/action/planDecoder.ts'
 import { readBundle } from '../../src/policy/bundle/bundleFiles.ts'
 import {
   BUNDLE_FILES,

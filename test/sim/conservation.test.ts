@@ -4,7 +4,7 @@ import type { Program, Stage, StageList } from '../../src/plan/price/program.ts'
 import { askedOfCloud, curveAt } from '../../src/plan/price/program.ts'
 import { createFast } from '../../src/sim/fast.ts'
 import { createReference } from '../../src/sim/reference.ts'
-import type { Outcome, SimulationFactory } from '../../src/sim/types.ts'
+import type { RequestOutcome, SimulationFactory } from '../../src/sim/types.ts'
 import { play } from './episode.ts'
 import type { Case } from './worlds.ts'
 import { DOWN, EDGE, randomCase, UP } from './worlds.ts'
@@ -46,7 +46,7 @@ function expected({ world, programs }: Case) {
   return sums
 }
 
-const total = (outcomes: readonly Outcome[], value: (outcome: Outcome) => number) =>
+const total = (outcomes: readonly RequestOutcome[], value: (outcome: RequestOutcome) => number) =>
   outcomes.reduce((sum, outcome) => sum + value(outcome), 0)
 
 describe.each(factories)('%s simulator', (_, create) => {
@@ -70,7 +70,7 @@ describe.each(factories)('%s simulator', (_, create) => {
       expect(total(outcomes, ({ stallSeconds }) => stallSeconds)).toBeCloseTo(totals.stallSeconds, 8)
       expect(compute[0].actualSeconds).toBeCloseTo(totals.edgeBusySeconds, 8)
       expect(compute[1].actualSeconds).toBeCloseTo(totals.cloudBusySeconds, 8)
-      const since = (value: (outcome: Outcome) => number) =>
+      const since = (value: (outcome: RequestOutcome) => number) =>
         total(outcomes, (outcome) => value(outcome) - arrivals[outcome.request].arrivalSeconds)
       expect(since(({ lastTokenSeconds }) => lastTokenSeconds)).toBeCloseTo(totals.inSystemSeconds, 8)
       expect(since(({ firstTokenSeconds }) => firstTokenSeconds)).toBeCloseTo(

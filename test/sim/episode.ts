@@ -1,5 +1,11 @@
 import type { Direction } from '../../src/trace/types.ts'
-import type { Listener, Outcome, Simulation, SimulationFactory, Totals } from '../../src/sim/types.ts'
+import type {
+  SimulationListener,
+  RequestOutcome,
+  Simulation,
+  SimulationFactory,
+  Totals,
+} from '../../src/sim/types.ts'
 import type { Case } from './worlds.ts'
 
 /** All that a simulation lets be seen, at every decision and at the end. */
@@ -23,7 +29,7 @@ export interface Transfer {
 
 export interface Episode {
   readonly moments: readonly Moment[]
-  readonly outcomes: readonly Outcome[]
+  readonly outcomes: readonly RequestOutcome[]
   readonly transfers: readonly Transfer[]
   readonly finished: readonly { request: number; atSeconds: number }[]
   /** Per side: profiled and actual seconds heard of, over all calls. */
@@ -31,11 +37,14 @@ export interface Episode {
 }
 
 /** A listener that writes everything down, and what it wrote. */
-export function recorder(): { listener: Listener } & Pick<Episode, 'transfers' | 'finished' | 'compute'> {
+export function recorder(): { listener: SimulationListener } & Pick<
+  Episode,
+  'transfers' | 'finished' | 'compute'
+> {
   const transfers: Transfer[] = []
   const finished: { request: number; atSeconds: number }[] = []
   const compute = [0, 1].map(() => ({ profiledSeconds: 0, actualSeconds: 0 }))
-  const listener: Listener = {
+  const listener: SimulationListener = {
     transfer: (direction, bytes, startSeconds, sentSeconds, arrivedSeconds) =>
       transfers.push({ direction, bytes, startSeconds, sentSeconds, arrivedSeconds }),
     finished: (request, atSeconds) => finished.push({ request, atSeconds }),

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { InputError } from '../../src/core/errors.ts'
 import { createFast } from '../../src/sim/fast.ts'
 import { createReference } from '../../src/sim/reference.ts'
-import type { SimulationFactory, World } from '../../src/sim/types.ts'
+import type { SimulationFactory, EpisodeInputs } from '../../src/sim/types.ts'
 import { constantLink } from '../../src/trace/link.ts'
 import { CLOUD, EDGE, list, program, randomCase, stage, UP } from './worlds.ts'
 
@@ -20,7 +20,7 @@ const arrival = {
   predictedOutputSd: 1,
 }
 
-const badWorlds: [string, Partial<World>, RegExp][] = [
+const badWorlds: [string, Partial<EpisodeInputs>, RegExp][] = [
   ['no slot', { maxInFlight: 0 }, /world\.maxInFlight/],
   ['half a cloud slot', { cloudSlots: 0.5 }, /world\.cloudSlots/],
   ['a short batch curve', { cloudSlots: 3, batchFactors: [1, 1.1] }, /world\.batchFactors/],

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { createFast } from '../../src/sim/fast.ts'
 import { createReference } from '../../src/sim/reference.ts'
 import type { Program } from '../../src/plan/price/program.ts'
-import type { SimulationFactory, World } from '../../src/sim/types.ts'
+import type { SimulationFactory, EpisodeInputs } from '../../src/sim/types.ts'
 import type { LinkSeries } from '../../src/trace/types.ts'
 import { createLink } from '../../src/trace/link.ts'
 import { drive } from './episode.ts'
@@ -19,7 +19,10 @@ const PLAIN: LinkSeries = {
 }
 
 /** Arrivals as [seconds, prompt tokens, output tokens]. */
-function makeWorld(arrivals: [number, number, number][], changes: Partial<World> = {}): World {
+function makeWorld(
+  arrivals: [number, number, number][],
+  changes: Partial<EpisodeInputs> = {},
+): EpisodeInputs {
   return plainWorld(createLink(PLAIN), arrivals, changes)
 }
 
@@ -36,7 +39,7 @@ const factories: [string, SimulationFactory][] = [
 ]
 
 describe.each(factories)('%s simulator, worked out by hand', (_, create) => {
-  function run(world: World, one: Program) {
+  function run(world: EpisodeInputs, one: Program) {
     const programs = world.arrivals.map(() => one)
     const simulation = create(world)
     const moments = drive(simulation, { world, programs, label: '' })

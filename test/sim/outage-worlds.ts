@@ -1,7 +1,7 @@
 import type { RandomStream } from '../../src/core/random.ts'
 import { randomStream } from '../../src/core/random.ts'
 import type { Program } from '../../src/plan/price/program.ts'
-import type { Simulation, SimulationFactory, World } from '../../src/sim/types.ts'
+import type { Simulation, SimulationFactory, EpisodeInputs } from '../../src/sim/types.ts'
 import { createLink } from '../../src/trace/link.ts'
 import type { Link } from '../../src/trace/types.ts'
 import { recorder, type Episode, type Moment } from './episode.ts'
@@ -59,7 +59,7 @@ function withOutages(
   outageSeconds: number,
   programs: readonly Program[],
 ): OutageCase {
-  const world: World = { ...given.world, link, outageSeconds }
+  const world: EpisodeInputs = { ...given.world, link, outageSeconds }
   const others = [...programs, ...given.programs, null, null].map((one, i) =>
     one === null ? null : { ...one, accuracyLoss: 0.01 * (1 + (i % 5)) },
   )

@@ -1,12 +1,12 @@
-import type { World } from '../../src/sim/types.ts'
+import type { EpisodeInputs } from '../../src/sim/types.ts'
 import type { Link } from '../../src/trace/types.ts'
 
 /** A world for cases worked out by hand: no tenants, two slots, no framing. Arrivals are [seconds, prompt tokens, output tokens]. */
 export function plainWorld(
   link: Link,
   arrivals: readonly (readonly [number, number, number])[],
-  changes: Partial<World> = {},
-): World {
+  changes: Partial<EpisodeInputs> = {},
+): EpisodeInputs {
   return {
     link,
     tenants: { timeSeconds: Float64Array.of(0), value: Float64Array.of(0) },

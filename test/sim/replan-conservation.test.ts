@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { createFast } from '../../src/sim/fast.ts'
 import { createReference } from '../../src/sim/reference.ts'
-import type { Outcome, SimulationFactory } from '../../src/sim/types.ts'
+import type { RequestOutcome, SimulationFactory } from '../../src/sim/types.ts'
 import { outageCase, playOutages } from './outage-worlds.ts'
 
 const factories: [string, SimulationFactory][] = [
@@ -9,7 +9,7 @@ const factories: [string, SimulationFactory][] = [
   ['fast', createFast],
 ]
 
-const total = (outcomes: readonly Outcome[], value: (outcome: Outcome) => number) =>
+const total = (outcomes: readonly RequestOutcome[], value: (outcome: RequestOutcome) => number) =>
   outcomes.reduce((sum, outcome) => sum + value(outcome), 0)
 
 describe.each(factories)('%s simulator under outages', (_, create) => {
@@ -39,7 +39,7 @@ describe.each(factories)('%s simulator under outages', (_, create) => {
       }
       expect(compute[0].actualSeconds).toBeCloseTo(totals.edgeBusySeconds, 8)
       expect(compute[1].actualSeconds).toBeCloseTo(totals.cloudBusySeconds, 8)
-      const since = (value: (outcome: Outcome) => number) =>
+      const since = (value: (outcome: RequestOutcome) => number) =>
         total(outcomes, (outcome) => value(outcome) - arrivals[outcome.request].arrivalSeconds)
       expect(since(({ lastTokenSeconds }) => lastTokenSeconds)).toBeCloseTo(totals.inSystemSeconds, 7)
       expect(since(({ firstTokenSeconds }) => firstTokenSeconds)).toBeCloseTo(

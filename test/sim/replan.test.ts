@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { createFast } from '../../src/sim/fast.ts'
 import { createReference } from '../../src/sim/reference.ts'
 import type { Program } from '../../src/plan/price/program.ts'
-import type { Simulation, SimulationFactory, World } from '../../src/sim/types.ts'
+import type { Simulation, SimulationFactory, EpisodeInputs } from '../../src/sim/types.ts'
 import { constantLink, createLink } from '../../src/trace/link.ts'
 import type { Link } from '../../src/trace/types.ts'
 import { plainWorld } from './plain-world.ts'
@@ -26,7 +26,11 @@ function linkWith(outages: readonly (readonly [number, number])[], endSeconds = 
 }
 
 /** Arrivals as [seconds, prompt tokens, output tokens]. */
-function worldOf(link: Link, arrivals: [number, number, number][], changes: Partial<World> = {}): World {
+function worldOf(
+  link: Link,
+  arrivals: [number, number, number][],
+  changes: Partial<EpisodeInputs> = {},
+): EpisodeInputs {
   return plainWorld(link, arrivals, { maxInFlight: 3, outageSeconds: 3, ...changes })
 }
 

@@ -2,13 +2,13 @@ import type { RandomStream } from '../../src/core/random.ts'
 import { randomStream } from '../../src/core/random.ts'
 import type { Program, Resource, Stage, StageList } from '../../src/plan/price/program.ts'
 import { RESOURCE } from '../../src/plan/price/program.ts'
-import type { World } from '../../src/sim/types.ts'
+import type { EpisodeInputs } from '../../src/sim/types.ts'
 import { createLink } from '../../src/trace/link.ts'
 import type { Link, RequestArrival, StepSeries } from '../../src/trace/types.ts'
 
 /** A world and the program of each of its requests. */
 export interface Case {
-  readonly world: World
+  readonly world: EpisodeInputs
   readonly programs: readonly Program[]
   readonly label: string
 }
@@ -246,7 +246,7 @@ export function gridCase(seed: number): Case {
   const rttSeconds = new Float64Array(bins).map(() => random.integer(3) / 4)
   const steps = Float64Array.from({ length: 1 + random.integer(4) }, (_, i) => 2 * i)
   let arrivalSeconds = 0
-  const world: World = {
+  const world: EpisodeInputs = {
     link: createLink({ timeSeconds: edges, upBitsPerSecond, downBitsPerSecond, rttSeconds, label: 'grid' }),
     tenants: { timeSeconds: steps, value: steps.map(() => random.integer(3)) },
     arrivals: Array.from({ length: 1 + random.integer(8) }, () => {
@@ -280,7 +280,7 @@ export function randomCase(seed: number): Case {
   const batchFactors = [1]
   while (batchFactors.length < cloudSlots)
     batchFactors.push(batchFactors[batchFactors.length - 1] * between(random, 1, 1.4))
-  const world: World = {
+  const world: EpisodeInputs = {
     link: randomLink(random),
     tenants: randomSteps(random, 1 + random.integer(8), scaled(random, 0.1, 5), () => random.integer(6) / 2),
     arrivals,

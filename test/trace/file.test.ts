@@ -5,7 +5,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { EdgewiseError, InputError, IntegrityError } from '../../src/core/errors.ts'
 import { decodeTrace, encodeTrace, readTrace, writeTrace } from '../../src/trace/file.ts'
-import { gapFreeSegments, makeTrace, TRACE_COLUMNS } from '../../src/trace/table.ts'
+import { gapFreeSpans, makeTrace, TRACE_COLUMNS } from '../../src/trace/table.ts'
 import type { Trace, TraceMeta } from '../../src/trace/table.ts'
 
 const meta: TraceMeta = {
@@ -113,7 +113,7 @@ describe('the trace file', () => {
     fc.assert(
       fc.property(trace, (t) => {
         const columns = ['uplinkBitsPerSecond', 'rttSeconds'] as const
-        const segments = gapFreeSegments(t, columns)
+        const segments = gapFreeSpans(t, columns)
         const inside = new Set(
           segments.flatMap(({ first, end }) => Array.from({ length: end - first }, (_, i) => first + i)),
         )

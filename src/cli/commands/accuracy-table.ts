@@ -1,5 +1,5 @@
-import { meanCrossing, rankedUnits } from '../../lab/accuracy/table.ts'
-import type { Assessment, CrossingLoss, Loss } from '../../lab/accuracy/types.ts'
+import { meanBoundaryLoss, rankedUnits } from '../../lab/accuracy/table.ts'
+import type { Assessment, BoundaryLoss, Loss } from '../../lab/accuracy/types.ts'
 import { formatNumber } from '../../report/numbers.ts'
 import type { PerplexityPoint } from '../../report/perplexity-chart.ts'
 import { paint, renderTable, type TableStyle } from '../../report/table.ts'
@@ -46,7 +46,7 @@ export function perplexityPoints(found: Assessment): PerplexityPoint[] {
   const most = Math.max(...many.map(({ crossings: count }) => count))
   return [
     { series: one, bits: 32, perplexity },
-    ...widths(boundaries).map((bits) => at(one, bits, meanCrossing(boundaries, bits).nats)),
+    ...widths(boundaries).map((bits) => at(one, bits, meanBoundaryLoss(boundaries, bits).nats)),
     { series: whole, bits: 32, perplexity },
     ...many.filter((row) => row.crossings === most).map((row) => at(whole, row.bits, row.nats)),
     at('every boundary, ranked widths', found.ranked.meanBits, found.ranked.nats),
@@ -56,7 +56,7 @@ export function perplexityPoints(found: Assessment): PerplexityPoint[] {
 
 const WEIGHT_BITS = { fp32: 32, int8: 8, int4: 4 } as const
 
-function crossings(rows: readonly CrossingLoss[], model: string, style: TableStyle): string {
+function crossings(rows: readonly BoundaryLoss[], model: string, style: TableStyle): string {
   const bits = widths(rows)
   const places = [...new Set(rows.map(({ layer }) => layer))]
   const name = (layer: number): string =>
@@ -64,12 +64,12 @@ function crossings(rows: readonly CrossingLoss[], model: string, style: TableSty
   const cell = (layer: number, width: number): string =>
     lossText(rows.find((row) => row.layer === layer && row.bits === width)!)
   const table = places.map((layer) => [name(layer), ...bits.map((width) => cell(layer, width))])
-  const mean = ['mean', ...bits.map((width) => lossText(meanCrossing(rows, width)))]
+  const mean = ['mean', ...bits.map((width) => lossText(meanBoundaryLoss(rows, width)))]
   const columns = [{ title: 'into' }, ...bits.map((width) => right(`${width} bits`))]
   return renderTable({ columns, rows: [...table, mean] }, style)
 }
 
-function widths(rows: readonly CrossingLoss[]): number[] {
+function widths(rows: readonly BoundaryLoss[]): number[] {
   return [...new Set(rows.map(({ bits }) => bits))]
 }
 

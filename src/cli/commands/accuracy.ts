@@ -2,7 +2,7 @@ import { basename, join } from 'node:path'
 import type { Assessment } from '../../lab/accuracy/types.ts'
 import { InputError } from '../../core/errors.ts'
 import { readText, writeAtomic } from '../../core/files.ts'
-import type { WeightPrecision } from '../../model/graphs/segmentTypes.ts'
+import type { WeightPrecision } from '../../model/graphs/subgraphTypes.ts'
 import type { PretrainedModel } from '../../model/weights/pretrained.ts'
 import type { CliCommand } from '../command.ts'
 import { addExamples, addJson } from '../command.ts'
@@ -12,7 +12,7 @@ import { integerOption, numberOption } from '../options.ts'
 import { EXIT_INTERRUPTED } from '../program.ts'
 import { startProgress, type Progress } from '../progress.ts'
 import { packageRoot } from '../root.ts'
-import { openSegmentFolder, type SegmentFolder } from '../split/cache.ts'
+import { openSubgraphFolder, type SubgraphFolder } from '../split/cache.ts'
 import { describeAssessment, perplexityPoints } from './accuracy-table.ts'
 
 interface Options {
@@ -83,22 +83,23 @@ async function measure(options: Options, io: Io): Promise<number> {
 }
 
 async function assessment(options: Options, pretrained: PretrainedModel, io: Io): Promise<Assessment | null> {
-  const [{ assess }, { measuredText }, { openEngine }, { openSegmentStore }] = await Promise.all([
-    import('../../lab/accuracy/assess.ts'),
-    import('../../lab/accuracy/text.ts'),
-    import('../../core/engine/open.ts'),
-    import('../../model/graphs/segmentStore.ts'),
-  ])
+  const [{ assess }, { measuredText }, { openEngine }, { openSubgraphStore: openSegmentStore }] =
+    await Promise.all([
+      import('../../lab/accuracy/assess.ts'),
+      import('../../lab/accuracy/text.ts'),
+      import('../../core/engine/open.ts'),
+      import('../../model/graphs/subgraphStore.ts'),
+    ])
   const { source, fingerprint } = pretrained
   const { name, windows } = measuredText(pretrained, textOf(options))
-  const folders = new Map<WeightPrecision, SegmentFolder>()
+  const folders = new Map<WeightPrecision, SubgraphFolder>()
   const engine = await openEngine('worker')
   let progress: Progress | null = null
   try {
     return await assess({
       ...{ engine, source, fingerprint, windows, text: name, clock: io.clock },
       files: (precision) => {
-        const cache = openSegmentFolder(io, options.cache, fingerprint, precision)
+        const cache = openSubgraphFolder(io, options.cache, fingerprint, precision)
         folders.set(precision, cache)
         return openSegmentStore(cache.folder, source, precision)
       },

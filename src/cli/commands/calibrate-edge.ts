@@ -3,16 +3,16 @@ import { InputError } from '../../core/errors.ts'
 import { openCloudHost } from '../../lab/calibrate/cloudHost.ts'
 import { openEdgeHost } from '../../lab/calibrate/edgeHost.ts'
 import { CLOUD_BATCH } from '../../lab/calibrate/predict.ts'
-import { parentChannel, serve, type Methods } from '../../lab/calibrate/remote.ts'
-import { greetingOf } from '../../run/executor/greeting.ts'
+import { parentChannel, serveRpc, type RpcMethods } from '../../lab/calibrate/rpc.ts'
+import { helloPayload } from '../../run/executor/hello.ts'
 import { openExecution } from '../../run/executor/open.ts'
-import { openSegmentStore } from '../../model/graphs/segmentStore.ts'
+import { openSubgraphStore } from '../../model/graphs/subgraphStore.ts'
 import { openPretrained } from '../../model/weights/open.ts'
 import { addExamples, type CliCommand } from '../command.ts'
 import type { Io } from '../io.ts'
 import { requireChoice } from '../options.ts'
 import { packageRoot, packageVersion } from '../root.ts'
-import { openSegmentFolder } from '../split/cache.ts'
+import { openSubgraphFolder } from '../split/cache.ts'
 
 interface Options {
   readonly model: string
@@ -52,7 +52,7 @@ export const calibrateEdge: CliCommand<Options> = {
       channel.onClose(() => resolve())
       io.signal.addEventListener('abort', () => resolve(), { once: true })
     })
-    serve(opened.methods, channel)
+    serveRpc(opened.methods, channel)
     await gone
     await opened.methods.close().catch(() => undefined)
     opened.removeGraphs()
@@ -60,7 +60,7 @@ export const calibrateEdge: CliCommand<Options> = {
 }
 
 interface Opened {
-  readonly methods: Methods & { close(): Promise<void> }
+  readonly methods: RpcMethods & { close(): Promise<void> }
   removeGraphs(): void
 }
 
@@ -71,12 +71,12 @@ async function openSide(options: Options, io: Io): Promise<Opened> {
   })
   const { model } = source
   const { clock } = io
-  const graphs = openSegmentFolder(io, options.cache, fingerprint, 'fp32')
-  const files = openSegmentStore(graphs.folder, source, 'fp32')
+  const graphs = openSubgraphFolder(io, options.cache, fingerprint, 'fp32')
+  const files = openSubgraphStore(graphs.folder, source, 'fp32')
   const insecureNetwork = options.insecureNetwork === true
   const open = (maxBatch: number) => openExecution({ model, files, clock, threads: 1, maxBatch })
   const batch = side === 'cloud' ? CLOUD_BATCH : undefined
-  const greeting = greetingOf(`edgewise ${packageVersion()}`, { id: model.id, fingerprint }, 'fp32', batch)
+  const greeting = helloPayload(`edgewise ${packageVersion()}`, { id: model.id, fingerprint }, 'fp32', batch)
   const common = { greeting, clock, insecureNetwork }
   const removeGraphs = (): void => graphs.close()
   if (side === 'cloud') {

@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { delimiter, join } from 'node:path'
-import { remoteCloud, remoteEdge, startChild, type Child } from '../../lab/calibrate/remote.ts'
-import type { CloudSide, EdgeSide } from '../../lab/calibrate/types.ts'
+import { remoteCloud, remoteEdge, startChild, type Child } from '../../lab/calibrate/rpc.ts'
+import type { CloudProcess, EdgeProcess } from '../../lab/calibrate/types.ts'
 import type { Wan, WanSide } from '../../trace/replay/namespaces.ts'
 import type { Io } from '../io.ts'
 
@@ -17,8 +17,8 @@ export interface SidesOptions {
 
 /** The two processes of a calibration. */
 export interface Sides {
-  readonly edge: EdgeSide
-  readonly cloud: CloudSide
+  readonly edge: EdgeProcess
+  readonly cloud: CloudProcess
 }
 
 /** Lets both processes live for as long as `use` takes; they are gone before it returns, however it ends. */

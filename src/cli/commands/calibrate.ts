@@ -4,7 +4,7 @@ import { InputError } from '../../core/errors.ts'
 import { writeAtomic } from '../../core/files.ts'
 import { randomStream } from '../../core/random.ts'
 import { calibrate, PREDICTIONS_FILE, RESULT_FILE } from '../../lab/calibrate/calibrate.ts'
-import { openRelays, overWan, type Carriage } from '../../lab/calibrate/carriage.ts'
+import { openRelays, overWan, type LinkEmulation } from '../../lab/calibrate/linkEmulation.ts'
 import { profileSides } from '../../lab/calibrate/messages.ts'
 import { calibrationOf, type CalibrationResult } from '../../lab/calibrate/result.ts'
 import type { LinkCase } from '../../lab/calibrate/types.ts'
@@ -149,7 +149,7 @@ async function carryOut(options: Options, folder: string, io: Io): Promise<Outco
     progress.update(0, given === null ? 'profile' : 'messages')
     return profileSides({ ...sides, profile: given, quick, clock })
   }
-  const hold = async (sides: Sides, carriage: Carriage, profile: Profile): Promise<Outcome> => {
+  const hold = async (sides: Sides, carriage: LinkEmulation, profile: Profile): Promise<Outcome> => {
     io.onExit(() => carriage.close())
     try {
       const result = await calibrate({

@@ -8,13 +8,17 @@ import { printLine } from '../io.ts'
 import type { ListeningJson } from '../json/split.ts'
 import { integerOption, numberOption } from '../options.ts'
 import { EXIT_INTERRUPTED } from '../program.ts'
-import { addCarriageOptions, carriageOf, type CarriageOptions } from '../serve/carriage.ts'
-import { Hall } from '../serve/hall.ts'
+import {
+  addTransportOptions,
+  readTransportOptions,
+  type TransportOptions,
+} from '../serve/transportOptions.ts'
+import { CloudServer } from '../serve/cloudServer.ts'
 import { untilAborted } from '../serve/wait.ts'
 import { DEFAULT_ADDRESS, formatAddress, parseAddress } from '../split/address.ts'
 import { addSideOptions, openSide, type OpenedSide, type SideOptions } from '../split/side.ts'
 
-interface Options extends SideOptions, CarriageOptions {
+interface Options extends SideOptions, TransportOptions {
   readonly listen: string
   readonly maxBatch: number
   readonly sessionMb: number
@@ -62,7 +66,7 @@ export const cloud: CliCommand<Options> = {
       )
       .option('--status <host:port>', 'health and metrics for this machine: /healthz, /readyz, /metrics')
       .option('--drain-seconds <s>', 'requests under way may take so long once told to stop', seconds, 30)
-    addCarriageOptions(command)
+    addTransportOptions(command)
     addJson(command)
     addExamples(command, [
       ['The built-in model', 'cloud --model tales'],
@@ -84,12 +88,12 @@ export const cloud: CliCommand<Options> = {
 async function serve(options: Options, io: Io): Promise<number> {
   const address = parseAddress('--listen', options.listen)
   const statusAt = options.status === undefined ? null : parseAddress('--status', options.status)
-  const carriage = carriageOf(options, io)
+  const carriage = readTransportOptions(options, io)
   const allowed = options.allow === undefined ? null : new Set(options.allow)
   const side = await openSide(options, io, options.maxBatch)
   try {
     const limits = { sessionBytes: options.sessionMb * 1e6, idleSeconds: options.idleSeconds }
-    const hall = new Hall(side, limits, io)
+    const hall = new CloudServer(side, limits, io)
     const status = statusAt && (await serveStatus(statusAt, hall))
     try {
       const server = await listen({

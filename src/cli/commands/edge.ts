@@ -1,10 +1,10 @@
 import type { Command } from 'commander'
 import { setMaxListeners } from 'node:events'
 import { InputError } from '../../core/errors.ts'
-import type { PlacedPlan } from '../../run/executor/messages.ts'
+import type { ResolvedPlan } from '../../run/executor/messages.ts'
 import { EdgeExecutor } from '../../run/executor/edge.ts'
 import { fixedLink } from '../../run/executor/link.ts'
-import { planSchedule } from '../../run/executor/schedule.ts'
+import { lowerPlan } from '../../run/executor/loweredPlan.ts'
 import type { GenerationRequest } from '../../run/executor/types.ts'
 import type { WeightSource } from '../../model/graphs/source.ts'
 import type { ModelSpec } from '../../model/spec.ts'
@@ -13,7 +13,11 @@ import { addExamples, addJson } from '../command.ts'
 import type { Io } from '../io.ts'
 import { integerOption, integersOption, numberOption } from '../options.ts'
 import { EXIT_INTERRUPTED } from '../program.ts'
-import { addCarriageOptions, carriageOf, type CarriageOptions } from '../serve/carriage.ts'
+import {
+  addTransportOptions,
+  readTransportOptions,
+  type TransportOptions,
+} from '../serve/transportOptions.ts'
 import { addServeOptions, type ServeOptions } from '../serve/options.ts'
 import { accuracyOf } from '../split/accuracy.ts'
 import { DEFAULT_ADDRESS, parseAddress } from '../split/address.ts'
@@ -27,7 +31,7 @@ import { readPrompts, type PromptOptions } from '../split/prompts.ts'
 import { printerOf } from '../split/print.ts'
 import { addSideOptions, openSide, type OpenedSide, type SideOptions } from '../split/side.ts'
 
-export interface EdgeOptions extends SideOptions, PromptOptions, ServeOptions, CarriageOptions {
+export interface EdgeOptions extends SideOptions, PromptOptions, ServeOptions, TransportOptions {
   readonly cloud?: string
   readonly plan?: string
   readonly bundle?: string
@@ -62,7 +66,7 @@ export const edge: CliCommand<EdgeOptions> = {
       .option('--accuracy <file>', 'accuracy table whose ranking says which heads go to the cloud first')
     addTrust(command)
     command.optionsGroup('The way to the cloud:')
-    addCarriageOptions(command)
+    addTransportOptions(command)
     command.optionsGroup('Generating text:')
     addPromptOptions(command)
     command.option('--explain', 'say who computed what and what travelled when (one request)')
@@ -229,7 +233,9 @@ async function connectionOf(
   const { cloud, model } = options
   if (cloud === undefined) return null
   const address = parseAddress('--cloud', cloud)
-  return new MeteredConnection(await connectToCloud(address, greeting, model, io, carriageOf(options, io)))
+  return new MeteredConnection(
+    await connectToCloud(address, greeting, model, io, readTransportOptions(options, io)),
+  )
 }
 
 function decide(
@@ -238,15 +244,15 @@ function decide(
   connection: MeteredConnection | null,
   prompts: readonly (readonly number[])[],
   io: Io,
-): Promise<PlacedPlan> {
+): Promise<ResolvedPlan> {
   const promptTokens = Math.max(...prompts.map(({ length }) => length))
   const demand = { promptTokens, maxNewTokens, requests: prompts.length * count }
   return decideByBundle(bundle!, readTrust(trust), source, connection, demand, io)
 }
 
-function requireCloud(model: ModelSpec, { plan, cloudUnits }: PlacedPlan, cloud: string | undefined): void {
+function requireCloud(model: ModelSpec, { plan, cloudUnits }: ResolvedPlan, cloud: string | undefined): void {
   const usesCloud =
-    plan.exit === null ? planSchedule(model, plan, cloudUnits).usesCloud : plan.exit.mode === 'collaborative'
+    plan.exit === null ? lowerPlan(model, plan, cloudUnits).usesCloud : plan.exit.mode === 'collaborative'
   if (!usesCloud || cloud !== undefined) return
   throw new InputError({
     where: '--cloud',
@@ -259,7 +265,7 @@ function requireCloud(model: ModelSpec, { plan, cloudUnits }: PlacedPlan, cloud:
 function requestsOf(
   { maxNewTokens, temperature, topK, topP, seed, count }: EdgeOptions,
   { pretrained: { stopIds } }: OpenedSide,
-  placed: PlacedPlan,
+  placed: ResolvedPlan,
   prompts: readonly (readonly number[])[],
 ): GenerationRequest[] {
   const all = prompts.flatMap((prompt) => Array.from({ length: count }, () => prompt))

@@ -5,7 +5,7 @@ import {
   attentionUnits,
   embeddingParameters,
   ffnParameters,
-  headParameters,
+  lmHeadParameters,
   kvBytesPerUnitToken,
 } from '../../model/spec.ts'
 import { formatBytes, formatNumber } from '../../report/numbers.ts'
@@ -69,7 +69,7 @@ const COLUMNS = [
 /** Matrices only: norms and biases are below a thousandth of the whole. */
 export function summarise(model: ModelSpec): ModelSummary {
   const layer = attentionUnits(model) * attentionUnitParameters(model) + ffnParameters(model, 'whole')
-  const head = model.tiedHead ? 0 : headParameters(model)
+  const head = model.tiedHead ? 0 : lmHeadParameters(model)
   const parameters = embeddingParameters(model) + model.layers * layer + head
   const kv = model.layers * attentionUnits(model) * kvBytesPerUnitToken(model, FP16_BYTES)
   return { ...model, parameters, fp16WeightBytes: parameters * FP16_BYTES, fp16KvBytesPerToken: kv }

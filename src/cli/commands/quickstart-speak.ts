@@ -4,7 +4,7 @@ import { z } from 'zod'
 import { systemClock } from '../../core/clock.ts'
 import { readText, writeAtomic } from '../../core/files.ts'
 import { check, parseJson } from '../../core/schema.ts'
-import { CLOUD_DEFAULTS, CloudPeer } from '../../run/executor/cloud.ts'
+import { CLOUD_DEFAULTS, CloudExecutor } from '../../run/executor/cloud.ts'
 import { EdgeExecutor } from '../../run/executor/edge.ts'
 import { fixedLink } from '../../run/executor/link.ts'
 import { GREEDY } from '../../run/executor/types.ts'
@@ -84,7 +84,7 @@ async function speakBetween(edge: OpenedSide, cloud: OpenedSide, io: Io): Promis
   const { runner } = cloud.execution
   const server = await listen({
     ...{ ...ANY_PORT, clock, greet: () => ({ welcome: cloud.greeting }) },
-    onConnection: (connection) => new CloudPeer(connection, { model, runner, clock, ...CLOUD_DEFAULTS }),
+    onConnection: (connection) => new CloudExecutor(connection, { model, runner, clock, ...CLOUD_DEFAULTS }),
   })
   const path = join(packageRoot(), 'traces', 'links', `${LINK}.yaml`)
   const link = createLink(await openLinkSource(path, { seed: 1, modelSeconds: 600 }))

@@ -6,12 +6,12 @@ import { edgeJoulesAlone, type PlanCost } from '../../plan/price/evaluate.ts'
 import { compileProgram } from '../../plan/price/compile.ts'
 import { latencyTerm, requestCost } from '../../plan/price/objective.ts'
 import type { OracleInput } from '../../plan/price/question.ts'
-import type { Pair } from '../../plan/price/pair.ts'
+import type { DevicePair } from '../../plan/price/pair.ts'
 import type { Plan } from '../../plan/plan.ts'
 import { planFromJson, planJsonSchema } from '../../plan/price/json.ts'
 import { createFast } from '../../sim/fast.ts'
 import { createReference } from '../../sim/reference.ts'
-import type { SimulationFactory, World } from '../../sim/types.ts'
+import type { SimulationFactory, EpisodeInputs } from '../../sim/types.ts'
 import { constantLink } from '../../trace/link.ts'
 import { explanationSchema, planFiguresSchema } from './oracle.ts'
 import { stateSchema } from './request.ts'
@@ -69,7 +69,7 @@ export const simulateRunSchema = z.strictObject({
 const MAX_PLAN_BYTES = 4 * 1024 * 1024
 
 /** Reads a plan: bare, as `{ plan }`, or the optimum in what `oracle --json` printed. */
-export function readPlan(path: string, pair: Pair): Plan {
+export function readPlan(path: string, pair: DevicePair): Plan {
   const value = parseJson(readText(path, MAX_PLAN_BYTES), path)
   const inner = planWithin(value)
   if (inner === null) {
@@ -128,7 +128,7 @@ export function aloneFigures(input: OracleInput, plan: Plan, create: SimulationF
 }
 
 /** Nobody else in the queue or in the cloud, and a warm connection: what the oracle plans for. */
-function aloneWorld({ pair, state, readingTokensPerSecond }: OracleInput): World {
+function aloneWorld({ pair, state, readingTokensPerSecond }: OracleInput): EpisodeInputs {
   const { link, promptTokens, outputTokens } = state
   return {
     link: constantLink(link.upBitsPerSecond, link.downBitsPerSecond, link.rttSeconds),

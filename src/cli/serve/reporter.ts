@@ -2,7 +2,7 @@ import type { OpenedService } from '../../serve/edge/open.ts'
 import type { ServiceEvent } from '../../serve/edge/types.ts'
 import type { Io } from '../io.ts'
 import { watchService } from './watch.ts'
-import { eventJson, eventWords } from './words.ts'
+import { eventJson, eventText } from './eventText.ts'
 
 /** What becomes of events: a panel or lines with --watch, JSON lines with --json, else the news on standard error. */
 export function reporterOf(
@@ -25,7 +25,7 @@ export function reporterOf(
   }
   return (event) => {
     if (event.kind === 'decision' || event.kind === 'request-ended') return
-    const words = eventWords(event, units)
+    const words = eventText(event, units)
     if (words !== null) io.stderr.write(`${words}\n`)
   }
 }

@@ -6,7 +6,7 @@ import { InputError } from '../../core/errors.ts'
 import { randomStream } from '../../core/random.ts'
 import { attentionUnits } from '../../model/spec.ts'
 import { openEdgeService, type OpenedService } from '../../serve/edge/open.ts'
-import { DEFAULT_LIMITS, type Decider, type ServiceEvent } from '../../serve/edge/types.ts'
+import { DEFAULT_LIMITS, type PlanSelector, type ServiceEvent } from '../../serve/edge/types.ts'
 import { systemTimers } from '../../core/timers.ts'
 import type { EdgeOptions } from '../commands/edge.ts'
 import type { Io } from '../io.ts'
@@ -15,7 +15,7 @@ import type { ServingJson } from '../json/serve.ts'
 import { EXIT_INTERRUPTED } from '../program.ts'
 import { openSide, type OpenedSide } from '../split/side.ts'
 import { apiAccess } from './access.ts'
-import { deciderOf, planAlone } from './decider.ts'
+import { planSelectorOf, planAlone } from './planSelector.ts'
 import { dialOf } from './dial.ts'
 import { openLogs, type Logs } from './logs.ts'
 import { reporterOf } from './reporter.ts'
@@ -54,7 +54,7 @@ async function serve(options: EdgeOptions, { side, logs, access }: Parts, io: Io
   let show = (event: ServiceEvent): void => void early.push(event)
   const take = (event: ServiceEvent): void => show(event)
   const alone = planAlone(side, options.memoryGb * 1e9)
-  const decider = await deciderOf(options, side, alone, take, io)
+  const decider = await planSelectorOf(options, side, alone, take, io)
   const opened = openService(options, side, logs, decider, registry, take, io)
   try {
     const api = await startApi({
@@ -79,7 +79,7 @@ function openService(
   options: EdgeOptions,
   side: OpenedSide,
   logs: Logs,
-  decider: Decider,
+  decider: PlanSelector,
   registry: Registry,
   onEvent: (event: ServiceEvent) => void,
   io: Io,
@@ -114,7 +114,7 @@ function streamOf(io: Io, name: string): ReturnType<typeof randomStream> {
 function announce(
   api: ApiServer,
   side: OpenedSide,
-  decider: Decider,
+  decider: PlanSelector,
   logs: Logs,
   options: EdgeOptions,
   io: Io,

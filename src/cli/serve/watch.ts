@@ -1,16 +1,16 @@
 import type { Clock } from '../../core/clock.ts'
-import type { PlacedPlan } from '../../run/executor/messages.ts'
+import type { ResolvedPlan } from '../../run/executor/messages.ts'
 import { formatSeconds } from '../../report/numbers.ts'
 import { paint } from '../../report/table.ts'
 import type { ServiceEvent } from '../../serve/edge/types.ts'
 import type { Io } from '../io.ts'
-import { eventWords, planWords } from './words.ts'
+import { eventText, planText } from './eventText.ts'
 
 const KEPT_LINES = 12
 const DRAW_MILLISECONDS = 250
 
 /** What the panel shows of the link and the queue. */
-export interface Watched {
+export interface WatchSource {
   /** A state of null: there is no cloud. */
   readonly link: () => { readonly state: string | null; readonly rttSeconds: number | null }
   readonly queue: () => { readonly waiting: number; readonly inFlight: number }
@@ -19,23 +19,23 @@ export interface Watched {
 }
 
 interface Row {
-  placed: PlacedPlan
+  placed: ResolvedPlan
   tokens: number
 }
 
 /** A view of the service: redrawn in place on a terminal, a line for each transition elsewhere. */
-export function watchService(io: Io, watched: Watched): (event: ServiceEvent) => void {
+export function watchService(io: Io, watched: WatchSource): (event: ServiceEvent) => void {
   return io.isTerminal ? panel(io, watched) : lines(io, watched.units)
 }
 
 function lines(io: Io, units: number): (event: ServiceEvent) => void {
   return (event) => {
-    const words = eventWords(event, units)
+    const words = eventText(event, units)
     if (words !== null) io.stdout.write(`${words}\n`)
   }
 }
 
-function panel(io: Io, watched: Watched): (event: ServiceEvent) => void {
+function panel(io: Io, watched: WatchSource): (event: ServiceEvent) => void {
   const rows = new Map<number, Row>()
   const recent: string[] = []
   const counts = new Map<string, number>()
@@ -51,7 +51,7 @@ function panel(io: Io, watched: Watched): (event: ServiceEvent) => void {
   return (event) => {
     follow(rows, event)
     if (event.kind !== 'token') counts.set(event.kind, (counts.get(event.kind) ?? 0) + 1)
-    const words = eventWords(event, watched.units)
+    const words = eventText(event, watched.units)
     if (words !== null) recent.push(`${stamp(io.clock)} ${words}`)
     if (recent.length > KEPT_LINES) recent.shift()
   }
@@ -70,7 +70,7 @@ function follow(rows: Map<number, Row>, event: ServiceEvent): void {
 
 function screen(
   io: Io,
-  watched: Watched,
+  watched: WatchSource,
   rows: ReadonlyMap<number, Row>,
   recent: readonly string[],
   counts: ReadonlyMap<string, number>,
@@ -84,7 +84,7 @@ function screen(
   const colour = state === null ? 'dim' : state === 'up' ? 'green' : 'red'
   const out = [paint(clip(`${cloud}${rtt}; ${inFlight} in flight, ${waiting} waiting`), colour, io)]
   for (const [request, { placed, tokens }] of rows) {
-    const words = planWords(placed, watched.units)
+    const words = planText(placed, watched.units)
     out.push(clip(`  request ${request}: ${String(tokens).padStart(5)} tokens on ${words}`))
   }
   out.push(...recent.map((line) => paint(clip(line), 'dim', io)))

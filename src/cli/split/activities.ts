@@ -1,15 +1,15 @@
-import { aboveExit, belowExit } from '../../run/executor/exitWalk.ts'
-import { planSchedule, segmentLabel, type Schedule } from '../../run/executor/schedule.ts'
+import { aboveExit, belowExit } from '../../run/executor/earlyExit.ts'
+import { lowerPlan, subgraphLabel, type LoweredPlan } from '../../run/executor/loweredPlan.ts'
 import type { ExecutionEvent, GenerationRequest } from '../../run/executor/types.ts'
-import type { Segment } from '../../model/graphs/segmentTypes.ts'
+import type { Subgraph } from '../../model/graphs/subgraphTypes.ts'
 import { attentionUnits, type ModelSpec } from '../../model/spec.ts'
 
 /** A side that works, or a direction in which something travels. */
-export type Lane = 'edge' | 'up' | 'cloud' | 'down'
+export type Track = 'edge' | 'up' | 'cloud' | 'down'
 
 /** Something that took time: a compute, a load, or a message from its sender's send to its receiver's receipt. */
 export interface Activity {
-  readonly lane: Lane
+  readonly lane: Track
   readonly kind: 'work' | 'transfer' | 'load'
   /** 0 is the prefill, n the decode of the n-th token after the first. */
   readonly pass: number
@@ -81,7 +81,7 @@ function describer(
   { prompt, plan, cloudUnits }: Explained,
 ): (event: ExecutionEvent) => Described {
   const bits = plan.boundaryBits
-  const computed = (segment: Segment): Described => ({
+  const computed = (segment: Subgraph): Described => ({
     label: labelOf(model, segment),
     isToken: false,
     bits: null,
@@ -94,7 +94,7 @@ function describer(
       return step === 0 ? { label: 'x', isToken: false, bits } : { label: 'token', isToken: true, bits: null }
     }
   }
-  const schedule = planSchedule(model, plan, cloudUnits)
+  const schedule = lowerPlan(model, plan, cloudUnits)
   return (event) => {
     const step = stepOf(schedule, event, prompt.length)
     if (step.kind === 'compute') return computed(step.segment)
@@ -104,10 +104,10 @@ function describer(
 
 /** The prefill's token has the position of the first decode pass, but a step that only the prefill has it at. */
 function stepOf(
-  { prefill, decode }: Schedule,
+  { prefill, decode }: LoweredPlan,
   { step, position }: ExecutionEvent,
   promptTokens: number,
-): Schedule['prefill'][number] {
+): LoweredPlan['prefill'][number] {
   if (position < promptTokens) return prefill[step]
   const there = decode.at(step)
   const inPrefill = prefill.at(step)
@@ -117,14 +117,14 @@ function stepOf(
 }
 
 /** The segment in words; where it has some heads of its layers only, how many. */
-function labelOf(model: ModelSpec, segment: Segment): string {
+function labelOf(model: ModelSpec, segment: Subgraph): string {
   const units = attentionUnits(model)
   const shares = segment.parts.flatMap((part) =>
     part.kind === 'attention' && part.units.length > 0 && part.units.length < units
       ? [(part.units.length * model.heads) / units]
       : [],
   )
-  const label = segmentLabel(segment)
+  const label = subgraphLabel(segment)
   if (shares.length === 0) return label
   const [least, most] = [Math.min(...shares), Math.max(...shares)]
   const heads = least === most ? String(least) : `${least}-${most}`

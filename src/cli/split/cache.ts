@@ -2,11 +2,11 @@ import { accessSync, constants, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { homedir, tmpdir } from 'node:os'
 import { isAbsolute, join, resolve } from 'node:path'
 import { InputError } from '../../core/errors.ts'
-import type { WeightPrecision } from '../../model/graphs/segmentTypes.ts'
+import type { WeightPrecision } from '../../model/graphs/subgraphTypes.ts'
 import type { Io } from '../io.ts'
 
 /** Where the graphs of one model's segments lie. */
-export interface SegmentFolder {
+export interface SubgraphFolder {
   readonly folder: string
   /** Removes a temporary folder; keeps a cache. */
   close(): void
@@ -16,12 +16,12 @@ export interface SegmentFolder {
  * The folder for the segments of a model: below `chosen` where one was named, else in the user's cache, else (where
  * that cannot be written) temporary. Throws InputError for a chosen folder that cannot be written.
  */
-export function openSegmentFolder(
+export function openSubgraphFolder(
   io: Pick<Io, 'env'>,
   chosen: string | undefined,
   fingerprint: string,
   precision: WeightPrecision,
-): SegmentFolder {
+): SubgraphFolder {
   const name = `${fingerprint.slice(0, 32)}-${precision}`
   const folder = join(chosen === undefined ? userCache(io.env) : resolve(chosen), name)
   const failure = makeWritable(folder)

@@ -1,5 +1,5 @@
 import { InputError } from '../../core/errors.ts'
-import { placedPlanFromJson, type PlacedPlan } from '../../run/executor/messages.ts'
+import { resolvedPlanFromJson, type ResolvedPlan } from '../../run/executor/messages.ts'
 import type { WeightSource } from '../../model/graphs/source.ts'
 import type { ModelSpec } from '../../model/spec.ts'
 import { planToJson } from '../../plan/price/json.ts'
@@ -12,7 +12,7 @@ import { checkExits } from './plan.ts'
 import { probeLink } from '../../serve/edge/probe.ts'
 
 /** What the requests to decide for look like. */
-export interface Demand {
+export interface ExpectedRequest {
   readonly promptTokens: number
   readonly maxNewTokens: number
   readonly requests: number
@@ -33,9 +33,9 @@ export async function decideByBundle(
   trust: { readonly trust?: readonly string[] },
   source: Pick<WeightSource, 'model' | 'exitLayers'>,
   connection: Connection | null,
-  demand: Demand,
+  demand: ExpectedRequest,
   io: Io,
-): Promise<PlacedPlan> {
+): Promise<ResolvedPlan> {
   const bundle = await openBundle(folder, trust)
   try {
     checkModel(folder, source.model, bundle)
@@ -61,7 +61,7 @@ export async function decideByBundle(
       `${bundle.manifest.name} decides: ${describePlan(bundle.problem, plan)}, in ${formatSeconds(medianSeconds)}, ` +
         `because of ${seen}; prompt ${formatNumber(demand.promptTokens)}, answer up to ${formatNumber(longest)} tokens\n`,
     )
-    const placed = placedPlanFromJson(source.model, planToJson(pair, plan), `plan of ${folder}`)
+    const placed = resolvedPlanFromJson(source.model, planToJson(pair, plan), `plan of ${folder}`)
     return checkExits(source, placed)
   } finally {
     await bundle.close()

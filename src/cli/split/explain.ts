@@ -1,13 +1,13 @@
-import type { GenerationRequest, GenerationResult } from '../../run/executor/types.ts'
+import type { GenerationRequest, RequestOutput } from '../../run/executor/types.ts'
 import type { ModelSpec } from '../../model/spec.ts'
 import { formatBytes, formatNumber, formatSeconds } from '../../report/numbers.ts'
 import { paint, renderTable, type TableStyle } from '../../report/table.ts'
 import { renderTimeline, timelineLegend, type TimelineLane } from '../../report/timeline.ts'
-import { activitiesOf, type Activity, type Lane } from './activities.ts'
+import { activitiesOf, type Activity, type Track } from './activities.ts'
 
 const COLUMNS = 110
 
-const LANES: readonly (readonly [Lane, TimelineLane['colour']])[] = [
+const LANES: readonly (readonly [Track, TimelineLane['colour']])[] = [
   ['edge', 'cyan'],
   ['up', 'green'],
   ['cloud', 'yellow'],
@@ -28,7 +28,7 @@ interface Pass {
 export function explainRequest(
   model: ModelSpec,
   request: GenerationRequest,
-  result: GenerationResult,
+  result: RequestOutput,
   style: TableStyle,
 ): string {
   const activities = activitiesOf(model, request, result.events)
@@ -45,7 +45,7 @@ export function explainRequest(
   ].join('\n')
 }
 
-function passesOf({ tokens, dispatchSeconds }: GenerationResult, activities: readonly Activity[]): Pass[] {
+function passesOf({ tokens, dispatchSeconds }: RequestOutput, activities: readonly Activity[]): Pass[] {
   return tokens.map(({ atSeconds }, pass) => ({
     fromSeconds: pass === 0 ? dispatchSeconds : tokens[pass - 1].atSeconds,
     toSeconds: atSeconds,
@@ -135,7 +135,7 @@ function totals(passes: readonly Pass[], all: readonly Activity[], style: TableS
 }
 
 function sumsOf({ fromSeconds, toSeconds, activities }: Pass, all: readonly Activity[]): Sums {
-  const sum = (lane: Lane | null, kind: Activity['kind'], value: (activity: Activity) => number): number =>
+  const sum = (lane: Track | null, kind: Activity['kind'], value: (activity: Activity) => number): number =>
     activities
       .filter((activity) => (lane === null || activity.lane === lane) && activity.kind === kind)
       .reduce((total, activity) => total + value(activity), 0)

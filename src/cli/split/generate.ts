@@ -1,26 +1,26 @@
 import { EdgewiseError } from '../../core/errors.ts'
 import type { EdgeExecutor } from '../../run/executor/edge.ts'
 import { ExecutionError } from '../../run/executor/errors.ts'
-import { placedPlanToJson } from '../../run/executor/messages.ts'
-import type { GeneratedToken, GenerationRequest, GenerationResult } from '../../run/executor/types.ts'
+import { resolvedPlanToJson } from '../../run/executor/messages.ts'
+import type { OutputToken, GenerationRequest, RequestOutput } from '../../run/executor/types.ts'
 import type { ModelSpec } from '../../model/spec.ts'
 import type { TextTokenizer } from '../../model/tokenizers/types.ts'
 import type { GenerationJson } from '../json/split.ts'
 import type { RequestBytes } from './meter.ts'
 
 /** One request, whole or as far as it came. */
-export interface Generation {
+export interface GenerationOutcome {
   readonly request: GenerationRequest
-  readonly tokens: readonly GeneratedToken[]
+  readonly tokens: readonly OutputToken[]
   /** Null where it did not come to its end. */
-  readonly result: GenerationResult | null
+  readonly result: RequestOutput | null
   readonly interrupted: boolean
 }
 
 export interface GenerateOptions {
   readonly signal: AbortSignal
   readonly explain: boolean
-  readonly onToken: (token: GeneratedToken) => void
+  readonly onToken: (token: OutputToken) => void
 }
 
 /**
@@ -31,8 +31,8 @@ export async function generateOne(
   executor: EdgeExecutor,
   request: GenerationRequest,
   { signal, explain, onToken }: GenerateOptions,
-): Promise<Generation> {
-  const tokens: GeneratedToken[] = []
+): Promise<GenerationOutcome> {
+  const tokens: OutputToken[] = []
   try {
     const result = await executor.generate(request, {
       signal,
@@ -52,7 +52,7 @@ export async function generateOne(
 }
 
 /** Latencies of a request; null for what there is not. */
-export function timingOf({ tokens, result }: Generation): GenerationJson['timing'] {
+export function timingOf({ tokens, result }: GenerationOutcome): GenerationJson['timing'] {
   if (result === null || tokens.length === 0)
     return { ttftSeconds: null, tpotSeconds: null, endToEndSeconds: null }
   const ttftSeconds = tokens[0].atSeconds - result.dispatchSeconds
@@ -65,7 +65,7 @@ export function timingOf({ tokens, result }: Generation): GenerationJson['timing
 export function generationJson(
   model: ModelSpec,
   tokenizer: TextTokenizer | null,
-  generation: Generation,
+  generation: GenerationOutcome,
   bytes: RequestBytes | null,
   explain: boolean,
 ): GenerationJson {
@@ -80,15 +80,12 @@ export function generationJson(
     timing: timingOf(generation),
     nearTies: tokens.filter(({ nearTie }) => nearTie).length,
     bytes,
-    plan: placedPlanToJson(model, request),
+    plan: resolvedPlanToJson(model, request),
     ...(explain && result !== null ? { events: result.events.map((event) => since(origin, event)) } : {}),
   }
 }
 
-function since(
-  origin: number,
-  event: GenerationResult['events'][number],
-): GenerationResult['events'][number] {
+function since(origin: number, event: RequestOutput['events'][number]): RequestOutput['events'][number] {
   const { askedSeconds, startSeconds, endSeconds } = event
   return {
     ...event,

@@ -1,7 +1,7 @@
 import { InputError, show } from '../../core/errors.ts'
 import { readText } from '../../core/files.ts'
 import { parseJson } from '../../core/schema.ts'
-import { placedPlanFromJson, type PlacedPlan } from '../../run/executor/messages.ts'
+import { resolvedPlanFromJson, type ResolvedPlan } from '../../run/executor/messages.ts'
 import type { WeightSource } from '../../model/graphs/source.ts'
 import { attentionUnits, type ModelSpec } from '../../model/spec.ts'
 import {
@@ -36,14 +36,14 @@ export function readPlan(
   text: string,
   source: Pick<WeightSource, 'model' | 'exitLayers'>,
   ranking: AccuracyTable['ranking'],
-): PlacedPlan {
+): ResolvedPlan {
   const word = shorthand(text, source.model)
   if (word === null) return checkExits(source, planFile(text, source.model))
   return checkExits(source, place(word, ranking))
 }
 
 /** Names the units of a plan: in each layer the first of the sensitivity ranking. */
-function place(plan: Plan, { unitsByLayer }: AccuracyTable['ranking']): PlacedPlan {
+function place(plan: Plan, { unitsByLayer }: AccuracyTable['ranking']): ResolvedPlan {
   const cloudUnits = Array.from(plan.unitsOnCloud, (count, layer) =>
     unitsByLayer[layer].slice(0, count).sort((a, b) => a - b),
   )
@@ -53,8 +53,8 @@ function place(plan: Plan, { unitsByLayer }: AccuracyTable['ranking']): PlacedPl
 /** Throws InputError for an early exit where the model has no exit head. */
 export function checkExits(
   { model, exitLayers }: Pick<WeightSource, 'model' | 'exitLayers'>,
-  placed: PlacedPlan,
-): PlacedPlan {
+  placed: ResolvedPlan,
+): ResolvedPlan {
   const { exit } = placed.plan
   if (exit === null || exitLayers.includes(exit.layer)) return placed
   throw new InputError({
@@ -68,10 +68,10 @@ export function checkExits(
 }
 
 /** A bare plan, `{ plan }`, or a whole answer of `edgewise oracle --json` (its optimum). */
-function planFile(path: string, model: ModelSpec): PlacedPlan {
+function planFile(path: string, model: ModelSpec): ResolvedPlan {
   const value = parseJson(readPlanText(path), path)
   const inner = planWithin(value)
-  if (inner !== null) return placedPlanFromJson(model, inner, path)
+  if (inner !== null) return resolvedPlanFromJson(model, inner, path)
   throw new InputError({
     where: path,
     expected: 'a plan: { embed, layers, head, boundaryBits, exit }',
@@ -112,7 +112,7 @@ function shorthand(text: string, model: ModelSpec): Plan | null {
   const [, kind, first, second, mode] =
     /^(cut|split|exit):([^@:/\\]+)(?:@([^@:/\\]+))?(?::([^@:/\\]+))?$/.exec(text) ?? []
   if (kind === undefined) return null
-  const read = new Reader(text)
+  const read = new ShorthandParser(text)
   if (kind === 'exit') return exit(read, model, [first, second, mode])
   if (mode !== undefined) read.refuse('nothing after the bits', show(mode))
   const bits = second === undefined ? 32 : read.bits(second)
@@ -128,7 +128,7 @@ function shorthand(text: string, model: ModelSpec): Plan | null {
 }
 
 function exit(
-  read: Reader,
+  read: ShorthandParser,
   model: ModelSpec,
   [layer, threshold, mode]: readonly (string | undefined)[],
 ): Plan {
@@ -142,7 +142,7 @@ function exit(
 }
 
 /** Reads the parts of one shorthand; its errors name the whole of it. */
-class Reader {
+class ShorthandParser {
   private readonly text: string
 
   constructor(text: string) {

@@ -1,4 +1,4 @@
-import type { GeneratedToken } from '../../run/executor/types.ts'
+import type { OutputToken } from '../../run/executor/types.ts'
 import type { PretrainedModel } from '../../model/weights/pretrained.ts'
 import { formatBytes, formatNumber, formatSeconds } from '../../report/numbers.ts'
 import { paint } from '../../report/table.ts'
@@ -6,7 +6,7 @@ import type { Io } from '../io.ts'
 import { printHint, printJson, printLine } from '../io.ts'
 import type { GenerationsJson } from '../json/split.ts'
 import { explainRequest } from './explain.ts'
-import { generationJson, timingOf, type Generation } from './generate.ts'
+import { generationJson, timingOf, type GenerationOutcome } from './generate.ts'
 import type { RequestBytes } from './meter.ts'
 
 export interface PrintOptions {
@@ -16,10 +16,10 @@ export interface PrintOptions {
 
 /** Shows requests as they go. */
 export interface Printer {
-  onToken(index: number): (token: GeneratedToken) => void
-  onDone(index: number, generation: Generation): void
+  onToken(index: number): (token: OutputToken) => void
+  onDone(index: number, generation: GenerationOutcome): void
   /** `bytes`: of all requests together, null without a cloud. `failed`: an error message follows. */
-  end(generations: readonly Generation[], bytes: RequestBytes | null, failed: boolean): void
+  end(generations: readonly GenerationOutcome[], bytes: RequestBytes | null, failed: boolean): void
 }
 
 export function printerOf(model: PretrainedModel, count: number, options: PrintOptions, io: Io): Printer {
@@ -85,7 +85,7 @@ function jsonPrinter(
     onDone: () => {},
     end(generations, bytes, failed) {
       if (failed) return
-      const json = (generation: Generation, own: RequestBytes | null) =>
+      const json = (generation: GenerationOutcome, own: RequestBytes | null) =>
         generationJson(source.model, tokenizer, generation, own, explain)
       if (count === 1) printJson(io, json(generations[0], bytes))
       else {
@@ -96,7 +96,7 @@ function jsonPrinter(
   }
 }
 
-function summary(generation: Generation, bytes: RequestBytes | null): string {
+function summary(generation: GenerationOutcome, bytes: RequestBytes | null): string {
   const { tokens, interrupted } = generation
   const { ttftSeconds, tpotSeconds } = timingOf(generation)
   const ties = tokens.filter(({ nearTie }) => nearTie).length

@@ -1,15 +1,15 @@
 import type { Command } from 'commander'
 import { join } from 'node:path'
-import { greetingOf, type Greeting } from '../../run/executor/greeting.ts'
+import { helloPayload, type HelloPayload } from '../../run/executor/hello.ts'
 import { openExecution, type Execution } from '../../run/executor/open.ts'
-import { openSegmentStore } from '../../model/graphs/segmentStore.ts'
-import type { WeightPrecision } from '../../model/graphs/segmentTypes.ts'
+import { openSubgraphStore } from '../../model/graphs/subgraphStore.ts'
+import type { WeightPrecision } from '../../model/graphs/subgraphTypes.ts'
 import { openPretrained } from '../../model/weights/open.ts'
 import type { PretrainedModel } from '../../model/weights/pretrained.ts'
 import type { Io } from '../io.ts'
 import { integerOption, numberOption, requireChoice } from '../options.ts'
 import { packageRoot, packageVersion } from '../root.ts'
-import { openSegmentFolder } from './cache.ts'
+import { openSubgraphFolder } from './cache.ts'
 
 /** Options of one side of a split model: `cloud` and `edge` share them. */
 export interface SideOptions {
@@ -46,7 +46,7 @@ export interface OpenedSide {
   readonly precision: WeightPrecision
   readonly execution: Execution
   /** What this side says of itself. */
-  readonly greeting: Greeting
+  readonly greeting: HelloPayload
   close(): Promise<void>
 }
 
@@ -56,14 +56,14 @@ export async function openSide(options: SideOptions, io: Io, maxBatch?: number):
   const pretrained = openPretrained(options.model, { builtinFolder: join(packageRoot(), 'models') })
   const { source, fingerprint } = pretrained
   const { id } = source.model
-  const cache = openSegmentFolder(io, options.cache, fingerprint, precision)
+  const cache = openSubgraphFolder(io, options.cache, fingerprint, precision)
   try {
     const execution = await openExecution({
-      ...{ model: source.model, files: openSegmentStore(cache.folder, source, precision), clock: io.clock },
+      ...{ model: source.model, files: openSubgraphStore(cache.folder, source, precision), clock: io.clock },
       ...{ threads: options.threads, budgetBytes: options.memoryGb * 1e9 },
       ...(maxBatch === undefined ? {} : { maxBatch }),
     })
-    const greeting = greetingOf(`edgewise ${packageVersion()}`, { id, fingerprint }, precision, maxBatch)
+    const greeting = helloPayload(`edgewise ${packageVersion()}`, { id, fingerprint }, precision, maxBatch)
     const close = async (): Promise<void> => {
       await execution.close()
       cache.close()

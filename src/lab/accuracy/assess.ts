@@ -1,15 +1,15 @@
 import type { Clock } from '../../core/clock.ts'
 import type { Engine } from '../../core/engine/types.ts'
-import type { SegmentFiles } from '../../run/executor/sessions.ts'
-import type { WeightPrecision } from '../../model/graphs/segmentTypes.ts'
+import type { SubgraphFiles } from '../../run/executor/sessionCache.ts'
+import type { WeightPrecision } from '../../model/graphs/subgraphTypes.ts'
 import type { WeightSource } from '../../model/graphs/source.ts'
 import type { BoundaryBits } from '../../plan/plan.ts'
 import { EXIT_THRESHOLDS } from '../../plan/profile/published.ts'
-import { addLosses, CrossingMeter, exactPass, logitsThrough } from './crossings.ts'
+import { addLosses, BoundaryLossMeter, referencePass, logitsThrough } from './boundaryLoss.ts'
 import { ExitMeter } from './exits.ts'
-import { Passes } from './passes.ts'
-import { Tally } from './tally.ts'
-import type { Additivity, Assessment, CrossingLoss, Loss } from './types.ts'
+import { LayerwiseModel } from './layerwiseModel.ts'
+import { LossAccumulator } from './lossAccumulator.ts'
+import type { Additivity, Assessment, BoundaryLoss, Loss } from './types.ts'
 import { rankedWidths } from './widths.ts'
 import type { Window } from './windows.ts'
 
@@ -26,7 +26,7 @@ export interface AssessOptions {
   readonly text: string
   readonly windows: readonly Window[]
   /** Where the segments of a precision lie. */
-  readonly files: (precision: WeightPrecision) => SegmentFiles
+  readonly files: (precision: WeightPrecision) => SubgraphFiles
   readonly clock: Clock
   /** Weights that may be loaded at once. */
   readonly budgetBytes: number
@@ -56,18 +56,18 @@ class Stopped extends Error {}
 /** Many crossings, or other weights: gone through together once single crossings are known. */
 interface Combination {
   readonly note: string
-  readonly passes: Passes
+  readonly passes: LayerwiseModel
   /** Of the crossing into each layer, then of the one before the head. */
   readonly widths: readonly BoundaryBits[]
-  readonly tally: Tally
+  readonly tally: LossAccumulator
 }
 
 class Measurement {
   private readonly options: AssessOptions
   private readonly bits: readonly BoundaryBits[]
   private readonly places: number
-  private readonly opened: Passes[] = []
-  private readonly base = new Tally()
+  private readonly opened: LayerwiseModel[] = []
+  private readonly base = new LossAccumulator()
   private tokens = 0
   private done = 0
   private readonly total: number
@@ -84,7 +84,7 @@ class Measurement {
     const { source, fingerprint, text, windows, engine } = this.options
     try {
       const passes = this.passes('fp32')
-      const crossings = new CrossingMeter(passes, this.bits)
+      const crossings = new BoundaryLossMeter(passes, this.bits)
       const exits = source.exitLayers.map((layer) => new ExitMeter(passes, layer, EXIT_THRESHOLDS))
       for (const window of windows) await this.single(passes, window, crossings, exits)
       const boundaries = crossings.boundaryLosses()
@@ -105,12 +105,12 @@ class Measurement {
 
   /** One window: everything exact, then each crossing and exit alone. */
   private async single(
-    passes: Passes,
+    passes: LayerwiseModel,
     window: Window,
-    crossings: CrossingMeter,
+    crossings: BoundaryLossMeter,
     exits: readonly ExitMeter[],
   ): Promise<void> {
-    const exact = await exactPass(passes, window)
+    const exact = await referencePass(passes, window)
     this.tokens += exact.nats.length
     for (const nats of exact.nats) this.base.add(nats, 0)
     for (let layer = 0; layer < this.places; layer++) {
@@ -125,12 +125,12 @@ class Measurement {
     this.step('exits')
   }
 
-  private async combinations(passes: Passes, alone: readonly CrossingLoss[], nats: number) {
+  private async combinations(passes: LayerwiseModel, alone: readonly BoundaryLoss[], nats: number) {
     const uniform = this.bits.flatMap((bits) =>
       [1, 2].map((stride) => ({ bits, stride, run: this.uniform(passes, bits, stride) })),
     )
     const widths = this.widths(alone)
-    const ranked = { note: 'widths by sensitivity', passes, widths, tally: new Tally() }
+    const ranked = { note: 'widths by sensitivity', passes, widths, tally: new LossAccumulator() }
     const exact = new Array<BoundaryBits>(this.places).fill(32)
     const quantised = QUANTISED.map((precision) => ({
       precision,
@@ -138,7 +138,7 @@ class Measurement {
         note: `${precision} weights`,
         passes: this.passes(precision),
         widths: exact,
-        tally: new Tally(),
+        tally: new LossAccumulator(),
       },
     }))
     const all = [...uniform, { run: ranked }, ...quantised].map(({ run }) => run)
@@ -158,13 +158,13 @@ class Measurement {
     }
   }
 
-  private uniform(passes: Passes, bits: BoundaryBits, stride: number): Combination {
+  private uniform(passes: LayerwiseModel, bits: BoundaryBits, stride: number): Combination {
     const widths = Array.from({ length: this.places }, (_, i) => (i % stride === 0 ? bits : 32))
-    return { note: `many crossings, ${bits} bits`, passes, widths, tally: new Tally() }
+    return { note: `many crossings, ${bits} bits`, passes, widths, tally: new LossAccumulator() }
   }
 
-  private async together(passes: Passes, window: Window, all: readonly Combination[]): Promise<void> {
-    const exact = await exactPass(passes, window)
+  private async together(passes: LayerwiseModel, window: Window, all: readonly Combination[]): Promise<void> {
+    const exact = await referencePass(passes, window)
     for (const { note, passes: its, widths, tally } of all) {
       addLosses(tally, exact, await logitsThrough(its, window, widths))
       this.step(note)
@@ -172,14 +172,20 @@ class Measurement {
   }
 
   /** By sensitivity to the coarsest crossing. */
-  private widths(alone: readonly CrossingLoss[]): BoundaryBits[] {
+  private widths(alone: readonly BoundaryLoss[]): BoundaryBits[] {
     const coarsest = Math.min(...this.bits)
     return rankedWidths(alone.filter(({ bits }) => bits === coarsest).map(({ divergence }) => divergence))
   }
 
-  private passes(precision: WeightPrecision): Passes {
+  private passes(precision: WeightPrecision): LayerwiseModel {
     const { engine, files, source, clock, budgetBytes } = this.options
-    const made = new Passes({ engine, files: files(precision), model: source.model, clock, budgetBytes })
+    const made = new LayerwiseModel({
+      engine,
+      files: files(precision),
+      model: source.model,
+      clock,
+      budgetBytes,
+    })
     this.opened.push(made)
     return made
   }
@@ -195,10 +201,10 @@ function additivity(
   bits: BoundaryBits,
   stride: number,
   loss: Loss,
-  alone: readonly CrossingLoss[],
+  alone: readonly BoundaryLoss[],
 ): Additivity {
   const parts = alone.filter((row) => row.bits === bits && row.layer % stride === 0)
-  const sum = (of: (row: CrossingLoss) => number) => parts.reduce((total, row) => total + of(row), 0)
+  const sum = (of: (row: BoundaryLoss) => number) => parts.reduce((total, row) => total + of(row), 0)
   const summedDivergence = sum(({ divergence }) => divergence)
   return {
     ...loss,

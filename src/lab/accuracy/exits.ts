@@ -1,29 +1,31 @@
 import { confidence } from '../../run/executor/sampling.ts'
-import type { ExactPass } from './crossings.ts'
-import type { Passes } from './passes.ts'
-import { rowDivergences, rowNats, Tally } from './tally.ts'
+import type { ReferencePass } from './boundaryLoss.ts'
+import type { LayerwiseModel } from './layerwiseModel.ts'
+import { rowDivergences, rowNats, LossAccumulator } from './lossAccumulator.ts'
 import type { ExitQuality } from './types.ts'
 
 interface Counts {
   leaving: number
-  readonly collaborative: Tally
+  readonly collaborative: LossAccumulator
 }
 
 /** One exit at every threshold: who leaves, and what it costs them. */
 export class ExitMeter {
-  private readonly passes: Passes
+  private readonly passes: LayerwiseModel
   private readonly layer: number
-  private readonly standalone = new Tally()
+  private readonly standalone = new LossAccumulator()
   private readonly counts: ReadonlyMap<number, Counts>
   private tokens = 0
 
-  constructor(passes: Passes, layer: number, thresholds: readonly number[]) {
+  constructor(passes: LayerwiseModel, layer: number, thresholds: readonly number[]) {
     this.passes = passes
     this.layer = layer
-    this.counts = new Map(thresholds.map((theta) => [theta, { leaving: 0, collaborative: new Tally() }]))
+    this.counts = new Map(
+      thresholds.map((theta) => [theta, { leaving: 0, collaborative: new LossAccumulator() }]),
+    )
   }
 
-  async add(exact: ExactPass): Promise<void> {
+  async add(exact: ReferencePass): Promise<void> {
     const { vocabulary } = this.passes.model
     const logits = await this.passes.exit(this.layer, exact.before[this.layer])
     const nats = rowNats(logits, vocabulary, exact.targets)

@@ -1,8 +1,8 @@
 import { ACCURACY_SCHEMA, type AccuracyTable } from '../../plan/profile/accuracy.ts'
 import { BOUNDARY_LOSS } from '../../plan/profile/published.ts'
 import type { Figure } from '../../plan/profile/types.ts'
-import { UNIT_BITS } from './crossings.ts'
-import type { Assessment, CrossingLoss, Loss } from './types.ts'
+import { UNIT_BITS } from './boundaryLoss.ts'
+import type { Assessment, BoundaryLoss, Loss } from './types.ts'
 
 /**
  * What was measured as the table that planners and simulators read (edgewise.accuracy/1). Losses are divergences: the
@@ -49,9 +49,9 @@ export function rankedUnits({ units }: Pick<Assessment, 'units'>): number[][] {
 }
 
 /** Mean over the places where a tensor may cross. */
-export function meanCrossing(crossings: readonly CrossingLoss[], bits: number): Loss {
+export function meanBoundaryLoss(crossings: readonly BoundaryLoss[], bits: number): Loss {
   const rows = crossings.filter((row) => row.bits === bits)
-  const mean = (of: (row: CrossingLoss) => number) =>
+  const mean = (of: (row: BoundaryLoss) => number) =>
     rows.reduce((sum, row) => sum + of(row), 0) / rows.length
   return {
     nats: mean(({ nats }) => nats),
@@ -75,7 +75,10 @@ function boundaryRow(found: Assessment, row: BoundaryRow, basis: string): Bounda
 function meanFigure({ boundaries }: Assessment, bits: number, basis: string): Figure {
   const rows = boundaries.filter((row) => row.bits === bits).map(({ divergence }) => divergence)
   const range = `${Math.min(...rows).toExponential(2)}..${Math.max(...rows).toExponential(2)}`
-  return lossFigure(meanCrossing(boundaries, bits), `${basis}: mean of ${rows.length} boundaries, ${range}`)
+  return lossFigure(
+    meanBoundaryLoss(boundaries, bits),
+    `${basis}: mean of ${rows.length} boundaries, ${range}`,
+  )
 }
 
 function lossFigure({ nats, standardError, divergence }: Loss, basis: string): Figure {

@@ -1,4 +1,4 @@
-import type { WeightPrecision } from '../../model/graphs/segmentTypes.ts'
+import type { WeightPrecision } from '../../model/graphs/subgraphTypes.ts'
 import type { BoundaryBits } from '../../plan/plan.ts'
 
 /** What something costs in predictions, nats a token. */
@@ -15,7 +15,7 @@ export interface Loss {
 }
 
 /** One crossing of the boundary, everything else exact. */
-export interface CrossingLoss extends Loss {
+export interface BoundaryLoss extends Loss {
   /** The crossing leads into this layer; for the residual, `model.layers` is the one before the LM head. */
   readonly layer: number
   readonly bits: BoundaryBits
@@ -77,9 +77,9 @@ export interface Assessment {
   readonly nats: number
   readonly perplexity: number
   /** The residual crosses at one layer boundary: layers 0..L at 16, 8 and 4 bits. */
-  readonly boundaries: readonly CrossingLoss[]
+  readonly boundaries: readonly BoundaryLoss[]
   /** The share of half of a layer's units crosses. */
-  readonly partials: readonly CrossingLoss[]
+  readonly partials: readonly BoundaryLoss[]
   readonly additivity: readonly Additivity[]
   readonly ranked: RankedLoss
   readonly exits: readonly ExitQuality[]

@@ -1,27 +1,27 @@
 import type { Clock } from '../../core/clock.ts'
 import { canonicalJson, sha256 } from '../../core/files.ts'
 import { randomStream } from '../../core/random.ts'
-import { placedPlanToJson } from '../../run/executor/messages.ts'
+import { resolvedPlanToJson } from '../../run/executor/messages.ts'
 import type { ModelSpec } from '../../model/spec.ts'
 import { DEFAULT_NETWORK } from '../../plan/price/network.ts'
 import type { AccuracyTable } from '../../plan/profile/accuracy.ts'
 import type { Profile } from '../../plan/profile/types.ts'
 import { createLink } from '../../trace/link.ts'
-import { BARE, type Carriage } from './carriage.ts'
+import { NO_LINK, type LinkEmulation } from './linkEmulation.ts'
 import { gridCells, MAX_IN_FLIGHT } from './grid.ts'
-import { ANSWER_BYTES, answersOf, ByteBook, hasLoads, measuredFigures } from './measured.ts'
+import { ANSWER_BYTES, answersOf, ByteAudit, hasLoads, measuredFigures } from './measured.ts'
 import { messageTime } from './messages.ts'
-import { asksByConfidence, gridPlans, withExits, type LeftOut } from './plans.ts'
+import { dependsOnConfidence, gridPlans, withExits, type SkippedPlan } from './plans.ts'
 import { plansAsJson, Predictor, type Prediction } from './predict.ts'
 import { RESULT_SCHEMA, type CalibrationResult } from './result.ts'
 import { median, termResults } from './statistics.ts'
 import {
-  NO_FIGURES,
+  NO_TERM_VALUES,
   TERMS,
   type Cell,
-  type CloudSide,
-  type EdgeSide,
-  type Figures,
+  type CloudProcess,
+  type EdgeProcess,
+  type TermValues,
   type LinkCase,
   type PlanCase,
 } from './types.ts'
@@ -31,9 +31,9 @@ export interface CalibrateOptions {
   readonly accuracy: AccuracyTable
   readonly exitLayers: readonly number[]
   readonly links: readonly LinkCase[]
-  readonly edge: EdgeSide
-  readonly cloud: CloudSide
-  readonly carriage: Carriage
+  readonly edge: EdgeProcess
+  readonly cloud: CloudProcess
+  readonly carriage: LinkEmulation
   /** Whether TCP itself is slow at times, as over an emulated WAN. */
   readonly tcpDynamics: boolean
   /** With its messages measured: see profileSides. */
@@ -90,18 +90,18 @@ async function connectAll(
   { edge, carriage, links, tcpDynamics, quick }: CalibrateOptions,
   direct: number,
 ): Promise<number> {
-  for (const link of [...(tcpDynamics ? [] : [BARE]), ...links.map(({ id }) => id)]) {
+  for (const link of [...(tcpDynamics ? [] : [NO_LINK]), ...links.map(({ id }) => id)]) {
     const { host, port } = carriage.address(link)
     await edge.connect(link, host, port)
   }
-  const line = tcpDynamics ? links[0].id : BARE
+  const line = tcpDynamics ? links[0].id : NO_LINK
   const flightSeconds = tcpDynamics ? createLink(links[0].series).rttSeconds(0) / 2 : 0
   return Math.max(0, (await messageTime(edge, line, quick)) - flightSeconds - direct)
 }
 
 interface Forecast {
   readonly plans: readonly PlanCase[]
-  readonly leftOut: readonly LeftOut[]
+  readonly leftOut: readonly SkippedPlan[]
   readonly cells: readonly Cell[]
   readonly predictions: ReadonlyMap<string, Prediction>
   readonly file: unknown
@@ -128,26 +128,26 @@ function predictAll(options: CalibrateOptions, profile: Profile, excessSeconds: 
 }
 
 interface Run {
-  readonly figures: Figures
+  readonly figures: TermValues
   readonly answers: number | null
 }
 
 /** Lets both sides run every cell, round by round, so that what changes with time changes for all. */
 class Measurement {
-  readonly runs = new Map<string, Figures[]>()
+  readonly runs = new Map<string, TermValues[]>()
   /** Of cells whose number of answers follows from confidences: as many as there were in each run. */
   readonly answers = new Map<string, number[]>()
   discarded = 0
   private readonly options: CalibrateOptions
   private readonly forecast: Forecast
-  private readonly book: ByteBook
+  private readonly book: ByteAudit
   private prompts = 0
   private done = 0
 
   constructor(options: CalibrateOptions, forecast: Forecast) {
     this.options = options
     this.forecast = forecast
-    this.book = new ByteBook(options.model)
+    this.book = new ByteAudit(options.model)
     for (const { id } of forecast.cells) {
       this.runs.set(id, [])
       this.answers.set(id, [])
@@ -183,7 +183,7 @@ class Measurement {
     })
   }
 
-  private async measure(cell: Cell): Promise<Figures> {
+  private async measure(cell: Cell): Promise<TermValues> {
     for (let attempt = 0; attempt < MOST_DISCARDED; attempt++) {
       const run = await this.run(cell)
       if (run !== null) {
@@ -207,7 +207,7 @@ class Measurement {
     await cloud.holdReports(true)
     try {
       await edge.run({
-        ...{ link: cell.link, plan: placedPlanToJson(model, plan.placed), outputTokens: cell.outputTokens },
+        ...{ link: cell.link, plan: resolvedPlanToJson(model, plan.placed), outputTokens: cell.outputTokens },
         ...{ startSeconds, maxInFlight: MAX_IN_FLIGHT },
         requests: cell.arrivalSeconds.map((arrivalSeconds) => ({
           prompt: this.options.prompt(cell.promptTokens, this.prompts++),
@@ -229,7 +229,7 @@ class Measurement {
     const { predictions, cells } = this.forecast
     const first = cells.find(({ plan }) => plan === cell.plan)
     if (first !== cell || predictions.get(cell.id)!.figures.load === null) return null
-    return this.options.edge.load(placedPlanToJson(this.options.model, this.plan(cell).placed))
+    return this.options.edge.load(resolvedPlanToJson(this.options.model, this.plan(cell).placed))
   }
 
   private plan(cell: Cell): PlanCase {
@@ -259,7 +259,7 @@ function resultOf(
     cells: cells.map(({ id, plan, link, load, promptTokens, outputTokens }, i) => {
       const { upBytes, downBytes, figures } = predictions.get(id)!
       const { placed } = plans.find((one) => one.id === plan)!
-      const asked = asksByConfidence(placed)
+      const asked = dependsOnConfidence(placed)
       return {
         ...{ id, plan, link, load, promptTokens, outputTokens, upBytes, downBytes },
         answers: asked ? { predicted: downBytes / ANSWER_BYTES, measured: median(answers.get(id)!) } : null,
@@ -269,10 +269,10 @@ function resultOf(
   }
 }
 
-function medians(runs: readonly Figures[]): Figures {
+function medians(runs: readonly TermValues[]): TermValues {
   const entries = TERMS.map((term) => {
     const values = runs.flatMap((run) => run[term] ?? [])
     return [term, values.length === 0 ? null : median(values)] as const
   })
-  return { ...NO_FIGURES, ...Object.fromEntries(entries) }
+  return { ...NO_TERM_VALUES, ...Object.fromEntries(entries) }
 }

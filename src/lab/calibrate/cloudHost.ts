@@ -1,16 +1,16 @@
 import type { Clock } from '../../core/clock.ts'
-import { CLOUD_DEFAULTS, CloudPeer } from '../../run/executor/cloud.ts'
-import { readGreeting, type Greeting } from '../../run/executor/greeting.ts'
+import { CLOUD_DEFAULTS, CloudExecutor } from '../../run/executor/cloud.ts'
+import { checkHello, type HelloPayload } from '../../run/executor/hello.ts'
 import type { Execution } from '../../run/executor/open.ts'
 import type { ModelSpec } from '../../model/spec.ts'
 import { listen, type WireServer } from '../../run/wire/server.ts'
 import { HoldingConnection } from './counting.ts'
-import type { CloudSide } from './types.ts'
+import type { CloudProcess } from './types.ts'
 
 export interface CloudHostOptions {
   readonly model: ModelSpec
   readonly execution: Execution
-  readonly greeting: Greeting
+  readonly greeting: HelloPayload
   readonly clock: Clock
   /** Loopback unless `insecureNetwork`. */
   readonly host: string
@@ -19,7 +19,7 @@ export interface CloudHostOptions {
 }
 
 /** The cloud of a calibration: a usual one, but for its reports, which wait until nobody is timed. */
-export async function openCloudHost(options: CloudHostOptions): Promise<CloudSide> {
+export async function openCloudHost(options: CloudHostOptions): Promise<CloudProcess> {
   const { model, execution, greeting, clock, host, insecureNetwork = false } = options
   const connections: HoldingConnection[] = []
   let held = false
@@ -28,14 +28,14 @@ export async function openCloudHost(options: CloudHostOptions): Promise<CloudSid
     // Nothing but what is measured goes over the link.
     limits: { heartbeatSeconds: null },
     greet: (peer) => {
-      const { mismatch } = readGreeting(peer, greeting)
+      const { mismatch } = checkHello(peer, greeting)
       return mismatch === null ? { welcome: greeting } : { refuse: { code: 'E_MODEL', message: mismatch } }
     },
     onConnection: (inner) => {
       const connection = new HoldingConnection(inner)
       connection.hold(held)
       connections.push(connection)
-      new CloudPeer(connection, {
+      new CloudExecutor(connection, {
         ...{ model, runner: execution.runner, clock, ...CLOUD_DEFAULTS, loadSeconds: null },
       })
     },

@@ -4,16 +4,16 @@ import { openEngine } from '../../core/engine/open.ts'
 import type { EngineKind } from '../../core/engine/types.ts'
 import { EdgeExecutor } from '../../run/executor/edge.ts'
 import { fixedLink } from '../../run/executor/link.ts'
-import { belowExit } from '../../run/executor/exitWalk.ts'
-import type { Greeting } from '../../run/executor/greeting.ts'
-import { placedPlanFromJson, type PlacedPlan } from '../../run/executor/messages.ts'
+import { belowExit } from '../../run/executor/earlyExit.ts'
+import type { HelloPayload } from '../../run/executor/hello.ts'
+import { resolvedPlanFromJson, type ResolvedPlan } from '../../run/executor/messages.ts'
 import type { Execution } from '../../run/executor/open.ts'
-import { planSchedule } from '../../run/executor/schedule.ts'
-import { segmentKey } from '../../run/executor/sessions.ts'
-import { Slots } from '../../run/executor/slots.ts'
-import { GREEDY, type GenerationResult } from '../../run/executor/types.ts'
+import { lowerPlan } from '../../run/executor/loweredPlan.ts'
+import { subgraphKey } from '../../run/executor/sessionCache.ts'
+import { Semaphore } from '../../run/executor/semaphore.ts'
+import { GREEDY, type RequestOutput } from '../../run/executor/types.ts'
 import { measureProfile } from '../../plan/measure/measure.ts'
-import type { Segment } from '../../model/graphs/segmentTypes.ts'
+import type { Subgraph } from '../../model/graphs/subgraphTypes.ts'
 import type { WeightSource } from '../../model/graphs/source.ts'
 import type { ModelSpec } from '../../model/spec.ts'
 import type { PlanJson } from '../../plan/price/json.ts'
@@ -21,11 +21,11 @@ import { EDGE } from '../../plan/plan.ts'
 import type { Profile } from '../../plan/profile/types.ts'
 import { connect } from '../../run/wire/client.ts'
 import { CountingConnection } from './counting.ts'
-import type { EdgeSide, ProfileTask, RequestRecord, RunRecord, RunTask, WireBytes } from './types.ts'
+import type { EdgeProcess, ProfileTask, RequestRecord, RunRecord, RunTask, WireBytes } from './types.ts'
 
 export interface EdgeHostOptions {
   readonly source: WeightSource
-  readonly greeting: Greeting
+  readonly greeting: HelloPayload
   readonly clock: Clock
   /** A fresh engine with no session loaded. */
   readonly openExecution: () => Promise<Execution>
@@ -58,11 +58,11 @@ interface Running {
 }
 
 /** The edge of a calibration: carries out requests at set times and tells what they were like. */
-export async function openEdgeHost(options: EdgeHostOptions): Promise<EdgeSide> {
+export async function openEdgeHost(options: EdgeHostOptions): Promise<EdgeProcess> {
   return new EdgeHost(options, await options.openExecution())
 }
 
-class EdgeHost implements EdgeSide {
+class EdgeHost implements EdgeProcess {
   private readonly options: EdgeHostOptions
   private readonly execution: Execution
   private readonly lines = new Map<string, Line>()
@@ -112,8 +112,8 @@ class EdgeHost implements EdgeSide {
 
   async run(task: RunTask): Promise<void> {
     const line = this.line(task.link)
-    const placed = placedPlanFromJson(this.options.source.model, task.plan, `plan of ${task.link}`)
-    const slots = new Slots(task.maxInFlight)
+    const placed = resolvedPlanFromJson(this.options.source.model, task.plan, `plan of ${task.link}`)
+    const slots = new Semaphore(task.maxInFlight)
     const delivered: Promise<void>[] = []
     const results: Promise<RequestRecord>[] = []
     this.running = { line, before: line.connection.bytes, results }
@@ -151,11 +151,11 @@ class EdgeHost implements EdgeSide {
 
   async load(plan: PlanJson): Promise<number> {
     const { source, openExecution } = this.options
-    const placed = placedPlanFromJson(source.model, plan, 'plan to load')
+    const placed = resolvedPlanFromJson(source.model, plan, 'plan to load')
     const execution = await openExecution()
     try {
       let seconds = 0
-      for (const segment of edgeSegments(source.model, placed)) {
+      for (const segment of edgeSubgraphs(source.model, placed)) {
         const { load } = await execution.sessions.open(segment, 1)
         if (load !== null) seconds += load.endSeconds - load.startSeconds
       }
@@ -185,11 +185,11 @@ class EdgeHost implements EdgeSide {
 
   private generate(
     { executor }: Line,
-    placed: PlacedPlan,
+    placed: ResolvedPlan,
     prompt: readonly number[],
     maxNewTokens: number,
     onDelivered: () => void,
-  ): Promise<GenerationResult> {
+  ): Promise<RequestOutput> {
     // No stop ids: lengths are as asked.
     const request = { ...placed, prompt, maxNewTokens, sampling: GREEDY, stopIds: [] }
     return executor.generate(request, {
@@ -201,18 +201,18 @@ class EdgeHost implements EdgeSide {
   }
 }
 
-function recordOf(arrivalSeconds: number, result: GenerationResult): RequestRecord {
+function recordOf(arrivalSeconds: number, result: RequestOutput): RequestRecord {
   const { tokens, dispatchSeconds, events } = result
   return { arrivalSeconds, dispatchSeconds, tokenSeconds: tokens.map(({ atSeconds }) => atSeconds), events }
 }
 
 /** The segments whose sessions a plan needs on the edge, each once. */
-export function edgeSegments(model: ModelSpec, { plan, cloudUnits }: PlacedPlan): Segment[] {
+export function edgeSubgraphs(model: ModelSpec, { plan, cloudUnits }: ResolvedPlan): Subgraph[] {
   if (plan.exit !== null) return [belowExit(model, plan.exit)]
-  const { prefill, decode } = planSchedule(model, plan, cloudUnits)
-  const segments = new Map<string, Segment>()
+  const { prefill, decode } = lowerPlan(model, plan, cloudUnits)
+  const segments = new Map<string, Subgraph>()
   for (const step of [...prefill, ...decode]) {
-    if (step.kind === 'compute' && step.side === EDGE) segments.set(segmentKey(step.segment), step.segment)
+    if (step.kind === 'compute' && step.side === EDGE) segments.set(subgraphKey(step.segment), step.segment)
   }
   return [...segments.values()]
 }

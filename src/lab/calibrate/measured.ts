@@ -1,16 +1,16 @@
 import { EdgewiseError } from '../../core/errors.ts'
 import type { ExecutionEvent } from '../../run/executor/types.ts'
 import { openFrame, planFrame } from '../../run/executor/messages.ts'
-import { planSchedule } from '../../run/executor/schedule.ts'
+import { lowerPlan } from '../../run/executor/loweredPlan.ts'
 import type { ModelSpec } from '../../model/spec.ts'
 import { idsFrame } from '../../run/wire/payloads.ts'
 import { FRAME_HEADER_BYTES, type Frame } from '../../run/wire/types.ts'
-import { asksByConfidence } from './plans.ts'
+import { dependsOnConfidence } from './plans.ts'
 import { edgeCloses, mean, openingOfCell, type Prediction } from './predict.ts'
 import {
-  NO_FIGURES,
+  NO_TERM_VALUES,
   type Cell,
-  type Figures,
+  type TermValues,
   type PlanCase,
   type RequestRecord,
   type RunRecord,
@@ -22,7 +22,7 @@ export function hasLoads({ requests }: RunRecord): boolean {
 }
 
 /** The terms of a cell as they were in one run of it. `answers`: see answersOf. */
-export function measuredFigures(cell: Cell, { requests }: RunRecord, answers: number | null): Figures {
+export function measuredFigures(cell: Cell, { requests }: RunRecord, answers: number | null): TermValues {
   const alone = cell.load === 'alone'
   const over = (of: (record: RequestRecord) => number): number => mean(requests.map(of))
   const ttft = over((record) => record.tokenSeconds[0] - begin(record, alone))
@@ -30,7 +30,7 @@ export function measuredFigures(cell: Cell, { requests }: RunRecord, answers: nu
     (record) => record.tokenSeconds[record.tokenSeconds.length - 1] - begin(record, alone),
   )
   return {
-    ...NO_FIGURES,
+    ...NO_TERM_VALUES,
     ...{ ttft, endToEnd, tpot: cell.outputTokens === 1 ? null : (endToEnd - ttft) / (cell.outputTokens - 1) },
     edgeCompute: over(({ events }) => computeSeconds(events, 'edge')),
     cloudCompute: over(({ events }) => computeSeconds(events, 'cloud')),
@@ -73,7 +73,7 @@ function transferSeconds(events: readonly ExecutionEvent[], from: ExecutionEvent
 
 /** Tokens that came down on being asked for, as the edge received them; null where a plan's messages are all foreseen. */
 export function answersOf({ placed }: PlanCase, { requests }: RunRecord): number | null {
-  if (!asksByConfidence(placed)) return null
+  if (!dependsOnConfidence(placed)) return null
   const events = requests.flatMap((request) => request.events)
   return events.filter(({ kind, side }) => kind === 'receive' && side === 'edge').length
 }
@@ -90,7 +90,7 @@ export class BytesError extends EdgewiseError {
  * follows which plans each connection has said. Of a collaborative exit the program knows how many answers there
  * will be only on average: there every answer must have the bytes of one.
  */
-export class ByteBook {
+export class ByteAudit {
   private readonly model: ModelSpec
   private readonly said = new Map<string, string[]>()
 
@@ -118,9 +118,7 @@ export class ByteBook {
     const { model } = this
     const { plan, cloudUnits } = placed
     const usesCloud =
-      plan.exit === null
-        ? planSchedule(model, plan, cloudUnits).usesCloud
-        : plan.exit.mode === 'collaborative'
+      plan.exit === null ? lowerPlan(model, plan, cloudUnits).usesCloud : plan.exit.mode === 'collaborative'
     if (!usesCloud) return 0
     const said = this.said.get(cell.link) ?? []
     this.said.set(cell.link, said)

@@ -1,7 +1,7 @@
 import type { Clock } from '../../core/clock.ts'
 import type { Profile } from '../../plan/profile/types.ts'
 import { median } from './statistics.ts'
-import type { CloudSide, EdgeSide } from './types.ts'
+import type { CloudProcess, EdgeProcess } from './types.ts'
 
 /** The name of the line from process to process with nothing between. */
 const DIRECT = 'loopback'
@@ -11,8 +11,8 @@ const ROUND_TRIPS = 80
 const QUICK_ROUND_TRIPS = 40
 
 export interface ProfileSidesOptions {
-  readonly edge: EdgeSide
-  readonly cloud: CloudSide
+  readonly edge: EdgeProcess
+  readonly cloud: CloudProcess
   /** Null: measured now. */
   readonly profile: Profile | null
   readonly quick: boolean
@@ -35,7 +35,7 @@ export async function profileSides(options: ProfileSidesOptions): Promise<Profil
 }
 
 /** One message of a few bytes over a line: half the median round trip, seconds. */
-export async function messageTime(edge: EdgeSide, link: string, quick: boolean): Promise<number> {
+export async function messageTime(edge: EdgeProcess, link: string, quick: boolean): Promise<number> {
   await edge.roundTrips(link, COLD_ROUND_TRIPS)
   return median(await edge.roundTrips(link, quick ? QUICK_ROUND_TRIPS : ROUND_TRIPS)) / 2
 }

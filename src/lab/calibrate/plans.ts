@@ -1,11 +1,11 @@
-import type { PlacedPlan } from '../../run/executor/messages.ts'
+import type { ResolvedPlan } from '../../run/executor/messages.ts'
 import { attentionUnits, type ModelSpec } from '../../model/spec.ts'
 import { CLOUD, cutPlan, EDGE, exitPlan, type BoundaryBits, type Plan, type Side } from '../../plan/plan.ts'
 import type { AccuracyTable } from '../../plan/profile/accuracy.ts'
 import type { PlanCase } from './types.ts'
 
 /** A plan that cannot be held to the runtime here, and why. */
-export interface LeftOut {
+export interface SkippedPlan {
   readonly plan: string
   readonly reason: string
 }
@@ -17,7 +17,7 @@ export function gridPlans(
   model: ModelSpec,
   accuracy: AccuracyTable,
   exitLayers: readonly number[],
-): { plans: PlanCase[]; leftOut: LeftOut[] } {
+): { plans: PlanCase[]; leftOut: SkippedPlan[] } {
   const { layers } = model
   const units = attentionUnits(model)
   const middle = Math.max(1, layers >> 1)
@@ -49,7 +49,7 @@ function exitPlans(
   model: ModelSpec,
   accuracy: AccuracyTable,
   exitLayers: readonly number[],
-): { plans: PlanCase[]; leftOut: LeftOut[] } {
+): { plans: PlanCase[]; leftOut: SkippedPlan[] } {
   const [standalone, collaborative] = ['early exit, standalone', 'early exit, collaborative']
   if (exitLayers.length === 0) {
     const reason = `${model.id} has no exit heads`
@@ -69,12 +69,12 @@ function exitPlans(
 }
 
 /** Whether the number of messages follows from the tokens themselves: a collaborative exit asks where it is not sure. */
-export function asksByConfidence({ plan }: PlacedPlan): boolean {
+export function dependsOnConfidence({ plan }: ResolvedPlan): boolean {
   return plan.exit?.mode === 'collaborative'
 }
 
 /** Names the units: in each layer the least sensitive first. */
-function place(plan: Plan, { ranking }: AccuracyTable): PlacedPlan {
+function place(plan: Plan, { ranking }: AccuracyTable): ResolvedPlan {
   const cloudUnits = Array.from(plan.unitsOnCloud, (count, layer) =>
     ranking.unitsByLayer[layer].slice(0, count).sort((a, b) => a - b),
   )

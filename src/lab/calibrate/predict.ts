@@ -1,20 +1,27 @@
-import { openFrame, placedPlanToJson, type OpenMessage } from '../../run/executor/messages.ts'
+import { openFrame, resolvedPlanToJson, type OpenMessage } from '../../run/executor/messages.ts'
 import { GREEDY } from '../../run/executor/types.ts'
 import { compileProgram } from '../../plan/price/compile.ts'
 import { DEFAULT_NETWORK, type NetworkTerms } from '../../plan/price/network.ts'
-import { createPair, type Pair } from '../../plan/price/pair.ts'
+import { createPair, type DevicePair } from '../../plan/price/pair.ts'
 import { EDGE } from '../../plan/plan.ts'
 import { RESOURCE, type Program, type StageList } from '../../plan/price/program.ts'
 import type { AccuracyTable } from '../../plan/profile/accuracy.ts'
 import { BlockCosts } from '../../plan/profile/costs.ts'
 import type { Profile } from '../../plan/profile/types.ts'
 import { createReference } from '../../sim/reference.ts'
-import type { World } from '../../sim/types.ts'
+import type { EpisodeInputs } from '../../sim/types.ts'
 import { createLink } from '../../trace/link.ts'
 import { FRAME_HEADER_BYTES } from '../../run/wire/types.ts'
 import { MAX_IN_FLIGHT } from './grid.ts'
-import { NO_FIGURES, type Cell, type Figures, type Lengths, type LinkCase, type PlanCase } from './types.ts'
-import { walkAlone } from './walk.ts'
+import {
+  NO_TERM_VALUES,
+  type Cell,
+  type TermValues,
+  type Lengths,
+  type LinkCase,
+  type PlanCase,
+} from './types.ts'
+import { simulateUnloaded } from './unloaded.ts'
 
 /** Sequences that the cloud decodes at once. */
 export const CLOUD_BATCH = 8
@@ -23,14 +30,14 @@ export const CLOUD_BATCH = 8
 export interface Prediction {
   readonly cell: string
   /** Seconds of a request; under load the mean over requests. */
-  readonly figures: Figures
+  readonly figures: TermValues
   /** Of all requests of the cell, frame headers included. */
   readonly upBytes: number
   readonly downBytes: number
 }
 
 /** What carries the frames, beside the link itself. */
-export interface CarriageTerms {
+export interface LinkEmulationTerms {
   /** What a message takes more than over loopback, seconds: the relay's own work, or 0. */
   readonly excessSeconds: number
   /** Whether it is TCP's own dynamics that are seen: windows, cold connections. */
@@ -39,14 +46,14 @@ export interface CarriageTerms {
 
 /** The simulator with one profile on both sides: the processes run on one machine. */
 export class Predictor {
-  readonly pair: Pair
+  readonly pair: DevicePair
   private readonly plans: ReadonlyMap<string, PlanCase>
   private readonly links: ReadonlyMap<string, LinkCase>
 
   constructor(
     profile: Profile,
     accuracy: AccuracyTable,
-    carriage: CarriageTerms,
+    carriage: LinkEmulationTerms,
     plans: readonly PlanCase[],
     links: readonly LinkCase[],
   ) {
@@ -63,7 +70,13 @@ export class Predictor {
   private alone(cell: Cell): Prediction {
     const link = this.links.get(cell.link)!
     const program = this.program(cell, 0)
-    const walk = walkAlone(program, createLink(link.series), this.pair.network, cell, link.phaseSeconds)
+    const walk = simulateUnloaded(
+      program,
+      createLink(link.series),
+      this.pair.network,
+      cell,
+      link.phaseSeconds,
+    )
     const further = cell.outputTokens - 1
     return {
       cell: cell.id,
@@ -89,7 +102,7 @@ export class Predictor {
       ...{ arrivalSeconds: phaseSeconds + seconds, promptTokens, outputTokens },
       ...{ predictedOutputTokens: outputTokens, predictedOutputSd: 0 },
     }))
-    const world: World = {
+    const world: EpisodeInputs = {
       ...{ link: createLink(series), arrivals, network: this.pair.network },
       tenants: { timeSeconds: Float64Array.of(0), value: Float64Array.of(0) },
       ...{ maxInFlight: MAX_IN_FLIGHT, cloudSlots: CLOUD_BATCH, batchFactors: this.batchFactors() },
@@ -106,7 +119,7 @@ export class Predictor {
     return {
       cell: cell.id,
       figures: {
-        ...NO_FIGURES,
+        ...NO_TERM_VALUES,
         ...{ ttft, endToEnd, tpot: outputTokens === 1 ? null : (endToEnd - ttft) / (outputTokens - 1) },
         edgeCompute: totals.edgeBusySeconds / arrivals.length,
         cloudCompute: totals.cloudBusySeconds / arrivals.length,
@@ -170,7 +183,7 @@ function edgeSeconds({ stages }: Program['prefill']): number {
   return stages.reduce((sum, { resource, seconds }) => sum + (resource === RESOURCE.edge ? seconds : 0), 0)
 }
 
-function networkOf(profile: Profile, { excessSeconds, tcpDynamics }: CarriageTerms): NetworkTerms {
+function networkOf(profile: Profile, { excessSeconds, tcpDynamics }: LinkEmulationTerms): NetworkTerms {
   const measured = profile.wire?.messageSeconds.value ?? DEFAULT_NETWORK.messageSeconds
   const terms = { ...DEFAULT_NETWORK, messageSeconds: measured + excessSeconds }
   return tcpDynamics ? terms : { ...terms, beyondWindowRtts: 0, coldRtts: 0 }
@@ -181,8 +194,8 @@ export function mean(values: readonly number[]): number {
 }
 
 /** Plans by what stands in frames and files. */
-export function plansAsJson(pair: Pick<Pair, 'model'>, plans: readonly PlanCase[]) {
-  return plans.map(({ id, placed }) => ({ id, plan: placedPlanToJson(pair.model, placed) }))
+export function plansAsJson(pair: Pick<DevicePair, 'model'>, plans: readonly PlanCase[]) {
+  return plans.map(({ id, placed }) => ({ id, plan: resolvedPlanToJson(pair.model, placed) }))
 }
 
 /** Whether the edge tells the cloud that a request is over: it does unless the cloud has sampled the last token. */

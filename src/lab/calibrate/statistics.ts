@@ -1,12 +1,12 @@
 import { quantile } from '../../plan/measure/timing.ts'
-import { TERMS, type Figures, type Term } from './types.ts'
+import { TERMS, type TermValues, type Term } from './types.ts'
 
 /** One cell: what was predicted, and what each of its runs was like. */
 export interface CellSamples {
   readonly link: string
-  readonly predicted: Figures
+  readonly predicted: TermValues
   /** In the order of time. */
-  readonly runs: readonly Figures[]
+  readonly runs: readonly TermValues[]
 }
 
 /** How a term was predicted over the cells of one link. Shares, not per cent. */

@@ -1,5 +1,5 @@
 import type { ExecutionEvent } from '../../run/executor/types.ts'
-import type { PlacedPlan } from '../../run/executor/messages.ts'
+import type { ResolvedPlan } from '../../run/executor/messages.ts'
 import type { PlanJson } from '../../plan/price/json.ts'
 import type { Profile } from '../../plan/profile/types.ts'
 import type { LinkSeries } from '../../trace/types.ts'
@@ -18,9 +18,9 @@ export const TERMS = [
 export type Term = (typeof TERMS)[number]
 
 /** Null where a term does not apply (TPOT of a single token) or is not looked at (transfers under load). */
-export type Figures = Readonly<Record<Term, number | null>>
+export type TermValues = Readonly<Record<Term, number | null>>
 
-export const NO_FIGURES: Figures = {
+export const NO_TERM_VALUES: TermValues = {
   ...{ ttft: null, tpot: null, endToEnd: null, edgeCompute: null },
   ...{ cloudCompute: null, transferUp: null, transferDown: null, load: null },
 }
@@ -34,7 +34,7 @@ export interface WireBytes {
 
 export interface PlanCase {
   readonly id: string
-  readonly placed: PlacedPlan
+  readonly placed: ResolvedPlan
 }
 
 export interface LinkCase {
@@ -90,7 +90,7 @@ export interface ProfileTask {
 }
 
 /** The edge's process. */
-export interface EdgeSide {
+export interface EdgeProcess {
   /** Opens the connection of a link; several may be open. */
   connect(link: string, host: string, port: number): Promise<void>
   /** Round trips of frames of the sizes that decode sends, seconds each. */
@@ -106,7 +106,7 @@ export interface EdgeSide {
 }
 
 /** The cloud's process. */
-export interface CloudSide {
+export interface CloudProcess {
   /** Where it listens, on loopback. */
   address(): Promise<{ readonly host: string; readonly port: number }>
   /** Held reports do not travel beside tensors; releasing sends them. */

@@ -1,5 +1,5 @@
 import type { WeightSource } from '../../model/graphs/source.ts'
-import type { HeadWeights } from '../../model/graphs/weights.ts'
+import type { LmHeadWeights } from '../../model/graphs/weights.ts'
 import { parameterOf } from '../../core/onnx/parameters.ts'
 import { networkLayout } from './network.ts'
 import type { Network } from './network.ts'
@@ -8,7 +8,7 @@ import type { Network } from './network.ts'
 export function sourceOf({ model, exitLayers }: Network, parameters: Float32Array): WeightSource {
   const layout = networkLayout({ model, exitLayers })
   const get = (name: string): Float32Array => parameterOf(layout, parameters, name)
-  const head = (layer: number): HeadWeights => ({
+  const head = (layer: number): LmHeadWeights => ({
     normScale: get(`headNorm.${layer}`),
     normBias: null,
     matrix: get('embedding'),

@@ -1,12 +1,12 @@
 import type { Policy } from '../../plan/price/situation.ts'
 import { createFast } from '../../sim/fast.ts'
-import { Session, type RequestResult } from '../../sim/session.ts'
-import type { SimulationFactory, World } from '../../sim/types.ts'
+import { Episode, type RequestMetrics } from '../../sim/episode.ts'
+import type { SimulationFactory, EpisodeInputs } from '../../sim/types.ts'
 import type { Scenario, Split } from '../../sim/scenario/scenario.ts'
 
 /** One policy on one episode. All figures are simulated. */
 export interface EpisodeResult {
-  readonly requests: readonly RequestResult[]
+  readonly requests: readonly RequestMetrics[]
   /** Mean cost of a request, the idle device's energy included. */
   readonly cost: number
   /** Edge joules of the whole run over its requests. */
@@ -35,17 +35,17 @@ export function runEpisode(
 export function runWorld(
   scenario: Scenario,
   policy: Policy,
-  world: World,
+  world: EpisodeInputs,
   seed: number,
   create: SimulationFactory = createFast,
 ): EpisodeResult {
-  const session = new Session(scenario.problem, world, scenario.terms, create)
+  const session = new Episode(scenario.problem, world, scenario.terms, create)
   policy.reset?.(seed)
   while (session.next()) session.dispatch(policy.decide(session.situation()))
   return summarise(scenario, session)
 }
 
-function summarise(scenario: Scenario, session: Session): EpisodeResult {
+function summarise(scenario: Scenario, session: Episode): EpisodeResult {
   const { simulation, world } = session
   const requests = world.arrivals.map((_, request) => session.result(request))
   const finishSeconds = Float64Array.from(simulation.outcomes, (outcome) => outcome.lastTokenSeconds)

@@ -1,7 +1,7 @@
 import { accuracyKind } from '../../plan/profile/accuracy.ts'
 import { lowerBoundUntil } from '../../plan/oracle/bounds.ts'
 import type { Policy } from '../../plan/price/situation.ts'
-import type { World } from '../../sim/types.ts'
+import type { EpisodeInputs } from '../../sim/types.ts'
 import type { Scenario, Split } from '../../sim/scenario/scenario.ts'
 import { mean, runWorld, type EpisodeResult } from './episode.ts'
 import { bootstrapInterval, distribution, type Distribution } from './statistics.ts'
@@ -97,7 +97,11 @@ export async function evaluate(input: EvaluationInput): Promise<EvaluationReport
  * Mean over a world's requests of a bound that no policy can undercut which finishes each request
  * by the given times (absolute seconds; one array a policy).
  */
-export function worldLowerBound(scenario: Scenario, world: World, finishes: readonly Float64Array[]): number {
+export function worldLowerBound(
+  scenario: Scenario,
+  world: EpisodeInputs,
+  finishes: readonly Float64Array[],
+): number {
   return mean(
     world.arrivals.map((arrival, request) => {
       const until = finishes.reduce(

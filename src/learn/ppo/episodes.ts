@@ -1,4 +1,4 @@
-import type { Rollout } from './rollout.ts'
+import type { RolloutBuffer } from './rolloutBuffer.ts'
 
 /** Undiscounted returns and lengths of the episodes that ended since the last report. */
 export class EpisodeLog {
@@ -10,7 +10,7 @@ export class EpisodeLog {
     this.running = new Float64Array(envs * 3)
   }
 
-  take(rollout: Rollout): void {
+  take(rollout: RolloutBuffer): void {
     const { performance, stability, terminated, truncated, envs } = rollout
     const { running } = this
     for (let i = 0; i < performance.length; i++) {

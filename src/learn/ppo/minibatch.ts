@@ -3,11 +3,11 @@ import type { Tensor } from '../../core/onnx/tensor.ts'
 import type { RandomStream } from '../../core/random.ts'
 import type { ActorSpec } from '../../policy/actor/actor.ts'
 import { MASKED_LOGIT } from '../../policy/actor/actorGraph.ts'
-import type { HeadRollout, Rollout } from './rollout.ts'
+import type { HeadRolloutBuffer, RolloutBuffer } from './rolloutBuffer.ts'
 
 /** The data a training step is computed from, per decision. */
 export interface BatchSource {
-  readonly rollout: Rollout
+  readonly rollout: RolloutBuffer
   /** [M], standardised. */
   readonly advantages: Float64Array
   /** [M, K] in the critics' normalised unit. */
@@ -56,7 +56,7 @@ export class Minibatch {
     this.spec.heads.forEach((head, index) => this.fillHead(head.name, rollout.heads[index], order, start))
   }
 
-  private fillHead(name: string, head: HeadRollout, order: Int32Array, start: number): void {
+  private fillHead(name: string, head: HeadRolloutBuffer, order: Int32Array, start: number): void {
     const { rows, choices, features, masks } = head
     this.gather(`choices.${name}`, choices, rows, order, start)
     if (features.length > 0) {

@@ -21,7 +21,7 @@ import { EpisodeLog } from './episodes.ts'
 import { generalisedAdvantages, standardise } from './gae.ts'
 import { Minibatch, shuffle } from './minibatch.ts'
 import { ReturnScale, RunningMoments, variance } from './normalise.ts'
-import { Rollout } from './rollout.ts'
+import { RolloutBuffer } from './rolloutBuffer.ts'
 
 /** Everything a policy is: its shape, its parameters (critics included) and its normaliser. */
 export interface PolicySnapshot {
@@ -95,7 +95,7 @@ export class Trainer {
   private readonly options: TrainerOptions
   private readonly layout: ActorLayout
   private readonly kernel: ActorKernel
-  private readonly rollout: Rollout
+  private readonly rollout: RolloutBuffer
   private readonly minibatch: Minibatch
   private readonly moments: RunningMoments
   private readonly scales: ReturnScale[]
@@ -118,7 +118,7 @@ export class Trainer {
     this.options = options
     this.layout = actorLayout(spec)
     this.kernel = new ActorKernel(spec)
-    this.rollout = new Rollout(env, config.stepsPerUpdate)
+    this.rollout = new RolloutBuffer(env, config.stepsPerUpdate)
     this.minibatch = new Minibatch(spec, config.minibatch, config.valueClip !== null)
     this.moments = new RunningMoments(spec.observationSize)
     this.normaliser = this.moments.normaliser()

@@ -3,8 +3,8 @@ import { ropeTables } from './layers.ts'
 import { int4Scales, INT4_BLOCK, int8Scales, quantizeInt4, quantizeInt8, transposed } from './quantize.ts'
 import { headsPerUnit } from '../spec.ts'
 import type { ModelSpec } from '../spec.ts'
-import type { WeightPrecision } from './segmentTypes.ts'
-import type { AttentionWeights, EmbeddingWeights, FfnWeights, HeadWeights } from './weights.ts'
+import type { WeightPrecision } from './subgraphTypes.ts'
+import type { AttentionWeights, EmbeddingWeights, FfnWeights, LmHeadWeights } from './weights.ts'
 
 /** One tensor of a block, as it lies in a graph or in a file. Its data are made when they are asked for. */
 export interface WeightTensor {
@@ -134,17 +134,17 @@ export function embeddingBlock(name: string, model: ModelSpec, weights: () => Em
 }
 
 /** Weights of an LM head: the last layer suffers most from few bits, and 8 of them are as quick as 4. */
-export function headPrecision(precision: WeightPrecision): 'fp32' | 'int8' {
+export function lmHeadPrecision(precision: WeightPrecision): 'fp32' | 'int8' {
   return precision === 'fp32' ? 'fp32' : 'int8'
 }
 
 /** Norm and matrix of an LM head: `matrix` [vocabulary, width] in fp32, [width, vocabulary] in int8. `tied`: the norm alone. */
-export function headBlock(
+export function lmHeadBlock(
   name: string,
   model: ModelSpec,
   precision: 'fp32' | 'int8',
   tied: boolean,
-  weights: () => HeadWeights,
+  weights: () => LmHeadWeights,
 ): WeightBlock {
   const { vocabulary, width } = model
   const fields = normFields(model, weights)

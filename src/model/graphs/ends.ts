@@ -1,10 +1,10 @@
 import { GraphRecorder } from '../../core/onnx/graph.ts'
 import type { Handle } from '../../core/onnx/graph.ts'
-import { embeddingBlock, headBlock } from './blocks.ts'
+import { embeddingBlock, lmHeadBlock } from './blocks.ts'
 import { linear, norm, op } from './layers.ts'
 import { Scope } from './scope.ts'
 import type { ModelSpec } from '../spec.ts'
-import type { EmbeddingWeights, HeadWeights } from './weights.ts'
+import type { EmbeddingWeights, LmHeadWeights } from './weights.ts'
 
 /**
  * Token embedding, with GPT-2's learned positions.
@@ -24,12 +24,12 @@ export function embeddingGraph(model: ModelSpec, weights: EmbeddingWeights): Gra
 }
 
 /** Final norm and LM head of one position. Input: x float32 [1, width]. Output: logits float32 [1, vocabulary]. */
-export function headGraph(model: ModelSpec, weights: HeadWeights): GraphRecorder {
+export function lmHeadGraph(model: ModelSpec, weights: LmHeadWeights): GraphRecorder {
   const graph = new GraphRecorder('head')
   const scope = new Scope(
     graph,
     model,
-    headBlock('head', model, 'fp32', false, () => weights),
+    lmHeadBlock('head', model, 'fp32', false, () => weights),
   )
   const x = graph.input('x', 'float32', [1, model.width])
   graph.output(

@@ -4,7 +4,7 @@ import type { WeightBlock, WeightTensor } from './blocks.ts'
 import type { ModelSpec } from '../spec.ts'
 
 /** Makes a block's tensor a constant of a graph: inside it, or as a reference to a file. */
-export type Placement = (
+export type InitializerWriter = (
   graph: GraphRecorder,
   name: string,
   tensor: WeightTensor,
@@ -12,7 +12,7 @@ export type Placement = (
 ) => Handle
 
 /** The tensor's data become part of the graph. */
-export const inline: Placement = (graph, name, { dtype, dims, data }) =>
+export const inline: InitializerWriter = (graph, name, { dtype, dims, data }) =>
   graph.initializer(name, tensor(dtype, dims, data()))
 
 /** One block's weights in one graph; each becomes a constant when it is first used. */
@@ -20,10 +20,10 @@ export class Scope {
   readonly graph: GraphRecorder
   readonly model: ModelSpec
   readonly block: WeightBlock
-  private readonly place: Placement
+  private readonly place: InitializerWriter
   private readonly placed = new Map<string, Handle>()
 
-  constructor(graph: GraphRecorder, model: ModelSpec, block: WeightBlock, place: Placement = inline) {
+  constructor(graph: GraphRecorder, model: ModelSpec, block: WeightBlock, place: InitializerWriter = inline) {
     this.graph = graph
     this.model = model
     this.block = block

@@ -1,5 +1,5 @@
 import type { ModelSpec } from '../spec.ts'
-import type { AttentionWeights, EmbeddingWeights, FfnWeights, HeadWeights } from './weights.ts'
+import type { AttentionWeights, EmbeddingWeights, FfnWeights, LmHeadWeights } from './weights.ts'
 
 /**
  * A model's float32 weights, given block by block as they are asked for: a model may be larger than memory.
@@ -12,9 +12,9 @@ export interface WeightSource {
   attention(layer: number): AttentionWeights
   ffn(layer: number): FfnWeights
   /** Final norm and LM head. */
-  head(): HeadWeights
+  head(): LmHeadWeights
   /** Layers after which an early-exit head was trained, ascending; empty without any. */
   readonly exitLayers: readonly number[]
   /** Norm and head of the exit after the first `layer` layers. Throws RangeError where there is none. */
-  exitHead(layer: number): HeadWeights
+  exitHead(layer: number): LmHeadWeights
 }

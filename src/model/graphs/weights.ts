@@ -34,7 +34,7 @@ export interface EmbeddingWeights {
   readonly positions: Float32Array | null // [contextTokens, width], GPT-2
 }
 
-export interface HeadWeights {
+export interface LmHeadWeights {
   readonly normScale: Float32Array // [width]
   readonly normBias: Float32Array | null // [width], GPT-2
   readonly matrix: Float32Array // [vocabulary, width]: as the embedding has it, so that both can share it
@@ -129,7 +129,7 @@ export function embeddingWeights(model: ModelSpec, fill: WeightFill): EmbeddingW
   }
 }
 
-export function headWeights(model: ModelSpec, fill: WeightFill): HeadWeights {
+export function lmHeadWeights(model: ModelSpec, fill: WeightFill): LmHeadWeights {
   return {
     normScale: fill(model.width, 1, SPREAD),
     normBias: model.family === 'gpt2' ? fill(model.width, 0, SPREAD) : null,

@@ -3,13 +3,13 @@ import {
   attentionUnitParameters,
   attentionUnits,
   ffnParameters,
-  headParameters,
+  lmHeadParameters,
   kvBytesPerUnitToken,
 } from '../../model/spec.ts'
 import { cacheCapacity } from '../../model/graphs/cache.ts'
 import { nonDecreasing } from '../profile/costs.ts'
 import type { Bench } from './blocks.ts'
-import { LoadedSegment } from './blocks.ts'
+import { LoadedSubgraph } from './blocks.ts'
 import type { Points } from './points.ts'
 import { HEAD, layerChain } from './segments.ts'
 
@@ -35,7 +35,7 @@ const MEMORY_SHARE = 0.5
 export function batchFits(model: ModelSpec, layers: number, memoryBytes: number): boolean {
   const units = attentionUnits(model)
   const layer = units * attentionUnitParameters(model) + ffnParameters(model, 'whole')
-  const weights = 4 * Math.max(layers * layer, headParameters(model))
+  const weights = 4 * Math.max(layers * layer, lmHeadParameters(model))
   const capacity = cacheCapacity(batchContextTokens(model) + 1)
   const caches = BATCH_SIZES.at(-1)! * layers * units * kvBytesPerUnitToken(model, 4) * capacity
   return COPIES_IN_MEMORY * weights + caches <= MEMORY_SHARE * memoryBytes
@@ -52,7 +52,7 @@ export async function measureBatch(bench: Bench, points: Points, layers: number)
   for (const batch of BATCH_SIZES) {
     const time = async (name: string, label: string, copies: number): Promise<number> => {
       const segment = name === 'head' ? HEAD : layerChain(layers, attentionUnits(model))
-      const loaded = await LoadedSegment.load(bench, `batch-${name}`, segment, step, batch)
+      const loaded = await LoadedSubgraph.load(bench, `batch-${name}`, segment, step, batch)
       try {
         const runs = [await loaded.runner(step)]
         return (await points.time(`${label}, batch of ${batch}`, runs, copies, batch)).medianSeconds

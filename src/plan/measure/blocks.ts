@@ -2,13 +2,13 @@ import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Clock } from '../../core/clock.ts'
 import type { Engine, Session } from '../../core/engine/types.ts'
-import { segmentGraph } from '../../model/graphs/segment.ts'
-import type { Segment } from '../../model/graphs/segmentTypes.ts'
+import { buildSubgraph } from '../../model/graphs/subgraph.ts'
+import type { Subgraph } from '../../model/graphs/subgraphTypes.ts'
 import type { WeightSource } from '../../model/graphs/source.ts'
 import { storeModel } from '../../model/store.ts'
 import type { WeightFill } from '../../model/graphs/weights.ts'
-import { SegmentCaches } from './caches.ts'
-import { segmentFeeds } from './feeds.ts'
+import { SubgraphKvCaches } from './caches.ts'
+import { subgraphFeeds } from './feeds.ts'
 import type { Step } from './feeds.ts'
 import type { Host } from './host.ts'
 import type { Run } from './timing.ts'
@@ -35,39 +35,39 @@ export interface Bench {
 }
 
 /** A segment that is loaded. */
-export class LoadedSegment {
+export class LoadedSubgraph {
   private readonly bench: Bench
   private readonly name: string
   private readonly session: Session
   private readonly batch: number
-  private readonly caches: SegmentCaches
+  private readonly caches: SubgraphKvCaches
 
-  private constructor(bench: Bench, name: string, session: Session, segment: Segment, batch: number) {
+  private constructor(bench: Bench, name: string, session: Session, segment: Subgraph, batch: number) {
     this.bench = bench
     this.name = name
     this.session = session
     this.batch = batch
-    this.caches = new SegmentCaches(bench.engine, bench.source.model, segment, batch, bench.fill)
+    this.caches = new SubgraphKvCaches(bench.engine, bench.source.model, segment, batch, bench.fill)
   }
 
   /** Writes a segment to disk, loads it and runs it once. `name` is that of its files. */
   static async load(
     bench: Bench,
     name: string,
-    segment: Segment,
+    segment: Subgraph,
     firstStep: Step,
     batch = 1,
-  ): Promise<LoadedSegment> {
+  ): Promise<LoadedSubgraph> {
     const { engine, host, source, threads } = bench
     try {
       const { path, weightBytes } = storeModel(
         bench.folder,
         name,
-        segmentGraph(source, segment, { batch }).toModel(),
+        buildSubgraph(source, segment, { batch }).toModel(),
       )
       const residentBefore = host.residentBytes()
       const session = await engine.create(path, { threads })
-      const loaded = new LoadedSegment(bench, name, session, segment, batch)
+      const loaded = new LoadedSubgraph(bench, name, session, segment, batch)
       const run = await loaded.runner(firstStep)
       await run()
       bench.onLoad({ name, weightBytes, residentBytes: host.residentBytes() - residentBefore })
@@ -84,7 +84,7 @@ export class LoadedSegment {
     const { source, fill } = this.bench
     const options = await caches.optionsOf(step, session.outputNames)
     const capacity = caches.seenCapacity(step)
-    const feeds = segmentFeeds(source.model, session.inputNames, step, batch, capacity, fill)
+    const feeds = subgraphFeeds(source.model, session.inputNames, step, batch, capacity, fill)
     return async () => {
       await session.run(feeds, options)
     }

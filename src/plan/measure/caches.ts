@@ -1,7 +1,7 @@
 import type { Engine, Insert, Resident, RunOptions } from '../../core/engine/types.ts'
 import { cacheCapacity } from '../../model/graphs/cache.ts'
-import { segmentNames } from '../../model/graphs/segmentTypes.ts'
-import type { Segment } from '../../model/graphs/segmentTypes.ts'
+import { subgraphTensorNames } from '../../model/graphs/subgraphTypes.ts'
+import type { Subgraph } from '../../model/graphs/subgraphTypes.ts'
 import type { ModelSpec } from '../../model/spec.ts'
 import type { WeightFill } from '../../model/graphs/weights.ts'
 import { tensor } from '../../core/onnx/tensor.ts'
@@ -16,17 +16,17 @@ interface Cache {
 }
 
 /** K/V caches of a segment's layers, kept as the runtime keeps them: with the engine, growing in chunks. */
-export class SegmentCaches {
+export class SubgraphKvCaches {
   private capacity = 0
   private readonly engine: Engine
   private readonly model: ModelSpec
-  private readonly segment: Segment
+  private readonly segment: Subgraph
   private readonly batch: number
   private readonly fill: WeightFill
   private readonly caches: Cache[] = []
   private readonly empty = new Map<number, Resident>()
 
-  constructor(engine: Engine, model: ModelSpec, segment: Segment, batch: number, fill: WeightFill) {
+  constructor(engine: Engine, model: ModelSpec, segment: Subgraph, batch: number, fill: WeightFill) {
     this.engine = engine
     this.model = model
     this.segment = segment
@@ -47,10 +47,10 @@ export class SegmentCaches {
     for (const { layer, sequence, keys, values } of this.caches) {
       const names = [layer, sequence, this.batch] as const
       const empty = step.position === 0 ? this.empty.get(keys.dims[0]) : undefined
-      residents[segmentNames.keys(...names)] = empty ?? keys
-      residents[segmentNames.values(...names)] = empty ?? values
-      inserts.push({ output: segmentNames.newKeys(...names), into: keys, at: step.position })
-      inserts.push({ output: segmentNames.newValues(...names), into: values, at: step.position })
+      residents[subgraphTensorNames.keys(...names)] = empty ?? keys
+      residents[subgraphTensorNames.values(...names)] = empty ?? values
+      inserts.push({ output: subgraphTensorNames.newKeys(...names), into: keys, at: step.position })
+      inserts.push({ output: subgraphTensorNames.newValues(...names), into: values, at: step.position })
     }
     const kept = new Set(inserts.map(({ output }) => output))
     return { residents, inserts, fetches: outputs.filter((name) => !kept.has(name)) }

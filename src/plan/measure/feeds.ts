@@ -1,5 +1,5 @@
 import type { Feeds } from '../../core/engine/types.ts'
-import { segmentNames } from '../../model/graphs/segmentTypes.ts'
+import { subgraphTensorNames } from '../../model/graphs/subgraphTypes.ts'
 import type { ModelSpec } from '../../model/spec.ts'
 import type { WeightFill } from '../../model/graphs/weights.ts'
 import { tensor } from '../../core/onnx/tensor.ts'
@@ -18,7 +18,7 @@ export const EMPTY_CAPACITY = 1
  * Inputs of a segment at the sizes to be measured, of those names that it has. Values are normal draws: time does
  * not depend on them. `capacity` is that of the caches.
  */
-export function segmentFeeds(
+export function subgraphFeeds(
   model: ModelSpec,
   names: readonly string[],
   step: Step,
@@ -35,7 +35,8 @@ export function segmentFeeds(
     x: () => tensor('float32', [rows, model.width], fill(rows * model.width, 0, 1)),
     hidden: () => tensor('float32', [rows, model.ffnWidth], fill(rows * model.ffnWidth, 0, 1)),
   }
-  for (let b = 0; b < batch; b++) make[segmentNames.mask(b, batch)] = () => mask(step.position, capacity)
+  for (let b = 0; b < batch; b++)
+    make[subgraphTensorNames.mask(b, batch)] = () => mask(step.position, capacity)
   return Object.fromEntries(
     names.flatMap((name) => (Object.hasOwn(make, name) ? [[name, make[name]()]] : [])),
   )

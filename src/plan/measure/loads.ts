@@ -1,6 +1,6 @@
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { openSegmentStore } from '../../model/graphs/segmentStore.ts'
+import { openSubgraphStore } from '../../model/graphs/subgraphStore.ts'
 import { attentionUnits } from '../../model/spec.ts'
 import type { Bench } from './blocks.ts'
 import { layerChain, TRIVIAL } from './segments.ts'
@@ -22,7 +22,7 @@ const REPEATS = 5
 export async function measureLoads(bench: Bench, layers: number): Promise<LoadReading[]> {
   const { source, engine, clock, threads } = bench
   const folder = join(bench.folder, 'loads')
-  const store = openSegmentStore(folder, source, 'fp32')
+  const store = openSubgraphStore(folder, source, 'fp32')
   const chains = [...new Set([1, layers])].map((count) => layerChain(count, attentionUnits(source.model)))
   const readings: LoadReading[] = []
   try {

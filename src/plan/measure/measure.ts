@@ -7,7 +7,7 @@ import { InputError } from '../../core/errors.ts'
 import { canonicalJson } from '../../core/files.ts'
 import { randomStream } from '../../core/random.ts'
 import type { Engine } from '../../core/engine/types.ts'
-import type { Segment } from '../../model/graphs/segmentTypes.ts'
+import type { Subgraph } from '../../model/graphs/subgraphTypes.ts'
 import type { WeightSource } from '../../model/graphs/source.ts'
 import { attentionUnitParameters, attentionUnits, ffnParameters } from '../../model/spec.ts'
 import type { FfnPart, ModelSpec } from '../../model/spec.ts'
@@ -18,7 +18,7 @@ import type { Profile } from '../profile/types.ts'
 import { assembleProfile } from './assemble.ts'
 import type { BlockTimings } from './assemble.ts'
 import { BATCH_SIZES, batchFits, measureBatch } from './batch.ts'
-import { LoadedSegment } from './blocks.ts'
+import { LoadedSubgraph } from './blocks.ts'
 import type { Bench, MemoryReading } from './blocks.ts'
 import type { Step } from './feeds.ts'
 import { joulesBetween, thisHost } from './host.ts'
@@ -119,7 +119,7 @@ class Measurement {
     }
   }
 
-  private async measure(trivial: LoadedSegment): Promise<Profile> {
+  private async measure(trivial: LoadedSubgraph): Promise<Profile> {
     const { bench, model, options } = this
     const batchLayers = this.chainLength(this.attentionBytes() + 4 * ffnParameters(model, 'whole'))
     const batched = batchFits(model, batchLayers, bench.host.memoryBytes)
@@ -166,8 +166,8 @@ class Measurement {
   }
 
   /** The second one: the first session of a process pays for the library, which is no property of any block. */
-  private async makeTrivial(): Promise<LoadedSegment> {
-    const make = () => LoadedSegment.load(this.bench, 'trivial', TRIVIAL, { tokens: 1, position: 0 })
+  private async makeTrivial(): Promise<LoadedSubgraph> {
+    const make = () => LoadedSubgraph.load(this.bench, 'trivial', TRIVIAL, { tokens: 1, position: 0 })
     await (await make()).dispose()
     return make()
   }
@@ -243,16 +243,16 @@ class Measurement {
   private async chain(
     points: Points,
     name: string,
-    segments: readonly Segment[],
+    segments: readonly Subgraph[],
     copies: number,
     steps: readonly Step[],
     label: (step: Step) => string,
   ): Promise<Timing[]> {
-    const loaded: LoadedSegment[] = []
+    const loaded: LoadedSubgraph[] = []
     try {
       for (const [i, segment] of segments.entries())
         loaded.push(
-          await LoadedSegment.load(
+          await LoadedSubgraph.load(
             this.bench,
             segments.length === 1 ? name : `${name}-${i}`,
             segment,

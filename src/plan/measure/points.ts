@@ -1,4 +1,4 @@
-import type { LoadedSegment } from './blocks.ts'
+import type { LoadedSubgraph } from './blocks.ts'
 import type { Clock } from '../../core/clock.ts'
 import { quantile, summarise, timeRuns } from './timing.ts'
 import type { Run, Timing } from './timing.ts'
@@ -28,13 +28,13 @@ export interface PointsOptions {
 /** Times points one after the other, each beside a trivial call with as many rows: what that takes is no block's. */
 export class Points {
   private readonly options: PointsOptions
-  private readonly trivial: LoadedSegment
+  private readonly trivial: LoadedSubgraph
   private readonly besides = new Map<number, Run>()
   /** Seconds of trivial calls with one row. */
   private readonly calls: number[] = []
   private done = 0
 
-  constructor(trivial: LoadedSegment, options: PointsOptions) {
+  constructor(trivial: LoadedSubgraph, options: PointsOptions) {
     this.trivial = trivial
     this.options = options
   }

@@ -1,44 +1,44 @@
-import type { Segment, SegmentPart } from '../../model/graphs/segmentTypes.ts'
+import type { Subgraph, SubgraphPart } from '../../model/graphs/subgraphTypes.ts'
 import type { FfnPart } from '../../model/spec.ts'
 
 /** Segments that are timed. Chains hold one sub-block of each of several layers, fused as the runtime fuses them. */
 
 /** As little as a segment can do: what is left is the cost of a call. */
-export const TRIVIAL: Segment = {
+export const TRIVIAL: Subgraph = {
   input: 'x',
   parts: [{ kind: 'attention', layer: 0, units: [], residual: true }],
 }
 
-export const EMBEDDING: Segment = { input: 'ids', parts: [{ kind: 'embed' }] }
-export const HEAD: Segment = { input: 'x', parts: [{ kind: 'head' }] }
+export const EMBEDDING: Subgraph = { input: 'ids', parts: [{ kind: 'embed' }] }
+export const HEAD: Subgraph = { input: 'x', parts: [{ kind: 'head' }] }
 
 /** The first `units` units of the first `layers` layers. */
-export function attentionChain(layers: number, units: number): Segment {
+export function attentionChain(layers: number, units: number): Subgraph {
   return { input: 'x', parts: each(layers, (layer) => [attention(layer, units)]) }
 }
 
-export function ffnChain(layers: number): Segment {
+export function ffnChain(layers: number): Subgraph {
   return { input: 'x', parts: each(layers, (layer) => [ffn(layer, 'whole')]) }
 }
 
 /** Whole layers. */
-export function layerChain(layers: number, units: number): Segment {
+export function layerChain(layers: number, units: number): Subgraph {
   return { input: 'x', parts: each(layers, (layer) => [attention(layer, units), ffn(layer, 'whole')]) }
 }
 
 /** A half of one layer's FFN: halves make no chain. */
-export function ffnHalf(layer: number, part: 'first' | 'second'): Segment {
+export function ffnHalf(layer: number, part: 'first' | 'second'): Subgraph {
   return { input: part === 'second' ? 'x+hidden' : 'x', parts: [ffn(layer, part)] }
 }
 
-function each(layers: number, parts: (layer: number) => SegmentPart[]): SegmentPart[] {
+function each(layers: number, parts: (layer: number) => SubgraphPart[]): SubgraphPart[] {
   return Array.from({ length: layers }, (_, layer) => parts(layer)).flat()
 }
 
-function attention(layer: number, units: number): SegmentPart {
+function attention(layer: number, units: number): SubgraphPart {
   return { kind: 'attention', layer, units: Array.from({ length: units }, (_, unit) => unit), residual: true }
 }
 
-function ffn(layer: number, part: FfnPart): SegmentPart {
+function ffn(layer: number, part: FfnPart): SubgraphPart {
   return { kind: 'ffn', layer, part }
 }

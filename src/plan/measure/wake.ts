@@ -1,6 +1,6 @@
 import { attentionUnits } from '../../model/spec.ts'
 import type { Bench } from './blocks.ts'
-import { LoadedSegment } from './blocks.ts'
+import { LoadedSubgraph } from './blocks.ts'
 import { layerChain } from './segments.ts'
 import { summarise } from './timing.ts'
 
@@ -19,7 +19,7 @@ export type Sleep = (seconds: number) => Promise<void>
 export async function measureWake(bench: Bench, sleep: Sleep): Promise<number> {
   const { model } = bench.source
   const step = { tokens: 1, position: Math.min(CONTEXT_TOKENS, model.contextTokens >> 1) }
-  const loaded = await LoadedSegment.load(bench, 'wake', layerChain(1, attentionUnits(model)), step)
+  const loaded = await LoadedSubgraph.load(bench, 'wake', layerChain(1, attentionUnits(model)), step)
   try {
     const run = await loaded.runner(step)
     const time = async (): Promise<number> => {

@@ -2,14 +2,14 @@ import { boundaryLoss } from '../profile/accuracy.ts'
 import { tokenIdBytes, serialisationSeconds, warmLatencySeconds, type LinkState } from '../price/boundary.ts'
 import type { Link, RequestArrival } from '../../trace/types.ts'
 import type { Objective } from '../price/objective.ts'
-import { pairUnits, type Pair } from '../price/pair.ts'
+import { pairUnits, type DevicePair } from '../price/pair.ts'
 import { sideAfterFfn, type BoundaryBits } from '../plan.ts'
 import { AttentionTimes, choiceIndex, layerTables, type LayerTables } from './tables.ts'
 import { type PlanningState } from '../price/question.ts'
 
 /** What a bound needs to know of one request and of the best the link ever was while it lived. */
 export interface BoundInput {
-  readonly pair: Pair
+  readonly pair: DevicePair
   readonly objective: Objective
   readonly readingTokensPerSecond: number
   /** Best rates and least RTT between arrival and the latest finish considered. */

@@ -3,7 +3,7 @@ import type { BlockCosts } from '../profile/costs.ts'
 import { boundaryBytes, serialisationSeconds, tokenIdBytes, warmLatencySeconds } from '../price/boundary.ts'
 import { upperMarginalSeconds } from '../price/compile.ts'
 import { sumCurve } from '../price/curves.ts'
-import { pairUnits, type Pair } from '../price/pair.ts'
+import { pairUnits, type DevicePair } from '../price/pair.ts'
 import type { EarlyExit } from '../plan.ts'
 import { askedOfCloud } from '../price/program.ts'
 import type { PlanningState } from '../price/question.ts'
@@ -25,7 +25,7 @@ export interface ExitUse {
  * to the walk of the compiled program.
  */
 export function exitUse(
-  pair: Pair,
+  pair: DevicePair,
   state: PlanningState,
   exit: EarlyExit,
   bits: number,
@@ -76,7 +76,7 @@ export function exitUse(
 
 /** Token by token: every hidden state goes up, some tokens wait for the cloud's answer. */
 function collaborate(
-  pair: Pair,
+  pair: DevicePair,
   state: PlanningState,
   exit: EarlyExit,
   bits: number,

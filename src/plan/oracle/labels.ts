@@ -1,5 +1,5 @@
 import { FRESH, NODES, type Group, type Kind, type Layers, type Relaxation } from './relax.ts'
-import type { Edge, Effort, Path, Problem } from './solve.ts'
+import type { LayerTransition, SearchBudget, Path, Problem } from './solve.ts'
 
 /** Labels that memory is kept for; a longer search takes more and gives it back. */
 const KEPT = 1 << 14
@@ -53,7 +53,7 @@ interface Search {
   readonly problem: Problem
   readonly relaxations: readonly Relaxation[]
   readonly bar: number
-  readonly effort: Effort
+  readonly effort: SearchBudget
 }
 
 /** Relaxations looked at for each label: each prunes, each costs. */
@@ -74,7 +74,7 @@ export function searchLabels(
   layers: Layers,
   relaxations: readonly Relaxation[],
   bar: number,
-  effort: Effort,
+  effort: SearchBudget,
 ): Path | null {
   const useful = [...relaxations].sort((a, b) => b.bound - a.bound).slice(0, USEFUL)
   const ranked = layers.kinds.map((kind) => rank(kind, useful[0]))
@@ -238,8 +238,8 @@ function upperBound(values: Float64Array, count: number, limit: number): number 
   return low
 }
 
-function trail({ kinds, kindOf }: Layers, last: number): Edge[] {
-  const edges = new Array<Edge>(kindOf.length)
+function trail({ kinds, kindOf }: Layers, last: number): LayerTransition[] {
+  const edges = new Array<LayerTransition>(kindOf.length)
   for (let layer = kindOf.length - 1, at = last; layer >= 0; layer--, at = labels.before[at]) {
     const step = labels.step[at]
     edges[layer] = kinds[kindOf[layer]].edges[(step & 1) as 0 | 1][step >> 1]

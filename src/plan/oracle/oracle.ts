@@ -1,11 +1,11 @@
 import { layerEdges, problemOf } from './paths.ts'
 import { CLOUD, EDGE, type BoundaryBits, type Plan, type Side } from '../plan.ts'
 import type { OracleInput } from '../price/question.ts'
-import { solve, type Effort, type Path } from './solve.ts'
+import { solve, type SearchBudget, type Path } from './solve.ts'
 import { AttentionTimes, layerTables } from './tables.ts'
 import { exitPlans, exitValue, fitsEdge, planValue } from './value.ts'
 
-export interface OracleAnswer {
+export interface OracleResult {
   readonly plan: Plan
   /** Objective plus prices, the value that is minimal. */
   readonly value: number
@@ -15,8 +15,11 @@ export interface OracleAnswer {
  * The best plan of one request under a constant link, docs/model.md (53), or null if none fits. Exact, but where an
  * `effort` is given and runs out: then the best that was found until then.
  */
-export function optimalPlan(input: OracleInput, effort: Effort = { left: Infinity }): OracleAnswer | null {
-  let best: OracleAnswer | null = null
+export function optimalPlan(
+  input: OracleInput,
+  effort: SearchBudget = { left: Infinity },
+): OracleResult | null {
+  let best: OracleResult | null = null
   if (reachable(input)) {
     best = bestSplit(input, effort)
   } else {
@@ -46,13 +49,13 @@ function edgeOnlyPlan(input: OracleInput): Plan {
   }
 }
 
-function pricedPlan(input: OracleInput, plan: Plan, best: OracleAnswer | null): OracleAnswer | null {
+function pricedPlan(input: OracleInput, plan: Plan, best: OracleResult | null): OracleResult | null {
   if (!fitsEdge(input.pair, plan, input.options)) return best
   const value = plan.exit === null ? planValue(input, plan) : exitValue(input, plan, plan.exit)
   return best !== null && best.value <= value ? best : { plan, value }
 }
 
-function bestSplit(input: OracleInput, effort: Effort): OracleAnswer | null {
+function bestSplit(input: OracleInput, effort: SearchBudget): OracleResult | null {
   const { pair, state, options } = input
   const times = new AttentionTimes(pair, state)
   const pinned = options.edgeLayersFirst + options.edgeLayersLast > 0

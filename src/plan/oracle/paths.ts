@@ -2,20 +2,20 @@ import { boundaryBytes, serialisationSeconds, tokenIdBytes, warmLatencySeconds }
 import { blockBytes, callCosts } from '../price/pair.ts'
 import { CLOUD, EDGE, sideAfterFfn, type BoundaryBits, type Side } from '../plan.ts'
 import type { OracleInput } from '../price/question.ts'
-import type { Edge, End, LayerEdges, Problem } from './solve.ts'
+import type { LayerTransition, End, LayerTransitions, Problem } from './solve.ts'
 import { choiceIndex, type LayerTables } from './tables.ts'
 import { penaltyOf, termsOf, type Terms } from './terms.ts'
 
 /** Every layer's choices, as edges of the shortest path. Equal layers share theirs. */
-export function layerEdges(input: OracleInput, tables: LayerTables, bits: BoundaryBits): LayerEdges[] {
+export function layerEdges(input: OracleInput, tables: LayerTables, bits: BoundaryBits): LayerTransitions[] {
   const { layers } = input.pair.model
   const { edgeLayersFirst, edgeLayersLast } = input.options
   const terms = termsOf(input, bits)
   const all = [weightsFrom(input, tables, terms, 0), weightsFrom(input, tables, terms, 1)] as const
   const free = [bestEdges(input, all[0], terms), bestEdges(input, all[1], terms)] as const
-  const list = new Array<LayerEdges>(layers).fill(free)
+  const list = new Array<LayerTransitions>(layers).fill(free)
   if (edgeLayersFirst + edgeLayersLast === 0) return list
-  const pinned: LayerEdges = [stayEdges(all[0]), stayEdges(all[1])]
+  const pinned: LayerTransitions = [stayEdges(all[0]), stayEdges(all[1])]
   return list.map((edges, layer) =>
     layer < edgeLayersFirst || layer >= layers - edgeLayersLast ? pinned : edges,
   )
@@ -81,7 +81,7 @@ function weigh(input: OracleInput, tables: LayerTables, terms: Terms, weights: W
   }
 }
 
-function edgeOf({ unitsOnCloud, ffn, cost, time, bytes }: Weights, i: number): Edge {
+function edgeOf({ unitsOnCloud, ffn, cost, time, bytes }: Weights, i: number): LayerTransition {
   return {
     next: sideAfterFfn(ffn[i]),
     unitsOnCloud: unitsOnCloud[i],
@@ -92,8 +92,8 @@ function edgeOf({ unitsOnCloud, ffn, cost, time, bytes }: Weights, i: number): E
   }
 }
 
-function stayEdges(weights: Weights): Edge[] {
-  const edges: Edge[] = []
+function stayEdges(weights: Weights): LayerTransition[] {
+  const edges: LayerTransition[] = []
   for (let i = 0; i < weights.count; i++) {
     if (weights.unitsOnCloud[i] === 0 && weights.ffn[i] === 0) edges.push(edgeOf(weights, i))
   }
@@ -101,7 +101,7 @@ function stayEdges(weights: Weights): Edge[] {
 }
 
 /** Choices less those that another choice with the same next side betters in every respect, by rising cost. */
-function bestEdges(input: OracleInput, weights: Weights, terms: Terms): Edge[] {
+function bestEdges(input: OracleInput, weights: Weights, terms: Terms): LayerTransition[] {
   const limited = Number.isFinite(input.options.memoryBytes)
   const timed = terms.timeOfDecode > 0
   const { count, ffn, cost, time, bytes } = weights
@@ -137,7 +137,7 @@ function isWorse(weights: Weights, i: number, better: (a: number, b: number) => 
 export function problemOf(
   input: OracleInput,
   bits: BoundaryBits,
-  layers: readonly LayerEdges[],
+  layers: readonly LayerTransitions[],
   embed: Side,
   head: Side,
 ): Problem {

@@ -1,9 +1,9 @@
 import { Pool } from './pool.ts'
-import type { Edge, End, LayerEdges, Problem } from './solve.ts'
+import type { LayerTransition, End, LayerTransitions, Problem } from './solve.ts'
 
 /** The choices of equal layers in columns, by side before the layer. */
 export interface Kind {
-  readonly edges: LayerEdges
+  readonly edges: LayerTransitions
   readonly cost: readonly [Float64Array, Float64Array]
   readonly time: readonly [Float64Array, Float64Array]
   readonly bytes: readonly [Float64Array, Float64Array]
@@ -65,7 +65,7 @@ const MOST_POOLS = 8
  */
 export function layersOf(problems: readonly Pick<Problem, 'layers'>[]): Layers[] {
   for (const pool of pools) pool.reset()
-  const known = new Map<readonly LayerEdges[], Layers>()
+  const known = new Map<readonly LayerTransitions[], Layers>()
   return problems.map(({ layers: list }) => {
     const found = known.get(list) ?? layersIn(list)
     known.set(list, found)
@@ -73,8 +73,8 @@ export function layersOf(problems: readonly Pick<Problem, 'layers'>[]): Layers[]
   })
 }
 
-function layersIn(list: readonly LayerEdges[]): Layers {
-  const distinct: LayerEdges[] = []
+function layersIn(list: readonly LayerTransitions[]): Layers {
+  const distinct: LayerTransitions[] = []
   const kindAt = new Uint8Array(list.length)
   for (let layer = 0; layer < list.length; layer++) {
     let kind = distinct.indexOf(list[layer])
@@ -92,7 +92,7 @@ function poolOf(layers: number, kinds: number): Pool {
   return fresh
 }
 
-function kindOf(edges: LayerEdges): Kind {
+function kindOf(edges: LayerTransitions): Kind {
   const [first, second] = [columnsOf(edges[0]), columnsOf(edges[1])]
   return {
     edges,
@@ -103,7 +103,7 @@ function kindOf(edges: LayerEdges): Kind {
   }
 }
 
-function columnsOf(edges: readonly Edge[]) {
+function columnsOf(edges: readonly LayerTransition[]) {
   const count = edges.length
   const memory = new Float64Array(3 * count)
   const [cost, time, bytes] = [0, 1, 2].map((i) => memory.subarray(i * count, (i + 1) * count))
@@ -238,7 +238,7 @@ export function walkOf(problem: Problem, layers: Layers, choices: Int32Array, si
   return { choices, sides, cost, time, bytes, value: cost + problem.penalty(time) }
 }
 
-export function edgesOf(layers: Layers, walk: Walk): Edge[] {
+export function edgesOf(layers: Layers, walk: Walk): LayerTransition[] {
   return Array.from(
     walk.choices,
     (choice, layer) => layers.kinds[layers.kindOf[layer]].edges[walk.sides[layer] as 0 | 1][choice],

@@ -18,7 +18,7 @@ import {
  */
 
 /** One choice of a layer: from `side` to `next`. */
-export interface Edge {
+export interface LayerTransition {
   readonly next: 0 | 1
   readonly unitsOnCloud: number
   readonly ffn: number
@@ -28,11 +28,11 @@ export interface Edge {
 }
 
 /** Choices by side of the residual before the layer. */
-export type LayerEdges = readonly [readonly Edge[], readonly Edge[]]
+export type LayerTransitions = readonly [readonly LayerTransition[], readonly LayerTransition[]]
 
 export interface Problem {
   /** One entry per layer; equal layers may share the object. */
-  readonly layers: readonly LayerEdges[]
+  readonly layers: readonly LayerTransitions[]
   readonly startSide: 0 | 1
   readonly start: { readonly cost: number; readonly time: number; readonly bytes: number }
   /** What follows the last layer, by side of the residual. */
@@ -54,11 +54,11 @@ export interface End {
 
 export interface Path {
   readonly value: number
-  readonly edges: readonly Edge[]
+  readonly edges: readonly LayerTransition[]
 }
 
 /** Steps that searches may still take, together: choices looked at. What is left when it ends is 0 or more if none was cut short. */
-export interface Effort {
+export interface SearchBudget {
   left: number
 }
 
@@ -74,7 +74,7 @@ export interface Solution extends Path {
 export function solve(
   problems: readonly Problem[],
   bound: number,
-  effort: Effort = { left: Infinity },
+  effort: SearchBudget = { left: Infinity },
 ): Solution | null {
   const best: Best = { bar: bound, problem: -1, walk: null, edges: null }
   const layers = layersOf(problems)
@@ -95,7 +95,7 @@ interface Best {
   bar: number
   problem: number
   walk: Walk | null
-  edges: readonly Edge[] | null
+  edges: readonly LayerTransition[] | null
 }
 
 /** Jumps between the lines of two paths; each brings another path, so they end. */
@@ -145,7 +145,7 @@ class Solver {
     return this.isClosed(this.latest)
   }
 
-  search(effort: Effort): void {
+  search(effort: SearchBudget): void {
     if (this.isClosed({ bound: this.highest }) || effort.left < 0) return
     const found = searchLabels(this.problem, this.layers, this.relaxations, this.best.bar, effort)
     if (found === null) return

@@ -3,7 +3,7 @@ import type { BlockCosts } from '../profile/costs.ts'
 import { boundaryBytes, serialisationSeconds, warmLatencySeconds, type LinkState } from '../price/boundary.ts'
 import { lastIntegerInSegment, sumCurve } from '../price/curves.ts'
 import { layerCrossings } from '../price/loss.ts'
-import { callCosts, pairUnits, type Pair } from '../price/pair.ts'
+import { callCosts, pairUnits, type DevicePair } from '../price/pair.ts'
 import { CLOUD, EDGE, sideOfFfnInput, type Side } from '../plan.ts'
 import { curveAt } from '../price/program.ts'
 
@@ -47,11 +47,11 @@ export class AttentionTimes {
   readonly prefill: readonly [Float64Array, Float64Array]
   /** Decode seconds summed over all cycles, by units. */
   readonly decodeSum: readonly [Float64Array, Float64Array]
-  private readonly pair: Pair
+  private readonly pair: DevicePair
   private readonly state: PlanningState
   private known: Stretches | null = null
 
-  constructor(pair: Pair, state: PlanningState, passes: Passes = 'both') {
+  constructor(pair: DevicePair, state: PlanningState, passes: Passes = 'both') {
     this.pair = pair
     this.state = state
     this.passes = passes
@@ -120,7 +120,7 @@ interface Message {
   readonly total: number
 }
 
-function message(pair: Pair, link: LinkState, from: Side, bytes: number): Message {
+function message(pair: DevicePair, link: LinkState, from: Side, bytes: number): Message {
   const serialisation = serialisationSeconds(
     from === EDGE ? link.upBitsPerSecond : link.downBitsPerSecond,
     bytes,
@@ -182,7 +182,7 @@ function crossing(gap: number, slope: number): number {
 
 /** Fills the tables for the passes of `times`; `mixed` = false leaves out layers with heads on both sides (their time is Infinity). */
 export function layerTables(
-  pair: Pair,
+  pair: DevicePair,
   state: PlanningState,
   bits: number,
   times: AttentionTimes,
@@ -238,7 +238,7 @@ class Pass {
   /** Seconds of joins over all cycles, index 4 units in the cloud + 2 near + sum; negative: not summed yet. */
   private readonly joins: Float64Array
 
-  constructor(pair: Pair, state: PlanningState, bits: number, times: AttentionTimes, prefill: boolean) {
+  constructor(pair: DevicePair, state: PlanningState, bits: number, times: AttentionTimes, prefill: boolean) {
     this.times = times
     this.prefill = prefill
     this.units = pairUnits(pair)

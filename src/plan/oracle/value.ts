@@ -4,12 +4,12 @@ import { edgeJoulesAlone, evaluateProgram, type PlanCost } from '../price/evalua
 import { exitUse } from './exits.ts'
 import { planAccuracyLoss } from '../price/loss.ts'
 import { latencyTerm, requestCost } from '../price/objective.ts'
-import { pairUnits, type Pair } from '../price/pair.ts'
+import { pairUnits, type DevicePair } from '../price/pair.ts'
 import { exitPlan, type EarlyExit, type Plan } from '../plan.ts'
 import type { OracleInput, PlanOptions } from '../price/question.ts'
 
 /** Every early-exit plan that the table and the pinned ends allow. */
-export function exitPlans(pair: Pair, options: PlanOptions): Plan[] {
+export function exitPlans(pair: DevicePair, options: PlanOptions): Plan[] {
   if (options.edgeLayersLast > 0) return []
   const plans: Plan[] = []
   const layers = new Set<number>()
@@ -31,7 +31,7 @@ export function exitPlans(pair: Pair, options: PlanOptions): Plan[] {
 
 /** Whether a plan's weights and reserved K/V fit the edge. */
 export function fitsEdge(
-  pair: Pair,
+  pair: DevicePair,
   plan: Plan,
   options: Pick<PlanOptions, 'memoryBytes' | 'reservedTokens'>,
 ): boolean {

@@ -10,7 +10,7 @@ import {
   type Plan,
   type Side,
 } from '../plan.ts'
-import { blockBytes, callCosts, pairUnits, type Pair } from './pair.ts'
+import { blockBytes, callCosts, pairUnits, type DevicePair } from './pair.ts'
 import { RESOURCE, type Program, type StageList } from './program.ts'
 import { exitEntryOf } from '../profile/accuracy.ts'
 import { planAccuracyLoss } from './loss.ts'
@@ -26,7 +26,7 @@ export interface CompileInput {
 }
 
 /** Compiles a plan for one request. Throws RangeError if the plan does not have this model's shape. */
-export function compileProgram(pair: Pair, plan: Plan, input: CompileInput): Program {
+export function compileProgram(pair: DevicePair, plan: Plan, input: CompileInput): Program {
   checkShape(pair, plan)
   const lists = plan.exit === null ? splitLists(pair, plan, input) : exitLists(pair, plan, plan.exit, input)
   const memory = edgeMemory(pair, plan)
@@ -42,14 +42,18 @@ export function compileProgram(pair: Pair, plan: Plan, input: CompileInput): Pro
 
 type Lists = Pick<Program, 'prefill' | 'cycles' | 'askShare'>
 
-function splitLists(pair: Pair, plan: Plan, input: CompileInput): Lists {
+function splitLists(pair: DevicePair, plan: Plan, input: CompileInput): Lists {
   const cycle = tokenPass(pair, plan, 0, 0)
   const start = startSeconds(pair, edgeCalls(cycle), input)
   return { prefill: tokenPass(pair, plan, input.promptTokens, start), cycles: [cycle], askShare: 0 }
 }
 
 /** Decision and loading. `segments`: sessions that the plan needs on the edge. */
-function startSeconds(pair: Pair, segments: number, { decisionSeconds, loadBytes }: CompileInput): number {
+function startSeconds(
+  pair: DevicePair,
+  segments: number,
+  { decisionSeconds, loadBytes }: CompileInput,
+): number {
   if (loadBytes <= 0) return decisionSeconds
   return decisionSeconds + (segments * pair.edgeSegmentSeconds + loadBytes / pair.edgeLoadBytesPerSecond)
 }
@@ -60,7 +64,7 @@ function edgeCalls({ stages }: StageList): number {
 }
 
 /** One pass through all layers: the prompt's (`prompt` > 0 tokens) or one token's of the decode cycle (`prompt` = 0). */
-function tokenPass(pair: Pair, plan: Plan, prompt: number, edgeStartSeconds: number): StageList {
+function tokenPass(pair: DevicePair, plan: Plan, prompt: number, edgeStartSeconds: number): StageList {
   const { model, network } = pair
   const decode = prompt === 0
   const tokens = decode ? 1 : prompt
@@ -87,7 +91,7 @@ function tokenPass(pair: Pair, plan: Plan, prompt: number, edgeStartSeconds: num
   return closePass(pair, plan, build)
 }
 
-function closePass(pair: Pair, plan: Plan, build: StageBuilder): StageList {
+function closePass(pair: DevicePair, plan: Plan, build: StageBuilder): StageList {
   const sampled = build.last()
   if (plan.head === EDGE) return build.finish(sampled, sampled)
   const delivered = build.aside(CLOUD, tokenIdBytes(pair.network, 1), true)
@@ -95,7 +99,7 @@ function closePass(pair: Pair, plan: Plan, build: StageBuilder): StageList {
 }
 
 function attention(
-  pair: Pair,
+  pair: DevicePair,
   build: StageBuilder,
   side: Side,
   onCloud: number,
@@ -124,14 +128,20 @@ function attention(
   if (at !== sumAt) build.transfer(at, bytes)
 }
 
-function attentionWork(pair: Pair, side: Side, units: number, prompt: number): ComputeWork {
+function attentionWork(pair: DevicePair, side: Side, units: number, prompt: number): ComputeWork {
   const costs = device(pair, side)
   return prompt === 0
     ? { seconds: 0, curve: costs.attentionDecodeCurve(units) }
     : { seconds: costs.attentionPrefillSeconds(prompt, units), curve: null }
 }
 
-function feedForward(pair: Pair, build: StageBuilder, mode: number, tokens: number, bits: number): void {
+function feedForward(
+  pair: DevicePair,
+  build: StageBuilder,
+  mode: number,
+  tokens: number,
+  bits: number,
+): void {
   if (mode !== 2) {
     const side: Side = mode === 0 ? EDGE : CLOUD
     build.compute(side, device(pair, side).ffnSeconds('whole', tokens), null)
@@ -144,7 +154,7 @@ function feedForward(pair: Pair, build: StageBuilder, mode: number, tokens: numb
 }
 
 /** CE-CoLLM: the first layers and an exit head on the edge; the rest in the cloud, asked for some tokens or never. */
-function exitLists(pair: Pair, plan: Plan, exit: EarlyExit, input: CompileInput): Lists {
+function exitLists(pair: DevicePair, plan: Plan, exit: EarlyExit, input: CompileInput): Lists {
   const below = (prompt: number): ComputeWork => exitWork(pair, exit.layer, prompt)
   const first = below(input.promptTokens)
   const calls = callCosts(pair)
@@ -169,12 +179,12 @@ function exitLists(pair: Pair, plan: Plan, exit: EarlyExit, input: CompileInput)
     : { ...lists, cycles: [lists.cycles[0], askCycle(pair, plan, exit, askShare)] }
 }
 
-function upload(pair: Pair, build: StageBuilder, tokens: number, bits: number): void {
+function upload(pair: DevicePair, build: StageBuilder, tokens: number, bits: number): void {
   build.transfer(EDGE, boundaryBytes(pair.network, tokens, pair.model.width, bits))
 }
 
 /** A token asked of the cloud: its hidden state goes up, the cloud catches up on the tokens since the last ask, an id comes back. */
-function askCycle(pair: Pair, plan: Plan, exit: EarlyExit, askShare: number): StageList {
+function askCycle(pair: DevicePair, plan: Plan, exit: EarlyExit, askShare: number): StageList {
   // The edge waits once for each answer; it is charged with the question.
   const build = new StageBuilder(callCosts(pair), true)
   const step = exitWork(pair, exit.layer, 0)
@@ -189,19 +199,19 @@ function askCycle(pair: Pair, plan: Plan, exit: EarlyExit, askShare: number): St
 }
 
 /** Edge work of the embedding, the first `layers` layers and the exit head. */
-function exitWork(pair: Pair, layers: number, prompt: number): ComputeWork {
+function exitWork(pair: DevicePair, layers: number, prompt: number): ComputeWork {
   const work = layersWork(pair.edge, layers, prompt, pairUnits(pair))
   const fixed = pair.edge.embedSeconds(Math.max(1, prompt)) + pair.edge.headSeconds()
   return { seconds: work.seconds + fixed, curve: work.curve }
 }
 
 /** Cloud work of the layers above an exit. */
-function upperSeconds(pair: Pair, exitLayer: number, prompt: number): ComputeWork {
+function upperSeconds(pair: DevicePair, exitLayer: number, prompt: number): ComputeWork {
   return layersWork(pair.cloud, pair.model.layers - exitLayer, prompt, pairUnits(pair))
 }
 
 /** Cloud seconds that one more token adds to a pass through the layers above an exit. */
-export function upperMarginalSeconds(pair: Pair, exitLayer: number): number {
+export function upperMarginalSeconds(pair: DevicePair, exitLayer: number): number {
   const many = Math.min(128, pair.model.contextTokens)
   const pass = (tokens: number): number => upperSeconds(pair, exitLayer, tokens).seconds
   return Math.max(0, (pass(many) - pass(1)) / (many - 1))
@@ -221,7 +231,7 @@ function layersWork(costs: BlockCosts, layers: number, prompt: number, units: nu
 }
 
 /** Edge weights of a plan and its edge K/V per token of context. */
-export function edgeMemory(pair: Pair, plan: Plan): { weightBytes: number; kvBytesPerToken: number } {
+export function edgeMemory(pair: DevicePair, plan: Plan): { weightBytes: number; kvBytesPerToken: number } {
   const bytes = blockBytes(pair.model, pair.edgePrecision)
   const units = pairUnits(pair)
   const layers = plan.exit === null ? pair.model.layers : plan.exit.layer
@@ -237,11 +247,11 @@ export function edgeMemory(pair: Pair, plan: Plan): { weightBytes: number; kvByt
   return { weightBytes: weights + edgeUnits * bytes.unit, kvBytesPerToken: edgeUnits * bytes.kvPerUnitToken }
 }
 
-function device(pair: Pair, side: Side): BlockCosts {
+function device(pair: DevicePair, side: Side): BlockCosts {
   return side === EDGE ? pair.edge : pair.cloud
 }
 
-function checkShape(pair: Pair, plan: Plan): void {
+function checkShape(pair: DevicePair, plan: Plan): void {
   const { layers } = pair.model
   if (plan.unitsOnCloud.length !== layers || plan.ffn.length !== layers) {
     throw new RangeError(

@@ -2,7 +2,7 @@ import { RESOURCE, askedOfCloud, curveAt, type Program, type Stage, type StageLi
 import { latencyTerm, requestCost, type Objective } from './objective.ts'
 import { latencySeconds } from './network.ts'
 import type { LinkState } from './boundary.ts'
-import type { EdgePower, Pair } from './pair.ts'
+import type { EdgePower, DevicePair } from './pair.ts'
 
 /** What a plan takes for one request alone under a constant, warm link. */
 export interface PlanCost {
@@ -22,7 +22,7 @@ export interface PlanCost {
 }
 
 export interface EvaluateInput {
-  readonly pair: Pair
+  readonly pair: DevicePair
   readonly link: LinkState
   readonly promptTokens: number
   readonly outputTokens: number

@@ -3,7 +3,7 @@ import { InputError } from '../../core/errors.ts'
 import { check } from '../../core/schema.ts'
 import { headsPerUnit } from '../../model/spec.ts'
 import { exitEntryOf } from '../profile/accuracy.ts'
-import { pairUnits, type Pair } from './pair.ts'
+import { pairUnits, type DevicePair } from './pair.ts'
 import { bitsOfLayer, CLOUD, EDGE, exitPlan, type EarlyExit, type Plan, type Side } from '../plan.ts'
 
 const side = z.enum(['edge', 'cloud'])
@@ -39,7 +39,7 @@ export const planJsonSchema = z.strictObject({
 export type PlanJson = z.infer<typeof planJsonSchema>
 
 /** Names the heads of a plan: in each layer the first k units of the sensitivity ranking, as query heads. */
-export function planToJson(pair: Pick<Pair, 'model' | 'accuracy'>, plan: Plan): PlanJson {
+export function planToJson(pair: Pick<DevicePair, 'model' | 'accuracy'>, plan: Plan): PlanJson {
   const group = headsPerUnit(pair.model)
   const headsOf = (unit: number): number[] => Array.from({ length: group }, (_, i) => unit * group + i)
   return {
@@ -62,7 +62,7 @@ export function planToJson(pair: Pick<Pair, 'model' | 'accuracy'>, plan: Plan): 
  * A plan from JSON of unknown origin; `where` names it in errors. Only how many K/V groups of a layer lie in the
  * cloud changes time, energy and memory, so any whole groups are taken. Throws InputError.
  */
-export function planFromJson(pair: Pair, value: unknown, where: string): Plan {
+export function planFromJson(pair: DevicePair, value: unknown, where: string): Plan {
   const json = check(planJsonSchema, value, where)
   const { model } = pair
   if (json.layers.length !== model.layers) {
@@ -106,7 +106,7 @@ export function layerBitsFromJson(json: PlanJson, where: string): Pick<Plan, 'la
 }
 
 /** Whole groups among the heads named. */
-function countUnits(pair: Pair, heads: readonly number[], where: string): number {
+function countUnits(pair: DevicePair, heads: readonly number[], where: string): number {
   const { model } = pair
   const named = new Set(heads)
   if (named.size !== heads.length) {
@@ -130,7 +130,7 @@ function countUnits(pair: Pair, heads: readonly number[], where: string): number
 }
 
 /** An early exit fixes the rest of its plan: its layers on the edge, the others in the cloud. */
-function checkExit(pair: Pair, plan: Plan, exit: EarlyExit, where: string): Plan {
+function checkExit(pair: DevicePair, plan: Plan, exit: EarlyExit, where: string): Plan {
   exitEntryOf(pair.accuracy, exit.layer, exit.threshold)
   const expected = exitPlan(pair.model.layers, pairUnits(pair), exit, plan.boundaryBits)
   const same =

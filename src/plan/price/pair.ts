@@ -7,14 +7,14 @@ import {
   attentionUnitParameters,
   ffnParameters,
   embeddingParameters,
-  headParameters,
+  lmHeadParameters,
 } from '../../model/spec.ts'
 import { BYTES_PER_WEIGHT, type Precision } from '../profile/types.ts'
 import type { Profile } from '../profile/types.ts'
 import { DEFAULT_NETWORK, type NetworkTerms } from './network.ts'
 
 /** One model on one edge device and one cloud device, with the terms of the wire between them. */
-export interface Pair {
+export interface DevicePair {
   readonly model: ModelSpec
   readonly edge: BlockCosts
   readonly cloud: BlockCosts
@@ -46,7 +46,7 @@ export function createPair(
   cloud: BlockCosts,
   accuracy: AccuracyTable,
   network: NetworkTerms = measuredNetwork(edge.profile, cloud.profile),
-): Pair {
+): DevicePair {
   if (edge.model.id !== cloud.model.id) {
     throw new RangeError(
       `profiles: expected one model, found ${edge.model.id} (edge) and ${cloud.model.id} (cloud)`,
@@ -87,7 +87,7 @@ export interface CallCosts {
   readonly wake: readonly [edge: number, cloud: number]
 }
 
-export function callCosts({ edge, cloud }: Pick<Pair, 'edge' | 'cloud'>): CallCosts {
+export function callCosts({ edge, cloud }: Pick<DevicePair, 'edge' | 'cloud'>): CallCosts {
   return {
     dispatch: [edge.dispatchSeconds, cloud.dispatchSeconds],
     wake: [edge.wakeSeconds, cloud.wakeSeconds],
@@ -113,12 +113,12 @@ export function blockBytes(model: ModelSpec, precision: Precision): BlockBytes {
     ffnFirst: ffnParameters(model, 'first') * bytes,
     ffnSecond: ffnParameters(model, 'second') * bytes,
     embed: embeddingParameters(model) * bytes,
-    head: headParameters(model) * bytes,
+    head: lmHeadParameters(model) * bytes,
     kvPerUnitToken: kvBytesPerUnitToken(model, precision === 'fp32' ? 4 : 2),
   }
 }
 
 /** Placement units of one attention block (K/V groups). */
-export function pairUnits(pair: Pair): number {
+export function pairUnits(pair: DevicePair): number {
   return attentionUnits(pair.model)
 }

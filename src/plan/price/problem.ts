@@ -1,6 +1,6 @@
 import type { Objective } from './objective.ts'
 import type { PlanOptions } from './question.ts'
-import type { Pair } from './pair.ts'
+import type { DevicePair } from './pair.ts'
 import type { BoundaryBits } from '../plan.ts'
 import type { OracleInput, Prices } from './question.ts'
 import { NO_PRICES } from './question.ts'
@@ -8,7 +8,7 @@ import type { Situation } from './situation.ts'
 
 /** What is being decided in a scenario: the pair, the objective, and which plans are allowed. */
 export interface DecisionProblem {
-  readonly pair: Pair
+  readonly pair: DevicePair
   readonly objective: Objective
   readonly readingTokensPerSecond: number
   readonly boundaryBits: readonly BoundaryBits[]

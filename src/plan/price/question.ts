@@ -1,5 +1,5 @@
 import type { Objective } from './objective.ts'
-import type { Pair } from './pair.ts'
+import type { DevicePair } from './pair.ts'
 import { BOUNDARY_BITS, type BoundaryBits } from '../plan.ts'
 import type { LinkState } from './boundary.ts'
 
@@ -41,7 +41,7 @@ export interface PlanOptions {
 }
 
 /** Every width, no early exit, mixed layers allowed, the device's memory, nothing pinned. */
-export function defaultOptions(pair: Pair, promptTokens: number, outputTokens: number): PlanOptions {
+export function defaultOptions(pair: DevicePair, promptTokens: number, outputTokens: number): PlanOptions {
   return {
     boundaryBits: BOUNDARY_BITS,
     earlyExit: false,
@@ -55,7 +55,7 @@ export function defaultOptions(pair: Pair, promptTokens: number, outputTokens: n
 }
 
 export interface OracleInput {
-  readonly pair: Pair
+  readonly pair: DevicePair
   readonly state: PlanningState
   readonly objective: Objective
   readonly readingTokensPerSecond: number

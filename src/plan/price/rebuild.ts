@@ -3,7 +3,7 @@ import type { LinkState } from './boundary.ts'
 import { compileProgram } from './compile.ts'
 import { evaluateProgram } from './evaluate.ts'
 import { DEFAULT_OBJECTIVE } from './objective.ts'
-import { callCosts, pairUnits, type Pair } from './pair.ts'
+import { callCosts, pairUnits, type DevicePair } from './pair.ts'
 import { CLOUD, EDGE, samePlan, usesNetwork, type Plan } from '../plan.ts'
 import { RESOURCE, askedOfCloud, curveAt, type Program, type StageList } from './program.ts'
 import { slowProgram } from './program.ts'
@@ -13,12 +13,12 @@ import { slowProgram } from './program.ts'
  * edge kept; the cloud walks the prompt and every token again. `boundary`: the edge fills the caches of the layers
  * above its cut from the tensors it kept, in one chunk. `ids`: a prefill of all tokens so far under the new plan.
  */
-export const REBUILDS = ['replay', 'boundary', 'ids'] as const
-export type Rebuild = (typeof REBUILDS)[number]
+export const KV_REBUILDS = ['replay', 'boundary', 'ids'] as const
+export type KvRebuild = (typeof KV_REBUILDS)[number]
 
 /** A request whose keys and values are lost, or of no use to the plan that is to go on. */
-export interface RebuildInput {
-  readonly pair: Pair
+export interface KvRebuildInput {
+  readonly pair: DevicePair
   readonly link: LinkState
   /** The plan that brought the tokens so far, and the one that is to bring the next. */
   readonly from: Plan
@@ -37,7 +37,7 @@ export interface RebuildInput {
  * Seconds until the next token is delivered, the rebuild and that token's own pass; null where this way does not
  * lead from the one plan to the other, Infinity where it needs a link that is out.
  */
-export function rebuildSeconds(input: RebuildInput, way: Rebuild): number | null {
+export function kvRebuildSeconds(input: KvRebuildInput, way: KvRebuild): number | null {
   if (way === 'ids') return prefillSeconds(input)
   // No token yet, no kept tensor that is known to be whole: the prompt begins anew.
   if (input.deliveredTokens === 0) return null
@@ -45,13 +45,13 @@ export function rebuildSeconds(input: RebuildInput, way: Rebuild): number | null
 }
 
 /** The quickest of `ways`; null where none of them leads there over this link. */
-export function cheapestRebuild(
-  input: RebuildInput,
-  ways: readonly Rebuild[] = REBUILDS,
-): { readonly way: Rebuild; readonly seconds: number } | null {
-  let best: { way: Rebuild; seconds: number } | null = null
+export function cheapestKvRebuild(
+  input: KvRebuildInput,
+  ways: readonly KvRebuild[] = KV_REBUILDS,
+): { readonly way: KvRebuild; readonly seconds: number } | null {
+  let best: { way: KvRebuild; seconds: number } | null = null
   for (const way of ways) {
-    const seconds = rebuildSeconds(input, way)
+    const seconds = kvRebuildSeconds(input, way)
     if (seconds !== null && seconds < (best?.seconds ?? Infinity)) best = { way, seconds }
   }
   return best
@@ -61,7 +61,7 @@ export function cheapestRebuild(
  * A plan's program for a request that goes on with its caches: its first token comes from an ordinary cycle, on top of
  * `contextTokens` tokens (prompt and generated ones).
  */
-export function goOnProgram(pair: Pair, plan: Plan, contextTokens: number): Program {
+export function goOnProgram(pair: DevicePair, plan: Plan, contextTokens: number): Program {
   const program = compileProgram(pair, plan, {
     promptTokens: contextTokens,
     loadBytes: 0,
@@ -81,26 +81,26 @@ function atContext(program: Program, list: StageList, context: number): StageLis
   return { ...list, stages }
 }
 
-function slowed(program: Program, { edgeSlowdown, cloudSlowdown }: RebuildInput): Program {
+function slowed(program: Program, { edgeSlowdown, cloudSlowdown }: KvRebuildInput): Program {
   return slowProgram(program, edgeSlowdown, cloudSlowdown)
 }
 
 /** Until a program's first token is there, alone on the link. */
-function firstTokenSeconds(program: Program, { pair, link }: RebuildInput): number {
+function firstTokenSeconds(program: Program, { pair, link }: KvRebuildInput): number {
   return evaluateProgram(program, {
     ...{ pair, link, promptTokens: 0, outputTokens: 1 },
     ...{ objective: DEFAULT_OBJECTIVE, readingTokensPerSecond: 1 },
   }).ttftSeconds
 }
 
-function prefillSeconds(input: RebuildInput): number {
+function prefillSeconds(input: KvRebuildInput): number {
   const promptTokens = input.promptTokens + input.deliveredTokens
   const { loadBytes } = input
   const program = compileProgram(input.pair, input.to, { promptTokens, loadBytes, decisionSeconds: 0 })
   return firstTokenSeconds(slowed(program, input), input)
 }
 
-function nextTokenSeconds(input: RebuildInput): number {
+function nextTokenSeconds(input: KvRebuildInput): number {
   const context = input.promptTokens + input.deliveredTokens
   return firstTokenSeconds(slowed(goOnProgram(input.pair, input.to, context), input), input)
 }
@@ -109,7 +109,7 @@ function nextTokenSeconds(input: RebuildInput): number {
  * Kept messages go up back to back and the cloud works through them as they arrive: two servers in a row. What the
  * cloud sends down meanwhile is dropped; it takes the other direction.
  */
-function replaySeconds(input: RebuildInput): number | null {
+function replaySeconds(input: KvRebuildInput): number | null {
   const { pair, from, to, promptTokens, deliveredTokens } = input
   if (!samePlan(from, to) || !usesNetwork(to)) return null
   const compiled = compileProgram(pair, to, { promptTokens, loadBytes: 0, decisionSeconds: 0 })
@@ -128,10 +128,10 @@ class ReplayLine {
   cloudSeconds = 0
   private sentSeconds = 0
   private arrivedSeconds = 0
-  private readonly input: RebuildInput
+  private readonly input: KvRebuildInput
   private readonly program: Program
 
-  constructor(input: RebuildInput, program: Program) {
+  constructor(input: KvRebuildInput, program: Program) {
     this.input = input
     this.program = program
   }
@@ -152,7 +152,7 @@ class ReplayLine {
 }
 
 /** One chunk over all positions but the last, then the last one's ordinary pass. */
-function boundarySeconds(input: RebuildInput): number | null {
+function boundarySeconds(input: KvRebuildInput): number | null {
   const { pair, from, to, promptTokens, deliveredTokens, edgeSlowdown, loadBytes } = input
   const cut = keptCut(from, pairUnits(pair))
   if (cut === null || usesNetwork(to)) return null

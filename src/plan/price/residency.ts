@@ -1,4 +1,4 @@
-import { blockBytes, pairUnits, type BlockBytes, type Pair } from './pair.ts'
+import { blockBytes, pairUnits, type BlockBytes, type DevicePair } from './pair.ts'
 import { EDGE, type Plan } from '../plan.ts'
 
 /**
@@ -6,14 +6,14 @@ import { EDGE, type Plan } from '../plan.ts'
  * count a layer says which; loading is paid for what is missing, and what nobody needs makes room.
  */
 export class Residency {
-  private readonly pair: Pair
+  private readonly pair: DevicePair
   private readonly bytes: BlockBytes
   private held: Blocks
   /** Every weight is held: nothing is ever missing. */
   private complete = false
   private readonly whole: number
 
-  constructor(pair: Pair) {
+  constructor(pair: DevicePair) {
     this.pair = pair
     this.bytes = blockBytes(pair.model, pair.edgePrecision)
     this.held = emptyBlocks(pair.model.layers)
@@ -107,7 +107,7 @@ function emptyBlocks(layers: number): Blocks {
   }
 }
 
-function blocksOf(pair: Pair, plan: Plan): Blocks {
+function blocksOf(pair: DevicePair, plan: Plan): Blocks {
   const units = pairUnits(pair)
   const layers = plan.exit?.layer ?? pair.model.layers
   const within = (of: (layer: number) => number): Uint8Array =>

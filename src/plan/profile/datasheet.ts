@@ -2,7 +2,7 @@ import {
   attentionUnitParameters,
   attentionUnits,
   ffnParameters,
-  headParameters,
+  lmHeadParameters,
   kvBytesPerUnitToken,
 } from '../../model/spec.ts'
 import type { FfnPart, ModelSpec } from '../../model/spec.ts'
@@ -112,7 +112,7 @@ function batchCurve(
 ): { sizes: number[]; factors: number[] } {
   const units = attentionUnits(model)
   const perLayer = units * attentionUnitParameters(model) + ffnParameters(model, 'whole')
-  const parameters = model.layers * perLayer + headParameters(model)
+  const parameters = model.layers * perLayer + lmHeadParameters(model)
   const context = Math.min(BATCH_CONTEXT_TOKENS, model.contextTokens)
   const kvBytes = model.layers * units * kvBytesPerUnitToken(model, activation) * context
   const dispatch = sheet.dispatchSeconds * 2 * model.layers

@@ -1,7 +1,7 @@
 import {
   attentionUnitParameters,
   ffnParameters,
-  headParameters,
+  lmHeadParameters,
   headsPerUnit,
   kvBytesPerUnitToken,
 } from '../../model/spec.ts'
@@ -76,7 +76,7 @@ export function ffnWork(
 
 /** Final norm and LM head of one position. */
 export function headWork(model: ModelSpec, weightBytes: number, activationBytes: number): Work {
-  const parameters = headParameters(model)
+  const parameters = lmHeadParameters(model)
   return {
     flops: 2 * parameters,
     bytes: parameters * weightBytes + (model.width + model.vocabulary) * activationBytes,

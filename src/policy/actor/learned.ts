@@ -1,6 +1,6 @@
 import type { RandomStream } from '../../core/random.ts'
 import { OBSERVATION_SIZE, encodeObservation } from '../observation/observation.ts'
-import { PlanWalker, ROW_FEATURE_SIZE } from '../action/walker.ts'
+import { PlanDecoder, ROW_FEATURE_SIZE } from '../action/planDecoder.ts'
 import type { Plan } from '../../plan/plan.ts'
 import type { DecisionProblem } from '../../plan/price/problem.ts'
 import type { Policy, Situation } from '../../plan/price/situation.ts'
@@ -31,7 +31,7 @@ export class LearnedPolicy implements Policy {
   readonly name: string
   private readonly problem: DecisionProblem
   private readonly kernel: ActorKernel
-  private readonly walker: PlanWalker
+  private readonly walker: PlanDecoder
   private readonly observation = new Float32Array(OBSERVATION_SIZE)
   private readonly features = new Float32Array(ROW_FEATURE_SIZE)
   private readonly mask: Uint8Array
@@ -41,7 +41,7 @@ export class LearnedPolicy implements Policy {
     this.problem = problem
     this.kernel = new ActorKernel(numbers.spec)
     this.kernel.load(numbers.parameters, numbers.normaliser)
-    this.walker = new PlanWalker(problem)
+    this.walker = new PlanDecoder(problem)
     this.mask = new Uint8Array(Math.max(...numbers.spec.heads.map((head) => head.choices)))
   }
 

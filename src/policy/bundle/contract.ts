@@ -2,8 +2,8 @@ import { z } from 'zod'
 import { InputError, show } from '../../core/errors.ts'
 import { canonicalJson } from '../../core/files.ts'
 import { OBSERVATION_NAMES, OBSERVATION_VERSION } from '../observation/observation.ts'
-import { ACTION_VERSION, ROW_FEATURE_NAMES, wideChoices } from '../action/walker.ts'
-import type { WideChoice } from '../action/walker.ts'
+import { ACTION_VERSION, ROW_FEATURE_NAMES, globalChoices } from '../action/planDecoder.ts'
+import type { GlobalChoice } from '../action/planDecoder.ts'
 import { pairUnits } from '../../plan/price/pair.ts'
 import type { DecisionProblem } from '../../plan/price/problem.ts'
 import type { ActorHead, ActorSpec } from '../actor/actor.ts'
@@ -121,8 +121,8 @@ export function checkSpec(spec: ActorSpec, problem: DecisionProblem, where: stri
 }
 
 /** The plan-wide choices in order, without what else the walker's objects carry. */
-function planWide(problem: DecisionProblem): WideChoice[] {
-  return wideChoices(problem).map(({ boundaryBits, embed, head, exit }) => ({
+function planWide(problem: DecisionProblem): GlobalChoice[] {
+  return globalChoices(problem).map(({ boundaryBits, embed, head, exit }) => ({
     boundaryBits,
     embed,
     head,

@@ -1,7 +1,7 @@
 import type { RandomStream } from '../../core/random.ts'
 import { openEngine } from '../../core/engine/open.ts'
 import type { Engine, EngineKind } from '../../core/engine/types.ts'
-import { PlanWalker } from '../action/walker.ts'
+import { PlanDecoder } from '../action/planDecoder.ts'
 import type { Plan } from '../../plan/plan.ts'
 import type { DecisionProblem } from '../../plan/price/problem.ts'
 import type { Policy, Situation } from '../../plan/price/situation.ts'
@@ -22,9 +22,16 @@ export type { Situation } from '../../plan/price/situation.ts'
 export type { Manifest } from '../bundle/bundleManifest.ts'
 export { situationFrom } from './situation.ts'
 export type { Conditions, DeviceTerms } from './situation.ts'
-export { Governor } from './governor.ts'
-export type { GovernorOptions } from './governor.ts'
-export type { Ask, Change, Decision, LinkNow, Present, Served } from './governorTypes.ts'
+export { PlanController as Governor } from './planController.ts'
+export type { PlanControllerOptions as GovernorOptions } from './planController.ts'
+export type {
+  RequestSnapshot as Ask,
+  ControllerChange as Change,
+  ControllerDecision as Decision,
+  LinkHint as LinkNow,
+  RunningRequest as Present,
+  FinishedRequestStats as Served,
+} from './planControllerTypes.ts'
 export type { ShieldOptions } from './shield.ts'
 export type { HysteresisOptions } from './hysteresis.ts'
 export { decideTimed } from './timing.ts'
@@ -89,7 +96,7 @@ export async function openBundle(folder: string, options: OpenOptions = {}): Pro
 function openKernel(bundle: Bundle): KernelBundle {
   const { manifest, problem, numbers } = bundle
   const policy = new LearnedPolicy(problem, numbers, manifest.name)
-  const walker = new PlanWalker(problem)
+  const walker = new PlanDecoder(problem)
   const mask = new Uint8Array(Math.max(...manifest.action.heads.map((head) => head.choices)))
   const features = new Float32Array(manifest.action.rowFeatures.length)
   const pinned = problem.edgeLayersFirst + problem.edgeLayersLast > 0

@@ -19,7 +19,7 @@ export interface HysteresisOptions {
 export const DEFAULT_HYSTERESIS = { share: 0.2, stableSeconds: 3, intervalSeconds: 1 } as const
 
 /** Since when the link has been there, from heartbeats and from what the caller knows of its connection. */
-export class LinkWatch {
+export class LinkUptime {
   private lastSeconds = 0
   private upSinceSeconds: number | null = null
 
@@ -44,7 +44,7 @@ export class LinkWatch {
 }
 
 /** Expected cost of the tokens that are left where the request goes on with the caches that it has. */
-export function costOfGoingOn(problem: DecisionProblem, situation: Situation, plan: Plan): number {
+export function costToContinue(problem: DecisionProblem, situation: Situation, plan: Plan): number {
   const { pair, state, objective, readingTokensPerSecond } = oracleInput(problem, situation)
   const program = goOnProgram(pair, plan, state.promptTokens)
   return evaluateProgram(slowProgram(program, state.edgeSlowdown, state.cloudSlowdown), {
@@ -54,6 +54,6 @@ export function costOfGoingOn(problem: DecisionProblem, situation: Situation, pl
 }
 
 /** The same under another plan, begun anew from the ids of all tokens so far. */
-export function costOfBeginningAnew(problem: DecisionProblem, situation: Situation, plan: Plan): number {
+export function costToRestart(problem: DecisionProblem, situation: Situation, plan: Plan): number {
   return planCost(oracleInput(problem, situation), plan).cost
 }

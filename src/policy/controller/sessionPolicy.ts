@@ -1,6 +1,6 @@
 import type { Engine, Session } from '../../core/engine/types.ts'
 import { OBSERVATION_SIZE, encodeObservation } from '../observation/observation.ts'
-import { PlanWalker, ROW_FEATURE_SIZE } from '../action/walker.ts'
+import { PlanDecoder, ROW_FEATURE_SIZE } from '../action/planDecoder.ts'
 import type { Plan } from '../../plan/plan.ts'
 import type { DecisionProblem } from '../../plan/price/problem.ts'
 import type { Situation } from '../../plan/price/situation.ts'
@@ -44,7 +44,7 @@ export class SessionPolicy {
 
   private async walk(situation: Situation): Promise<Plan> {
     const { problem, spec, session } = this
-    const walker = new PlanWalker(problem)
+    const walker = new PlanDecoder(problem)
     const rows = {
       observations: new Float32Array(OBSERVATION_SIZE),
       features: new Float32Array(ROW_FEATURE_SIZE),

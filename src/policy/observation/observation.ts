@@ -1,5 +1,5 @@
 import { sumCurve } from '../../plan/price/curves.ts'
-import { pairUnits, type Pair } from '../../plan/price/pair.ts'
+import { pairUnits, type DevicePair } from '../../plan/price/pair.ts'
 import { expectedCloudSlowdown, type DecisionProblem } from '../../plan/price/problem.ts'
 import type { Situation } from '../../plan/price/situation.ts'
 import type { BlockCosts } from '../../plan/profile/costs.ts'
@@ -123,7 +123,7 @@ function share(part: number, whole: number): number {
 /** Profiled seconds of the whole request on one device, at the predicted length. */
 function wholeRequest(
   costs: BlockCosts,
-  pair: Pair,
+  pair: DevicePair,
   s: Situation,
 ): { prefillSeconds: number; decodeSeconds: number } {
   const { layers } = pair.model

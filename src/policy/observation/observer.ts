@@ -11,21 +11,21 @@ const SPEED_GAIN = 0.2
 const RESPONSE_GAIN = 0.2
 
 /** Budgets per request for the virtual queues; null where there is none. */
-export interface Budgets {
+export interface ConstraintBudgets {
   readonly energyJoules: number | null
   readonly accuracyLoss: number | null
   readonly cloudSeconds: number | null
 }
 
 /** What the device measured when it connected, before any request. */
-export interface FirstProbe {
+export interface InitialProbe {
   readonly upBitsPerSecond: number
   readonly downBitsPerSecond: number
   readonly rttSeconds: number
 }
 
 /** What a finished request took. */
-export interface Finished {
+export interface FinishedStats {
   readonly seconds: number
   readonly outputTokens: number
   readonly edgeJoules: number
@@ -34,7 +34,7 @@ export interface Finished {
 }
 
 /** The part of a situation that the queue and the memory say, not the estimators. */
-export type Circumstances = Pick<
+export type QueueState = Pick<
   Situation,
   | 'replanning'
   | 'deliveredTokens'
@@ -66,7 +66,7 @@ export class Observer {
   private readonly cloudResponse = new MovingAverage(RESPONSE_GAIN, NaN)
   private readonly edgePerRequest = new MovingAverage(RESPONSE_GAIN, 0)
   private readonly ledger = new WorkLedger()
-  private readonly budgets: Budgets
+  private readonly budgets: ConstraintBudgets
   private lastArrival = NaN
   private lastHeartbeat = 0
   private lastTransfer = 0
@@ -77,7 +77,7 @@ export class Observer {
   private accuracy = 0
   private money = 0
 
-  constructor(probe: FirstProbe, budgets: Budgets) {
+  constructor(probe: InitialProbe, budgets: ConstraintBudgets) {
     this.up = new Level(probe.upBitsPerSecond)
     this.down = new Level(probe.downBitsPerSecond)
     this.rtt = new Level(probe.rttSeconds)
@@ -85,7 +85,7 @@ export class Observer {
   }
 
   /** A first measurement that came later than the first events: the link's estimates begin with it. */
-  probe(probe: FirstProbe, atSeconds: number): void {
+  probe(probe: InitialProbe, atSeconds: number): void {
     this.up = new Level(probe.upBitsPerSecond)
     this.down = new Level(probe.downBitsPerSecond)
     this.rtt = new Level(probe.rttSeconds)
@@ -142,7 +142,7 @@ export class Observer {
   }
 
   /** `cloudHead`: whether the plan ended in the cloud. */
-  finished(request: number, cloudHead: boolean, took: Finished): void {
+  finished(request: number, cloudHead: boolean, took: FinishedStats): void {
     this.ledger.remove(request)
     const response = cloudHead ? this.cloudResponse : this.edgeResponse
     response.add(took.seconds / took.outputTokens)
@@ -167,7 +167,7 @@ export class Observer {
   /** All that is known at `nowSeconds`. `replanned`: the request in flight that is under decision, whose work does not count. */
   situation(
     nowSeconds: number,
-    circumstances: Circumstances,
+    circumstances: QueueState,
     done: (request: number) => Work,
     replanned = -1,
   ): Situation {

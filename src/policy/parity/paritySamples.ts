@@ -1,7 +1,7 @@
 import { randomStream } from '../../core/random.ts'
 import type { RandomStream } from '../../core/random.ts'
 import { OBSERVATION_SIZE, encodeObservation } from '../observation/observation.ts'
-import { PlanWalker, ROW_FEATURE_SIZE } from '../action/walker.ts'
+import { PlanDecoder, ROW_FEATURE_SIZE } from '../action/planDecoder.ts'
 import { Residency } from '../../plan/price/residency.ts'
 import type { DecisionProblem } from '../../plan/price/problem.ts'
 import type { Situation } from '../../plan/price/situation.ts'
@@ -78,7 +78,7 @@ export function walkedSamples(
   seed: number,
 ): ParitySamples {
   const stream = randomStream(seed, 'parity/walks')
-  const walker = new PlanWalker(problem)
+  const walker = new PlanDecoder(problem)
   const kernel = new ActorKernel(numbers.spec)
   kernel.load(numbers.parameters, numbers.normaliser)
   const samples = fillRows(blank('walks', numbers, count * walker.rows), numbers, stream)
@@ -91,7 +91,7 @@ export function walkedSamples(
 
 /** Writes the rows of one walk; half of the walks follow the policy, the others go anywhere. */
 function walkPlan(
-  walker: PlanWalker,
+  walker: PlanDecoder,
   kernel: ActorKernel,
   situation: Situation,
   problem: DecisionProblem,

@@ -5,32 +5,32 @@ import { CLOUD } from '../../plan/plan.ts'
 import { readJson, refusalFrame, refusalOf } from '../wire/payloads.ts'
 import { systemTimers, type Timers } from '../../core/timers.ts'
 import { FRAME, type Connection, type Frame } from '../wire/types.ts'
-import { cloudCacheBytes, mailboxBytes, SessionBudget } from './budget.ts'
+import { cloudKvCacheBytes, receiveBufferBytes, CloudMemoryBudget } from './memoryBudget.ts'
 import { ExecutionError } from './errors.ts'
-import { aboveExit, walkExitOnCloud } from './exitWalk.ts'
-import { IdleWatch } from './idle.ts'
+import { aboveExit, executeExitOnCloud } from './earlyExit.ts'
+import { IdleTimeout } from './idle.ts'
 import { LoadReporter } from './load.ts'
-import { Mailbox } from './mailbox.ts'
-import { placedPlanFromJson, readOpen, reportFrame, type OpenMessage } from './messages.ts'
+import { ReceiveBuffer } from './receiveBuffer.ts'
+import { resolvedPlanFromJson, readOpen, reportFrame, type OpenMessage } from './messages.ts'
 import { NO_RECORD } from './record.ts'
-import type { SegmentRunner } from './runner.ts'
-import { sayIfOpen } from './say.ts'
-import { planSchedule, type Schedule } from './schedule.ts'
+import type { SubgraphRunner } from './subgraphRunner.ts'
+import { sendIfOpen } from './sendIfOpen.ts'
+import { lowerPlan, type LoweredPlan } from './loweredPlan.ts'
 import type { ExecutionEvent } from './types.ts'
-import { walk, type Walk } from './walk.ts'
+import { executePlan, type ExecutionContext } from './executePlan.ts'
 import type { Plan } from '../../plan/plan.ts'
 
 export interface CloudOptions {
   readonly model: ModelSpec
   /** Shared by all connections: that is where their tokens meet in batches. */
-  readonly runner: SegmentRunner
+  readonly runner: SubgraphRunner
   readonly clock: Clock
   /** Requests of one connection at a time. */
   readonly maxRequests: number
   /** Plans that one connection may have said. */
   readonly maxPlans: number
   /** Shared by all connections of a cloud; default one of its own. */
-  readonly budget?: SessionBudget
+  readonly budget?: CloudMemoryBudget
   readonly timers?: Timers
   /** A request that waits for its edge for so long is given up; default 120. */
   readonly idleSeconds?: number
@@ -45,17 +45,17 @@ export const DEFAULT_LOAD_SECONDS = 1
 
 interface KnownPlan {
   readonly plan: Plan
-  readonly schedule: Schedule
+  readonly schedule: LoweredPlan
 }
 
 /** Carries out the cloud's part of every request of one connection, until it closes. */
-export class CloudPeer {
+export class CloudExecutor {
   private readonly connection: Connection
   private readonly options: CloudOptions
   private readonly plans = new Map<number, KnownPlan>()
-  private readonly requests = new Map<number, Mailbox>()
-  private readonly budget: SessionBudget
-  private readonly idle: IdleWatch
+  private readonly requests = new Map<number, ReceiveBuffer>()
+  private readonly budget: CloudMemoryBudget
+  private readonly idle: IdleTimeout
   private readonly load: LoadReporter
   private readonly onEmpty: (() => void)[] = []
   private isDraining = false
@@ -67,8 +67,8 @@ export class CloudPeer {
     const { loadSeconds = DEFAULT_LOAD_SECONDS } = options
     this.connection = connection
     this.options = options
-    this.budget = options.budget ?? new SessionBudget()
-    this.idle = new IdleWatch(idleSeconds, { clock, timers })
+    this.budget = options.budget ?? new CloudMemoryBudget()
+    this.idle = new IdleTimeout(idleSeconds, { clock, timers })
     this.load = new LoadReporter(connection, { seconds: loadSeconds, timers }, () => ({
       ...{ sequences: this.budget.sequences, own: this.requests.size },
       ...{ waitingRuns: runner.waitingRuns, freeBytes: Math.max(0, this.budget.freeBytes) },
@@ -111,15 +111,15 @@ export class CloudPeer {
         found: 'one more',
       })
     }
-    const placed = placedPlanFromJson(model, readJson(frame), `plan ${frame.request}`)
+    const placed = resolvedPlanFromJson(model, readJson(frame), `plan ${frame.request}`)
     const { plan, cloudUnits } = placed
-    const schedule = planSchedule(model, plan, cloudUnits)
+    const schedule = lowerPlan(model, plan, cloudUnits)
     this.plans.set(frame.request, { plan, schedule })
     this.prepare(schedule, plan)
   }
 
   /** Loads what the plan needs here: whoever says a plan is about to use it. */
-  private prepare(schedule: Schedule, { exit }: Plan): void {
+  private prepare(schedule: LoweredPlan, { exit }: Plan): void {
     const { model, runner } = this.options
     if (exit !== null) {
       if (exit.mode === 'collaborative') runner.prepare([aboveExit(model, exit)])
@@ -150,10 +150,10 @@ export class CloudPeer {
         `this connection has ${this.requests.size} open requests, at most ${maxRequests}`,
       )
     const { promptTokens, maxNewTokens } = message
-    const cacheBytes = cloudCacheBytes(model, known.plan, promptTokens + maxNewTokens)
+    const cacheBytes = cloudKvCacheBytes(model, known.plan, promptTokens + maxNewTokens)
     this.budget.take(cacheBytes)
-    const capBytes = mailboxBytes(model, known.plan, known.schedule, promptTokens, maxNewTokens)
-    const mailbox = new Mailbox(capBytes, this.budget)
+    const capBytes = receiveBufferBytes(model, known.plan, known.schedule, promptTokens, maxNewTokens)
+    const mailbox = new ReceiveBuffer(capBytes, this.budget)
     this.requests.set(request, mailbox)
     this.walking++
     this.budget.sequences++
@@ -169,7 +169,7 @@ export class CloudPeer {
     request: number,
     open: OpenMessage,
     known: KnownPlan,
-    mailbox: Mailbox,
+    mailbox: ReceiveBuffer,
   ): Promise<void> {
     const events: ExecutionEvent[] = []
     const w = this.walkOf(
@@ -180,7 +180,9 @@ export class CloudPeer {
       open.report ? (event) => events.push(event) : NO_RECORD,
     )
     try {
-      await (known.plan.exit === null ? walk(w, known.schedule) : walkExitOnCloud(w, known.plan.exit))
+      await (known.plan.exit === null
+        ? executePlan(w, known.schedule)
+        : executeExitOnCloud(w, known.plan.exit))
     } catch (error) {
       if (error !== ENDED && this.requests.get(request) === mailbox) this.refuse(request, error)
     }
@@ -195,9 +197,9 @@ export class CloudPeer {
     request: number,
     open: OpenMessage,
     { plan }: KnownPlan,
-    mailbox: Mailbox,
-    record: Walk['record'],
-  ): Walk {
+    mailbox: ReceiveBuffer,
+    record: ExecutionContext['record'],
+  ): ExecutionContext {
     const { model, runner, clock } = this.options
     return {
       ...{ side: CLOUD, model, runner, clock, record, caches: runner.newCaches(), prompt: [] },
@@ -235,7 +237,7 @@ export class CloudPeer {
   }
 
   private sayRefused(request: number, error: unknown): void {
-    sayIfOpen(this.connection, refusalFrame(FRAME.fail, refusalOf(error), { request }))
+    sendIfOpen(this.connection, refusalFrame(FRAME.fail, refusalOf(error), { request }))
   }
 
   private gone(reason: string): void {

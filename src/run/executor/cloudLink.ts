@@ -6,7 +6,7 @@ import type { Timers } from '../../core/timers.ts'
 import type { Connection } from '../wire/types.ts'
 import { DEFAULT_BACKOFF, jittered, nominalDelay } from './backoff.ts'
 import type { EdgeLink } from './link.ts'
-import type { Backoff, Dial, LinkState, RecoveryEvent } from './recoveryTypes.ts'
+import type { Backoff, Dial, ConnectionState, RecoveryEvent } from './recoveryTypes.ts'
 
 export { DEFAULT_BACKOFF } from './backoff.ts'
 export { FixedLink, fixedLink } from './link.ts'
@@ -29,7 +29,7 @@ export interface CloudLinkOptions {
  */
 export class CloudLink implements EdgeLink {
   readonly resumes = true
-  state: LinkState = 'down'
+  state: ConnectionState = 'down'
   connection: Connection | null = null
   downSinceSeconds: number | null = null
   private readonly options: CloudLinkOptions

@@ -13,7 +13,7 @@ const WORDS: Readonly<Record<Phase, string>> = {
 }
 
 /** Watches the deadlines of one request, from its creation on. */
-export class DeadlineWatch {
+export class DeadlineTimer {
   private readonly deadlines: Partial<Deadlines>
   private readonly clock: Clock
   private readonly timers: Timers

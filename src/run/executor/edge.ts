@@ -3,24 +3,24 @@ import type { ModelSpec } from '../../model/spec.ts'
 import { readRefusal } from '../wire/payloads.ts'
 import { systemTimers, type Timers } from '../../core/timers.ts'
 import { FRAME, type Connection, type Frame } from '../wire/types.ts'
-import type { Call, CallHost } from './call.ts'
+import type { CloudStream, CloudStreamHost } from './cloudStream.ts'
 import type { CloudLink } from './cloudLink.ts'
-import { Generation, type GenerateOptions, type GenerationHost } from './generation.ts'
-import { KeptBytes } from './kept.ts'
+import { SplitGenerator, type GenerateOptions, type GeneratorHost } from './generator.ts'
+import { RetransmitBudget } from './retransmit.ts'
 import type { FixedLink } from './link.ts'
 import { readLoad, type CloudLoad } from './load.ts'
-import { PlanBook } from './planBook.ts'
-import type { GenerationHandle, RecoveryEvent } from './recoveryTypes.ts'
+import { PlanRegistry } from './planRegistry.ts'
+import type { GeneratorHandle, RecoveryEvent } from './recoveryTypes.ts'
 import { checkRequest } from './request.ts'
-import type { SegmentRunner } from './runner.ts'
-import { Slots } from './slots.ts'
-import type { GenerationRequest, GenerationResult } from './types.ts'
+import type { SubgraphRunner } from './subgraphRunner.ts'
+import { Semaphore } from './semaphore.ts'
+import type { GenerationRequest, RequestOutput } from './types.ts'
 
-export type { GenerateOptions } from './generation.ts'
+export type { GenerateOptions } from './generator.ts'
 
 export interface EdgeOptions {
   readonly model: ModelSpec
-  readonly runner: SegmentRunner
+  readonly runner: SubgraphRunner
   readonly clock: Clock
   readonly timers?: Timers
   /** Null: plans that need the cloud are refused. */
@@ -33,16 +33,16 @@ export interface EdgeOptions {
   readonly onEvent?: (event: RecoveryEvent) => void
 }
 
-export const DEFAULT_MAX_KEPT_BYTES = 256 * 2 ** 20
+export const DEFAULT_RETRANSMIT_BYTES = 256 * 2 ** 20
 
 /** Carries out requests on the edge, with the cloud at the other end of `link`. */
 export class EdgeExecutor {
   private readonly options: EdgeOptions
-  private readonly slots: Slots
-  private readonly kept: KeptBytes
-  private readonly host: GenerationHost
-  private readonly calls = new Set<Call>()
-  private readonly numbers = new Map<number, Call>()
+  private readonly slots: Semaphore
+  private readonly kept: RetransmitBudget
+  private readonly host: GeneratorHost
+  private readonly calls = new Set<CloudStream>()
+  private readonly numbers = new Map<number, CloudStream>()
   private readonly offsets = new WeakMap<Connection, Promise<number>>()
   private readonly eventListeners: ((event: RecoveryEvent) => void)[] = []
   private readonly loadListeners: ((load: CloudLoad) => void)[] = []
@@ -51,8 +51,8 @@ export class EdgeExecutor {
 
   constructor(options: EdgeOptions) {
     this.options = options
-    this.slots = new Slots(options.maxInFlight)
-    this.kept = new KeptBytes(options.maxKeptBytes ?? DEFAULT_MAX_KEPT_BYTES)
+    this.slots = new Semaphore(options.maxInFlight)
+    this.kept = new RetransmitBudget(options.maxKeptBytes ?? DEFAULT_RETRANSMIT_BYTES)
     if (options.onEvent !== undefined) this.eventListeners.push(options.onEvent)
     this.host = this.hostOf(options)
     options.link?.onConnection((connection) => this.attach(connection))
@@ -67,7 +67,7 @@ export class EdgeExecutor {
   }
 
   /** Boundary tensors that are kept by now. */
-  get keptBytes(): number {
+  get retransmitBytes(): number {
     return this.kept.usedBytes
   }
 
@@ -89,25 +89,25 @@ export class EdgeExecutor {
    * Generates until `maxNewTokens` or a stop id. Throws InputError for a request that cannot be; the handle's result
    * rejects with ExecutionError where it could not go on: the tokens so far went to `onToken`.
    */
-  start(request: GenerationRequest, options: GenerateOptions = {}): GenerationHandle {
+  start(request: GenerationRequest, options: GenerateOptions = {}): GeneratorHandle {
     checkRequest(this.options.model, request)
     this.lastRequest++
-    return new Generation(this.host, this.lastRequest, request, options)
+    return new SplitGenerator(this.host, this.lastRequest, request, options)
   }
 
   /** `start(...).result`; an impossible request rejects, too. */
-  async generate(request: GenerationRequest, options: GenerateOptions = {}): Promise<GenerationResult> {
+  async generate(request: GenerationRequest, options: GenerateOptions = {}): Promise<RequestOutput> {
     return await this.start(request, options).result
   }
 
-  private hostOf({ model, runner, clock, timers = systemTimers, link }: EdgeOptions): GenerationHost {
-    const calls: CallHost | null = link && {
-      ...{ model, clock, timers, link, kept: this.kept, plans: new PlanBook(model) },
-      ...{ calls: this.calls, numbers: this.numbers },
+  private hostOf({ model, runner, clock, timers = systemTimers, link }: EdgeOptions): GeneratorHost {
+    const calls: CloudStreamHost | null = link && {
+      ...{ model, clock, timers, link, kept: this.kept, plans: new PlanRegistry(model) },
+      ...{ streams: this.calls, numbers: this.numbers },
       nextNumber: () => ++this.lastNumber,
     }
     return {
-      ...{ model, runner, clock, timers, link, calls, slots: this.slots },
+      ...{ model, runner, clock, timers, link, streams: calls, slots: this.slots },
       tell: (event) => {
         for (const listener of this.eventListeners) listener(event)
       },
@@ -137,7 +137,7 @@ export class EdgeExecutor {
         call.refused(code, message)
       } else call.receive(frame)
     } catch (error) {
-      call.mailbox.fail(error as Error)
+      call.receiveBuffer.fail(error as Error)
     }
   }
 

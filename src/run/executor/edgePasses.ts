@@ -9,7 +9,7 @@ export interface EdgePass {
 }
 
 /** Adds up the edge's runs of each pass. */
-export class EdgePasses {
+export class EdgePassMeter {
   readonly wanted: boolean
   private readonly tell: (pass: EdgePass) => void
   private pass: EdgePass | null = null

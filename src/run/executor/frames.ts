@@ -5,13 +5,13 @@ import { frameName } from '../wire/frame.ts'
 import { idsFrame, readIds } from '../wire/payloads.ts'
 import { FLAG, FRAME, type Frame, type FrameType } from '../wire/types.ts'
 import { decodeBoundary, encodeBoundary } from './boundary.ts'
-import type { Values } from './runner.ts'
-import type { SendStep } from './schedule.ts'
+import type { Activations } from './subgraphRunner.ts'
+import type { SendStep } from './loweredPlan.ts'
 
 /** What a message of a request carries, as a frame and back. A frame's request belongs to whoever sends it. */
 export type Message = Omit<Frame, 'request'>
 
-export interface WalkedToken {
+export interface SampledToken {
   readonly id: number
   readonly position: number
   readonly nearTie: boolean
@@ -19,7 +19,7 @@ export interface WalkedToken {
 }
 
 /** A token for the user: flags say whether it is the last, and a near-tie. */
-export function tokenFrame(token: WalkedToken, step: number): Message {
+export function tokenFrame(token: SampledToken, step: number): Message {
   const flags = (token.last ? FLAG.last : 0) | (token.nearTie ? FLAG.nearTie : 0)
   return idsFrame([token.id], { step, position: token.position, flags })
 }
@@ -40,7 +40,7 @@ export function tensorFrame(
 export function boundaryFrame(
   model: ModelSpec,
   { carries, lastRow, bits }: SendStep,
-  values: Values,
+  values: Activations,
   rows: number,
   step: number,
   position: number,
@@ -58,7 +58,7 @@ export function boundaryFrame(
 }
 
 /** The token that a frame delivers. Throws InputError for anything but one id of this model. */
-export function tokenOf(model: ModelSpec, frame: Frame): WalkedToken {
+export function tokenOf(model: ModelSpec, frame: Frame): SampledToken {
   const [id] = idsOf(model, frame, 1)
   const flag = (bit: number): boolean => (frame.flags & bit) !== 0
   return { id, position: frame.position, nearTie: flag(FLAG.nearTie), last: flag(FLAG.last) }
@@ -85,7 +85,7 @@ export function boundaryOf(
   { carries, bits }: SendStep,
   frame: Frame,
   rows: number,
-): Values {
+): Activations {
   const data = tensorOf(frame, rows, columnsOf(model, carries), bits!)
   if (carries !== 'x+hidden') return { [carries]: data }
   const { width, ffnWidth } = model

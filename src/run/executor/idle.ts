@@ -1,10 +1,10 @@
 import type { Clock } from '../../core/clock.ts'
 import type { Timers } from '../../core/timers.ts'
 import { ExecutionError } from './errors.ts'
-import type { Mailbox } from './mailbox.ts'
+import type { ReceiveBuffer } from './receiveBuffer.ts'
 
 /** Frees requests whose edge is silent: each wait for a message has a limit. */
-export class IdleWatch {
+export class IdleTimeout {
   private readonly seconds: number
   private readonly clock: Clock
   private readonly timers: Timers
@@ -16,7 +16,7 @@ export class IdleWatch {
   }
 
   /** `message` as it comes; past the limit the request fails with E_IDLE. */
-  async over<T>(mailbox: Mailbox, message: Promise<T>): Promise<T> {
+  async over<T>(mailbox: ReceiveBuffer, message: Promise<T>): Promise<T> {
     // What is here already needs no timer.
     if (!mailbox.isAwaited) return message
     const since = this.clock.nowSeconds()

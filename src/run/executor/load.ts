@@ -3,7 +3,7 @@ import { check } from '../../core/schema.ts'
 import { jsonFrame, readJson } from '../wire/payloads.ts'
 import type { Timers } from '../../core/timers.ts'
 import { FRAME, type Connection, type Frame } from '../wire/types.ts'
-import { sayIfOpen } from './say.ts'
+import { sendIfOpen } from './sendIfOpen.ts'
 
 const count = z.number().min(0).max(Number.MAX_SAFE_INTEGER)
 
@@ -86,6 +86,6 @@ export class LoadReporter {
     const { upBytes, upSeconds } = this
     this.upBytes = 0
     this.upSeconds = 0
-    sayIfOpen(this.connection, loadFrame({ ...counted, upBytes, upSeconds }))
+    sendIfOpen(this.connection, loadFrame({ ...counted, upBytes, upSeconds }))
   }
 }

@@ -9,14 +9,14 @@ import { FRAME, type Frame } from '../wire/types.ts'
 import type { ExecutionEvent } from './types.ts'
 
 /** A plan with the units that it places: what both sides must agree on. */
-export interface PlacedPlan {
+export interface ResolvedPlan {
   readonly plan: Plan
   /** Per layer the units in the cloud, ascending. */
   readonly cloudUnits: readonly (readonly number[])[]
 }
 
 /** The plan as JSON, heads by name (edgewise's plan format). */
-export function placedPlanToJson(model: ModelSpec, { plan, cloudUnits }: PlacedPlan): PlanJson {
+export function resolvedPlanToJson(model: ModelSpec, { plan, cloudUnits }: ResolvedPlan): PlanJson {
   const group = headsPerUnit(model)
   const side = (place: Side) => (place === EDGE ? 'edge' : 'cloud')
   return {
@@ -33,7 +33,7 @@ export function placedPlanToJson(model: ModelSpec, { plan, cloudUnits }: PlacedP
 }
 
 /** Reads a plan whose heads are meant by name. `where` names it in errors. Throws InputError. */
-export function placedPlanFromJson(model: ModelSpec, value: unknown, where: string): PlacedPlan {
+export function resolvedPlanFromJson(model: ModelSpec, value: unknown, where: string): ResolvedPlan {
   const json = check(planJsonSchema, value, where)
   const refuse = (place: string, expected: string, found: string): never => {
     throw new InputError({ where: `${where}: ${place}`, expected, found })
@@ -81,8 +81,8 @@ function unitsOf(model: ModelSpec, heads: readonly number[], where: string): num
   throw new InputError({ where, expected, found: JSON.stringify(heads).slice(0, 80) })
 }
 
-export function planFrame(model: ModelSpec, number: number, placed: PlacedPlan): Frame {
-  return jsonFrame(FRAME.plan, placedPlanToJson(model, placed), { request: number })
+export function planFrame(model: ModelSpec, number: number, placed: ResolvedPlan): Frame {
+  return jsonFrame(FRAME.plan, resolvedPlanToJson(model, placed), { request: number })
 }
 
 /** A request as the cloud hears of it. */

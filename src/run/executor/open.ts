@@ -2,12 +2,12 @@ import type { Clock } from '../../core/clock.ts'
 import { openEngine } from '../../core/engine/open.ts'
 import type { Engine, EngineKind } from '../../core/engine/types.ts'
 import type { ModelSpec } from '../../model/spec.ts'
-import { SegmentRunner } from './runner.ts'
-import { SegmentSessions, type SegmentFiles } from './sessions.ts'
+import { SubgraphRunner } from './subgraphRunner.ts'
+import { SessionCache, type SubgraphFiles } from './sessionCache.ts'
 
 export interface ExecutionOptions {
   readonly model: ModelSpec
-  readonly files: SegmentFiles
+  readonly files: SubgraphFiles
   readonly clock: Clock
   /** Default `worker`: a run does not block the event loop. */
   readonly engine?: EngineKind
@@ -21,8 +21,8 @@ export interface ExecutionOptions {
 /** One side's engine, loaded sessions and queue. */
 export interface Execution {
   readonly engine: Engine
-  readonly sessions: SegmentSessions
-  readonly runner: SegmentRunner
+  readonly sessions: SessionCache
+  readonly runner: SubgraphRunner
   close(): Promise<void>
 }
 
@@ -32,12 +32,12 @@ export const DEFAULT_BUDGET_BYTES = 4 * 2 ** 30
 export async function openExecution(options: ExecutionOptions): Promise<Execution> {
   const { model, files, clock, threads, maxBatch = 1, budgetBytes = DEFAULT_BUDGET_BYTES } = options
   const engine = await openEngine(options.engine ?? 'worker')
-  const sessions = new SegmentSessions({
+  const sessions = new SessionCache({
     ...{ engine, files, clock, budgetBytes },
     ...(threads === undefined ? {} : { threads }),
   })
   return {
-    ...{ engine, sessions, runner: new SegmentRunner({ engine, sessions, model, clock, maxBatch }) },
+    ...{ engine, sessions, runner: new SubgraphRunner({ engine, sessions, model, clock, maxBatch }) },
     close: async () => {
       await sessions.close()
       await engine.close()

@@ -3,9 +3,9 @@ import { EDGE } from '../../plan/plan.ts'
 import type { ExecutionEvent } from './types.ts'
 
 /** Notes what was done; does nothing where nobody asked. */
-export type Recorder = (event: ExecutionEvent) => void
+export type EventRecorder = (event: ExecutionEvent) => void
 
-export const NO_RECORD: Recorder = () => {}
+export const NO_RECORD: EventRecorder = () => {}
 
 type Facts = Omit<ExecutionEvent, 'side' | 'kind'> & { readonly side: Side }
 

@@ -1,6 +1,6 @@
 import type { Connection } from '../wire/types.ts'
-import type { PlacedPlan } from './messages.ts'
-import type { GeneratedToken, GenerationResult } from './types.ts'
+import type { ResolvedPlan } from './messages.ts'
+import type { OutputToken, RequestOutput } from './types.ts'
 
 /**
  * How lost keys and values come back. `replay`: the same plan on a new connection; the edge sends the boundary
@@ -8,10 +8,10 @@ import type { GeneratedToken, GenerationResult } from './types.ts'
  * over the layers above its cut and fills their caches from the tensors it kept, in one chunk. `ids`: everything anew
  * from the token ids, in one chunk.
  */
-export type Rebuild = 'replay' | 'boundary' | 'ids'
+export type KvRebuild = 'replay' | 'boundary' | 'ids'
 
 /** One entry of a plan schedule: which plan brings the tokens from `fromToken` (0-based) on. */
-export interface PlanSwitch extends PlacedPlan {
+export interface PlanSwitch extends ResolvedPlan {
   readonly fromToken: number
   /** `start` at token 0; how the caches came about at a later one. A replay is no switch: it changes nothing. */
   readonly rebuild: 'start' | 'boundary' | 'ids'
@@ -30,15 +30,15 @@ export interface Deadlines {
 }
 
 /** A request that is being carried out. */
-export interface GenerationHandle {
+export interface GeneratorHandle {
   /** Counts requests of one executor, from 1. */
   readonly number: number
   /** Rejects with ExecutionError; what was generated until then stays in `tokens`. */
-  readonly result: Promise<GenerationResult>
-  readonly tokens: readonly GeneratedToken[]
+  readonly result: Promise<RequestOutput>
+  readonly tokens: readonly OutputToken[]
   /** What it runs by now. */
-  readonly placed: PlacedPlan
-  readonly schedule: readonly PlanSwitch[]
+  readonly resolvedPlan: ResolvedPlan
+  readonly planSwitches: readonly PlanSwitch[]
   /** Whether the present plan needs the cloud. */
   readonly usesCloud: boolean
   /** Since when it has been waiting for a message of the cloud; null: it is not. */
@@ -47,12 +47,12 @@ export interface GenerationHandle {
   readonly upBytes: number
   readonly downBytes: number
   /** Bytes of boundary tensors kept for it. */
-  readonly keptBytes: number
+  readonly retransmitBytes: number
   /**
    * Goes on by another plan after the tokens that were delivered: at once where it waits for the cloud, else at the
    * next token. `boundary` falls back to `ids` where the plans do not allow it. Nothing happens once it is over.
    */
-  switchPlan(to: PlacedPlan, rebuild?: 'boundary' | 'ids'): void
+  switchPlan(to: ResolvedPlan, rebuild?: 'boundary' | 'ids'): void
 }
 
 /** Waits between attempts: base x factor^n up to the cap, each multiplied by a draw from [1 - jitter, 1]. */
@@ -63,7 +63,7 @@ export interface Backoff {
   readonly jitter: number
 }
 
-export type LinkState = 'connecting' | 'up' | 'down' | 'closed'
+export type ConnectionState = 'connecting' | 'up' | 'down' | 'closed'
 
 /** What happens to the link and to requests; every transition is one of these. */
 export type RecoveryEvent =
@@ -93,7 +93,7 @@ export type RecoveryEvent =
       readonly kind: 'request-resumed'
       readonly atSeconds: number
       readonly request: number
-      readonly rebuild: Rebuild
+      readonly rebuild: KvRebuild
       /** Tokens that were delivered before. */
       readonly tokens: number
       /** Sent again. */
@@ -105,7 +105,7 @@ export type RecoveryEvent =
       readonly request: number
       readonly fromToken: number
       readonly rebuild: 'boundary' | 'ids'
-      readonly placed: PlacedPlan
+      readonly placed: ResolvedPlan
     }
   /** The cloud's tokens after a replay were not the delivered ones: the replay was given up for `ids`. */
   | {

@@ -1,6 +1,6 @@
 import { InputError } from '../../core/errors.ts'
 import type { ModelSpec } from '../../model/spec.ts'
-import { checkLengths, type PlacedPlan } from './messages.ts'
+import { checkLengths, type ResolvedPlan } from './messages.ts'
 import type { GenerationRequest } from './types.ts'
 
 /** Throws InputError for a request that cannot be. */
@@ -16,7 +16,7 @@ export function checkRequest(model: ModelSpec, request: GenerationRequest): void
 }
 
 /** Throws InputError for a plan that is not of this model. */
-export function checkPlan(model: ModelSpec, { plan, cloudUnits }: PlacedPlan): void {
+export function checkPlan(model: ModelSpec, { plan, cloudUnits }: ResolvedPlan): void {
   if (plan.ffn.length !== model.layers || cloudUnits.length !== model.layers)
     refuse(
       'plan',

@@ -1,10 +1,10 @@
 import { randomStream } from '../../core/random.ts'
-import type { Sampling } from './types.ts'
+import type { SamplingParams } from './types.ts'
 
 /** Two logits closer than this count as a near-tie: another order of float32 sums may choose the other. */
 export const NEAR_TIE_MARGIN = 1e-3
 
-export interface Sampled {
+export interface SamplerOutput {
   readonly id: number
   readonly nearTie: boolean
 }
@@ -14,7 +14,7 @@ export interface Sampled {
  * the top k, then the fewest whose probabilities reach top p (the nucleus of arXiv 1904.09751), then the inverse of
  * the cumulative distribution at a uniform number that depends on (seed, position) alone.
  */
-export function sampleToken(logits: Float32Array, sampling: Sampling, position: number): Sampled {
+export function sampleToken(logits: Float32Array, sampling: SamplingParams, position: number): SamplerOutput {
   const { first, margin } = topTwo(logits)
   const nearTie = margin < NEAR_TIE_MARGIN
   if (sampling.temperature === 0) return { id: first, nearTie }
@@ -52,7 +52,7 @@ interface Candidate {
 }
 
 /** Likeliest first; equal ones by id, so that every machine agrees. */
-function candidates(logits: Float32Array, { temperature, topK }: Sampling): Candidate[] {
+function candidates(logits: Float32Array, { temperature, topK }: SamplingParams): Candidate[] {
   const { largest } = topTwo(logits)
   const all = Array.from(logits, (value, id) => ({ id, weight: Math.exp((value - largest) / temperature) }))
   all.sort((a, b) => b.weight - a.weight || a.id - b.id)

@@ -2,7 +2,7 @@ import type { Plan } from '../../plan/plan.ts'
 import type { PlanSwitch } from './recoveryTypes.ts'
 
 /** How the next token is drawn. Noise is keyed by (seed, position): the same token whoever draws it, and when. */
-export interface Sampling {
+export interface SamplingParams {
   /** 0 is greedy. */
   readonly temperature: number
   /** Keep the k likeliest tokens; 0 keeps all. */
@@ -12,7 +12,7 @@ export interface Sampling {
   readonly seed: number
 }
 
-export const GREEDY: Sampling = { temperature: 0, topK: 0, topP: 1, seed: 0 }
+export const GREEDY: SamplingParams = { temperature: 0, topK: 0, topP: 1, seed: 0 }
 
 export interface GenerationRequest {
   /** Prompt token ids, at least one. */
@@ -21,13 +21,13 @@ export interface GenerationRequest {
   readonly plan: Plan
   /** Which units of each layer lie in the cloud: plan.unitsOnCloud[layer] of them, ascending. */
   readonly cloudUnits: readonly (readonly number[])[]
-  readonly sampling: Sampling
+  readonly sampling: SamplingParams
   /** A token of these ends the request; it is part of the output. */
   readonly stopIds: readonly number[]
 }
 
 /** One token as it is delivered to the user. */
-export interface GeneratedToken {
+export interface OutputToken {
   readonly id: number
   /** 0-based position in the sequence, prompt included. */
   readonly position: number
@@ -56,12 +56,12 @@ export interface ExecutionEvent {
   readonly batch: number
 }
 
-export interface GenerationResult {
-  readonly tokens: readonly GeneratedToken[]
+export interface RequestOutput {
+  readonly tokens: readonly OutputToken[]
   readonly dispatchSeconds: number
   readonly nearTies: number
   /** Both sides' events where asked for, the cloud's shifted to the edge's clock; else the edge's. */
   readonly events: readonly ExecutionEvent[]
   /** By which plans they came: forced on another run, it gives the same tokens. */
-  readonly schedule: readonly PlanSwitch[]
+  readonly planSwitches: readonly PlanSwitch[]
 }

@@ -1,32 +1,33 @@
 import type { Clock } from '../../core/clock.ts'
-import { Arrivals } from './arrivals.ts'
-import type { Carriage } from './carriage.ts'
+import { TransferMeter } from './transferMeter.ts'
+import type { Transport } from './transport.ts'
 import { ConnectionError, WireError } from './errors.ts'
 import { encodeFrames, frameBytes, FrameParser, frameName, makeFrame } from './frame.ts'
-import { Inbox } from './inbox.ts'
+import { FrameQueue } from './frameQueue.ts'
 import { payloadCap } from './limits.ts'
 import { jsonFrame, readJson, readRefusal, refusalFrame, refusalOf } from './payloads.ts'
 import type { Refusal } from './payloads.ts'
 import { checkLegal, isOwnFrame, otherRole } from './phases.ts'
 import type { Phase, Role } from './phases.ts'
-import { PingBook } from './ping.ts'
+import { PingTracker } from './ping.ts'
 import type { PingResult } from './ping.ts'
-import { Pulse } from './pulse.ts'
-import type { PulseHost } from './pulse.ts'
-import { PeerRate } from './rate.ts'
+import { HeartbeatMonitor } from './heartbeat.ts'
+import type { HeartbeatHost } from './heartbeat.ts'
+import { PeerRateLimiter } from './rate.ts'
 import type { Timers } from '../../core/timers.ts'
 import { FRAME } from './types.ts'
 import type { CloseReason, Connection, Frame, Heartbeat, Transfer, WireLimits } from './types.ts'
 
 /** What a server answers to a hello. */
-export type Answer = { readonly welcome: unknown } | { readonly refuse: Refusal }
+export type HelloReply = { readonly welcome: unknown } | { readonly refuse: Refusal }
 
 /** Answers a hello (parsed JSON, unchecked) of a peer whose certificate bears the name `identity`. */
-export type Greet = (peer: unknown, identity: string | null) => Answer
+export type HelloHandler = (peer: unknown, identity: string | null) => HelloReply
 
 /** A client brings its greeting; a server answers one. An error thrown by `greet` refuses the client. */
 export type Handshake =
-  { readonly role: 'client'; readonly greeting: unknown } | { readonly role: 'server'; readonly greet: Greet }
+  | { readonly role: 'client'; readonly greeting: unknown }
+  | { readonly role: 'server'; readonly greet: HelloHandler }
 
 export interface ConnectionOptions {
   readonly clock: Clock
@@ -48,17 +49,17 @@ export class WireConnection implements Connection {
   private reason: CloseReason | null = null
   private readonly role: Role
   private readonly handshake: Handshake
-  private readonly carriage: Carriage
+  private readonly carriage: Transport
   private readonly clock: Clock
   private readonly timers: Timers
   private readonly limits: WireLimits
   private readonly parser: FrameParser
-  private readonly pings: PingBook
-  private readonly inbox: Inbox
-  private readonly arrivals = new Arrivals()
-  private readonly pulse: Pulse
+  private readonly pings: PingTracker
+  private readonly inbox: FrameQueue
+  private readonly arrivals = new TransferMeter()
+  private readonly pulse: HeartbeatMonitor
   /** Of servers only. */
-  private readonly rate: PeerRate | null
+  private readonly rate: PeerRateLimiter | null
   /** Bytes of all frames, pings and pongs too. */
   private givenBytes = 0
   private nextSequence = 0
@@ -66,17 +67,17 @@ export class WireConnection implements Connection {
   private isGone = false
   private readonly goneListeners: (() => void)[] = []
 
-  constructor(carriage: Carriage, handshake: Handshake, options: ConnectionOptions) {
+  constructor(carriage: Transport, handshake: Handshake, options: ConnectionOptions) {
     this.role = handshake.role
     this.handshake = handshake
     this.carriage = carriage
     this.clock = options.clock
     this.timers = options.timers
     this.limits = options.limits
-    this.pulse = new Pulse(this.pulseHost(), { ...options, role: this.role })
-    this.rate = this.role === 'server' ? new PeerRate(this.limits, this.clock.nowSeconds()) : null
-    this.pings = new PingBook(options.clock)
-    this.inbox = new Inbox(options.limits.maxQueuedBytes)
+    this.pulse = new HeartbeatMonitor(this.pulseHost(), { ...options, role: this.role })
+    this.rate = this.role === 'server' ? new PeerRateLimiter(this.limits, this.clock.nowSeconds()) : null
+    this.pings = new PingTracker(options.clock)
+    this.inbox = new FrameQueue(options.limits.maxQueuedBytes)
     const peerRole = otherRole(this.role)
     this.parser = new FrameParser((type) => {
       checkLegal(peerRole, this.phase, type)
@@ -351,7 +352,7 @@ export class WireConnection implements Connection {
     look()
   }
 
-  private pulseHost(): PulseHost {
+  private pulseHost(): HeartbeatHost {
     return {
       givenBytes: () => this.givenBytes,
       queuedBytes: () => this.carriage.queuedBytes,

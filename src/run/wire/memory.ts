@@ -1,8 +1,8 @@
 import type { Clock } from '../../core/clock.ts'
 import type { RandomStream } from '../../core/random.ts'
-import type { Carriage } from './carriage.ts'
+import type { Transport } from './transport.ts'
 import { WireConnection } from './connection.ts'
-import type { Greet } from './connection.ts'
+import type { HelloHandler } from './connection.ts'
 import { DEFAULT_LIMITS } from './limits.ts'
 import { systemTimers } from '../../core/timers.ts'
 import type { Timers } from '../../core/timers.ts'
@@ -11,7 +11,7 @@ import type { Connection, WireLimits } from './types.ts'
 export interface MemoryPairOptions {
   readonly greeting?: unknown
   /** Default: welcomes everyone with `{}`. */
-  readonly greet?: Greet
+  readonly greet?: HelloHandler
   readonly clock: Clock
   /** The server's clock, where it is another one. */
   readonly serverClock?: Clock
@@ -37,7 +37,7 @@ export interface MemoryPair {
 export function memoryPair(options: MemoryPairOptions): Promise<MemoryPair> {
   const { clock, timers = systemTimers, greeting = {}, greet = () => ({ welcome: {} }), chop } = options
   const limits = { ...DEFAULT_LIMITS, ...options.limits }
-  const [toServer, toClient] = [new MemoryCarriage(chop), new MemoryCarriage(chop)]
+  const [toServer, toClient] = [new MemoryTransport(chop), new MemoryTransport(chop)]
   toServer.other = toClient
   toClient.other = toServer
   const client = new WireConnection(toServer, { role: 'client', greeting }, { clock, timers, limits })
@@ -62,8 +62,8 @@ export function memoryPair(options: MemoryPairOptions): Promise<MemoryPair> {
 }
 
 /** One direction's bytes; `other` is the opposite direction, whose owner reads these. */
-class MemoryCarriage implements Carriage {
-  other!: MemoryCarriage
+class MemoryTransport implements Transport {
+  other!: MemoryTransport
   owner!: WireConnection
   readonly identity = null
   queuedBytes = 0

@@ -24,7 +24,7 @@ interface Pending {
  * Pings of one connection. The peer's clock was read somewhere within the round trip: taken for its middle, as in
  * NTP (RFC 5905, section 8), so the offset errs by at most half the RTT.
  */
-export class PingBook {
+export class PingTracker {
   private readonly clock: Clock
   private readonly pending: Pending[] = []
   private next = 1

@@ -1,21 +1,21 @@
-import { Bucket } from './bucket.ts'
+import { TokenBucket } from './tokenBucket.ts'
 import { WireError } from './errors.ts'
 import { FRAME_HEADER_BYTES } from './types.ts'
 import type { WireLimits } from './types.ts'
 
 /** What a server takes of one client. Checks throw WireError (E_WIRE_RATE). */
-export class PeerRate {
+export class PeerRateLimiter {
   private readonly limits: WireLimits
-  private readonly frames: Bucket
-  private readonly bytes: Bucket
+  private readonly frames: TokenBucket
+  private readonly bytes: TokenBucket
 
   constructor(limits: WireLimits, nowSeconds: number) {
     const { maxFramesPerSecond, maxBytesPerSecond, maxPayloadBytes } = limits
     this.limits = limits
-    this.frames = new Bucket(maxFramesPerSecond, nowSeconds)
+    this.frames = new TokenBucket(maxFramesPerSecond, nowSeconds)
     // The largest frame that is legal may come at once.
     const burst = Math.max(maxBytesPerSecond, FRAME_HEADER_BYTES + maxPayloadBytes)
-    this.bytes = new Bucket(maxBytesPerSecond, nowSeconds, burst)
+    this.bytes = new TokenBucket(maxBytesPerSecond, nowSeconds, burst)
   }
 
   takeBytes(count: number, nowSeconds: number): void {
@@ -35,9 +35,9 @@ function tooFast(most: string): WireError {
 const MAX_ADDRESSES = 4096
 
 /** How often each remote address may try. */
-export class Attempts {
+export class ConnectRateLimiter {
   private readonly perMinute: number
-  private readonly buckets = new Map<string, Bucket>()
+  private readonly buckets = new Map<string, TokenBucket>()
 
   constructor(perMinute: number) {
     this.perMinute = perMinute
@@ -51,7 +51,7 @@ export class Attempts {
   /** Whether `address` may try once more at `nowSeconds`. */
   allow(address: string, nowSeconds: number): boolean {
     const key = networkOf(address)
-    const bucket = this.buckets.get(key) ?? new Bucket(this.perMinute / 60, nowSeconds, this.perMinute)
+    const bucket = this.buckets.get(key) ?? new TokenBucket(this.perMinute / 60, nowSeconds, this.perMinute)
     // What was used last stands last.
     this.buckets.delete(key)
     this.buckets.set(key, bucket)

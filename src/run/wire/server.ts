@@ -4,8 +4,8 @@ import type { TLSSocket } from 'node:tls'
 import type { Clock } from '../../core/clock.ts'
 import { InputError } from '../../core/errors.ts'
 import { KEEP_ALIVE_SECONDS } from './client.ts'
-import type { Greet } from './connection.ts'
-import { Door } from './door.ts'
+import type { HelloHandler } from './connection.ts'
+import { ConnectionAcceptor } from './acceptor.ts'
 import { ConnectionError } from './errors.ts'
 import { safeAddress } from './hosts.ts'
 import type { HostOptions } from './hosts.ts'
@@ -16,7 +16,7 @@ import { createTlsServer, trustError, usableKeys } from './tls.ts'
 import type { TlsMaterial } from './tls.ts'
 import type { Connection, WireLimits } from './types.ts'
 import { openUpgrader } from './webSocketServer.ts'
-import type { WebSocketDoor } from './webSocketServer.ts'
+import type { WebSocketListenOptions } from './webSocketServer.ts'
 
 /** Sockets beyond the cap on connections that may wait for their refusal at a time; others are dropped. */
 const REFUSED_AT_A_TIME = 32
@@ -30,9 +30,9 @@ export interface ListenOptions extends Omit<HostOptions, 'secured'> {
   /** Which certificates' common names may connect; others are refused with E_FORBIDDEN. Default: all. */
   readonly allow?: (identity: string) => boolean
   /** Takes WebSockets, and nothing else: for clients behind a proxy. */
-  readonly webSocket?: WebSocketDoor
+  readonly webSocket?: WebSocketListenOptions
   /** Answers a client's hello (parsed JSON, unchecked). An error thrown refuses the client with it. */
-  readonly greet: Greet
+  readonly greet: HelloHandler
   /** Called once a connection is open and before any of its frames: register its listeners here. */
   readonly onConnection: (connection: Connection) => void
   /** Hears why a client did not get as far as that. */
@@ -65,7 +65,7 @@ export async function listen(options: ListenOptions): Promise<WireServer> {
   const limits = { ...DEFAULT_LIMITS, ...options.limits }
   const maxConnections = options.maxConnections ?? DEFAULT_MAX_CONNECTIONS
   const onRejected = options.onRejected ?? (() => {})
-  const door = new Door({
+  const door = new ConnectionAcceptor({
     ...{ greet: options.greet, onConnection: options.onConnection, onRejected, clock: options.clock },
     ...{
       allow: options.allow ?? (() => true),
@@ -100,7 +100,7 @@ function openTls(
   tls: TlsMaterial,
   where: string,
   { greetingSeconds }: WireLimits,
-  door: Door,
+  door: ConnectionAcceptor,
   onRejected: (error: Error) => void,
 ): Server {
   const server = usableKeys(where, () => createTlsServer(tls, greetingSeconds))

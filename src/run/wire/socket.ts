@@ -1,6 +1,6 @@
 import type { Duplex } from 'node:stream'
 import { TLSSocket } from 'node:tls'
-import type { Carriage } from './carriage.ts'
+import type { Transport } from './transport.ts'
 import { WireConnection } from './connection.ts'
 import type { ConnectionOptions, Handshake } from './connection.ts'
 import { peerIdentity, trustError } from './tls.ts'
@@ -16,7 +16,7 @@ export function overSocket(socket: Duplex, handshake: Handshake, options: Connec
   return connection
 }
 
-function carriageOf(socket: Duplex): Carriage {
+function carriageOf(socket: Duplex): Transport {
   let identity: string | null = null
   return {
     get identity() {

@@ -1,8 +1,8 @@
 import type { Duplex } from 'node:stream'
 import { TLSSocket } from 'node:tls'
 import type WebSocket from 'ws'
-import { Bucket } from './bucket.ts'
-import type { Carriage } from './carriage.ts'
+import { TokenBucket } from './tokenBucket.ts'
+import type { Transport } from './transport.ts'
 import { WireConnection } from './connection.ts'
 import type { ConnectionOptions, Handshake } from './connection.ts'
 import { WireError } from './errors.ts'
@@ -32,7 +32,7 @@ export function overWebSocket(
   options: ConnectionOptions,
 ): WireConnection {
   const connection = new WireConnection(carriageOf(socket, line), handshake, options)
-  const pings = new Bucket(MAX_PINGS_PER_SECOND, options.clock.nowSeconds())
+  const pings = new TokenBucket(MAX_PINGS_PER_SECOND, options.clock.nowSeconds())
   let cause: Error | undefined
   socket.binaryType = 'nodebuffer'
   socket.on('message', (data, isBinary) => {
@@ -55,7 +55,7 @@ export function overWebSocket(
   return connection
 }
 
-function carriageOf(socket: WebSocket, line: Duplex): Carriage {
+function carriageOf(socket: WebSocket, line: Duplex): Transport {
   const isOpen = (): boolean => socket.readyState === socket.OPEN
   return {
     identity: line instanceof TLSSocket ? peerIdentity(line) : null,

@@ -7,7 +7,7 @@ import { ConnectionError } from './errors.ts'
 import { SOCKET_OPTIONS } from './webSocket.ts'
 
 /** Where a server takes WebSockets. */
-export interface WebSocketDoor {
+export interface WebSocketListenOptions {
   readonly path: string
   /** Clients have to say it as `Authorization: Bearer`. */
   readonly token?: string
@@ -25,7 +25,7 @@ export interface Upgrader {
 }
 
 /** Turns lines into WebSockets. It listens nowhere: lines are handed to it. */
-export async function openUpgrader({ path, token }: WebSocketDoor): Promise<Upgrader> {
+export async function openUpgrader({ path, token }: WebSocketListenOptions): Promise<Upgrader> {
   const { WebSocketServer } = await import('ws')
   const sockets = new WebSocketServer({ ...SOCKET_OPTIONS, noServer: true, clientTracking: false })
   const waiting = new WeakMap<Duplex, { opened(socket: WebSocket): void; failed(error: Error): void }>()

@@ -6,12 +6,12 @@ import { EdgeExecutor } from '../../run/executor/edge.ts'
 import type { Execution } from '../../run/executor/open.ts'
 import type { Backoff, Dial } from '../../run/executor/recoveryTypes.ts'
 import type { ModelSpec } from '../../model/spec.ts'
-import { Ears } from './hearing.ts'
+import { TelemetryCollector } from './telemetry.ts'
 import { serviceMetrics } from './metrics.ts'
 import { EdgeService } from './service.ts'
-import type { Decider, ServiceEvent, ServiceLimits, Time } from './types.ts'
+import type { PlanSelector, ServiceEvent, ServiceLimits, TimeSource } from './types.ts'
 import type { RequestStore } from './requests.ts'
-import { Writer, type LogSink } from './writing.ts'
+import { ServiceLogger, type LogSink } from './serviceLogger.ts'
 
 export interface OpenOptions {
   readonly served: ServedModel
@@ -20,14 +20,14 @@ export interface OpenOptions {
   readonly execution: Execution
   /** Null: an edge without a cloud. */
   readonly dial: Dial | null
-  readonly decider: Decider
+  readonly decider: PlanSelector
   readonly log: LogSink | null
   readonly dropped: () => number
   readonly requests: RequestStore | null
   readonly memoryBytes: number
   readonly limits: ServiceLimits
   readonly backoff?: Backoff
-  readonly time: Time
+  readonly time: TimeSource
   readonly random: RandomStream
   readonly registry: Registry
   readonly onEvent: (event: ServiceEvent) => void
@@ -52,12 +52,12 @@ export function openEdgeService(options: OpenOptions): OpenedService {
     ...{ model: spec, runner: execution.runner, clock, timers, link },
     maxInFlight: limits.maxInFlight,
   })
-  const writer = new Writer(options.log, spec, clock.nowSeconds())
+  const writer = new ServiceLogger(options.log, spec, clock.nowSeconds())
   const count = serviceMetrics(options.registry, {
     queue: () => service.queue,
     linkUp: () => (link === null ? null : link.state === 'up'),
     rttSeconds: () => ears.rttSeconds,
-    keptBytes: () => executor.keptBytes,
+    keptBytes: () => executor.retransmitBytes,
     residentBytes: () => execution.sessions.loadedBytes,
     dropped: options.dropped,
   })
@@ -65,12 +65,12 @@ export function openEdgeService(options: OpenOptions): OpenedService {
     count(event)
     options.onEvent(event)
   }
-  const ears = new Ears({ link, executor, decider, writer, time, onEvent })
+  const ears = new TelemetryCollector({ link, executor, selector: decider, logger: writer, time, onEvent })
   const service = new EdgeService({
-    ...{ spec, executor, link, decider, writer, limits, time, onEvent },
+    ...{ spec, executor, link, selector: decider, logger: writer, limits, time, onEvent },
     ...{ served: options.served, stopIds: options.stopIds, requests: options.requests },
     memory: { bytes: memoryBytes, residentBytes: () => execution.sessions.loadedBytes },
-    linkView: () => ears.view(),
+    linkStatus: () => ears.linkStatus(),
   })
   ears.open(service.carrier)
   link?.start()

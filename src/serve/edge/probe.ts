@@ -2,7 +2,7 @@ import type { Clock } from '../../core/clock.ts'
 import type { Connection } from '../../run/wire/types.ts'
 
 /** A link as pings see it. */
-export interface LinkMeasure {
+export interface LinkProbe {
   readonly rttSeconds: number
   readonly upBitsPerSecond: number
   readonly downBitsPerSecond: number
@@ -25,7 +25,7 @@ const LEAST_SECONDS = 10e-6
 export async function probeLink(
   connection: Pick<Connection, 'ping'>,
   clock: Pick<Clock, 'nowSeconds'>,
-): Promise<LinkMeasure> {
+): Promise<LinkProbe> {
   let quickest = await connection.ping()
   for (let i = 1; i < PINGS; i++) {
     const next = await connection.ping()

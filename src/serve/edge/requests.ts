@@ -1,11 +1,11 @@
 import type { CompletionRequest } from '../http/types.ts'
 import type { PlanSwitch } from '../../run/executor/recoveryTypes.ts'
-import { placedPlanToJson } from '../../run/executor/messages.ts'
+import { resolvedPlanToJson } from '../../run/executor/messages.ts'
 import type { JournalRequest, RequestJournal } from '../../core/journal/requests.ts'
 import type { ModelSpec } from '../../model/spec.ts'
 
 /** What is known of a request that was asked for before. */
-export interface KnownRequest {
+export interface StoredRequest {
   readonly tokens: readonly number[]
   readonly finish: 'stop' | 'length' | null
   matches(request: CompletionRequest): boolean
@@ -25,7 +25,7 @@ export class RequestStore {
     this.fingerprint = fingerprint
   }
 
-  find(principal: string, key: string): KnownRequest | null {
+  find(principal: string, key: string): StoredRequest | null {
     const known = this.journal.find(principal, key)
     if (known === null) return null
     const { tokens, finish } = known
@@ -54,7 +54,7 @@ export class RequestStore {
     const number = this.numbers.get(request)
     if (number === undefined) return
     const { fromToken, rebuild } = entry
-    this.journal.switched(number, { fromToken, rebuild, plan: placedPlanToJson(this.model, entry) })
+    this.journal.switched(number, { fromToken, rebuild, plan: resolvedPlanToJson(this.model, entry) })
   }
 
   /** Null: it did not come to its end; asked for again, it goes on. */

@@ -1,19 +1,19 @@
 import {
   BackendError,
   type Backend,
-  type CompletionListener,
+  type CompletionStreamListener,
   type CompletionRequest,
-  type CompletionResult,
+  type CompletionOutput,
   type Readiness,
   type ServedModel,
 } from '../http/types.ts'
-import { Admission } from './admission.ts'
-import { Carrier, type CarrierOptions } from './carrier.ts'
-import { newProgress, type Job } from './job.ts'
-import { Steering } from './steering.ts'
+import { RequestQueue } from './requestQueue.ts'
+import { RequestRunner, type RequestRunnerOptions } from './requestRunner.ts'
+import { newRequestProgress, type RequestState } from './requestState.ts'
+import { Replanner } from './replanner.ts'
 import type { ServiceLimits } from './types.ts'
 
-export interface ServiceOptions extends CarrierOptions {
+export interface ServiceOptions extends RequestRunnerOptions {
   readonly served: ServedModel
   readonly limits: ServiceLimits
 }
@@ -22,9 +22,9 @@ export interface ServiceOptions extends CarrierOptions {
 export class EdgeService implements Backend {
   readonly model: ServedModel
   private readonly options: ServiceOptions
-  private readonly admission: Admission<Job>
-  readonly carrier: Carrier
-  private readonly steering: Steering
+  private readonly admission: RequestQueue<RequestState>
+  readonly carrier: RequestRunner
+  private readonly steering: Replanner
   /** Names of requests under way: one of them cannot be begun twice. */
   private readonly keys = new Set<string>()
   private lastNumber = 0
@@ -33,13 +33,13 @@ export class EdgeService implements Backend {
     const { limits, time, served } = options
     this.options = options
     this.model = served
-    this.carrier = new Carrier(options, {
+    this.carrier = new RequestRunner(options, {
       waiting: () => this.admission.waiting,
       inFlight: () => this.admission.inFlight,
     })
     const { maxInFlight, maxQueued } = limits
-    this.admission = new Admission({ maxInFlight, maxQueued, time }, (job) => this.carrier.carryOut(job))
-    this.steering = new Steering({ ...options, carrier: this.carrier })
+    this.admission = new RequestQueue({ maxInFlight, maxQueued, time }, (job) => this.carrier.run(job))
+    this.steering = new Replanner({ ...options, runner: this.carrier })
     this.steering.start()
   }
 
@@ -49,14 +49,14 @@ export class EdgeService implements Backend {
   }
 
   get readiness(): Readiness {
-    const { link, decider } = this.options
+    const { link, selector: decider } = this.options
     if (this.admission.isDraining) return { ready: false, reason: 'about to end' }
     if (link === null || link.state === 'up') return { ready: true, reason: `decided by ${decider.name}` }
-    if (decider.servesAlone) return { ready: true, reason: 'the cloud is away: the edge goes on alone' }
+    if (decider.worksOffline) return { ready: true, reason: 'the cloud is away: the edge goes on alone' }
     return { ready: false, reason: 'the cloud is away, and the model does not fit the edge' }
   }
 
-  async complete(request: CompletionRequest, listener: CompletionListener): Promise<CompletionResult> {
+  async complete(request: CompletionRequest, listener: CompletionStreamListener): Promise<CompletionOutput> {
     this.admission.check()
     const name = request.key === null ? null : JSON.stringify([request.principal, request.key])
     if (name !== null && this.keys.has(name)) {
@@ -82,21 +82,21 @@ export class EdgeService implements Backend {
 
   private enter(
     request: CompletionRequest,
-    listener: CompletionListener,
+    listener: CompletionStreamListener,
     restored: readonly number[],
-  ): Promise<CompletionResult> {
+  ): Promise<CompletionOutput> {
     const { limits, time } = this.options
     return new Promise((resolve, reject) => {
       this.lastNumber++
-      const job: Job = {
+      const job: RequestState = {
         ...{ number: this.lastNumber, request, listener, restored },
         prompt: [...request.prompt, ...restored],
         arrivedSeconds: time.clock.nowSeconds(),
-        ...{ progress: newProgress(), resolve, reject },
+        ...{ progress: newRequestProgress(), resolve, reject },
       }
       this.carrier.arrived(job)
       const patience = Math.min(limits.totalSeconds, request.deadlineSeconds ?? Infinity)
-      this.admission.enter(job, listener.signal, patience, (error) => this.carrier.left(job, error))
+      this.admission.enter(job, listener.signal, patience, (error) => this.carrier.rejected(job, error))
     })
   }
 

@@ -5,7 +5,7 @@ import { InputError } from '../../core/errors.ts'
 import { isLoopback } from '../../core/hosts.ts'
 
 /** A cloud, in figures. */
-export interface CloudFigures {
+export interface CloudStats {
   readonly isDraining: boolean
   /** Edges that are connected. */
   readonly connections: number
@@ -21,7 +21,7 @@ export interface StatusServer {
 
 export async function serveStatus(
   { host, port }: { readonly host: string; readonly port: number },
-  cloud: CloudFigures,
+  cloud: CloudStats,
 ): Promise<StatusServer> {
   if (!isLoopback(host)) {
     throw new InputError({
@@ -54,7 +54,7 @@ export async function serveStatus(
 
 async function answer(
   path: string,
-  cloud: CloudFigures,
+  cloud: CloudStats,
   registry: Registry,
   response: ServerResponse,
 ): Promise<void> {
@@ -67,7 +67,7 @@ async function answer(
   else say(404, 'expected /healthz, /readyz or /metrics\n')
 }
 
-function metricsOf(cloud: CloudFigures): Registry {
+function metricsOf(cloud: CloudStats): Registry {
   const registry = new Registry()
   const gauge = (name: string, help: string, read: () => number): void => {
     new Gauge({

@@ -1,13 +1,13 @@
 import type { Clock } from '../../core/clock.ts'
-import type { PlacedPlan } from '../../run/executor/messages.ts'
+import type { ResolvedPlan } from '../../run/executor/messages.ts'
 import type { RecoveryEvent } from '../../run/executor/recoveryTypes.ts'
 import type { DecisionReason, DecisionSource } from '../../core/journal/types.ts'
-import type { Ask } from '../../policy/controller/governorTypes.ts'
+import type { RequestSnapshot } from '../../policy/controller/planControllerTypes.ts'
 import type { Timers } from '../../core/timers.ts'
-import type { LinkMeasure } from './probe.ts'
+import type { LinkProbe } from './probe.ts'
 
 /** The link to the cloud as a decision sees it. */
-export interface LinkView {
+export interface LinkStatus {
   readonly up: boolean
   /** Since when it is as it is; seconds. */
   readonly sinceSeconds: number
@@ -16,8 +16,8 @@ export interface LinkView {
 }
 
 /** Which plan, from whom, and what it was decided on. */
-export interface Choice {
-  readonly placed: PlacedPlan
+export interface PlanDecision {
+  readonly placed: ResolvedPlan
   readonly source: DecisionSource
   /** Probability of this plan under what decided; 1 where it is deterministic. */
   readonly propensity: number
@@ -26,49 +26,49 @@ export interface Choice {
 }
 
 /** A choice, and how long it took, observation and shield included. */
-export type Decided<T extends Choice = Choice> = T & { readonly decideSeconds: number }
+export type Timed<T extends PlanDecision = PlanDecision> = T & { readonly decideSeconds: number }
 
 /** Another plan for a request in flight. */
-export interface Change extends Choice {
+export interface PlanChange extends PlanDecision {
   readonly reason: Exclude<DecisionReason, 'dispatch'>
   /** How its keys and values are to come about. */
   readonly rebuild: 'boundary' | 'ids'
 }
 
 /** A request in flight, as who decides sees it. */
-export interface InFlight extends Ask {
-  readonly placed: PlacedPlan
+export interface RunningSnapshot extends RequestSnapshot {
+  readonly placed: ResolvedPlan
 }
 
 /** What a request took, told when it ends. */
-export interface Took {
+export interface ServedStats {
   readonly seconds: number
   readonly outputTokens: number
-  readonly placed: PlacedPlan
+  readonly placed: ResolvedPlan
 }
 
 /**
  * Decides: a policy, a forced plan, or the static fallback. It is told what happens, so that it can estimate; it never
  * looks at a clock or a socket by itself.
  */
-export interface Decider {
+export interface PlanSelector {
   readonly name: string
   /** Whether requests are carried out while the cloud is away. */
-  readonly servesAlone: boolean
-  decide(ask: Ask, link: LinkView): Choice
+  readonly worksOffline: boolean
+  decide(ask: RequestSnapshot, link: LinkStatus): PlanDecision
   /** Null: the request goes on as it is. */
-  reconsider(request: InFlight, link: LinkView): Change | null
-  readonly hears: Hearing
+  reconsider(request: RunningSnapshot, link: LinkStatus): PlanChange | null
+  readonly telemetry: TelemetryListener
 }
 
 /** What happens on the device, as it happens. All times by the device's clock. */
-export interface Hearing {
+export interface TelemetryListener {
   arrived(atSeconds: number): void
-  dispatched(ask: Ask, placed: PlacedPlan): void
-  replanned(ask: Ask, placed: PlacedPlan): void
-  finished(request: number, took: Took): void
+  dispatched(ask: RequestSnapshot, placed: ResolvedPlan): void
+  replanned(ask: RequestSnapshot, placed: ResolvedPlan): void
+  finished(request: number, took: ServedStats): void
   /** The link's first measurement. */
-  probed(link: LinkMeasure): void
+  probed(link: LinkProbe): void
   heartbeat(atSeconds: number, rttSeconds: number): void
   transfer(direction: 'up' | 'down', bytes: number, startSeconds: number, endSeconds: number): void
   /** Sequences of other tenants in the cloud. */
@@ -91,7 +91,7 @@ export type ServiceEvent =
       readonly request: number
       readonly reason: DecisionReason
       readonly source: DecisionSource
-      readonly placed: PlacedPlan
+      readonly placed: ResolvedPlan
       readonly decideSeconds: number
     }
   | { readonly kind: 'token'; readonly atSeconds: number; readonly request: number; readonly tokens: number }
@@ -133,7 +133,7 @@ export const DEFAULT_LIMITS: ServiceLimits = {
   outageSeconds: 3,
 }
 
-export interface Time {
+export interface TimeSource {
   readonly clock: Clock
   readonly timers: Timers
 }

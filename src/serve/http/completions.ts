@@ -1,26 +1,38 @@
-import { Answers, usageOf } from './answers.ts'
-import type { Asked, Kind } from './asked.ts'
-import { readAsked } from './asked.ts'
+import { CompletionFormatter, usageOf } from './responseFormat.ts'
+import type { CompletionParams, CompletionKind } from './completionParams.ts'
+import { parseCompletion } from './completionParams.ts'
 import { readJson } from './body.ts'
-import type { Desk } from './desk.ts'
+import type { AdmissionController } from './admissionController.ts'
 import { ApiError, badRequest } from './errors.ts'
-import type { Exchange } from './exchange.ts'
-import { Generation } from './generation.ts'
-import { newName } from './names.ts'
+import type { HttpExchange } from './httpExchange.ts'
+import { OutputProcessor } from './outputProcessor.ts'
+import { newRequestId } from './requestId.ts'
 import { MAX_TIMEOUT_SECONDS } from './schemas.ts'
 
 const DEADLINE_HEADER = 'X-Request-Deadline-Seconds'
 const KEY_HEADER = 'Idempotency-Key'
 
 /** Answers POST /v1/chat/completions and /v1/completions. Throws what the client is to be told. */
-export async function complete(desk: Desk, exchange: Exchange, kind: Kind, principal: string): Promise<void> {
-  const leave = desk.enter(exchange, principal)
+export async function complete(
+  desk: AdmissionController,
+  exchange: HttpExchange,
+  kind: CompletionKind,
+  principal: string,
+): Promise<void> {
+  const leave = desk.admit(exchange, principal)
   try {
     const { backend, tokenizer, chat, random } = desk.options
     const key = keyOf(exchange)
     const headerSeconds = deadlineOf(exchange)
     const body = await readJson(exchange.request, desk.limits.bodyBytes, exchange.signal)
-    const asked = readAsked(kind, body, { model: backend.model, tokenizer, chat, random, principal, key })
+    const asked = parseCompletion(kind, body, {
+      model: backend.model,
+      tokenizer,
+      chat,
+      random,
+      principal,
+      key,
+    })
     exchange.streamed = asked.stream
     exchange.promptTokens = asked.prompt.length
     const named = [headerSeconds, asked.timeoutSeconds].filter((one) => one !== null)
@@ -34,19 +46,30 @@ export async function complete(desk: Desk, exchange: Exchange, kind: Kind, princ
   }
 }
 
-interface Terms {
+interface RequestTerms {
   readonly key: string | null
   readonly principal: string
   /** Seconds from the request's arrival. */
   readonly deadline: number | null
 }
 
-async function answer(desk: Desk, exchange: Exchange, asked: Asked, terms: Terms): Promise<void> {
+async function answer(
+  desk: AdmissionController,
+  exchange: HttpExchange,
+  asked: CompletionParams,
+  terms: RequestTerms,
+): Promise<void> {
   const { clock, random, backend } = desk.options
   const created = Math.floor(Date.parse(clock.wallTime()) / 1000)
-  const answers = new Answers(asked.kind, newName(random), created, backend.model, asked.includeUsage)
-  const { outlet } = exchange
-  const telling = asked.stream ? new Telling(exchange, answers) : null
+  const answers = new CompletionFormatter(
+    asked.kind,
+    newRequestId(random),
+    created,
+    backend.model,
+    asked.includeUsage,
+  )
+  const { writer: outlet } = exchange
+  const telling = asked.stream ? new CompletionStream(exchange, answers) : null
   const generation = newGeneration(desk, asked, terms, exchange, (text) => telling?.text(text))
   exchange.generation = generation
   exchange.signal.addEventListener('abort', () => generation.abort(exchange.signal.reason as ApiError))
@@ -66,23 +89,23 @@ async function answer(desk: Desk, exchange: Exchange, asked: Asked, terms: Terms
 }
 
 /** A completion as a stream of events. The first text is what opens it: until then a failure still has its status. */
-class Telling {
+class CompletionStream {
   private opened = false
-  private readonly exchange: Exchange
-  private readonly answers: Answers
+  private readonly exchange: HttpExchange
+  private readonly answers: CompletionFormatter
 
-  constructor(exchange: Exchange, answers: Answers) {
+  constructor(exchange: HttpExchange, answers: CompletionFormatter) {
     this.exchange = exchange
     this.answers = answers
   }
 
   text(text: string): void {
     this.open()
-    this.exchange.outlet.event(this.answers.piece(text))
+    this.exchange.writer.event(this.answers.piece(text))
   }
 
   end(finish: 'stop' | 'length', usage: ReturnType<typeof usageOf> | null): void {
-    const { outlet } = this.exchange
+    const { writer: outlet } = this.exchange
     this.open()
     outlet.event(this.answers.ending(finish))
     if (usage !== null) outlet.event(this.answers.usage(usage))
@@ -92,18 +115,18 @@ class Telling {
 
   private open(): void {
     const { opening } = this.answers
-    if (!this.opened && opening !== null) this.exchange.outlet.event(opening)
+    if (!this.opened && opening !== null) this.exchange.writer.event(opening)
     this.opened = true
   }
 }
 
 function newGeneration(
-  desk: Desk,
-  asked: Asked,
-  { key, principal, deadline }: Terms,
-  exchange: Exchange,
+  desk: AdmissionController,
+  asked: CompletionParams,
+  { key, principal, deadline }: RequestTerms,
+  exchange: HttpExchange,
   onText: (text: string) => void,
-): Generation {
+): OutputProcessor {
   const { backend, tokenizer, clock, timers } = desk.options
   const spent = clock.nowSeconds() - exchange.arrivedSeconds
   const total = Math.min(deadline ?? Infinity, desk.limits.requestSeconds)
@@ -111,7 +134,7 @@ function newGeneration(
   if (spent >= total) throw late
   const deadlineSeconds = deadline === null ? null : deadline - spent
   const given = { backend, tokenizer, clock, timers, key, principal, onText, late }
-  return new Generation(asked, { ...given, deadlineSeconds, mostSeconds: total - spent })
+  return new OutputProcessor(asked, { ...given, deadlineSeconds, mostSeconds: total - spent })
 }
 
 function lateError(seconds: number): ApiError {
@@ -124,14 +147,14 @@ function lateError(seconds: number): ApiError {
   })
 }
 
-function keyOf({ request }: Exchange): string | null {
+function keyOf({ request }: HttpExchange): string | null {
   const key = request.headers[KEY_HEADER.toLowerCase()]
   if (key === undefined) return null
   if (typeof key === 'string' && /^[\x21-\x7e]{1,255}$/.test(key)) return key
   throw badRequest('invalid_value', `${KEY_HEADER}: expected 1 to 255 visible ASCII characters`, KEY_HEADER)
 }
 
-function deadlineOf({ request }: Exchange): number | null {
+function deadlineOf({ request }: HttpExchange): number | null {
   const text = request.headers[DEADLINE_HEADER.toLowerCase()]
   if (text === undefined) return null
   const seconds = typeof text === 'string' && /^\d{1,6}(\.\d{1,6})?$/.test(text) ? Number(text) : 0

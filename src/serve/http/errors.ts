@@ -47,7 +47,7 @@ export function badRequest(
 }
 
 /** What was generated before a request failed. */
-export interface Partial {
+export interface PartialOutput {
   readonly text: string
   /** How many. */
   readonly tokens: number
@@ -60,12 +60,12 @@ export interface ErrorBody {
     readonly param: string | null
     readonly code: string
     /** Within `error`: that is what OpenAI's clients hand on. */
-    readonly partial?: Partial
+    readonly partial?: PartialOutput
   }
 }
 
 /** `partial` only where there is something to keep. */
-export function errorBody({ problem }: ApiError, partial?: Partial): ErrorBody {
+export function errorBody({ problem }: ApiError, partial?: PartialOutput): ErrorBody {
   const { message, type, param = null, code } = problem
   const kept = partial === undefined || partial.tokens === 0 ? {} : { partial }
   return { error: { message, type, param, code, ...kept } }

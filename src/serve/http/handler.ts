@@ -1,16 +1,16 @@
 import type { IncomingMessage } from 'node:http'
-import { modelAnswer } from './answers.ts'
-import { unknownModel } from './asked.ts'
+import { modelObject } from './responseFormat.ts'
+import { unknownModel } from './completionParams.ts'
 import { complete } from './completions.ts'
-import type { Desk } from './desk.ts'
+import type { AdmissionController } from './admissionController.ts'
 import { ApiError } from './errors.ts'
-import type { Exchange } from './exchange.ts'
+import type { HttpExchange } from './httpExchange.ts'
 import { checkHostHeader } from './hosts.ts'
 import { ANONYMOUS } from './keys.ts'
 import { checkMethod } from './routes.ts'
 
 /** Answers one request; whatever goes wrong, it is answered. */
-export async function handle(desk: Desk, exchange: Exchange): Promise<void> {
+export async function handle(desk: AdmissionController, exchange: HttpExchange): Promise<void> {
   try {
     await answer(desk, exchange)
   } catch (error) {
@@ -18,8 +18,8 @@ export async function handle(desk: Desk, exchange: Exchange): Promise<void> {
   }
 }
 
-async function answer(desk: Desk, exchange: Exchange): Promise<void> {
-  const { match, request, outlet } = exchange
+async function answer(desk: AdmissionController, exchange: HttpExchange): Promise<void> {
+  const { match, request, writer: outlet } = exchange
   checkMethod(match, request.method ?? '', request.url ?? '')
   if (match.route === '/healthz') {
     outlet.json(200, { status: 'ok' })
@@ -39,11 +39,11 @@ async function answer(desk: Desk, exchange: Exchange): Promise<void> {
     case '/v1/completions':
       return complete(desk, exchange, 'text', principal)
     case '/v1/models':
-      outlet.json(200, { object: 'list', data: [modelAnswer(model)] })
+      outlet.json(200, { object: 'list', data: [modelObject(model)] })
       return
     case '/v1/models/{id}':
       if (match.id !== model.id) throw unknownModel(match.id ?? '')
-      outlet.json(200, modelAnswer(model))
+      outlet.json(200, modelObject(model))
       return
     default: {
       const { registry } = desk.options
@@ -53,7 +53,7 @@ async function answer(desk: Desk, exchange: Exchange): Promise<void> {
 }
 
 /** Whose request this is. Throws ApiError (401, 403). */
-function authenticate({ options }: Desk, { headers }: IncomingMessage): string {
+function authenticate({ options }: AdmissionController, { headers }: IncomingMessage): string {
   const { keys, host } = options
   if (keys === null || keys.size === 0) {
     checkHostHeader(headers.host, host)

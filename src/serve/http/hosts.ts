@@ -2,7 +2,7 @@ import { InputError } from '../../core/errors.ts'
 import { addressesOf, isLoopback } from '../../core/hosts.ts'
 import { ApiError } from './errors.ts'
 
-export interface Protection {
+export interface ListenSecurity {
   readonly tls: boolean
   readonly keys: number
 }
@@ -11,7 +11,7 @@ export interface Protection {
  * The one address of `host` to listen on. Throws InputError where it can be reached from other machines and the API has
  * no TLS or no key: prompts would travel in the open, and anyone could ask.
  */
-export async function safeAddress(host: string, where: string, protection: Protection): Promise<string> {
+export async function safeAddress(host: string, where: string, protection: ListenSecurity): Promise<string> {
   const addresses = await addressesOf(host, where)
   const open = addresses.find((address) => !isLoopback(address))
   const missing = [

@@ -12,7 +12,7 @@ export type Route =
   | '/metrics'
   | 'other'
 
-export interface Match {
+export interface RouteMatch {
   readonly route: Route
   /** The last part of /v1/models/{id}. */
   readonly id: string | null
@@ -31,7 +31,7 @@ const METHODS: Readonly<Record<Exclude<Route, 'other'>, readonly string[]>> = {
 const MODEL_PREFIX = '/v1/models/'
 
 /** Which route a request's URL means; queries are left out of account. */
-export function matchRoute(url: string): Match {
+export function matchRoute(url: string): RouteMatch {
   const path = url.split('?', 1)[0]
   if (path.startsWith(MODEL_PREFIX) && path.length > MODEL_PREFIX.length) {
     return { route: '/v1/models/{id}', id: decoded(path.slice(MODEL_PREFIX.length)) }
@@ -41,7 +41,7 @@ export function matchRoute(url: string): Match {
 }
 
 /** Throws 404 for a path that there is not, 405 for a method that it does not have. */
-export function checkMethod({ route }: Match, method: string, url: string): void {
+export function checkMethod({ route }: RouteMatch, method: string, url: string): void {
   if (route === 'other') {
     throw new ApiError({
       status: 404,

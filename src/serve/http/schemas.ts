@@ -54,8 +54,8 @@ const promptForms = z.union([z.string(), z.array(z.string()).length(1), ids, z.a
 })
 export const textSchema = z.object({ ...common, prompt: promptForms })
 
-export type ChatBody = z.infer<typeof chatSchema>
-export type TextBody = z.infer<typeof textSchema>
+export type ChatCompletionBody = z.infer<typeof chatSchema>
+export type CompletionBody = z.infer<typeof textSchema>
 
 /** Checks a body; the first problem becomes a 400 that names the parameter, as OpenAI names it. */
 export function checkBody<T>(schema: z.ZodType<T>, body: unknown): T {

@@ -5,12 +5,12 @@ import type { AddressInfo, Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { InputError } from '../../core/errors.ts'
 import { clientLeft } from './body.ts'
-import { Desk } from './desk.ts'
+import { AdmissionController } from './admissionController.ts'
 import { ApiError, errorBody } from './errors.ts'
-import { Exchange } from './exchange.ts'
+import { HttpExchange } from './httpExchange.ts'
 import { handle } from './handler.ts'
 import { safeAddress } from './hosts.ts'
-import { newName } from './names.ts'
+import { newRequestId } from './requestId.ts'
 import type { ApiLimits, ApiOptions, ApiServer, ApiTls } from './options.ts'
 import { matchRoute } from './routes.ts'
 
@@ -25,7 +25,7 @@ export async function startApi(options: ApiOptions): Promise<ApiServer> {
   const { host, port, keys, tls } = options
   const where = `the API on ${host}:${port}`
   const address = await safeAddress(host, where, { tls: tls !== undefined, keys: keys?.size ?? 0 })
-  const service = new Service(new Desk(options))
+  const service = new Service(new AdmissionController(options))
   const server = open(service.desk.limits, tls, where)
   service.attach(server)
   await bind(server, address, port, where)
@@ -42,13 +42,13 @@ export async function startApi(options: ApiOptions): Promise<ApiServer> {
 
 /** The requests of one server. */
 class Service {
-  readonly desk: Desk
+  readonly desk: AdmissionController
   /** What each connection is at. */
-  private readonly exchanges = new WeakMap<Duplex, Exchange>()
+  private readonly exchanges = new WeakMap<Duplex, HttpExchange>()
   private closed: Promise<void> | null = null
   private server: Server | null = null
 
-  constructor(desk: Desk) {
+  constructor(desk: AdmissionController) {
     this.desk = desk
   }
 
@@ -70,14 +70,14 @@ class Service {
   async drain(seconds: number): Promise<{ givenUp: number }> {
     this.desk.draining = true
     await this.desk.empty(seconds)
-    const givenUp = this.desk.giveUpAll()
+    const givenUp = this.desk.abortAll()
     await this.close()
     return { givenUp }
   }
 
   private async end(): Promise<void> {
     this.desk.draining = true
-    this.desk.giveUpAll()
+    this.desk.abortAll()
     const down = new Promise<void>((resolve) => this.server?.close(() => resolve()))
     const disarm = this.desk.options.timers.after(this.desk.limits.closingSeconds, () =>
       this.server?.closeAllConnections(),
@@ -88,8 +88,8 @@ class Service {
 
   private take(request: IncomingMessage, response: ServerResponse): void {
     const { options, limits } = this.desk
-    const exchange = new Exchange(request, response, matchRoute(request.url ?? ''), {
-      ...{ id: `req_${newName(options.random)}`, arrivedSeconds: options.clock.nowSeconds() },
+    const exchange = new HttpExchange(request, response, matchRoute(request.url ?? ''), {
+      ...{ id: `req_${newRequestId(options.random)}`, arrivedSeconds: options.clock.nowSeconds() },
       ...{ limits, timers: options.timers, onDefect: options.onDefect ?? (() => {}) },
     })
     if (this.desk.draining) response.setHeader('connection', 'close')
@@ -109,14 +109,14 @@ class Service {
   private broken(error: NodeJS.ErrnoException, socket: Duplex): void {
     const exchange = this.exchanges.get(socket)
     if (GONE.has(error.code ?? '')) {
-      exchange?.giveUp(clientLeft())
+      exchange?.abort(clientLeft())
       socket.destroy()
       return
     }
     const problem = brokenRequest(error.code)
-    if (exchange !== undefined && !exchange.outlet.begun && socket.writable) {
+    if (exchange !== undefined && !exchange.writer.headersSent && socket.writable) {
       exchange.response.setHeader('connection', 'close')
-      exchange.giveUp(problem)
+      exchange.abort(problem)
     } else if (exchange !== undefined || !socket.writable) socket.destroy()
     else refuse(socket, problem)
   }

@@ -1,7 +1,7 @@
 import { EdgewiseError } from '../../core/errors.ts'
 
 /** How the next token is drawn; as src/run/executor has it. */
-export interface SamplingOptions {
+export interface SamplingParams {
   readonly temperature: number
   readonly topK: number
   readonly topP: number
@@ -13,7 +13,7 @@ export interface CompletionRequest {
   /** At least one token id; prompt and output fit the context. */
   readonly prompt: readonly number[]
   readonly maxNewTokens: number
-  readonly sampling: SamplingOptions
+  readonly sampling: SamplingParams
   /**
    * The application's name for this request (`Idempotency-Key`): asked for again, it goes on where it was. Keys of two
    * principals are two keys.
@@ -25,13 +25,13 @@ export interface CompletionRequest {
   readonly principal: string
 }
 
-export interface CompletionResult {
+export interface CompletionOutput {
   /** All tokens in order, a stop token included. */
   readonly ids: readonly number[]
   readonly finish: 'stop' | 'length'
 }
 
-export interface CompletionListener {
+export interface CompletionStreamListener {
   /** Each token as it comes, from the first; one that was generated before a restart comes again. */
   onToken(id: number): void
   /** Aborted when the application left, has all that it wanted, or its time is over. */
@@ -42,7 +42,7 @@ export interface CompletionListener {
 export interface Backend {
   readonly model: ServedModel
   /** Rejects with BackendError; the tokens so far went to the listener. */
-  complete(request: CompletionRequest, listener: CompletionListener): Promise<CompletionResult>
+  complete(request: CompletionRequest, listener: CompletionStreamListener): Promise<CompletionOutput>
   readonly readiness: Readiness
 }
 

@@ -1,11 +1,11 @@
 import { InputError } from '../../core/errors.ts'
 import type { DecisionProblem } from '../../plan/price/problem.ts'
 import { pinnedNeed } from '../memory.ts'
-import type { SessionTerms } from '../session.ts'
+import type { EpisodeTerms } from '../episode.ts'
 import type { ScenarioConfig } from './schema.ts'
 
 /** Refuses what only the model and the devices show to be impossible; `where` is the scenario's name. */
-export function checkScenario(config: ScenarioConfig, problem: DecisionProblem, terms: SessionTerms): void {
+export function checkScenario(config: ScenarioConfig, problem: DecisionProblem, terms: EpisodeTerms): void {
   const { model } = problem.pair
   const { edgeLayersFirst, edgeLayersLast } = config.plans
   const refuse = (field: string, expected: string, found: string, remedy?: string): never => {

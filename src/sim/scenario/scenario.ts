@@ -15,8 +15,8 @@ import { readAzureTrace, readLengthModel, type LengthSource } from '../../trace/
 import { sampleTenants } from '../../trace/tenants.ts'
 import { sampleArrivals, type ArrivalProcess, type Workload } from '../../trace/workload.ts'
 import { cloudSlowdown } from '../../plan/price/cloud.ts'
-import type { World } from '../types.ts'
-import type { SessionTerms } from '../session.ts'
+import type { EpisodeInputs } from '../types.ts'
+import type { EpisodeTerms } from '../episode.ts'
 import { checkScenario } from './check.ts'
 import { openLink, type LinkSource } from './links.ts'
 import { besideConfig, loadCosts, loadModelBeside } from './profiles.ts'
@@ -30,12 +30,12 @@ export interface Scenario {
   /** SHA-256 of the resolved config and both profiles: what results are tied to. */
   readonly hash: string
   readonly problem: DecisionProblem
-  readonly terms: SessionTerms
+  readonly terms: EpisodeTerms
   readonly batchFactors: readonly number[]
   readonly meanRatePerSecond: number
   readonly links: Readonly<Record<Split, readonly LinkSource[]>>
   /** The world of episode `seed` of a split; equal arguments give equal worlds. */
-  world(split: Split, seed: number): World
+  world(split: Split, seed: number): EpisodeInputs
 }
 
 /** Replacements of a scenario's fields from the command line. */
@@ -182,7 +182,7 @@ function problemOf(config: ScenarioConfig, folder: string, overrides: ScenarioOv
   }
 }
 
-function termsOf(config: ScenarioConfig, problem: DecisionProblem): SessionTerms {
+function termsOf(config: ScenarioConfig, problem: DecisionProblem): EpisodeTerms {
   const { service, objective, workload } = config
   return {
     memoryBytes:
@@ -256,7 +256,7 @@ function drawWorld(
   batchFactors: readonly number[],
   meanRatePerSecond: number,
   name: string,
-): World {
+): EpisodeInputs {
   const stream = (part: string) => randomStream(0, `${config.name}/${name}/${part}`)
   const count = config.workload.requestsPerEpisode
   const arrivals = sampleArrivals(

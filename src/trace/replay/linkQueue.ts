@@ -1,7 +1,7 @@
 import type { Direction, Link } from '../types.ts'
 
 /** When a chunk of bytes begins to leave, has left, and arrives; seconds of the link's own time. */
-export interface Passage {
+export interface Transmission {
   readonly startSeconds: number
   readonly sentSeconds: number
   readonly dueSeconds: number
@@ -25,7 +25,7 @@ export class LinkQueue {
   }
 
   /** Times that do not lie before those of earlier calls; 0 bytes (an end of a stream) only travel. */
-  push(bytes: number, nowSeconds: number): Passage {
+  push(bytes: number, nowSeconds: number): Transmission {
     const startSeconds = Math.max(nowSeconds, this.free)
     const sentSeconds =
       startSeconds === Infinity ? Infinity : this.link.sentSeconds(this.direction, startSeconds, bytes)

@@ -4,14 +4,14 @@ import type { AddressInfo, Server, Socket } from 'node:net'
 import type { Clock } from '../../core/clock.ts'
 import { InputError } from '../../core/errors.ts'
 import type { Link } from '../types.ts'
-import { threadAlarm } from './alarm.ts'
-import type { Alarm, AlarmMaker } from './alarm.ts'
+import { threadTimer } from './preciseTimer.ts'
+import type { PreciseTimer, PreciseTimerFactory } from './preciseTimer.ts'
 import { checkLoopback, showEndpoint } from './endpoint.ts'
 import type { Endpoint } from './endpoint.ts'
-import { Lane } from './lane.ts'
-import type { LaneStats } from './lane.ts'
-import { LinkTime } from './linkTime.ts'
-import { Pair } from './pair.ts'
+import { Pipe } from './pipe.ts'
+import type { PipeStats } from './pipe.ts'
+import { TraceClock } from './traceClock.ts'
+import { RelayedConnection } from './relayedConnection.ts'
 
 export interface RelayOptions {
   /** Where clients (the edge) connect; loopback only, port 0 for any. */
@@ -21,7 +21,7 @@ export interface RelayOptions {
   readonly link: Link
   readonly clock: Clock
   /** What wakes the relay; left out: a thread of its own (alarm.ts). */
-  readonly alarm?: AlarmMaker
+  readonly alarm?: PreciseTimerFactory
   /** The link's time at which the relay starts, seconds; 0. */
   readonly startSeconds?: number
   /** Time compression, for tests: rates x speed, RTT / speed; 1. */
@@ -35,8 +35,8 @@ export interface RelayOptions {
 }
 
 export interface RelayStats {
-  readonly up: LaneStats
-  readonly down: LaneStats
+  readonly up: PipeStats
+  readonly down: PipeStats
   readonly connections: ConnectionCounts
   /** The link's own time now, seconds. */
   readonly linkSeconds: number
@@ -74,7 +74,7 @@ export async function startRelay(options: RelayOptions): Promise<Relay> {
   checkLoopback(options.listen, 'relay: listen')
   checkLoopback(options.to, 'relay: to')
   checkOptions(options)
-  const { alarm: makeAlarm = threadAlarm, clock } = options
+  const { alarm: makeAlarm = threadTimer, clock } = options
   const alarm = await makeAlarm(clock, () => relay.ring())
   // The link's time begins when everything is ready.
   const relay = new TcpRelay(options, alarm)
@@ -104,20 +104,20 @@ class TcpRelay implements Relay {
   port: number
   private readonly options: RelayOptions
   private readonly server: Server
-  private readonly time: LinkTime
-  private readonly up: Lane
-  private readonly down: Lane
-  private readonly pairs = new Set<Pair>()
+  private readonly time: TraceClock
+  private readonly up: Pipe
+  private readonly down: Pipe
+  private readonly pairs = new Set<RelayedConnection>()
   private readonly counts = { total: 0, refused: 0, unreachable: 0, problem: null as string | null }
-  private readonly alarm: Alarm
+  private readonly alarm: PreciseTimer
 
-  constructor(options: RelayOptions, alarm: Alarm) {
+  constructor(options: RelayOptions, alarm: PreciseTimer) {
     this.alarm = alarm
     const { link, clock, listen, speed = 1, startSeconds = 0 } = options
     this.options = options
     this.host = listen.host
     this.port = listen.port
-    this.time = new LinkTime(clock.nowSeconds(), startSeconds, speed)
+    this.time = new TraceClock(clock.nowSeconds(), startSeconds, speed)
     const limits = {
       queueBytes: options.queueBytes ?? DEFAULT_QUEUE_BYTES,
       flightBytes: options.flightBytes ?? DEFAULT_FLIGHT_BYTES,
@@ -125,8 +125,8 @@ class TcpRelay implements Relay {
     const onRoom = (): void => {
       for (const pair of this.pairs) pair.flow()
     }
-    this.up = new Lane(link, 'up', this.time, limits, onRoom)
-    this.down = new Lane(link, 'down', this.time, limits, onRoom)
+    this.up = new Pipe(link, 'up', this.time, limits, onRoom)
+    this.down = new Pipe(link, 'down', this.time, limits, onRoom)
     // The client's end of its stream must not end the answers to it.
     this.server = createServer({ allowHalfOpen: true, noDelay: true }, (client) => this.accept(client))
   }
@@ -172,7 +172,7 @@ class TcpRelay implements Relay {
       return
     }
     const target = connect({ host: to.host, port: to.port, allowHalfOpen: true, noDelay: true })
-    const pair = new Pair(client, target, {
+    const pair = new RelayedConnection(client, target, {
       up: this.up,
       down: this.down,
       nowSeconds: () => this.options.clock.nowSeconds(),

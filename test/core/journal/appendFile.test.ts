@@ -270,8 +270,8 @@ describe('a disk that fails', () => {
 
 const KILLED = `
 import { openAppend } from './src/core/journal/appendFile.ts'
-import { systemClock } from './src/base/clock.ts'
-import { systemTimers } from './src/base/timers.ts'
+import { systemClock } from './src/core/clock.ts'
+import { systemTimers } from './src/core/timers.ts'
 const file = await openAppend(process.argv[2], { clock: systemClock, timers: systemTimers, syncSeconds: 0.01 })
 for (let n = 0; ; n++) {
   file.append({ n, filler: 'x'.repeat(n % 300) })

@@ -246,8 +246,8 @@ describe('the request journal', () => {
 
 const HOLDER = `
 import { openRequestJournal } from './src/core/journal/requests.ts'
-import { systemClock } from './src/base/clock.ts'
-import { systemTimers } from './src/base/timers.ts'
+import { systemClock } from './src/core/clock.ts'
+import { systemTimers } from './src/core/timers.ts'
 const journal = await openRequestJournal(process.argv[2], { clock: systemClock, timers: systemTimers, syncSeconds: 0 })
 const request = journal.begin({ key: 'a', principal: 'anna', prompt: [1, 2, 3], maxNewTokens: 50,
   sampling: { temperature: 0, topK: 0, topP: 1, seed: 7 }, fingerprint: 'f00d' })

@@ -5,7 +5,7 @@ import fc from 'fast-check'
 import { beforeAll, describe, expect, test } from 'vitest'
 import type { Assessment } from '../../../src/lab/accuracy/types.ts'
 import { cutWindows, textWindows } from '../../../src/lab/accuracy/windows.ts'
-import { measuredTable, meanCrossing } from '../../../src/lab/accuracy/table.ts'
+import { measuredTable, meanBoundaryLoss } from '../../../src/lab/accuracy/table.ts'
 import { rankedWidths } from '../../../src/lab/accuracy/widths.ts'
 import { randomStream } from '../../../src/core/random.ts'
 import type { WeightSource } from '../../../src/model/graphs/source.ts'
@@ -167,7 +167,7 @@ test('a GPT-2-shaped model without exits: biases and positions have no loss of t
   expect(measuredTable(found).exits).toEqual([])
   for (const { nats } of found.partials.filter(({ bits }) => bits === 32)) expect(nats).toBe(0)
   expect(found.precisions.map(({ precision }) => precision)).toEqual(['fp32', 'int8', 'int4'])
-  expect(meanCrossing(found.boundaries, 4).nats).not.toBe(0)
+  expect(meanBoundaryLoss(found.boundaries, 4).nats).not.toBe(0)
 })
 
 describe('windows', () => {

@@ -6,7 +6,7 @@ import type { Assessment } from '../../../src/lab/accuracy/types.ts'
 import type { AssessOptions } from '../../../src/lab/accuracy/assess.ts'
 import { systemClock } from '../../../src/core/clock.ts'
 import { openEngine } from '../../../src/core/engine/open.ts'
-import { openSegmentStore } from '../../../src/model/graphs/segmentStore.ts'
+import { openSubgraphStore } from '../../../src/model/graphs/subgraphStore.ts'
 import type { WeightSource } from '../../../src/model/graphs/source.ts'
 
 /** Measures a source on windows, with its segments in a folder that goes again. */
@@ -20,7 +20,7 @@ export async function assessed(
   try {
     return await assess({
       ...{ engine, source, windows, fingerprint: 'f'.repeat(64), text: 'a text', clock: systemClock },
-      files: (precision) => openSegmentStore(folder, source, precision),
+      files: (precision) => openSubgraphStore(folder, source, precision),
       budgetBytes: 2 ** 30,
       ...changes,
     })

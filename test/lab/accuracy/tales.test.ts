@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { expect, test } from 'vitest'
 import { measuredText } from '../../../src/lab/accuracy/text.ts'
-import { measuredTable, meanCrossing } from '../../../src/lab/accuracy/table.ts'
+import { measuredTable, meanBoundaryLoss } from '../../../src/lab/accuracy/table.ts'
 import { attentionUnits } from '../../../src/model/spec.ts'
 import { openPretrained } from '../../../src/model/weights/open.ts'
 import { assessed } from './support.ts'
@@ -18,7 +18,7 @@ test.skipIf(absent)(
     const { windows } = measuredText(pretrained, { tokens: 120 })
     const found = (await assessed(source, windows))!
     for (const crossings of [found.boundaries, found.partials]) {
-      const [half, byte, nibble] = [16, 8, 4].map((bits) => meanCrossing(crossings, bits).divergence)
+      const [half, byte, nibble] = [16, 8, 4].map((bits) => meanBoundaryLoss(crossings, bits).divergence)
       expect(half).toBeLessThanOrEqual(byte)
       expect(byte).toBeLessThanOrEqual(nibble)
       expect(nibble).toBeGreaterThan(0)

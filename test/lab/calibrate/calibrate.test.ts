@@ -6,19 +6,19 @@ import { systemClock } from '../../../src/core/clock.ts'
 import { sha256 } from '../../../src/core/files.ts'
 import { randomStream } from '../../../src/core/random.ts'
 import { calibrate, PREDICTIONS_FILE, RESULT_FILE } from '../../../src/lab/calibrate/calibrate.ts'
-import { openRelays } from '../../../src/lab/calibrate/carriage.ts'
+import { openRelays } from '../../../src/lab/calibrate/linkEmulation.ts'
 import { openCloudHost } from '../../../src/lab/calibrate/cloudHost.ts'
 import { openEdgeHost } from '../../../src/lab/calibrate/edgeHost.ts'
-import { ByteBook, measuredFigures } from '../../../src/lab/calibrate/measured.ts'
+import { ByteAudit, measuredFigures } from '../../../src/lab/calibrate/measured.ts'
 import { EXIT_THRESHOLD, gridPlans } from '../../../src/lab/calibrate/plans.ts'
 import { profileSides } from '../../../src/lab/calibrate/messages.ts'
 import { calibrationOf, resultSchema, type CalibrationResult } from '../../../src/lab/calibrate/result.ts'
-import type { Cell, EdgeSide } from '../../../src/lab/calibrate/types.ts'
+import type { Cell, EdgeProcess } from '../../../src/lab/calibrate/types.ts'
 import { cutPlan, EDGE } from '../../../src/plan/plan.ts'
-import { greetingOf } from '../../../src/run/executor/greeting.ts'
+import { helloPayload } from '../../../src/run/executor/hello.ts'
 import { openExecution } from '../../../src/run/executor/open.ts'
 import { randomSource } from '../../../src/plan/measure/source.ts'
-import { openSegmentStore } from '../../../src/model/graphs/segmentStore.ts'
+import { openSubgraphStore } from '../../../src/model/graphs/subgraphStore.ts'
 import { sharedFill } from '../../../src/model/graphs/weights.ts'
 import type { AccuracyTable } from '../../../src/plan/profile/accuracy.ts'
 import { checkProfile } from '../../../src/plan/profile/file.ts'
@@ -45,7 +45,7 @@ const clock = systemClock
 const folder = mkdtempSync(join(tmpdir(), 'edgewise-calibrate-'))
 
 /** Tells when the edge is first told to run a request. */
-function watched(edge: EdgeSide, note: (what: string) => void): EdgeSide {
+function watched(edge: EdgeProcess, note: (what: string) => void): EdgeProcess {
   return {
     connect: (...args) => edge.connect(...args),
     roundTrips: (...args) => edge.roundTrips(...args),
@@ -68,8 +68,8 @@ describe('a calibration over loopback, both sides in this process', () => {
   let profile: Profile
 
   beforeAll(async () => {
-    const graphs = openSegmentStore(folder, source, 'fp32')
-    const greeting = greetingOf('test', { id: model.id, fingerprint: '0'.repeat(64) }, 'fp32')
+    const graphs = openSubgraphStore(folder, source, 'fp32')
+    const greeting = helloPayload('test', { id: model.id, fingerprint: '0'.repeat(64) }, 'fp32')
     const open = (maxBatch: number) =>
       openExecution({ model, files: graphs, clock, engine: 'native', threads: 1, maxBatch })
     const cloud = await openCloudHost({ model, execution: await open(8), greeting, clock, host: '127.0.0.1' })
@@ -186,7 +186,7 @@ describe('bytes that are not as predicted', () => {
   it('are an error that names the cell, the messages and both numbers', () => {
     const run = { requests: [], bytes: { upData: 40, downData: 0, upControl: 0 } }
     const prediction = { cell: cell.id, figures: done(), upBytes: 36, downBytes: 0 }
-    expect(() => new ByteBook(model).check(cell, plan, prediction, run)).toThrow(
+    expect(() => new ByteAudit(model).check(cell, plan, prediction, run)).toThrow(
       'the cell: messages up\n  predicted: 36 bytes\n  found: 40 bytes',
     )
   })

@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest'
 import { randomStream } from '../../../src/core/random.ts'
 import { gridPlans } from '../../../src/lab/calibrate/plans.ts'
-import { openingOfCell, Predictor, type CarriageTerms } from '../../../src/lab/calibrate/predict.ts'
+import { openingOfCell, Predictor, type LinkEmulationTerms } from '../../../src/lab/calibrate/predict.ts'
 import type { Cell } from '../../../src/lab/calibrate/types.ts'
-import { walkAlone } from '../../../src/lab/calibrate/walk.ts'
+import { simulateUnloaded } from '../../../src/lab/calibrate/unloaded.ts'
 import { openFrame } from '../../../src/run/executor/messages.ts'
 import { compileProgram } from '../../../src/plan/price/compile.ts'
 import { DEFAULT_NETWORK } from '../../../src/plan/price/network.ts'
@@ -19,7 +19,7 @@ const link = { id: 'link', series: constantSeries(RATE, RATE, RTT), phaseSeconds
 const cellOf = (plan: string, promptTokens: number): Cell => ({
   ...{ id: plan, plan, link: link.id, load: 'alone', arrivalSeconds: [0], promptTokens, outputTokens: 3 },
 })
-const predictor = (terms: Partial<CarriageTerms>) =>
+const predictor = (terms: Partial<LinkEmulationTerms>) =>
   new Predictor(edge.profile, accuracy, { excessSeconds: 0, tcpDynamics: false, ...terms }, plans, [link])
 
 describe('predictions', () => {
@@ -28,7 +28,7 @@ describe('predictions', () => {
     const { pair, ...one } = { pair: predictor({}).pair, ...predictor({}).predict(cell) }
     const { plan } = plans.find(({ id }) => id === 'cloud')!.placed
     const program = compileProgram(pair, plan, { promptTokens: 5, loadBytes: 0, decisionSeconds: 0 })
-    const plain = walkAlone(program, createLink(link.series), pair.network, cell, link.phaseSeconds)
+    const plain = simulateUnloaded(program, createLink(link.series), pair.network, cell, link.phaseSeconds)
     const bytes = FRAME_HEADER_BYTES + openFrame(1, openingOfCell(cell, 1)).payload.byteLength
     expect(one.figures.ttft! - plain.ttftSeconds).toBeCloseTo((8 * bytes) / RATE, 9)
     expect(one.figures.transferUp! - plain.upSeconds).toBeCloseTo((8 * bytes) / RATE, 9)

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest'
 import { abNoise, termResults, type CellSamples } from '../../../src/lab/calibrate/statistics.ts'
-import { NO_FIGURES, type Figures } from '../../../src/lab/calibrate/types.ts'
+import { NO_TERM_VALUES, type TermValues } from '../../../src/lab/calibrate/types.ts'
 
-const ttft = (value: number): Figures => ({ ...NO_FIGURES, ttft: value })
+const ttft = (value: number): TermValues => ({ ...NO_TERM_VALUES, ttft: value })
 const cell = (predicted: number, runs: readonly number[], link = 'link'): CellSamples => ({
   ...{ link, predicted: ttft(predicted), runs: runs.map(ttft) },
 })
@@ -37,7 +37,7 @@ describe('errors of a term', () => {
 
   it('leave out what does not apply: nothing predicted and nothing measured', () => {
     expect(termResults([cell(0, [0, 0, 0, 0])])).toEqual([])
-    expect(termResults([{ link: 'link', predicted: NO_FIGURES, runs: [ttft(1)] }])).toEqual([])
+    expect(termResults([{ link: 'link', predicted: NO_TERM_VALUES, runs: [ttft(1)] }])).toEqual([])
     expect(termResults([cell(1, [0, 0, 0, 0])])[0]).toMatchObject({ met: false, medianError: 1e9 })
   })
 

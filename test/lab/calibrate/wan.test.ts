@@ -4,8 +4,8 @@ import { join, resolve } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
 import { systemClock as clock } from '../../../src/core/clock.ts'
 import { gridPlans } from '../../../src/lab/calibrate/plans.ts'
-import { remoteCloud, remoteEdge, startChild } from '../../../src/lab/calibrate/remote.ts'
-import { placedPlanToJson } from '../../../src/run/executor/messages.ts'
+import { remoteCloud, remoteEdge, startChild } from '../../../src/lab/calibrate/rpc.ts'
+import { resolvedPlanToJson } from '../../../src/run/executor/messages.ts'
 import { openPretrained } from '../../../src/model/weights/open.ts'
 import { accuracyTable } from '../../../src/plan/profile/accuracy.ts'
 import { wanObstacle, withWan, type WanSide } from '../../../src/trace/replay/namespaces.ts'
@@ -39,7 +39,7 @@ describe.skipIf(reason !== null)(`both sides over an emulated WAN (skipped where
         await edge.connect('wan', host, port)
         const { placed } = gridPlans(model, accuracyTable(model), []).plans.find(({ id }) => id === 'cloud')!
         await edge.run({
-          ...{ link: 'wan', plan: placedPlanToJson(model, placed), outputTokens: 6, maxInFlight: 1 },
+          ...{ link: 'wan', plan: resolvedPlanToJson(model, placed), outputTokens: 6, maxInFlight: 1 },
           ...{ startSeconds: clock.nowSeconds(), requests: [{ prompt: [1, 2, 3], arrivalSeconds: 0 }] },
         })
         return await edge.collect()

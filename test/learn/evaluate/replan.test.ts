@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { randomStream } from '../../../src/core/random.ts'
-import { PlanWalker } from '../../../src/policy/action/walker.ts'
+import { PlanDecoder } from '../../../src/policy/action/planDecoder.ts'
 import { edgeMemory } from '../../../src/plan/price/compile.ts'
 import type { LatencyForm } from '../../../src/plan/price/objective.ts'
 import { pairUnits } from '../../../src/plan/price/pair.ts'
@@ -12,8 +12,8 @@ import type { Policy, Situation } from '../../../src/plan/price/situation.ts'
 import { CostAccrual } from '../../../src/sim/accrual.ts'
 import { createFast } from '../../../src/sim/fast.ts'
 import { createReference } from '../../../src/sim/reference.ts'
-import { Session } from '../../../src/sim/session.ts'
-import type { SimulationFactory, World } from '../../../src/sim/types.ts'
+import { Episode } from '../../../src/sim/episode.ts'
+import type { SimulationFactory, EpisodeInputs } from '../../../src/sim/types.ts'
 import { createLink } from '../../../src/trace/link.ts'
 import {
   FORMS,
@@ -36,7 +36,11 @@ function fastCloud(): DecisionProblem {
 }
 
 /** One request of 60 tokens. The link fails at `failSeconds` for 60 s. */
-function failingWorld(problem: DecisionProblem, failSeconds: number, outageSeconds: number | null): World {
+function failingWorld(
+  problem: DecisionProblem,
+  failSeconds: number,
+  outageSeconds: number | null,
+): EpisodeInputs {
   const rates = (): Float64Array => Float64Array.of(1e9, 0, 1e9)
   return {
     ...outageWorld(randomStream(1, 'caught'), problem, 1),
@@ -62,7 +66,7 @@ function failingWorld(problem: DecisionProblem, failSeconds: number, outageSecon
 }
 
 /** The same: the link fails when about half of the tokens that stream from the cloud have come. */
-function caughtWorld(problem: DecisionProblem, outageSeconds: number | null): World {
+function caughtWorld(problem: DecisionProblem, outageSeconds: number | null): EpisodeInputs {
   const session = run(problem, failingWorld(problem, 500, null), cloudOnly(problem))
   const { firstTokenSeconds, lastTokenSeconds } = session.simulation.outcomes[0]
   return failingWorld(problem, (firstTokenSeconds + lastTokenSeconds) / 2, outageSeconds)
@@ -70,12 +74,12 @@ function caughtWorld(problem: DecisionProblem, outageSeconds: number | null): Wo
 
 function run(
   problem: DecisionProblem,
-  world: World,
+  world: EpisodeInputs,
   policy: Policy,
-  seen: (session: Session, situation: Situation) => void = () => undefined,
+  seen: (session: Episode, situation: Situation) => void = () => undefined,
   create: SimulationFactory = createFast,
-): Session {
-  const session = new Session(problem, world, sessionTerms(), create)
+): Episode {
+  const session = new Episode(problem, world, sessionTerms(), create)
   policy.reset?.(0)
   while (session.next()) {
     const situation = session.situation()
@@ -159,7 +163,7 @@ describe('a request caught by an outage', () => {
 })
 
 interface Watched {
-  readonly session: Session
+  readonly session: Episode
   readonly accrual: CostAccrual
 }
 
@@ -168,15 +172,15 @@ function restless(
   seed: number,
   form: LatencyForm['form'],
   limit: (problem: DecisionProblem) => number,
-  watch: (session: Session, world: World, inFlight: ReadonlySet<number>) => void = () => undefined,
-): Watched & { problem: DecisionProblem; world: World } {
+  watch: (session: Episode, world: EpisodeInputs, inFlight: ReadonlySet<number>) => void = () => undefined,
+): Watched & { problem: DecisionProblem; world: EpisodeInputs } {
   const random = randomStream(seed, `restless ${form}`)
   const problem = randomProblem(random, { layers: 1 + random.integer(4), units: 1 + random.integer(3) }, form)
   const world = outageWorld(random, problem, 2 + random.integer(8))
   const terms = sessionTerms({ memoryBytes: limit(problem), preloaded: random.uniform() < 0.5 })
-  const session = new Session(problem, world, terms, seed % 2 === 0 ? createFast : createReference)
+  const session = new Episode(problem, world, terms, seed % 2 === 0 ? createFast : createReference)
   const accrual = new CostAccrual(problem.objective, problem.pair.power)
-  const walker = new PlanWalker(problem)
+  const walker = new PlanDecoder(problem)
   const cloud = cloudOnly(problem)
   const inFlight = new Set<number>()
   session.onFinish = (request) => {

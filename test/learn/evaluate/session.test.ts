@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { randomStream, type RandomStream } from '../../../src/core/random.ts'
-import { PlanWalker } from '../../../src/policy/action/walker.ts'
+import { PlanDecoder } from '../../../src/policy/action/planDecoder.ts'
 import { edgeMemory } from '../../../src/plan/price/compile.ts'
 import { pairUnits } from '../../../src/plan/price/pair.ts'
 import { CLOUD, EDGE, uniformPlan, type Plan } from '../../../src/plan/plan.ts'
@@ -8,8 +8,8 @@ import type { DecisionProblem } from '../../../src/plan/price/problem.ts'
 import { CostAccrual } from '../../../src/sim/accrual.ts'
 import { createFast } from '../../../src/sim/fast.ts'
 import { createReference } from '../../../src/sim/reference.ts'
-import { Session, type SessionTerms } from '../../../src/sim/session.ts'
-import type { SimulationFactory, World } from '../../../src/sim/types.ts'
+import { Episode, type EpisodeTerms } from '../../../src/sim/episode.ts'
+import type { SimulationFactory, EpisodeInputs } from '../../../src/sim/types.ts'
 import {
   FORMS,
   randomProblem,
@@ -19,20 +19,20 @@ import {
   wholeEdgeBytes,
 } from '../../plan/random-problem.ts'
 
-type Watch = (session: Session, inFlight: ReadonlySet<number>) => void
+type Watch = (session: Episode, inFlight: ReadonlySet<number>) => void
 
 /** Runs random walks through the masks to the end of the world; `watch` sees every dispatch. */
 function play(
   random: RandomStream,
   problem: DecisionProblem,
-  world: World,
-  terms: SessionTerms,
+  world: EpisodeInputs,
+  terms: EpisodeTerms,
   watch: Watch = () => undefined,
   create: SimulationFactory = createFast,
-): { session: Session; accrual: CostAccrual } {
-  const session = new Session(problem, world, terms, create)
+): { session: Episode; accrual: CostAccrual } {
+  const session = new Episode(problem, world, terms, create)
   const accrual = new CostAccrual(problem.objective, problem.pair.power)
-  const walker = new PlanWalker(problem)
+  const walker = new PlanDecoder(problem)
   const inFlight = new Set<number>()
   session.onFinish = (request) => {
     inFlight.delete(request)
@@ -109,8 +109,8 @@ describe('a session loses nothing', () => {
 /** K/V reserved on the edge for one request. */
 function reservedBytes(
   problem: DecisionProblem,
-  world: World,
-  terms: SessionTerms,
+  world: EpisodeInputs,
+  terms: EpisodeTerms,
   request: number,
   plan: Plan,
 ) {
@@ -234,10 +234,10 @@ describe('edge memory', () => {
     const world = { ...randomWorld(random, problem, 2), maxInFlight: 1 }
     const terms = sessionTerms({ preloaded: false })
     const plan = uniformPlan(3, 2, EDGE)
-    const session = new Session(problem, world, terms, createFast)
+    const session = new Episode(problem, world, terms, createFast)
     while (session.next()) session.dispatch(plan)
     const busy = session.simulation.outcomes.map((outcome) => outcome.edgeBusySeconds)
-    const warm = new Session(problem, world, sessionTerms(), createFast)
+    const warm = new Episode(problem, world, sessionTerms(), createFast)
     while (warm.next()) warm.dispatch(plan)
     const { weightBytes } = edgeMemory(problem.pair, plan)
     // All on the edge is one segment.

@@ -1,8 +1,8 @@
 import { openEngine } from '../../../src/core/engine/open.ts'
 import type { Session } from '../../../src/core/engine/types.ts'
-import { segmentGraph } from '../../../src/model/graphs/segment.ts'
-import { segmentNames } from '../../../src/model/graphs/segmentTypes.ts'
-import type { SegmentPart } from '../../../src/model/graphs/segmentTypes.ts'
+import { buildSubgraph } from '../../../src/model/graphs/subgraph.ts'
+import { subgraphTensorNames } from '../../../src/model/graphs/subgraphTypes.ts'
+import type { SubgraphPart } from '../../../src/model/graphs/subgraphTypes.ts'
 import type { WeightSource } from '../../../src/model/graphs/source.ts'
 import type { ModelSpec } from '../../../src/model/spec.ts'
 import { tensor } from '../../../src/core/onnx/tensor.ts'
@@ -23,21 +23,27 @@ export class WholeModel {
     this.close = close
     const cache = () => new Float32Array(model.kvHeads * capacity * model.headDim)
     for (let l = 0; l < model.layers; l++) {
-      this.caches.set(segmentNames.keys(l, 0, 1), { fresh: segmentNames.newKeys(l, 0, 1), data: cache() })
-      this.caches.set(segmentNames.values(l, 0, 1), { fresh: segmentNames.newValues(l, 0, 1), data: cache() })
+      this.caches.set(subgraphTensorNames.keys(l, 0, 1), {
+        fresh: subgraphTensorNames.newKeys(l, 0, 1),
+        data: cache(),
+      })
+      this.caches.set(subgraphTensorNames.values(l, 0, 1), {
+        fresh: subgraphTensorNames.newValues(l, 0, 1),
+        data: cache(),
+      })
     }
   }
 
   static async open(source: WeightSource, capacity: number): Promise<WholeModel> {
     const { model } = source
     const units = Array.from({ length: model.kvHeads }, (_, u) => u)
-    const layers = Array.from({ length: model.layers }, (_, layer): SegmentPart[] => [
+    const layers = Array.from({ length: model.layers }, (_, layer): SubgraphPart[] => [
       { kind: 'attention', layer, units, residual: true },
       { kind: 'ffn', layer, part: 'whole' },
     ])
-    const parts: SegmentPart[] = [{ kind: 'embed' }, ...layers.flat(), { kind: 'head' }]
+    const parts: SubgraphPart[] = [{ kind: 'embed' }, ...layers.flat(), { kind: 'head' }]
     const engine = await openEngine('native')
-    const session = await engine.create(segmentGraph(source, { input: 'ids', parts }).serialize())
+    const session = await engine.create(buildSubgraph(source, { input: 'ids', parts }).serialize())
     return new WholeModel(model, session, capacity, () => engine.close())
   }
 

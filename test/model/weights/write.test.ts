@@ -9,7 +9,7 @@ import {
   attentionWeights,
   embeddingWeights,
   ffnWeights,
-  headWeights,
+  lmHeadWeights,
   normalFill,
 } from '../../../src/model/graphs/weights.ts'
 import { openPretrained } from '../../../src/model/weights/open.ts'
@@ -28,10 +28,10 @@ const spec: ModelSpec = { ...groupedLike, id: 'tales', vocabulary, normEpsilon: 
 function randomSource(model: ModelSpec, exit: 'own' | 'tied' | 'none'): WeightSource {
   const fill = normalFill(randomStream(3, 'write'))
   const embedding = embeddingWeights(model, fill)
-  const head = headWeights(model, fill)
+  const head = lmHeadWeights(model, fill)
   const attention = Array.from({ length: model.layers }, () => attentionWeights(model, model.kvHeads, fill))
   const ffn = Array.from({ length: model.layers }, () => ffnWeights(model, fill))
-  const exitHead = headWeights(model, fill)
+  const exitHead = lmHeadWeights(model, fill)
   return {
     model,
     embedding: () => embedding,

@@ -10,7 +10,7 @@ import { exportBundle } from '../../../src/policy/bundle/export.ts'
 import { LearnedPolicy } from '../../../src/policy/actor/learned.ts'
 import { randomSituation } from '../../../src/policy/parity/paritySamples.ts'
 import { decideTimed, openBundle, situationFrom } from '../../../src/policy/controller/edge.ts'
-import { Session } from '../../../src/sim/session.ts'
+import { Episode } from '../../../src/sim/episode.ts'
 import { createFast } from '../../../src/sim/fast.ts'
 import { createLink, constantSeries } from '../../../src/trace/link.ts'
 import { numbersOf, problemOf, scratch, sourceOf, SLOTS, TERMS } from '../bundle-support.ts'
@@ -98,7 +98,7 @@ describe('a situation from conditions', () => {
   const { problem } = cases.free
 
   test("is what the simulator's session says of the same moment", () => {
-    const session = new Session(
+    const session = new Episode(
       problem,
       {
         link: createLink(constantSeries(12e6, 40e6, 0.025)),

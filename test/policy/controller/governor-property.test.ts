@@ -3,7 +3,7 @@ import { expect, test } from 'vitest'
 import { randomStream } from '../../../src/core/random.ts'
 import { OBSERVATION_SIZE, encodeObservation } from '../../../src/policy/observation/observation.ts'
 import type { Situation } from '../../../src/plan/price/situation.ts'
-import type { Decision } from '../../../src/policy/controller/governorTypes.ts'
+import type { ControllerDecision } from '../../../src/policy/controller/planControllerTypes.ts'
 import { numbersOf, problemOf } from '../bundle-support.ts'
 import { askOf, bundleOf, governed } from './governor-support.ts'
 
@@ -48,7 +48,7 @@ function expectFinite(situation: Situation): void {
   walk(situation, '')
 }
 
-function expectSound(decision: Decision | null): void {
+function expectSound(decision: ControllerDecision | null): void {
   if (decision === null || decision.situation === null) return
   expectFinite(decision.situation)
   expect(decision.observation).toHaveLength(OBSERVATION_SIZE)

@@ -5,9 +5,9 @@ import { pairUnits } from '../../../src/plan/price/pair.ts'
 import type { DecisionProblem } from '../../../src/plan/price/problem.ts'
 import type { Situation } from '../../../src/plan/price/situation.ts'
 import type { KernelBundle } from '../../../src/policy/controller/edge.ts'
-import { Governor } from '../../../src/policy/controller/governor.ts'
-import type { GovernorOptions } from '../../../src/policy/controller/governor.ts'
-import type { Ask, Present } from '../../../src/policy/controller/governorTypes.ts'
+import { PlanController } from '../../../src/policy/controller/planController.ts'
+import type { PlanControllerOptions } from '../../../src/policy/controller/planController.ts'
+import type { RequestSnapshot, RunningRequest } from '../../../src/policy/controller/planControllerTypes.ts'
 import { numbersOf, problemOf, TERMS } from '../bundle-support.ts'
 
 /** A clock that is moved by hand. */
@@ -45,7 +45,7 @@ export function bundleOf(
 
 export const PROBE = { upBitsPerSecond: 20e6, downBitsPerSecond: 40e6, rttSeconds: 0.03 }
 
-export function askOf(changes: Partial<Ask> = {}): Ask {
+export function askOf(changes: Partial<RequestSnapshot> = {}): RequestSnapshot {
   return {
     request: 1,
     promptTokens: 60,
@@ -62,18 +62,22 @@ export function askOf(changes: Partial<Ask> = {}): Ask {
   }
 }
 
-export function presentOf(plan: Plan, deliveredTokens: number, changes: Partial<Ask> = {}): Present {
+export function presentOf(
+  plan: Plan,
+  deliveredTokens: number,
+  changes: Partial<RequestSnapshot> = {},
+): RunningRequest {
   const left = { promptTokens: 60 + deliveredTokens, maxNewTokens: 64 - deliveredTokens, deliveredTokens }
   return { ...askOf({ ...left, ...changes }), plan }
 }
 
 /** A governor on a clock of its own; `beat` lets time pass with heartbeats. */
-export function governed(changes: Partial<GovernorOptions> = {}, modelId = 'gpt2') {
+export function governed(changes: Partial<PlanControllerOptions> = {}, modelId = 'gpt2') {
   const clock = new HandClock()
   const problem = changes.bundle?.problem ?? problemOf(modelId)
   const edge = uniformPlan(problem.pair.model.layers, pairUnits(problem.pair), EDGE)
   const cloud = cloudPlan(problem)
-  const governor = new Governor({
+  const governor = new PlanController({
     ...{ bundle: bundleOf(problem), fallback: cloud, clock, firstProbe: PROBE },
     ...changes,
   })

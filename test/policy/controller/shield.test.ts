@@ -10,8 +10,8 @@ import type { Policy, Situation } from '../../../src/plan/price/situation.ts'
 import { randomSituation } from '../../../src/policy/parity/paritySamples.ts'
 import { Shield, shielded } from '../../../src/policy/controller/shield.ts'
 import { createFast } from '../../../src/sim/fast.ts'
-import { Session } from '../../../src/sim/session.ts'
-import type { World } from '../../../src/sim/types.ts'
+import { Episode } from '../../../src/sim/episode.ts'
+import type { EpisodeInputs } from '../../../src/sim/types.ts'
 import { createLink } from '../../../src/trace/link.ts'
 import { problemOf, SLOTS, TERMS } from '../bundle-support.ts'
 import { sessionTerms } from '../../plan/random-problem.ts'
@@ -60,7 +60,7 @@ interface Case {
 }
 
 /** Bursts of BURST requests, so far apart that sigma + rho t bounds them; an outage of OUTAGE_SECONDS every 120 s. */
-function worldOf({ ratePerSecond, tenants, outages }: Case, requests: number): World {
+function worldOf({ ratePerSecond, tenants, outages }: Case, requests: number): EpisodeInputs {
   const rate = (value: number) => Float64Array.of(value, outages ? 0 : value)
   const link = createLink({
     timeSeconds: Float64Array.of(0, 120 - OUTAGE_SECONDS, 120),
@@ -90,7 +90,7 @@ interface Run {
 
 function run(policy: Policy, given: Case, requests: number): Run {
   const terms = sessionTerms({ ...TERMS, maxNewTokens: 64, memoryBytes: 8e9 })
-  const session = new Session(problem, worldOf(given, requests), terms, createFast)
+  const session = new Episode(problem, worldOf(given, requests), terms, createFast)
   let worstSeconds = 0
   let exact = 0
   policy.reset?.(1)

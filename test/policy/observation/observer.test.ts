@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest'
 import { Level, MovingAverage } from '../../../src/policy/observation/averages.ts'
-import { LONG_AGO_SECONDS, Observer, type Circumstances } from '../../../src/policy/observation/observer.ts'
+import { LONG_AGO_SECONDS, Observer, type QueueState } from '../../../src/policy/observation/observer.ts'
 import { WorkLedger, expectedWork } from '../../../src/policy/observation/work.ts'
 import type { Program } from '../../../src/plan/price/program.ts'
 import type { Situation } from '../../../src/plan/price/situation.ts'
 import { createFast } from '../../../src/sim/fast.ts'
-import { Session } from '../../../src/sim/session.ts'
+import { Episode } from '../../../src/sim/episode.ts'
 import { constantSeries, createLink } from '../../../src/trace/link.ts'
 import { EDGE, uniformPlan } from '../../../src/plan/plan.ts'
 import { randomStream } from '../../../src/core/random.ts'
@@ -14,7 +14,7 @@ import { randomProblem, randomWorld, sessionTerms } from '../../plan/random-prob
 const PROBE = { upBitsPerSecond: 8e6, downBitsPerSecond: 16e6, rttSeconds: 0.1 }
 const NO_BUDGETS = { energyJoules: null, accuracyLoss: null, cloudSeconds: null }
 
-const circumstances: Circumstances = {
+const circumstances: QueueState = {
   replanning: false,
   deliveredTokens: 0,
   promptTokens: 10,
@@ -187,7 +187,7 @@ describe('in a session', () => {
       arrivals: [6.9, 13, 23.9, 24.1].map((arrivalSeconds) => ({ ...arrival, arrivalSeconds })),
     }
     const terms = sessionTerms({ reportPeriodSeconds: 5, reportDelaySeconds: 4 })
-    const session = new Session(problem, world, terms, createFast)
+    const session = new Episode(problem, world, terms, createFast)
     const heard: number[][] = []
     while (session.next()) {
       const { tenantsHeard, tenantsAgeSeconds } = session.situation()
@@ -215,7 +215,7 @@ describe('in a session', () => {
         rttSeconds: Float64Array.of(0.01, 1),
         label: 'two bins',
       })
-      const session = new Session(problem, { ...base, arrivals, link }, sessionTerms(), createFast)
+      const session = new Episode(problem, { ...base, arrivals, link }, sessionTerms(), createFast)
       const situations: Situation[] = []
       while (session.next()) {
         situations.push(session.situation())

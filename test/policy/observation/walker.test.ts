@@ -6,12 +6,12 @@ import {
   encodeObservation,
 } from '../../../src/policy/observation/observation.ts'
 import {
-  PlanWalker,
+  PlanDecoder,
   ROW_FEATURE_NAMES,
   ROW_FEATURE_SIZE,
   layerChoice,
   stayBias,
-} from '../../../src/policy/action/walker.ts'
+} from '../../../src/policy/action/planDecoder.ts'
 import { compileProgram } from '../../../src/plan/price/compile.ts'
 import { pairUnits } from '../../../src/plan/price/pair.ts'
 import { EDGE } from '../../../src/plan/plan.ts'
@@ -101,7 +101,7 @@ describe('the walker', () => {
     for (let i = 0; i < 400; i++) {
       const problem = problems(i % 7, { layers: 2 + (i % 4), units: 1 + (i % 3) })
       const situation = anySituation(random, problem)
-      const plan = randomWalk(random, new PlanWalker(problem), situation)
+      const plan = randomWalk(random, new PlanDecoder(problem), situation)
       expect(fitsEdge(problem.pair, plan, optionsIn(problem, situation))).toBe(true)
       expect(problem.boundaryBits).toContain(plan.boundaryBits)
       if (plan.exit !== null) {
@@ -130,7 +130,7 @@ describe('the walker', () => {
         ...{ ...drawn, replanning: false, sinceHeartbeatSeconds: 0 },
         ...{ memoryBytes: whole, freeMemoryBytes: whole * random.uniform() },
       }
-      const walker = new PlanWalker(problem)
+      const walker = new PlanDecoder(problem)
       const mask = new Uint8Array(Math.max(walker.choices.length, 9))
       walker.begin(situation)
       walker.input(0, features, mask)
@@ -144,7 +144,7 @@ describe('the walker', () => {
   })
 
   /** Plans of two layers from a wide choice, masks ignored. */
-  function everyCompletion(walker: PlanWalker, wide: number) {
+  function everyCompletion(walker: PlanDecoder, wide: number) {
     const { exit } = walker.choices[wide]
     const all = Array.from({ length: 9 }, (_, choice) => choice)
     const rows = [0, 1].map((layer) =>
@@ -164,7 +164,7 @@ describe('the walker', () => {
     const random = randomStream(4, 'reach')
     const problem = problems(1)
     const situation = { ...anySituation(random, problem), freeMemoryBytes: Infinity, memoryBytes: Infinity }
-    const walker = new PlanWalker(problem)
+    const walker = new PlanDecoder(problem)
     // Four widths, embedding and head on either side, and the exits.
     expect(walker.choices.filter(({ exit }) => exit === null)).toHaveLength(16)
     expect(walker.choices.length).toBeGreaterThan(16)
@@ -188,7 +188,7 @@ describe('the walker', () => {
       const drawn = anySituation(random, problem)
       const whole = wholeEdgeBytes(problem.pair, drawn.reservedTokens)
       const outage = { ...drawn, sinceHeartbeatSeconds: 10, memoryBytes: whole, freeMemoryBytes: whole }
-      const plan = randomWalk(random, new PlanWalker(problem), outage)
+      const plan = randomWalk(random, new PlanDecoder(problem), outage)
       const { layer, mode } = plan.exit ?? { layer: plan.ffn.length, mode: 'standalone' }
       expect(mode).toBe('standalone')
       expect([plan.embed, plan.head]).toEqual([EDGE, EDGE])
@@ -204,7 +204,7 @@ describe('the walker', () => {
           (exit) =>
             exit.exit?.mode === 'standalone' && fitsEdge(problem.pair, exit, optionsIn(problem, short)),
         )
-      const left = randomWalk(random, new PlanWalker(problem), short)
+      const left = randomWalk(random, new PlanDecoder(problem), short)
       if (leaves) expect(left.exit?.mode).toBe('standalone')
       if (leaves) early++
       else if (left.exit === null && left.ffn.some((ffn) => ffn === 1)) cloud++
@@ -218,7 +218,7 @@ describe('the walker', () => {
     const features = new Float32Array(ROW_FEATURE_SIZE)
     for (let i = 0; i < 200; i++) {
       const problem = problems(i % 5)
-      const walker = new PlanWalker(problem)
+      const walker = new PlanDecoder(problem)
       const mask = new Uint8Array(Math.max(walker.choices.length, (walker.units + 1) * 3))
       walker.begin(anySituation(random, problem))
       for (let row = 0; row < walker.rows; row++) {

@@ -1,7 +1,7 @@
 import { systemClock, type Clock } from '../../../src/core/clock.ts'
 import { randomStream } from '../../../src/core/random.ts'
-import { SessionBudget } from '../../../src/run/executor/budget.ts'
-import { CLOUD_DEFAULTS, CloudPeer, type CloudOptions } from '../../../src/run/executor/cloud.ts'
+import { CloudMemoryBudget } from '../../../src/run/executor/memoryBudget.ts'
+import { CLOUD_DEFAULTS, CloudExecutor, type CloudOptions } from '../../../src/run/executor/cloud.ts'
 import { CloudLink } from '../../../src/run/executor/cloudLink.ts'
 import { EdgeExecutor } from '../../../src/run/executor/edge.ts'
 import type { Execution } from '../../../src/run/executor/open.ts'
@@ -47,12 +47,12 @@ export interface LinkedOptions {
 export interface Linked {
   readonly edge: EdgeExecutor
   readonly link: CloudLink
-  readonly budget: SessionBudget
+  readonly budget: CloudMemoryBudget
   readonly edgeSide: Execution
   readonly cloudSide: Execution
   readonly events: RecoveryEvent[]
   /** Of all connections so far. */
-  readonly peers: CloudPeer[]
+  readonly peers: CloudExecutor[]
   /** Frames of requests that the edge sent. */
   readonly sent: Frame[]
   /** The present pair. */
@@ -74,9 +74,9 @@ export async function openLinked(source: WeightSource, options: LinkedOptions = 
   const { model } = source
   const { clock = systemClock, timers = systemTimers, backoff = QUICK } = options
   const [edgeSide, cloudSide] = [await openSide(source), await openSide(source)]
-  const budget = new SessionBudget()
+  const budget = new CloudMemoryBudget()
   const events: RecoveryEvent[] = []
-  const [peers, sent]: [CloudPeer[], Frame[]] = [[], []]
+  const [peers, sent]: [CloudExecutor[], Frame[]] = [[], []]
   let cuts: number[] = []
   let pair: MemoryPair
   const dial = async (): Promise<Connection> => {
@@ -86,7 +86,7 @@ export async function openLinked(source: WeightSource, options: LinkedOptions = 
     const said = new TwistedConnection(dialled.server, (frame) => linked.twist?.(frame) ?? frame)
     const { runner } = cloudSide
     peers.push(
-      new CloudPeer(said, { model, runner, clock, timers, budget, ...CLOUD_DEFAULTS, ...options.cloud }),
+      new CloudExecutor(said, { model, runner, clock, timers, budget, ...CLOUD_DEFAULTS, ...options.cloud }),
     )
     return new WatchedConnection(dialled.client, (frame, up) => {
       if (up) sent.push(frame)

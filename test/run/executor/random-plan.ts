@@ -1,10 +1,10 @@
 import type { RandomStream } from '../../../src/core/random.ts'
 import { attentionUnits, type ModelSpec } from '../../../src/model/spec.ts'
-import type { PlacedPlan } from '../../../src/run/executor/messages.ts'
+import type { ResolvedPlan } from '../../../src/run/executor/messages.ts'
 import { BOUNDARY_BITS, type BoundaryBits, type Side } from '../../../src/plan/plan.ts'
 
 /** Any head mask per layer, any FFN mode, both ends anywhere. */
-export function randomPlan(random: RandomStream, model: ModelSpec, bits: BoundaryBits = 32): PlacedPlan {
+export function randomPlan(random: RandomStream, model: ModelSpec, bits: BoundaryBits = 32): ResolvedPlan {
   const units = attentionUnits(model)
   const cloudUnits = Array.from({ length: model.layers }, () => {
     const style = random.integer(3)
@@ -26,7 +26,7 @@ export function randomPlan(random: RandomStream, model: ModelSpec, bits: Boundar
 }
 
 /** Its layers' boundary tensors each at a width of their own. */
-export function withRandomWidths(random: RandomStream, { plan, cloudUnits }: PlacedPlan): PlacedPlan {
+export function withRandomWidths(random: RandomStream, { plan, cloudUnits }: ResolvedPlan): ResolvedPlan {
   const layerBits = Uint8Array.from(plan.ffn, () => BOUNDARY_BITS[random.integer(BOUNDARY_BITS.length)])
   return { cloudUnits, plan: { ...plan, layerBits } }
 }
@@ -38,7 +38,7 @@ export function cutAt(
   embed: Side,
   head: Side,
   bits: BoundaryBits = 32,
-): PlacedPlan {
+): ResolvedPlan {
   const units = Array.from({ length: attentionUnits(model) }, (_, unit) => unit)
   const cloudUnits = Array.from({ length: model.layers }, (_, layer) => (layer < cut ? [] : units))
   const unitsOnCloud = Uint8Array.from(cloudUnits, (of) => of.length)

@@ -2,8 +2,8 @@ import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { randomStream, type RandomStream } from '../../../src/core/random.ts'
 import type { GenerateOptions } from '../../../src/run/executor/edge.ts'
-import type { PlacedPlan } from '../../../src/run/executor/messages.ts'
-import { GREEDY, type GenerationRequest, type GenerationResult } from '../../../src/run/executor/types.ts'
+import type { ResolvedPlan } from '../../../src/run/executor/messages.ts'
+import { GREEDY, type GenerationRequest, type RequestOutput } from '../../../src/run/executor/types.ts'
 import { attentionUnits } from '../../../src/model/spec.ts'
 import { BOUNDARY_BITS, CLOUD, EDGE, exitPlan } from '../../../src/plan/plan.ts'
 import { FRAME } from '../../../src/run/wire/types.ts'
@@ -14,7 +14,11 @@ import { cutAt, randomPlan, withRandomWidths } from './random-plan.ts'
 const PROMPT = [3, 1, 4, 1, 5]
 const NEW_TOKENS = 14
 
-function exitAt(model: typeof gpt2Like, mode: 'standalone' | 'collaborative', threshold: number): PlacedPlan {
+function exitAt(
+  model: typeof gpt2Like,
+  mode: 'standalone' | 'collaborative',
+  threshold: number,
+): ResolvedPlan {
   const plan = exitPlan(model.layers, attentionUnits(model), { layer: 1, threshold, mode }, 32)
   const all = Array.from({ length: attentionUnits(model) }, (_, unit) => unit)
   return { plan, cloudUnits: Array.from(plan.unitsOnCloud, (count) => all.slice(0, count)) }
@@ -29,22 +33,22 @@ describe.each([gpt2Like, groupedLike])('$id over a link that breaks', (model) =>
 
   const alone = cutAt(model, model.layers, EDGE, EDGE)
 
-  function requestOf(placed: PlacedPlan, seed: number): GenerationRequest {
+  function requestOf(placed: ResolvedPlan, seed: number): GenerationRequest {
     const sampling = seed % 2 === 0 ? GREEDY : { temperature: 1.1, topK: 12, topP: 0.95, seed }
     return { prompt: PROMPT, maxNewTokens: NEW_TOKENS, sampling, stopIds: [], ...placed }
   }
 
-  const idsOf = ({ tokens }: GenerationResult): number[] => tokens.map(({ id }) => id)
+  const idsOf = ({ tokens }: RequestOutput): number[] => tokens.map(({ id }) => id)
 
   async function generate(
-    placed: PlacedPlan,
+    placed: ResolvedPlan,
     seed: number,
     options: GenerateOptions = {},
-  ): Promise<GenerationResult> {
+  ): Promise<RequestOutput> {
     return linked.edge.generate(requestOf(placed, seed), options)
   }
 
-  function anyPlan(random: RandomStream): PlacedPlan {
+  function anyPlan(random: RandomStream): ResolvedPlan {
     const bits = BOUNDARY_BITS[random.integer(4)]
     const kind = random.integer(5)
     const side = () => random.integer(2) as 0 | 1
@@ -67,7 +71,7 @@ describe.each([gpt2Like, groupedLike])('$id over a link that breaks', (model) =>
           const broken = await generate(placed, seed)
           linked.cutAfter([])
           expect(idsOf(broken)).toEqual(idsOf(clean))
-          expect(broken.schedule).toHaveLength(1)
+          expect(broken.planSwitches).toHaveLength(1)
         },
       ),
       { numRuns: 40, seed: 7 },
@@ -106,11 +110,11 @@ describe.each([gpt2Like, groupedLike])('$id over a link that breaks', (model) =>
           const broken = await handle.result
           stop()
           linked.cutAfter([])
-          const forced = await generate(first, seed, { schedule: broken.schedule })
+          const forced = await generate(first, seed, { planSwitches: broken.planSwitches })
           expect(idsOf(forced)).toEqual(idsOf(broken))
-          expect(forced.schedule).toEqual(broken.schedule)
-          for (const { rebuild } of broken.schedule) rebuilds.add(rebuild)
-          const plain = broken.schedule.every(
+          expect(forced.planSwitches).toEqual(broken.planSwitches)
+          for (const { rebuild } of broken.planSwitches) rebuilds.add(rebuild)
+          const plain = broken.planSwitches.every(
             ({ plan }) => plan.exit === null && plan.boundaryBits === 32 && plan.layerBits === undefined,
           )
           if (!plain) return
@@ -128,7 +132,7 @@ describe.each([gpt2Like, groupedLike])('$id over a link that breaks', (model) =>
   }, 60_000)
 
   test('nothing is left of them', async () => {
-    expect(linked.edge.keptBytes).toBe(0)
+    expect(linked.edge.retransmitBytes).toBe(0)
     expect(linked.edge.inFlight).toBe(0)
     await expect.poll(() => [linked.budget.usedBytes, linked.budget.sequences]).toEqual([0, 0])
   })
@@ -139,8 +143,8 @@ describe.each([gpt2Like, groupedLike])('$id over a link that breaks', (model) =>
     small.cutAfter([9])
     const broken = await small.edge.generate(requestOf(placed, 2))
     expect(idsOf(broken)).toEqual(idsOf(await generate(alone, 2)))
-    expect(broken.schedule.map(({ rebuild }) => rebuild)).toEqual(['start', 'ids'])
-    expect(small.edge.keptBytes).toBe(0)
+    expect(broken.planSwitches.map(({ rebuild }) => rebuild)).toEqual(['start', 'ids'])
+    expect(small.edge.retransmitBytes).toBe(0)
     await small.close()
   })
 
@@ -163,7 +167,7 @@ describe.each([gpt2Like, groupedLike])('$id over a link that breaks', (model) =>
     const result = await handle.result
     linked.twist = null
     expect(idsOf(result)).toEqual(clean)
-    expect(result.schedule.map(({ rebuild }) => rebuild)).toEqual(['start', 'ids'])
+    expect(result.planSwitches.map(({ rebuild }) => rebuild)).toEqual(['start', 'ids'])
     expect(linked.events.filter(({ kind }) => kind === 'replay-diverged')).toHaveLength(1)
   })
 

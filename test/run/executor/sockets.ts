@@ -1,5 +1,5 @@
 import { systemClock } from '../../../src/core/clock.ts'
-import { CLOUD_DEFAULTS, CloudPeer } from '../../../src/run/executor/cloud.ts'
+import { CLOUD_DEFAULTS, CloudExecutor } from '../../../src/run/executor/cloud.ts'
 import { EdgeExecutor } from '../../../src/run/executor/edge.ts'
 import { fixedLink } from '../../../src/run/executor/link.ts'
 import type { WeightSource } from '../../../src/model/graphs/source.ts'
@@ -31,7 +31,7 @@ export async function listenSplit(
     ...{ host: '127.0.0.1', port: 0, clock },
     greet: () => ({ welcome: {} }),
     onConnection: (peer) =>
-      new CloudPeer(peer, { model, runner: cloudSide.runner, clock, ...CLOUD_DEFAULTS }),
+      new CloudExecutor(peer, { model, runner: cloudSide.runner, clock, ...CLOUD_DEFAULTS }),
   })
   const { host, port } = await between({ host: '127.0.0.1', port: server.port })
   const connection = await connect({ host, port, greeting: {}, clock })

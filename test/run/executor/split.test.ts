@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { randomStream } from '../../../src/core/random.ts'
 import { payloadBytes } from '../../../src/run/executor/boundary.ts'
-import type { PlacedPlan } from '../../../src/run/executor/messages.ts'
+import type { ResolvedPlan } from '../../../src/run/executor/messages.ts'
 import { GREEDY, type GenerationRequest } from '../../../src/run/executor/types.ts'
 import type { WeightSource } from '../../../src/model/graphs/source.ts'
 import { attentionUnits } from '../../../src/model/spec.ts'
@@ -14,7 +14,7 @@ import { openSplit, type SplitPair } from './support.ts'
 const PROMPT = [3, 1, 4, 1, 5]
 const NEW_TOKENS = 20
 
-function request(placed: PlacedPlan, more: Partial<GenerationRequest> = {}): GenerationRequest {
+function request(placed: ResolvedPlan, more: Partial<GenerationRequest> = {}): GenerationRequest {
   return { prompt: PROMPT, maxNewTokens: NEW_TOKENS, sampling: GREEDY, stopIds: [], ...placed, ...more }
 }
 
@@ -29,7 +29,7 @@ describe.each([gpt2Like, groupedLike])('$id split over a connection', (model) =>
   })
   afterAll(() => split.close())
 
-  async function generate(placed: PlacedPlan, more: Partial<GenerationRequest> = {}): Promise<number[]> {
+  async function generate(placed: ResolvedPlan, more: Partial<GenerationRequest> = {}): Promise<number[]> {
     const { tokens } = await split.edge.generate(request(placed, more))
     return tokens.map(({ id }) => id)
   }
@@ -95,7 +95,7 @@ describe.each([gpt2Like, groupedLike])('$id split over a connection', (model) =>
   })
 
   test('early exits: alone, and asking the cloud', async () => {
-    const exit = (mode: 'standalone' | 'collaborative', threshold: number): PlacedPlan => {
+    const exit = (mode: 'standalone' | 'collaborative', threshold: number): ResolvedPlan => {
       const plan = exitPlan(model.layers, attentionUnits(model), { layer: 1, threshold, mode }, 32)
       const all = Array.from({ length: attentionUnits(model) }, (_, unit) => unit)
       return { plan, cloudUnits: Array.from(plan.unitsOnCloud, (count) => all.slice(0, count)) }

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { systemClock } from '../../../src/core/clock.ts'
 import { randomStream } from '../../../src/core/random.ts'
 import { GREEDY } from '../../../src/run/executor/types.ts'
-import type { PlacedPlan } from '../../../src/run/executor/messages.ts'
+import type { ResolvedPlan } from '../../../src/run/executor/messages.ts'
 import { CLOUD, EDGE } from '../../../src/plan/plan.ts'
 import { openPretrained } from '../../../src/model/weights/open.ts'
 import { startRelay, type Relay } from '../../../src/trace/replay/relay.ts'
@@ -65,14 +65,14 @@ describe.skipIf(absent)('stories260K over a recorded LTE link (skipped where ../
   })
 
   /** How many of the tokens are llama2.c's, and how many were near-ties. */
-  async function told(placed: PlacedPlan): Promise<{ same: number; nearTies: number }> {
+  async function told(placed: ResolvedPlan): Promise<{ same: number; nearTies: number }> {
     const request = { prompt: [1], maxNewTokens: expected.length, sampling: GREEDY, stopIds: [] }
     const { tokens, nearTies } = await split.edge.generate({ ...request, ...placed })
     const wrong = tokens.findIndex(({ id }, i) => id !== expected[i])
     return { same: wrong < 0 ? tokens.length : wrong, nearTies }
   }
 
-  async function all(plans: readonly PlacedPlan[]): Promise<void> {
+  async function all(plans: readonly ResolvedPlan[]): Promise<void> {
     const results = await Promise.all(plans.map(told))
     expect(results.filter(({ same }) => same < expected.length)).toEqual([])
     expect(results.reduce((sum, { nearTies }) => sum + nearTies, 0)).toBe(0)

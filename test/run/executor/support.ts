@@ -4,23 +4,23 @@ import { join } from 'node:path'
 import { systemClock } from '../../../src/core/clock.ts'
 import { randomStream } from '../../../src/core/random.ts'
 import type { EngineKind } from '../../../src/core/engine/types.ts'
-import { CLOUD_DEFAULTS, CloudPeer } from '../../../src/run/executor/cloud.ts'
+import { CLOUD_DEFAULTS, CloudExecutor } from '../../../src/run/executor/cloud.ts'
 import { EdgeExecutor } from '../../../src/run/executor/edge.ts'
 import { fixedLink } from '../../../src/run/executor/link.ts'
 import { openExecution, type Execution } from '../../../src/run/executor/open.ts'
-import type { SegmentFiles } from '../../../src/run/executor/sessions.ts'
-import { segmentGraph } from '../../../src/model/graphs/segment.ts'
+import type { SubgraphFiles } from '../../../src/run/executor/sessionCache.ts'
+import { buildSubgraph } from '../../../src/model/graphs/subgraph.ts'
 import type { WeightSource } from '../../../src/model/graphs/source.ts'
 import { storeModel } from '../../../src/model/store.ts'
 import { memoryPair } from '../../../src/run/wire/memory.ts'
 import type { Connection } from '../../../src/run/wire/types.ts'
 
 /** Each segment a model file of its own. */
-function filesIn(folder: string, source: WeightSource): SegmentFiles {
+function filesIn(folder: string, source: WeightSource): SubgraphFiles {
   let count = 0
   return {
     store: (segment, batch) =>
-      storeModel(folder, `s${count++}`, segmentGraph(source, segment, { batch }).toModel()),
+      storeModel(folder, `s${count++}`, buildSubgraph(source, segment, { batch }).toModel()),
   }
 }
 
@@ -47,7 +47,7 @@ export async function openSide(source: WeightSource, options: SideOptions = {}):
 
 export interface SplitPair {
   readonly edge: EdgeExecutor
-  readonly cloud: CloudPeer
+  readonly cloud: CloudExecutor
   readonly edgeConnection: Connection
   readonly cloudConnection: Connection
   readonly edgeSide: Execution
@@ -71,7 +71,7 @@ export async function openSplit(
   const chop = options.chopSeed === undefined ? {} : { chop: randomStream(options.chopSeed, 'chop') }
   const pair = await memoryPair({ clock: systemClock, ...chop })
   const { model } = source
-  const cloud = new CloudPeer(pair.server, {
+  const cloud = new CloudExecutor(pair.server, {
     model,
     runner: cloudSide.runner,
     clock: systemClock,

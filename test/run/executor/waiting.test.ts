@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import type { PlacedPlan } from '../../../src/run/executor/messages.ts'
+import type { ResolvedPlan } from '../../../src/run/executor/messages.ts'
 import type { Deadlines } from '../../../src/run/executor/recoveryTypes.ts'
 import { GREEDY, type GenerationRequest } from '../../../src/run/executor/types.ts'
 import { CLOUD, EDGE } from '../../../src/plan/plan.ts'
@@ -15,7 +15,7 @@ const cut = cutAt(model, 1, EDGE, EDGE)
 const alone = cutAt(model, model.layers, EDGE, EDGE)
 const BACKOFF = { baseSeconds: 1, factor: 2, capSeconds: 4, jitter: 0 }
 
-function requestOf(placed: PlacedPlan): GenerationRequest {
+function requestOf(placed: ResolvedPlan): GenerationRequest {
   return { prompt: [1, 2, 3], maxNewTokens: 12, sampling: GREEDY, stopIds: [], ...placed }
 }
 
@@ -50,11 +50,11 @@ describe('requests without a cloud, by hand-made time', () => {
     time.pass(19)
     await settled()
     expect(handle.waitingSinceSeconds).not.toBeNull()
-    expect(handle.keptBytes).toBeGreaterThan(0)
+    expect(handle.retransmitBytes).toBeGreaterThan(0)
     time.pass(1)
     await expect(handle.result).rejects.toMatchObject({ code: 'E_NO_CLOUD' })
     expect(handle.tokens).toHaveLength(3)
-    expect(linked.edge.keptBytes).toBe(0)
+    expect(linked.edge.retransmitBytes).toBe(0)
     expect(linked.edge.inFlight).toBe(0)
   })
 
@@ -72,7 +72,7 @@ describe('requests without a cloud, by hand-made time', () => {
     const { tokens, events } = await handle.result
     expect(tokens).toHaveLength(12)
     expect(events.every(({ side }) => side === 'edge')).toBe(true)
-    expect([linked.edge.inFlight, linked.edge.keptBytes]).toEqual([0, 0])
+    expect([linked.edge.inFlight, linked.edge.retransmitBytes]).toEqual([0, 0])
   })
 
   test('wait for ever where they may, and go on when it is back', async () => {
@@ -91,13 +91,13 @@ describe('requests without a cloud, by hand-made time', () => {
     const expected = (await linked.edge.generate(requestOf(alone))).tokens.map(({ id }) => id)
     const handle = await interrupted(null)
     handle.switchPlan(alone, 'boundary')
-    const { tokens, schedule } = await handle.result
+    const { tokens, planSwitches: schedule } = await handle.result
     expect(tokens.map(({ id }) => id)).toEqual(expected)
     expect(schedule).toMatchObject([{ rebuild: 'start' }, { rebuild: 'boundary', fromToken: 3 }])
     expect(linked.events.find(({ kind }) => kind === 'request-switched')).toMatchObject({ fromToken: 3 })
     expect(handle.usesCloud).toBe(false)
     handle.switchPlan(cut)
-    expect(handle.placed).toBe(alone)
+    expect(handle.resolvedPlan).toBe(alone)
   })
 
   test('a request that begins while there is none waits for it, too', async () => {

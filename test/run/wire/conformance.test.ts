@@ -9,7 +9,7 @@ import { idsFrame, jsonFrame, readIds, readJson } from '../../../src/run/wire/pa
 import { listen } from '../../../src/run/wire/server.ts'
 import { makeFrame } from '../../../src/run/wire/frame.ts'
 import { memoryPair } from '../../../src/run/wire/memory.ts'
-import type { Answer } from '../../../src/run/wire/connection.ts'
+import type { HelloReply } from '../../../src/run/wire/connection.ts'
 import type { Connection, Frame } from '../../../src/run/wire/types.ts'
 import type { ConnectOptions } from '../../../src/run/wire/client.ts'
 import type { ListenOptions, WireServer } from '../../../src/run/wire/server.ts'
@@ -18,7 +18,7 @@ import { ending, nextFrames } from './support.ts'
 
 interface Options {
   readonly greeting?: unknown
-  readonly greet?: (peer: unknown) => Answer
+  readonly greet?: (peer: unknown) => HelloReply
   readonly serverClock?: Clock
 }
 
@@ -69,7 +69,7 @@ describe.each(Object.keys(carriages))('a connection over %s', (name) => {
   const open = carriages[name]
 
   it('knows both greetings', async () => {
-    const greet = (peer: unknown): Answer => ({ welcome: { heard: peer } })
+    const greet = (peer: unknown): HelloReply => ({ welcome: { heard: peer } })
     const { client, server } = await open({ greeting: { model: 'm' }, greet })
     expect(server.peer).toEqual({ model: 'm' })
     expect(client.peer).toEqual({ heard: { model: 'm' } })
@@ -173,7 +173,7 @@ describe.each(Object.keys(carriages))('a connection over %s', (name) => {
   })
 
   it('keeps a defect of its own to itself', async () => {
-    const greet = (): Answer => {
+    const greet = (): HelloReply => {
       throw new TypeError('secret path')
     }
     const refused = open({ greet })

@@ -3,13 +3,13 @@ import { encodeFrames } from '../../../src/run/wire/frame.ts'
 import { FRAME } from '../../../src/run/wire/types.ts'
 import { jsonFrame } from '../../../src/run/wire/payloads.ts'
 import { WireConnection } from '../../../src/run/wire/connection.ts'
-import type { Answer } from '../../../src/run/wire/connection.ts'
-import type { Carriage } from '../../../src/run/wire/carriage.ts'
+import type { HelloReply } from '../../../src/run/wire/connection.ts'
+import type { Transport } from '../../../src/run/wire/transport.ts'
 import type { CloseReason, Frame, WireLimits } from '../../../src/run/wire/types.ts'
 import { HandTime, parseAll } from './support.ts'
 
 /** Takes writes down; nothing leaves it unless the test says so. */
-export class Paper implements Carriage {
+export class Paper implements Transport {
   readonly identity = null
   readonly writes: Uint8Array[][] = []
   queuedBytes = 0
@@ -46,10 +46,14 @@ export interface Bench {
 }
 
 /** One connection on paper, its greeting under way. */
-export function bench(role: 'client' | 'server', limits: Partial<WireLimits> = {}, answer?: Answer): Bench {
+export function bench(
+  role: 'client' | 'server',
+  limits: Partial<WireLimits> = {},
+  answer?: HelloReply,
+): Bench {
   const paper = new Paper()
   const time = new HandTime(100)
-  const greet = (): Answer => answer ?? { welcome: { we: 1 } }
+  const greet = (): HelloReply => answer ?? { welcome: { we: 1 } }
   const handshake = role === 'client' ? ({ role, greeting: { me: 1 } } as const) : ({ role, greet } as const)
   const options = { clock: time, timers: time, limits: { ...DEFAULT_LIMITS, ...limits } }
   const connection = new WireConnection(paper, handshake, options)

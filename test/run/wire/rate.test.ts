@@ -5,8 +5,8 @@ import { connect } from '../../../src/run/wire/client.ts'
 import { FRAME } from '../../../src/run/wire/types.ts'
 import { listen } from '../../../src/run/wire/server.ts'
 import { makeFrame } from '../../../src/run/wire/frame.ts'
-import { Bucket } from '../../../src/run/wire/bucket.ts'
-import { Attempts, networkOf } from '../../../src/run/wire/rate.ts'
+import { TokenBucket } from '../../../src/run/wire/tokenBucket.ts'
+import { ConnectRateLimiter, networkOf } from '../../../src/run/wire/rate.ts'
 import { openBench } from './paper.ts'
 
 describe('a bucket', () => {
@@ -14,7 +14,7 @@ describe('a bucket', () => {
     const takes = fc.array(fc.record({ wait: fc.double({ min: 0, max: 2, noNaN: true }), count: fc.nat(20) }))
     fc.assert(
       fc.property(takes, (all) => {
-        const bucket = new Bucket(10, 0, 15)
+        const bucket = new TokenBucket(10, 0, 15)
         let [now, given] = [0, 0]
         for (const { wait, count } of all) {
           now += wait
@@ -26,7 +26,7 @@ describe('a bucket', () => {
   })
 
   it('fills again, and a clock that goes back takes nothing away', () => {
-    const bucket = new Bucket(2, 5)
+    const bucket = new TokenBucket(2, 5)
     expect([bucket.take(2, 5), bucket.take(1, 5), bucket.take(1, 4), bucket.take(1, 5.5)]).toEqual([
       true,
       false,
@@ -67,7 +67,7 @@ describe('the rate of a client', () => {
 
 describe('attempts', () => {
   it('are counted for each address by itself', () => {
-    const attempts = new Attempts(3)
+    const attempts = new ConnectRateLimiter(3)
     const of = (address: string): boolean[] => [0, 0, 0, 0].map((now) => attempts.allow(address, now))
     expect(of('10.0.0.1')).toEqual([true, true, true, false])
     expect(of('10.0.0.2')).toEqual([true, true, true, false])
@@ -90,7 +90,7 @@ describe('attempts', () => {
   })
 
   it('take bounded memory', () => {
-    const attempts = new Attempts(2)
+    const attempts = new ConnectRateLimiter(2)
     for (let i = 0; i < 10_000; i++) attempts.allow(`10.0.${i >> 8}.${i & 255}`, 0)
     expect(attempts.size).toBe(4096)
   })

@@ -7,7 +7,7 @@ import { systemClock } from '../../../src/core/clock.ts'
 import { systemTimers } from '../../../src/core/timers.ts'
 import { EdgeExecutor } from '../../../src/run/executor/edge.ts'
 import { FixedLink } from '../../../src/run/executor/link.ts'
-import { placedPlanFromJson } from '../../../src/run/executor/messages.ts'
+import { resolvedPlanFromJson } from '../../../src/run/executor/messages.ts'
 import type { PlanSwitch } from '../../../src/run/executor/recoveryTypes.ts'
 import { GREEDY } from '../../../src/run/executor/types.ts'
 import { openDecisionLog, readDecisionLog } from '../../../src/core/journal/decisions.ts'
@@ -16,8 +16,8 @@ import { OBSERVATION_NAMES, OBSERVATION_VERSION } from '../../../src/policy/obse
 import { CLOUD, cutPlan, EDGE, usesNetwork } from '../../../src/plan/plan.ts'
 import { startRelay, type Relay } from '../../../src/trace/replay/relay.ts'
 import { Governor, openBundle } from '../../../src/policy/controller/edge.ts'
-import { placePlan } from '../../../src/serve/edge/place.ts'
-import { policyDecider } from '../../../src/serve/edge/policyDecider.ts'
+import { resolvePlan } from '../../../src/serve/edge/resolvePlan.ts'
+import { policySelector } from '../../../src/serve/edge/policySelector.ts'
 import { composeLink } from '../../../src/trace/compose.ts'
 import { importTraceFile } from '../../../src/trace/import/detect.ts'
 import { createLink } from '../../../src/trace/link.ts'
@@ -63,10 +63,10 @@ async function openDecider() {
   const { unitsByLayer } = bundle.problem.pair.accuracy.ranking
   const fallback = cutPlan(spec.layers, attentionUnits(spec), 1, 32, EDGE, CLOUD)
   const hysteresis = { stableSeconds: 0.2, intervalSeconds: 0.2 }
-  return policyDecider({
-    ...{ name: bundle.manifest.name, servesAlone: true, outageSeconds: OUTAGE_SECONDS },
-    governor: new Governor({ bundle, fallback, alone: null, clock, hysteresis }),
-    place: (plan) => placePlan(plan, unitsByLayer),
+  return policySelector({
+    ...{ name: bundle.manifest.name, worksOffline: true, outageSeconds: OUTAGE_SECONDS },
+    controller: new Governor({ bundle, fallback, offlinePlan: null, clock, hysteresis }),
+    resolve: (plan) => resolvePlan(plan, unitsByLayer),
   })
 }
 
@@ -96,7 +96,7 @@ describe.skipIf(absent)(
       const log = await openDecisionLog(folder, header(), { clock, timers: systemTimers })
       stack = await openStack({
         ...{ log, memoryBytes: MEMORY_BYTES, limits: { outageSeconds: OUTAGE_SECONDS, maxInFlight: 2 } },
-        alone: placePlan(cutPlan(spec.layers, attentionUnits(spec), 1, 32, EDGE, CLOUD), everyUnit),
+        alone: resolvePlan(cutPlan(spec.layers, attentionUnits(spec), 1, 32, EDGE, CLOUD), everyUnit),
         decider: () => decider,
         hold: () => (isSlow && !seen('return') ? pause(0.012) : Promise.resolve()),
         port: async (cloud) => {
@@ -182,7 +182,7 @@ describe.skipIf(absent)(
         const request = arrival?.kind === 'arrival' ? arrival.request : -1
         const schedule = decisions.filter((record) => record.request === request).map(toSwitch)
         const asking = { prompt: ids, maxNewTokens: most, sampling: GREEDY, stopIds: tales.stopIds }
-        const { tokens } = await executor.generate({ ...asking, ...schedule[0] }, { schedule })
+        const { tokens } = await executor.generate({ ...asking, ...schedule[0] }, { planSwitches: schedule })
         const said = tokens.map(({ id }) => id).filter((id) => !tales.stopIds.includes(id))
         expect(text, `request ${request}`).toBe(tales.tokenizer!.decode(said))
         expect(text.length).toBeGreaterThan(10)
@@ -232,7 +232,7 @@ describe.skipIf(absent)(
 
     test('nothing is left of it on either side', async () => {
       const { cloud, opened } = stack
-      expect(opened.executor.keptBytes).toBe(0)
+      expect(opened.executor.retransmitBytes).toBe(0)
       expect(opened.service.queue).toEqual({ waiting: 0, inFlight: 0 })
       await expect.poll(() => cloud.peers.reduce((sum, { active }) => sum + active, 0)).toBe(0)
     })
@@ -257,6 +257,6 @@ function header(): HeaderRecord {
 }
 
 function toSwitch({ plan, fromToken, rebuild }: DecisionRecord): PlanSwitch {
-  const placed = placedPlanFromJson(spec, plan, 'decision log')
+  const placed = resolvedPlanFromJson(spec, plan, 'decision log')
   return { ...placed, fromToken, rebuild: rebuild ?? 'start' }
 }

@@ -1,14 +1,14 @@
 import { afterEach, describe, expect, test } from 'vitest'
-import type { PlacedPlan } from '../../../src/run/executor/messages.ts'
+import type { ResolvedPlan } from '../../../src/run/executor/messages.ts'
 import { attentionUnits } from '../../../src/model/spec.ts'
 import { CLOUD, cutPlan, EDGE, uniformPlan, usesNetwork, type Plan } from '../../../src/plan/plan.ts'
-import { placePlan } from '../../../src/serve/edge/place.ts'
-import { staticDecider } from '../../../src/serve/edge/staticDecider.ts'
+import { resolvePlan } from '../../../src/serve/edge/resolvePlan.ts'
+import { staticSelector } from '../../../src/serve/edge/staticSelector.ts'
 import { openStack, spec, type Stack } from './stack.ts'
 
 const units = attentionUnits(spec)
 const order = Array.from({ length: spec.layers }, () => Array.from({ length: units }, (_, unit) => unit))
-const placed = (plan: Plan): PlacedPlan => placePlan(plan, order)
+const placed = (plan: Plan): ResolvedPlan => resolvePlan(plan, order)
 const alone = placed(uniformPlan(spec.layers, units, EDGE))
 const cut = placed(cutPlan(spec.layers, units, 4, 32, EDGE, CLOUD))
 
@@ -34,12 +34,12 @@ describe('the openai client, the real model, and a cloud that comes and goes', (
     stack = null
   })
 
-  const open = (plan: PlacedPlan, outageSeconds: number): Promise<Stack> =>
+  const open = (plan: ResolvedPlan, outageSeconds: number): Promise<Stack> =>
     openStack({
       alone,
       limits: { outageSeconds },
       decider: () =>
-        staticDecider({
+        staticSelector({
           name: 'test',
           source: 'forced',
           placed: plan,
@@ -93,7 +93,7 @@ describe('the openai client, the real model, and a cloud that comes and goes', (
     const { service } = stack.opened
     await expect.poll(() => service.queue.inFlight).toBe(0)
     await expect.poll(() => stack!.cloud.peers.reduce((sum, { active }) => sum + active, 0)).toBe(0)
-    expect(stack.opened.executor.keptBytes).toBe(0)
+    expect(stack.opened.executor.retransmitBytes).toBe(0)
   })
 
   test('more than the queue holds is answered with 429, and what was taken ends well', async () => {
@@ -101,7 +101,7 @@ describe('the openai client, the real model, and a cloud that comes and goes', (
       alone,
       limits: { maxInFlight: 1, maxQueued: 1 },
       decider: () =>
-        staticDecider({
+        staticSelector({
           name: 't',
           source: 'forced',
           placed: cut,

@@ -4,13 +4,13 @@ import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import { systemClock } from '../../../src/core/clock.ts'
 import { systemTimers } from '../../../src/core/timers.ts'
-import type { PlacedPlan } from '../../../src/run/executor/messages.ts'
+import type { ResolvedPlan } from '../../../src/run/executor/messages.ts'
 import { openRequestJournal } from '../../../src/core/journal/requests.ts'
 import { attentionUnits } from '../../../src/model/spec.ts'
 import { CLOUD, cutPlan, EDGE, uniformPlan, type Plan } from '../../../src/plan/plan.ts'
-import { placePlan } from '../../../src/serve/edge/place.ts'
+import { resolvePlan } from '../../../src/serve/edge/resolvePlan.ts'
 import { RequestStore } from '../../../src/serve/edge/requests.ts'
-import { staticDecider } from '../../../src/serve/edge/staticDecider.ts'
+import { staticSelector } from '../../../src/serve/edge/staticSelector.ts'
 import { idsFrame } from '../../../src/run/wire/payloads.ts'
 import { listen } from '../../../src/run/wire/server.ts'
 import { FRAME } from '../../../src/run/wire/types.ts'
@@ -18,16 +18,16 @@ import { openStack, spec, type Stack, type StackOptions } from './stack.ts'
 
 const units = attentionUnits(spec)
 const order = Array.from({ length: spec.layers }, () => Array.from({ length: units }, (_, unit) => unit))
-const placed = (plan: Plan): PlacedPlan => placePlan(plan, order)
+const placed = (plan: Plan): ResolvedPlan => resolvePlan(plan, order)
 const alone = placed(uniformPlan(spec.layers, units, EDGE))
 const cut = placed(cutPlan(spec.layers, units, 4, 32, EDGE, CLOUD))
 const asked = { model: spec.id, prompt: 'Once there was', max_tokens: 40, temperature: 0 } as const
 
-const open = (plan: PlacedPlan, options: Partial<StackOptions> = {}): Promise<Stack> =>
+const open = (plan: ResolvedPlan, options: Partial<StackOptions> = {}): Promise<Stack> =>
   openStack({
     ...{ alone, limits: { outageSeconds: 0.5 }, ...options },
     decider: () =>
-      staticDecider({
+      staticSelector({
         ...{ name: 'test', source: 'forced', placed: plan, alone },
         ...{ outageSeconds: 1.5, stableSeconds: 0.3 },
       }),

@@ -7,22 +7,22 @@ import { startApi } from '../../../src/serve/http/server.ts'
 import { type ApiServer } from '../../../src/serve/http/options.ts'
 import { randomStream } from '../../../src/core/random.ts'
 import { systemClock } from '../../../src/core/clock.ts'
-import { SessionBudget } from '../../../src/run/executor/budget.ts'
-import { CLOUD_DEFAULTS, CloudPeer } from '../../../src/run/executor/cloud.ts'
+import { CloudMemoryBudget } from '../../../src/run/executor/memoryBudget.ts'
+import { CLOUD_DEFAULTS, CloudExecutor } from '../../../src/run/executor/cloud.ts'
 import { openExecution, type Execution } from '../../../src/run/executor/open.ts'
-import type { PlacedPlan } from '../../../src/run/executor/messages.ts'
-import { openSegmentStore } from '../../../src/model/graphs/segmentStore.ts'
+import type { ResolvedPlan } from '../../../src/run/executor/messages.ts'
+import { openSubgraphStore } from '../../../src/model/graphs/subgraphStore.ts'
 import { openPretrained } from '../../../src/model/weights/open.ts'
 import type { PretrainedModel } from '../../../src/model/weights/pretrained.ts'
 import { openEdgeService, type OpenedService } from '../../../src/serve/edge/open.ts'
 import {
   DEFAULT_LIMITS,
-  type Decider,
+  type PlanSelector,
   type ServiceEvent,
   type ServiceLimits,
 } from '../../../src/serve/edge/types.ts'
 import type { RequestStore } from '../../../src/serve/edge/requests.ts'
-import type { LogSink } from '../../../src/serve/edge/writing.ts'
+import type { LogSink } from '../../../src/serve/edge/serviceLogger.ts'
 import { connect } from '../../../src/run/wire/client.ts'
 import { listen, type WireServer } from '../../../src/run/wire/server.ts'
 import { systemTimers } from '../../../src/core/timers.ts'
@@ -36,7 +36,7 @@ export const spec = tales.source.model
 /** Everything a side computes with, over the built-in model; its graphs go with it. */
 export async function openTales(maxBatch = 1): Promise<Execution> {
   const folder = mkdtempSync(join(tmpdir(), 'edgewise-serve-'))
-  const files = openSegmentStore(folder, tales.source, 'fp32')
+  const files = openSubgraphStore(folder, tales.source, 'fp32')
   const execution = await openExecution({ model: spec, files, clock, maxBatch })
   return {
     ...execution,
@@ -50,14 +50,14 @@ export async function openTales(maxBatch = 1): Promise<Execution> {
 /** A cloud that can be killed and started again at its port. */
 export class TalesCloud {
   port = 0
-  peers: CloudPeer[] = []
+  peers: CloudExecutor[] = []
   private server: WireServer | null = null
   private readonly execution: Execution
-  private readonly budget: SessionBudget
+  private readonly budget: CloudMemoryBudget
 
   constructor(execution: Execution, sessionBytes?: number) {
     this.execution = execution
-    this.budget = new SessionBudget(sessionBytes)
+    this.budget = new CloudMemoryBudget(sessionBytes)
   }
 
   async start(): Promise<void> {
@@ -66,7 +66,7 @@ export class TalesCloud {
       greet: () => ({ welcome: {} }),
       onConnection: (connection) => {
         this.peers.push(
-          new CloudPeer(connection, {
+          new CloudExecutor(connection, {
             ...{ model: spec, runner: this.execution.runner, clock, ...CLOUD_DEFAULTS, budget: this.budget },
           }),
         )
@@ -82,13 +82,13 @@ export class TalesCloud {
 }
 
 export interface StackOptions {
-  readonly decider: (alone: PlacedPlan) => Decider
+  readonly decider: (alone: ResolvedPlan) => PlanSelector
   /** What stands between edge and cloud; the cloud's own port otherwise. */
   readonly port?: (cloud: number) => Promise<number>
   readonly limits?: Partial<ServiceLimits>
   readonly log?: LogSink
   readonly requests?: RequestStore
-  readonly alone: PlacedPlan
+  readonly alone: ResolvedPlan
   /** Of the cloud's requests together. */
   readonly sessionBytes?: number
   /** Of the edge; 4 GB. */

@@ -9,9 +9,9 @@ import { startApi } from '../../../src/serve/http/server.ts'
 import type { ApiOptions, ApiServer, RequestRecord } from '../../../src/serve/http/options.ts'
 import type {
   Backend,
-  CompletionListener,
+  CompletionStreamListener,
   CompletionRequest,
-  CompletionResult,
+  CompletionOutput,
   ServedModel,
 } from '../../../src/serve/http/types.ts'
 import { randomStream } from '../../../src/core/random.ts'
@@ -62,7 +62,7 @@ export class ScriptedBackend implements Backend {
   credit = Infinity
   private waiting: (() => void)[] = []
 
-  async complete(request: CompletionRequest, listener: CompletionListener): Promise<CompletionResult> {
+  async complete(request: CompletionRequest, listener: CompletionStreamListener): Promise<CompletionOutput> {
     this.requests.push(request)
     const ids: number[] = []
     const left = new Promise<'left'>((resolve) =>

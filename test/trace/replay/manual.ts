@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Clock } from '../../../src/core/clock.ts'
-import type { AlarmMaker } from '../../../src/trace/replay/alarm.ts'
+import type { PreciseTimerFactory } from '../../../src/trace/replay/preciseTimer.ts'
 
 /** A clock that stands still until moved, and an alarm that rings when it is moved past its time. */
 export class ManualTime {
@@ -9,7 +9,7 @@ export class ManualTime {
   private ring: () => void = () => {}
 
   readonly clock: Clock = { nowSeconds: () => this.seconds, wallTime: () => '' }
-  readonly alarm: AlarmMaker = async (_clock, ring) => {
+  readonly alarm: PreciseTimerFactory = async (_clock, ring) => {
     this.ring = ring
     return { set: (due) => void (this.due = due), close: async () => {} }
   }

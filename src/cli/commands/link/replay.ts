@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { formatBitsPerSecond, formatBytes, formatSeconds } from '../../../report/numbers.ts'
 import { DEFAULT_QUEUE_BYTES, startRelay } from '../../../trace/replay/relay.ts'
 import { parseLoopback, showEndpoint } from '../../../trace/replay/endpoint.ts'
-import type { LaneStats } from '../../../trace/replay/lane.ts'
+import type { PipeStats } from '../../../trace/replay/pipe.ts'
 import type { Relay, RelayStats } from '../../../trace/replay/relay.ts'
 import { createLink } from '../../../trace/link.ts'
 import type { Link } from '../../../trace/types.ts'
@@ -150,7 +150,7 @@ function summary({ up, down, connections }: RelayStats, seconds: number): string
   ].join('\n')
 }
 
-function describeLane(lane: LaneStats): string {
+function describeLane(lane: PipeStats): string {
   const { p50, p95, p99 } = lane.latenessSeconds
   const late = `late by ${formatSeconds(p50)} (p50), ${formatSeconds(p95)} (p95), ${formatSeconds(p99)} (p99)`
   const left = lane.receivedBytes - lane.deliveredBytes

@@ -2,7 +2,7 @@ import { formatNumber, formatSeconds, formatShare } from '../../../report/number
 import type { RateStatistics, RttStatistics } from '../../../trace/statistics.ts'
 import { rateStatistics, rttStatistics } from '../../../trace/statistics.ts'
 import type { Trace, TraceColumn, TraceMeta } from '../../../trace/table.ts'
-import { gapFreeSegments, measures, TRACE_COLUMNS } from '../../../trace/table.ts'
+import { gapFreeSpans, measures, TRACE_COLUMNS } from '../../../trace/table.ts'
 
 /** What `--json` says of one trace. */
 export interface TraceSummary {
@@ -29,7 +29,7 @@ export function summariseTrace(trace: Trace): TraceSummary {
     rows: timeSeconds.length - 1,
     seconds: timeSeconds[timeSeconds.length - 1] - timeSeconds[0],
     columns: TRACE_COLUMNS.filter((column) => measures(trace, column)).map((column) => {
-      const segments = gapFreeSegments(trace, [column])
+      const segments = gapFreeSpans(trace, [column])
       const coveredSeconds = segments.reduce(
         (sum, segment) => sum + segment.endSeconds - segment.startSeconds,
         0,

@@ -1,0 +1,42 @@
+import type { Command } from 'commander'
+import type { Clock } from '../../core/clock.ts'
+import { readText } from '../../core/files.ts'
+import { readTlsMaterial } from '../../core/trust/material.ts'
+import type { TlsMaterial } from '../../run/wire/tls.ts'
+
+/** How a side reaches the other one: `edge` and `cloud` share them. */
+export interface TransportOptions {
+  readonly tls?: string
+  readonly webSocket?: string
+  readonly token?: string
+}
+
+/** TLS and WebSocket as src/run/wire takes them. */
+export interface TransportMaterial {
+  readonly tls?: TlsMaterial
+  readonly webSocket?: { readonly path: string; readonly token?: string }
+}
+
+const MAX_TOKEN_BYTES = 4096
+
+export function addTransportOptions(command: Command): void {
+  command
+    .option(
+      '--tls <folder>',
+      'certificate of this side (`edgewise keys device`): TLS 1.3, both sides show theirs',
+    )
+    .option('--web-socket <path>', 'travel as WebSocket messages on this path, e.g. behind a proxy')
+    .option('--token <file>', 'file with the token that the WebSocket asks for')
+}
+
+/** Reads what the options name. Throws InputError. */
+export function readTransportOptions(
+  { tls, webSocket, token }: TransportOptions,
+  { clock }: { readonly clock: Clock },
+): TransportMaterial {
+  const secret = token === undefined ? {} : { token: readText(token, MAX_TOKEN_BYTES).trim() }
+  return {
+    ...(tls === undefined ? {} : { tls: readTlsMaterial(tls, clock) }),
+    ...(webSocket === undefined ? {} : { webSocket: { path: webSocket, ...secret } }),
+  }
+}

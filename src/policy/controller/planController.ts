@@ -1,0 +1,274 @@
+import type { Clock } from '../../core/clock.ts'
+import type { RandomStream } from '../../core/random.ts'
+import type { ConstraintBudgets, InitialProbe } from '../observation/observer.ts'
+import { samePlan, usesNetwork, type Plan } from '../../plan/plan.ts'
+import { InputError } from '../../core/errors.ts'
+import { cheapestKvRebuild } from '../../plan/price/rebuild.ts'
+import { oracleInput } from '../../plan/price/problem.ts'
+import { clamp } from './queueState.ts'
+import type { KernelBundle } from './edge.ts'
+import type { EdgePass } from './requestTracker.ts'
+import type {
+  RequestSnapshot,
+  ControllerChange,
+  ControllerDecision,
+  LinkHint,
+  RunningRequest,
+  FinishedRequestStats,
+} from './planControllerTypes.ts'
+import { DEFAULT_HYSTERESIS, LinkUptime, costToRestart, costToContinue } from './hysteresis.ts'
+import type { HysteresisOptions } from './hysteresis.ts'
+import type { LengthPrior } from './lengths.ts'
+import { StateEstimator } from './stateEstimator.ts'
+import { Shield } from './shield.ts'
+import type { ShieldOptions } from './shield.ts'
+
+/** What the governor needs of a bundle. */
+export type ControllerPolicy = Pick<KernelBundle, 'problem' | 'act'>
+
+export interface PlanControllerOptions {
+  /** Null where it is missing or invalid: `fallback` serves. */
+  readonly bundle: ControllerPolicy | null
+  readonly fallback: Plan
+  /** The plan without a network, for outages without a bundle; null or absent where the model does not fit the edge. */
+  readonly offlinePlan?: Plan | null
+  readonly clock: Pick<Clock, 'nowSeconds'>
+  /** Null: no shield. */
+  readonly shield?: ShieldOptions | null
+  readonly hysteresis?: HysteresisOptions
+  /** Dispatches are drawn from the policy's distribution with this stream, not taken greedily. */
+  readonly explore?: RandomStream | null
+  readonly budgets?: ConstraintBudgets
+  /** Where the link was measured already; else `probe` says it, and until then there is an outage. */
+  readonly firstProbe?: InitialProbe
+  readonly lengthPrior?: LengthPrior
+}
+
+type UntimedDecision = Omit<ControllerDecision, 'decideSeconds'>
+
+/**
+ * The policy in charge of a running device: hears what happens, estimates as the simulator's sessions do, decides each
+ * request's plan behind a shield, and says when a request in flight is to have another. All times are the clock's
+ * seconds. It never throws for what the network or the clock does.
+ */
+export class PlanController {
+  private readonly options: PlanControllerOptions
+  private readonly hysteresis: Required<HysteresisOptions>
+  private readonly shield: Shield | null
+  private readonly estimator: StateEstimator | null
+  private readonly watch = new LinkUptime()
+  private readonly originSeconds: number
+  private latestSeconds = 0
+  /** What the next `dispatched` of a request is about. */
+  private readonly announced = new Map<number, { readonly alone: boolean; readonly explored: boolean }>()
+
+  constructor(options: PlanControllerOptions) {
+    const { bundle, shield, clock, firstProbe } = options
+    this.options = options
+    this.hysteresis = { ...DEFAULT_HYSTERESIS, ...options.hysteresis }
+    this.shield = bundle === null || shield === null ? null : new Shield(bundle.problem, shield)
+    this.estimator =
+      bundle === null ? null : new StateEstimator(bundle.problem, options.budgets, options.lengthPrior)
+    this.originSeconds = clock.nowSeconds()
+    if (firstProbe !== undefined) this.probe(firstProbe)
+  }
+
+  /** What the device measured when the link came up first. */
+  probe(probe: InitialProbe): void {
+    const now = this.now()
+    this.estimator?.probe(probe, now)
+    this.watch.alive(now)
+  }
+
+  arrived(atSeconds: number): void {
+    this.estimator?.arrived(this.sinceOrigin(atSeconds))
+  }
+
+  dispatched(ask: RequestSnapshot, plan: Plan): void {
+    this.began(ask, plan, false)
+  }
+
+  replanned(ask: RequestSnapshot, plan: Plan): void {
+    this.began(ask, plan, true)
+  }
+
+  /** Also for a request that was cancelled or failed: with no token it only leaves the backlog. */
+  finished(request: number, served: FinishedRequestStats): void {
+    this.announced.delete(request)
+    this.estimator?.finished(request, served, this.now())
+  }
+
+  heartbeat(atSeconds: number, rttSeconds: number): void {
+    if (!(rttSeconds >= 0)) return
+    const at = this.sinceOrigin(atSeconds)
+    this.watch.alive(at)
+    this.estimator?.heartbeat(at, rttSeconds)
+  }
+
+  transfer(direction: 'up' | 'down', bytes: number, startSeconds: number, endSeconds: number): void {
+    this.estimator?.transfer(direction, bytes, endSeconds - startSeconds, this.sinceOrigin(endSeconds))
+  }
+
+  /** Sequences of other tenants in the cloud, as measured at `atSeconds`. */
+  load(tenants: number, atSeconds: number): void {
+    this.estimator?.load(tenants, this.sinceOrigin(atSeconds))
+  }
+
+  /** Measured seconds of the edge's engine, pass by pass; a pass may come in several parts. */
+  edgeBusy(request: number, pass: EdgePass): void {
+    this.estimator?.edgeBusy(request, pass, this.now())
+  }
+
+  /** The plan of a request that is about to be dispatched. */
+  decide(ask: RequestSnapshot, link: LinkHint = {}): ControllerDecision {
+    const began = this.options.clock.nowSeconds()
+    const now = this.now()
+    const isOut = this.isOut(now, link)
+    const decided = this.choose(ask, now, isOut, false, this.options.explore ?? null)
+    const explored = decided.source === 'policy' && (this.options.explore ?? null) !== null
+    this.announced.set(ask.request, { alone: isOut && !usesNetwork(decided.plan), explored })
+    return this.timed(decided, began)
+  }
+
+  /** Another plan for a request in flight, or null: it goes on as it is. */
+  reconsider(present: RunningRequest, link: LinkHint = {}): ControllerChange | null {
+    const began = this.options.clock.nowSeconds()
+    const now = this.now()
+    this.estimator?.seen(present)
+    const isOut = this.isOut(now, link)
+    if (isOut) return usesNetwork(present.plan) ? this.goOffline(present, now, began) : null
+    const flight = this.estimator?.tracker(present.request) ?? null
+    if (this.estimator === null) return this.returnUnpriced(present, now, began)
+    if (flight === null || now - flight.lookedAtSeconds < this.hysteresis.intervalSeconds) return null
+    if (flight.alone) {
+      if ((this.watch.upSeconds(now) ?? 0) < this.hysteresis.stableSeconds) return null
+    } else if (flight.explored) return null
+    flight.lookedAtSeconds = now
+    return this.betterPlan(present, now, began, flight.alone ? 'return' : 'better')
+  }
+
+  private began(ask: RequestSnapshot, plan: Plan, again: boolean): void {
+    const known = this.announced.get(ask.request) ?? { alone: false, explored: false }
+    this.announced.delete(ask.request)
+    const now = this.now()
+    // An executor may go alone by itself; that is an outage too.
+    const alone = !usesNetwork(plan) && (known.alone || (again && this.watch.upSeconds(now) === null))
+    if (this.options.bundle === null && alone) this.announced.set(ask.request, { alone, explored: false })
+    this.estimator?.began(ask, plan, { alone, explored: known.explored && !again }, again, now)
+  }
+
+  private choose(
+    ask: RequestSnapshot,
+    now: number,
+    isOut: boolean,
+    replanning: boolean,
+    explore: RandomStream | null,
+  ): UntimedDecision {
+    const { bundle } = this.options
+    if (bundle === null || this.estimator === null) return this.unguided(ask, isOut)
+    const situation = this.estimator.situation(ask, now, isOut, replanning)
+    const predictedOutputTokens = situation.predictedOutputTokens
+    const passed = this.shield?.passed(situation) ?? null
+    try {
+      // The observation is logged whoever decides.
+      const act = bundle.act(situation, passed === null ? explore : null)
+      const { observation } = act
+      if (passed === null || this.shield === null) {
+        return { ...act, source: 'policy', situation, predictedOutputTokens }
+      }
+      const plan = this.shield.decide(situation)
+      return { plan, source: 'shield', propensity: 1, observation, situation, predictedOutputTokens }
+    } catch (error) {
+      // No plan fits what memory is left: what does least harm is the caller's own plan.
+      if (!(error instanceof InputError)) throw error
+      return { ...this.unguided(ask, isOut), situation, predictedOutputTokens }
+    }
+  }
+
+  private unguided(ask: RequestSnapshot, isOut: boolean): UntimedDecision {
+    const { fallback, offlinePlan: alone } = this.options
+    const plan = isOut && usesNetwork(fallback) ? (alone ?? fallback) : fallback
+    const predictedOutputTokens = Math.max(1, ask.maxNewTokens)
+    return {
+      ...{ plan, source: 'fallback', propensity: 1, observation: null, situation: null },
+      predictedOutputTokens,
+    }
+  }
+
+  private goOffline(present: RunningRequest, now: number, began: number): ControllerChange | null {
+    const decided = this.choose(present, now, true, true, null)
+    if (usesNetwork(decided.plan)) return null
+    this.announced.set(present.request, { alone: true, explored: false })
+    const rebuild = this.rebuildOf(present, decided)
+    return { ...this.timed(decided, began), reason: 'outage', rebuild, gainShare: null }
+  }
+
+  /** Without profiles there is no price: back as soon as the link has been stable. */
+  private returnUnpriced(present: RunningRequest, now: number, began: number): ControllerChange | null {
+    const known = this.announced.get(present.request)
+    if (known?.alone !== true || usesNetwork(present.plan)) return null
+    if ((this.watch.upSeconds(now) ?? 0) < this.hysteresis.stableSeconds) return null
+    const decided = this.unguided(present, false)
+    if (samePlan(decided.plan, present.plan)) return null
+    return { ...this.timed(decided, began), reason: 'return', rebuild: 'ids', gainShare: null }
+  }
+
+  private betterPlan(
+    present: RunningRequest,
+    now: number,
+    began: number,
+    reason: 'return' | 'better',
+  ): ControllerChange | null {
+    const decided = this.choose(present, now, false, false, null)
+    const { situation, plan } = decided
+    const { bundle } = this.options
+    // Nobody has looked whether the fallback fits the memory: a request that is well stays where it is.
+    if (decided.source === 'fallback') return null
+    if (bundle === null || situation === null || samePlan(plan, present.plan)) return null
+    const goingOn = costToContinue(bundle.problem, situation, present.plan)
+    const anew = costToRestart(bundle.problem, situation, plan)
+    const gainShare = goingOn > 0 ? 1 - anew / goingOn : 0
+    if (!(gainShare > this.hysteresis.share)) return null
+    this.announced.set(present.request, { alone: false, explored: false })
+    return { ...this.timed(decided, began), reason, rebuild: 'ids', gainShare }
+  }
+
+  private rebuildOf(present: RunningRequest, { situation, plan }: UntimedDecision): 'boundary' | 'ids' {
+    const { bundle } = this.options
+    // Unpriced, what was kept is taken: it never needs more passes than all tokens anew.
+    if (bundle === null || situation === null) return 'boundary'
+    const { pair, state } = oracleInput(bundle.problem, situation)
+    const { link, edgeSlowdown, cloudSlowdown } = state
+    const deliveredTokens = situation.deliveredTokens
+    const promptTokens = Math.max(1, situation.promptTokens - deliveredTokens)
+    const input = { pair, link, from: present.plan, to: plan, promptTokens, deliveredTokens }
+    const best = cheapestKvRebuild({ ...input, edgeSlowdown, cloudSlowdown, loadBytes: 0 }, [
+      'boundary',
+      'ids',
+    ])
+    return best?.way === 'boundary' ? 'boundary' : 'ids'
+  }
+
+  private isOut(now: number, { linkDown }: LinkHint): boolean {
+    if (linkDown === true) this.watch.lost()
+    return linkDown === true || this.watch.upSeconds(now) === null
+  }
+
+  private timed(decided: UntimedDecision, began: number): ControllerDecision {
+    return { ...decided, decideSeconds: clamp(this.options.clock.nowSeconds() - began, 0, Infinity) }
+  }
+
+  /** Seconds since this governor began; it never goes back, whatever the clock does. */
+  private now(): number {
+    const now = this.options.clock.nowSeconds() - this.originSeconds
+    if (now > this.latestSeconds && now < Infinity) this.latestSeconds = now
+    return this.latestSeconds
+  }
+
+  /** An event's time, which lies neither before the beginning nor ahead of now. */
+  private sinceOrigin(seconds: number): number {
+    const at = seconds - this.originSeconds
+    const now = this.now()
+    return at <= now ? Math.max(0, at) : now
+  }
+}

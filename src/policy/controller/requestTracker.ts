@@ -1,0 +1,116 @@
+import { expectedWork, type Work } from '../observation/work.ts'
+import { compileProgram } from '../../plan/price/compile.ts'
+import type { DevicePair } from '../../plan/price/pair.ts'
+import type { Plan } from '../../plan/plan.ts'
+import { RESOURCE, curveAt, type Program, type StageList } from '../../plan/price/program.ts'
+
+/** One pass on the edge's engine, or a part of it: `rows` tokens on top of `position` in the cache. */
+export interface EdgePass {
+  readonly position: number
+  readonly rows: number
+  /** Measured. */
+  readonly seconds: number
+}
+
+/** A request in flight, as the estimators know it. */
+export class RequestTracker {
+  readonly plan: Plan
+  readonly program: Program
+  /** As the present plan sees it: what was delivered before belongs to it. */
+  readonly promptTokens: number
+  /** Of the request itself. */
+  readonly requestTokens: number
+  /** Whether it has its plan because the link was out. */
+  readonly alone: boolean
+  /** Whether its plan was drawn to explore: what is better by now is no reason to change it. */
+  readonly explored: boolean
+  /** When it was last asked whether another plan is better. */
+  lookedAtSeconds: number
+  edgeSeconds: number
+  private readonly before: Work
+  private generated = 0
+  private pass: EdgePass | null = null
+
+  constructor(pair: DevicePair, given: RequestTrackerOptions) {
+    const { plan, promptTokens } = given
+    this.plan = plan
+    this.promptTokens = promptTokens
+    this.requestTokens = given.requestTokens
+    this.alone = given.alone
+    this.explored = given.explored
+    this.lookedAtSeconds = given.atSeconds
+    this.before = given.had
+    this.edgeSeconds = given.had.edgeSeconds
+    this.program = compileProgram(pair, plan, { promptTokens, loadBytes: 0, decisionSeconds: 0 })
+  }
+
+  /** Tokens that the present plan has brought, as last heard. */
+  brought(tokens: number): void {
+    this.generated = Math.max(this.generated, tokens)
+  }
+
+  /** Measured seconds on the edge; of the cloud's, what the profile says of the tokens brought. */
+  done(): Work {
+    return { edgeSeconds: this.edgeSeconds, cloudSeconds: this.cloudSeconds(this.generated) }
+  }
+
+  cloudSeconds(tokens: number): number {
+    const here = tokens < 1 ? 0 : expectedWork(this.program, this.promptTokens, tokens).cloudSeconds
+    return this.before.cloudSeconds + here
+  }
+
+  /** Takes in what the engine measured; returns the pass before where this begins another. */
+  ran(part: EdgePass): PassSpeed | null {
+    const { pass } = this
+    this.edgeSeconds += part.seconds
+    const same = pass !== null && pass.position === part.position && pass.rows === part.rows
+    this.pass = same ? { ...part, seconds: pass.seconds + part.seconds } : part
+    return same ? null : this.speedOf(pass)
+  }
+
+  /** The last pass, when nothing follows. */
+  ended(): PassSpeed | null {
+    const { pass } = this
+    this.pass = null
+    return this.speedOf(pass)
+  }
+
+  /** Null for a pass that the program does not have: caches being filled again. */
+  private speedOf(pass: EdgePass | null): PassSpeed | null {
+    if (pass === null) return null
+    const profiledSeconds = this.profiledSeconds(pass)
+    return profiledSeconds > 0 && pass.seconds > 0 ? { profiledSeconds, seconds: pass.seconds } : null
+  }
+
+  private profiledSeconds({ position, rows }: EdgePass): number {
+    const { program, promptTokens } = this
+    if (position === 0 && rows === promptTokens) return edgeSecondsOf(program, program.prefill, 0)
+    // A pass of one token on top of `position` others: they and itself are its context.
+    return rows === 1 ? edgeSecondsOf(program, program.cycles[0], position + 1) : 0
+  }
+}
+
+export interface RequestTrackerOptions {
+  readonly plan: Plan
+  readonly promptTokens: number
+  readonly requestTokens: number
+  readonly alone: boolean
+  readonly explored: boolean
+  readonly atSeconds: number
+  /** Busy seconds under earlier plans. */
+  readonly had: Work
+}
+
+export interface PassSpeed {
+  readonly profiledSeconds: number
+  readonly seconds: number
+}
+
+function edgeSecondsOf({ edgeKnots }: Program, { stages }: StageList, context: number): number {
+  let sum = 0
+  for (const { resource, seconds, curve } of stages) {
+    if (resource !== RESOURCE.edge) continue
+    sum += seconds + (curve === null ? 0 : curveAt(edgeKnots, curve, context))
+  }
+  return sum
+}

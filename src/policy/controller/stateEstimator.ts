@@ -1,0 +1,157 @@
+import { Observer } from '../observation/observer.ts'
+import type { ConstraintBudgets, InitialProbe } from '../observation/observer.ts'
+import { NO_WORK, type Work } from '../observation/work.ts'
+import { CLOUD, type Plan } from '../../plan/plan.ts'
+import { OUTAGE_SECONDS, type DecisionProblem } from '../../plan/price/problem.ts'
+import type { Situation } from '../../plan/price/situation.ts'
+import { queueStateOf, requestTokens, clamp } from './queueState.ts'
+import { RequestTracker } from './requestTracker.ts'
+import type { EdgePass, PassSpeed } from './requestTracker.ts'
+import type { RequestSnapshot, FinishedRequestStats } from './planControllerTypes.ts'
+import { LengthPredictor, MOST_TOKENS } from './lengths.ts'
+import type { LengthPrior } from './lengths.ts'
+
+const NO_BUDGETS: ConstraintBudgets = { energyJoules: null, accuracyLoss: null, cloudSeconds: null }
+
+/** Stands in until the link was measured: nothing is decided by it, for without a heartbeat it is an outage. */
+const UNMEASURED: InitialProbe = { upBitsPerSecond: 10e6, downBitsPerSecond: 10e6, rttSeconds: 0.05 }
+
+/** Rates and times outside are a clock's fault, not a link's. */
+const RATES = { low: 1, high: 1e12 } as const
+const MOST_SECONDS = 1e5
+const MOST_BYTES = 1e12
+const MOST_TENANTS = 1e6
+
+/**
+ * What happens on a device, for the one Observer that the simulator feeds too. Times are seconds since the governor
+ * began. Whatever is not a number is not heard.
+ */
+export class StateEstimator {
+  private readonly problem: DecisionProblem
+  private readonly observer: Observer
+  private readonly lengths: LengthPredictor
+  private readonly trackers = new Map<number, RequestTracker>()
+  private lastArrivalSeconds = 0
+  private readonly done = (request: number): Work => this.trackers.get(request)?.done() ?? NO_WORK
+
+  constructor(problem: DecisionProblem, budgets: ConstraintBudgets = NO_BUDGETS, prior?: LengthPrior) {
+    this.problem = problem
+    this.observer = new Observer(UNMEASURED, budgets)
+    this.lengths = new LengthPredictor(prior)
+  }
+
+  probe({ upBitsPerSecond, downBitsPerSecond, rttSeconds }: InitialProbe, atSeconds: number): void {
+    this.observer.probe(
+      {
+        upBitsPerSecond: clamp(upBitsPerSecond, RATES.low, RATES.high),
+        downBitsPerSecond: clamp(downBitsPerSecond, RATES.low, RATES.high),
+        rttSeconds: clamp(rttSeconds, 0, MOST_SECONDS),
+      },
+      atSeconds,
+    )
+  }
+
+  arrived(atSeconds: number): void {
+    this.lastArrivalSeconds = Math.max(this.lastArrivalSeconds, atSeconds)
+    this.observer.arrival(this.lastArrivalSeconds)
+  }
+
+  heartbeat(atSeconds: number, rttSeconds: number): void {
+    if (rttSeconds >= 0) this.observer.heartbeat(atSeconds, Math.min(rttSeconds, MOST_SECONDS))
+  }
+
+  /** A message that held the link for `seconds` up to `endSeconds`. */
+  transfer(direction: 'up' | 'down', bytes: number, seconds: number, endSeconds: number): void {
+    if (!(bytes > 0 && bytes < MOST_BYTES) || !(seconds > 0 && seconds < MOST_SECONDS)) return
+    const bitsPerSecond = clamp((8 * bytes) / seconds, RATES.low, RATES.high)
+    this.observer.transfer(direction, bytes, endSeconds - (8 * bytes) / bitsPerSecond, endSeconds)
+  }
+
+  load(tenants: number, atSeconds: number): void {
+    if (tenants >= 0) this.observer.loadReport(Math.min(tenants, MOST_TENANTS), atSeconds)
+  }
+
+  edgeBusy(request: number, pass: EdgePass, atSeconds: number): void {
+    const flight = this.trackers.get(request)
+    if (flight === undefined || !(pass.seconds >= 0)) return
+    this.hearSpeed(flight.ran({ ...pass, seconds: Math.min(pass.seconds, MOST_SECONDS) }), atSeconds)
+  }
+
+  /** A request has its plan: its first, or (`again`) another. */
+  began(
+    ask: RequestSnapshot,
+    plan: Plan,
+    why: { readonly alone: boolean; readonly explored: boolean },
+    again: boolean,
+    atSeconds: number,
+  ): void {
+    const before = this.trackers.get(ask.request)
+    if (before !== undefined) this.hearSpeed(before.ended(), atSeconds)
+    const { promptTokens, predictedOutputTokens } = queueStateOf(this.problem, this.lengths, ask, again)
+    const had = before?.done() ?? NO_WORK
+    const start = { plan, promptTokens, requestTokens: requestTokens(ask), ...why, atSeconds, had }
+    const flight = new RequestTracker(this.problem.pair, start)
+    this.trackers.set(ask.request, flight)
+    if (again) this.observer.replanned(ask.request, flight.program, promptTokens, predictedOutputTokens, had)
+    else this.observer.dispatched(ask.request, flight.program, promptTokens, predictedOutputTokens)
+  }
+
+  finished(request: number, served: FinishedRequestStats, atSeconds: number): void {
+    const flight = this.trackers.get(request)
+    if (flight === undefined) return
+    this.hearSpeed(flight.ended(), atSeconds)
+    this.trackers.delete(request)
+    const { seconds, outputTokens } = served
+    if (!(outputTokens >= 1 && outputTokens <= MOST_TOKENS) || !(seconds >= 0)) {
+      this.observer.dropped(request)
+      return
+    }
+    this.lengths.add(flight.requestTokens, outputTokens)
+    const brought = outputTokens - (flight.promptTokens - flight.requestTokens)
+    this.observer.finished(request, flight.plan.head === CLOUD, {
+      seconds: Math.min(seconds, MOST_SECONDS),
+      outputTokens,
+      edgeJoules: this.marginalJoules(flight, served),
+      cloudSeconds: flight.cloudSeconds(brought),
+      accuracyLoss: flight.program.accuracyLoss,
+    })
+  }
+
+  tracker(request: number): RequestTracker | null {
+    return this.trackers.get(request) ?? null
+  }
+
+  /** How far a request has come. */
+  seen(ask: RequestSnapshot): void {
+    const flight = this.trackers.get(ask.request)
+    flight?.brought(clamp(ask.promptTokens - flight.promptTokens, 0, MOST_TOKENS))
+  }
+
+  /** All that is known now. In an outage a request in flight (`replanning`) is asked about as such. */
+  situation(ask: RequestSnapshot, now: number, isOut: boolean, replanning: boolean): Situation {
+    const circumstances = queueStateOf(this.problem, this.lengths, ask, replanning)
+    const inFlightHere = this.trackers.has(ask.request) ? ask.request : -1
+    const situation = this.observer.situation(now, circumstances, this.done, inFlightHere)
+    if (!isOut || situation.sinceHeartbeatSeconds > OUTAGE_SECONDS) return situation
+    // The connection is known to be gone before a heartbeat is missed for long.
+    return { ...situation, sinceHeartbeatSeconds: OUTAGE_SECONDS + 1 }
+  }
+
+  private hearSpeed(speed: PassSpeed | null, atSeconds: number): void {
+    if (speed !== null) this.observer.compute(0, speed.profiledSeconds, speed.seconds, atSeconds)
+  }
+
+  /** Modelled from measured busy seconds and bytes, as a simulated request's are. */
+  private marginalJoules(
+    { edgeSeconds }: RequestTracker,
+    { upBytes = 0, downBytes = 0, messages = 0 }: FinishedRequestStats,
+  ): number {
+    const { power } = this.problem.pair
+    const bytes = clamp(upBytes, 0, MOST_BYTES) + clamp(downBytes, 0, MOST_BYTES)
+    return (
+      (power.busyWatts - power.idleWatts) * edgeSeconds +
+      power.radioJoulesPerByte * bytes +
+      power.radioJoulesPerMessage * clamp(messages, 0, MOST_BYTES)
+    )
+  }
+}

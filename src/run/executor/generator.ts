@@ -1,0 +1,384 @@
+import type { Clock } from '../../core/clock.ts'
+import type { ModelSpec } from '../../model/spec.ts'
+import { CLOUD, EDGE } from '../../plan/plan.ts'
+import type { Timers } from '../../core/timers.ts'
+import type { Connection } from '../wire/types.ts'
+import type { RequestKvCache } from './kvCache.ts'
+import { CloudStream, type CloudStreamHost } from './cloudStream.ts'
+import { DeadlineTimer } from './deadlines.ts'
+import { EdgePassMeter, type EdgePass } from './edgePasses.ts'
+import { cancelled, ExecutionError, noCloud } from './errors.ts'
+import { executeExitOnEdge } from './earlyExit.ts'
+import type { SampledToken } from './frames.ts'
+import type { EdgeLink } from './link.ts'
+import { readReport, type ResolvedPlan } from './messages.ts'
+import { NO_RECORD } from './record.ts'
+import type { Deadlines, GeneratorHandle, PlanSwitch, RecoveryEvent } from './recoveryTypes.ts'
+import { checkPlan } from './request.ts'
+import type { SubgraphRunner } from './subgraphRunner.ts'
+import { lowerPlan } from './loweredPlan.ts'
+import type { Semaphore } from './semaphore.ts'
+import { planKvCacheMigration, usesCloud, type KvCacheMigration } from './kvCacheMigration.ts'
+import type { ExecutionEvent, OutputToken, GenerationRequest, RequestOutput } from './types.ts'
+import { recordRun, executePlan, type PeerChannel, type ExecutionContext } from './executePlan.ts'
+
+export interface GenerateOptions {
+  /** Called as each token comes. */
+  readonly onToken?: (token: OutputToken) => void
+  readonly signal?: AbortSignal
+  /** Notes what both sides did; the cloud is asked for its part. */
+  readonly explain?: boolean
+  /** What the edge's engine took for each pass; called before the pass's token. */
+  readonly onEdgeRun?: (pass: EdgePass) => void
+  /** How long it waits without a cloud that it needs; null: for ever. A FixedLink's requests do not wait at all. */
+  readonly recovery?: { readonly waitSeconds: number | null }
+  readonly deadlines?: Partial<Deadlines>
+  /** Changes the plan at exactly these tokens: a run with faults, told again without them. */
+  readonly planSwitches?: readonly PlanSwitch[]
+}
+
+/** Without a cloud for so long, a request that needs it is given up. */
+export const DEFAULT_WAIT_SECONDS = 60
+
+/** What a generation has of its executor. */
+export interface GeneratorHost {
+  readonly model: ModelSpec
+  readonly runner: SubgraphRunner
+  readonly clock: Clock
+  readonly timers: Timers
+  readonly link: EdgeLink | null
+  /** Null where there is no link. */
+  readonly streams: CloudStreamHost | null
+  readonly slots: Semaphore
+  tell(event: RecoveryEvent): void
+  /** The clock of a connection's cloud less ours. */
+  clockOffset(connection: Connection): Promise<number>
+}
+
+interface PendingSwitch {
+  readonly to: ResolvedPlan
+  readonly rebuild: 'boundary' | 'ids'
+}
+
+/** One request: legs, each by one plan from one token on. */
+export class SplitGenerator implements GeneratorHandle {
+  readonly number: number
+  readonly result: Promise<RequestOutput>
+  readonly tokens: OutputToken[] = []
+  readonly planSwitches: PlanSwitch[]
+  resolvedPlan: ResolvedPlan
+  private readonly host: GeneratorHost
+  private readonly request: GenerationRequest
+  private readonly options: GenerateOptions
+  private readonly forced: PlanSwitch[]
+  private readonly watch: DeadlineTimer
+  private readonly passes: EdgePassMeter
+  private readonly events: ExecutionEvent[] = []
+  private readonly leaveQueue = new AbortController()
+  private caches: RequestKvCache
+  private call: CloudStream | null = null
+  private migration: KvCacheMigration | null = null
+  /** Of the legs before this one. */
+  private readonly pastBytes = { up: 0, down: 0 }
+  /** Tokens that earlier legs brought. */
+  private spanStart = 0
+  private change: PendingSwitch | null = null
+  private failure: Error | null = null
+  /** The last token came, or none will. */
+  private isOver = false
+
+  constructor(host: GeneratorHost, number: number, request: GenerationRequest, options: GenerateOptions) {
+    const { planSwitches: schedule = [], onEdgeRun, deadlines = {} } = options
+    const start = schedule.find(({ rebuild }) => rebuild === 'start') ?? request
+    this.host = host
+    this.number = number
+    this.request = request
+    this.options = options
+    this.resolvedPlan = { plan: start.plan, cloudUnits: start.cloudUnits }
+    this.planSwitches = [{ ...this.resolvedPlan, fromToken: 0, rebuild: 'start' }]
+    this.forced = schedule.filter(({ rebuild }) => rebuild !== 'start')
+    for (const placed of [this.resolvedPlan, ...this.forced]) checkPlan(host.model, placed)
+    this.caches = host.runner.newCaches()
+    this.passes = new EdgePassMeter(onEdgeRun)
+    this.watch = new DeadlineTimer(deadlines, host, (error) => this.fail(error))
+    this.result = this.run()
+    // Whoever starts a request may look at it later.
+    this.result.catch(() => {})
+  }
+
+  get usesCloud(): boolean {
+    return usesCloud(this.host.model, this.resolvedPlan)
+  }
+
+  get waitingSinceSeconds(): number | null {
+    return this.call?.waitingSinceSeconds ?? null
+  }
+
+  get upBytes(): number {
+    return this.pastBytes.up + (this.call?.upBytes ?? 0)
+  }
+
+  get downBytes(): number {
+    return this.pastBytes.down + (this.call?.downBytes ?? 0)
+  }
+
+  get retransmitBytes(): number {
+    return this.call?.kept.bytes ?? 0
+  }
+
+  /** Throws InputError for a plan of another model, ExecutionError (E_NO_CLOUD) where it needs a cloud and none can be. */
+  switchPlan(to: ResolvedPlan, rebuild: 'boundary' | 'ids' = 'ids'): void {
+    if (this.isOver) return
+    checkPlan(this.host.model, to)
+    this.requireCloud(to)
+    this.changeTo({ to, rebuild })
+  }
+
+  /** Before the next token: where the walker waits for the cloud, or comes to, it waits no longer. */
+  private changeTo(change: PendingSwitch): void {
+    this.change = change
+    this.call?.receiveBuffer.fail(CHANGED)
+  }
+
+  private fail(error: Error): void {
+    if (this.isOver) return
+    this.failure ??= error
+    this.call?.receiveBuffer.fail(error)
+    this.leaveQueue.abort()
+  }
+
+  private async run(): Promise<RequestOutput> {
+    const { signal } = this.options
+    const cancel = () => this.fail(cancelled())
+    signal?.addEventListener('abort', cancel)
+    try {
+      if (signal?.aborted === true) throw cancelled()
+      this.requireCloud(this.resolvedPlan)
+      const release = await this.turn()
+      try {
+        return await this.carryOut()
+      } finally {
+        release()
+      }
+    } finally {
+      this.isOver = true
+      this.watch.stop()
+      signal?.removeEventListener('abort', cancel)
+    }
+  }
+
+  private async turn(): Promise<() => void> {
+    try {
+      return await this.host.slots.take(this.leaveQueue.signal)
+    } catch (error) {
+      throw this.failure ?? error
+    }
+  }
+
+  private requireCloud(placed: ResolvedPlan): void {
+    const { link, model } = this.host
+    if (!usesCloud(model, placed)) return
+    if (link === null)
+      throw new ExecutionError('E_NO_CLOUD', 'the plan needs the cloud, and there is no connection to one')
+    if (!link.resumes && link.connection === null) throw noCloud('it does not come back')
+  }
+
+  private async carryOut(): Promise<RequestOutput> {
+    const { clock, link } = this.host
+    const { explain = false } = this.options
+    // Before the first pass: pings in a busy queue say little.
+    const connection = link?.connection ?? null
+    if (explain && this.usesCloud && connection !== null)
+      await this.host.clockOffset(connection).catch(() => 0)
+    const dispatchSeconds = clock.nowSeconds()
+    this.watch.dispatched()
+    try {
+      await this.runSpans()
+      if (explain && this.call !== null) this.events.push(...(await this.cloudEvents(this.call)))
+    } finally {
+      this.isOver = true
+      this.call?.end()
+      this.call?.kept.free()
+      await this.caches.dispose()
+    }
+    const { tokens, events, planSwitches: schedule } = this
+    const nearTies = tokens.filter((token) => token.nearTie).length
+    return { tokens, dispatchSeconds, nearTies, events, planSwitches: schedule }
+  }
+
+  private async runSpans(): Promise<void> {
+    for (;;) {
+      this.checkFailure()
+      this.forceNextSwitch()
+      if (this.change !== null) await this.makeSwitch(this.change)
+      else if (await this.runSpan()) return
+    }
+  }
+
+  /** False where it ended for a change of plan. */
+  private async runSpan(): Promise<boolean> {
+    const { model } = this.host
+    const { plan, cloudUnits } = this.resolvedPlan
+    const schedule = lowerPlan(model, plan, cloudUnits)
+    const w = this.walkOf(this.openStream())
+    try {
+      await this.migrateKvCache(w)
+      await (plan.exit === null ? executePlan(w, schedule) : executeExitOnEdge(w, plan.exit))
+    } catch (error) {
+      if (error !== CHANGED || this.failure !== null) throw this.failure ?? error
+      return false
+    }
+    this.call?.done(plan.exit === null && schedule.lmHead === CLOUD)
+    return true
+  }
+
+  private openStream(): PeerChannel {
+    const { model, streams: calls } = this.host
+    this.call = null
+    if (calls === null || !usesCloud(model, this.resolvedPlan)) return NOBODY
+    const { sampling, stopIds } = this.request
+    const { explain = false, recovery = { waitSeconds: DEFAULT_WAIT_SECONDS } } = this.options
+    const owner = {
+      ...{ request: this.number, waitSeconds: recovery.waitSeconds },
+      delivered: () => this.tokens.length,
+      restart: () => this.restart(),
+      tell: (event: RecoveryEvent) => this.host.tell(event),
+    }
+    const lengths = this.lengths()
+    this.call = new CloudStream(calls, owner, this.resolvedPlan, {
+      ...{ promptTokens: lengths.prompt.length, maxNewTokens: lengths.maxNewTokens },
+      ...{ sampling, stopIds: [...stopIds], report: explain },
+    })
+    this.call.begin()
+    return this.call
+  }
+
+  /** The leg cannot go on as it is; with all its tokens here, only what the cloud would report is lost. */
+  private restart(): void {
+    if (this.isOver) this.call?.receiveBuffer.fail(noCloud('what was sent is not kept'))
+    else this.changeTo({ to: this.resolvedPlan, rebuild: 'ids' })
+  }
+
+  /** What this leg begins with, and what is left for it. */
+  private lengths(): { prompt: readonly number[]; maxNewTokens: number } {
+    const { prompt, maxNewTokens } = this.request
+    const before = this.tokens.slice(0, this.spanStart).map(({ id }) => id)
+    return { prompt: [...prompt, ...before], maxNewTokens: maxNewTokens - before.length }
+  }
+
+  private walkOf(peer: PeerChannel): ExecutionContext {
+    const { model, runner, clock } = this.host
+    const { sampling, stopIds } = this.request
+    const { prompt, maxNewTokens } = this.lengths()
+    const { explain = false } = this.options
+    const last = this.migration === null ? undefined : { position: prompt.length - 1, ids: prompt.slice(-1) }
+    return {
+      ...{ side: EDGE, model, runner, clock, caches: this.caches, peer },
+      ...{ prompt, promptTokens: prompt.length, maxNewTokens, sampling, stopIds },
+      ...(last === undefined ? {} : { start: last }),
+      boundaryBits: this.resolvedPlan.plan.boundaryBits,
+      record:
+        explain || this.passes.wanted
+          ? (event) => {
+              this.passes.take(event)
+              if (explain) this.events.push(event)
+            }
+          : NO_RECORD,
+      onToken: (token) => this.deliver(token),
+    }
+  }
+
+  private async migrateKvCache(w: ExecutionContext): Promise<void> {
+    const { migration: takeover } = this
+    this.migration = null
+    if (takeover === null || takeover.segment === null) return
+    const { segment, rows, count } = takeover
+    const job = { segment, caches: w.caches, values: { x: rows }, position: 0, rows: count }
+    recordRun(w, await w.runner.run(job), 0, 0, count)
+    // It belongs to no pass.
+    this.passes.drop()
+  }
+
+  private deliver(token: SampledToken): void {
+    this.checkFailure()
+    const generated = { ...token, atSeconds: this.host.clock.nowSeconds() }
+    this.tokens.push(generated)
+    this.passes.end()
+    if (token.last) this.watch.stop()
+    else this.watch.token()
+    this.options.onToken?.(generated)
+    // A request that waits for no message hears of its end here alone.
+    this.checkFailure()
+    if (token.last) {
+      this.isOver = true
+      return
+    }
+    this.forceNextSwitch()
+    if (this.change !== null) throw CHANGED
+  }
+
+  private checkFailure(): void {
+    if (this.failure !== null) throw this.failure
+  }
+
+  private forceNextSwitch(): void {
+    const [next] = this.forced
+    if (this.change !== null || next === undefined || next.fromToken > this.tokens.length) return
+    this.forced.shift()
+    const { plan, cloudUnits, rebuild } = next
+    this.change = { to: { plan, cloudUnits }, rebuild: rebuild === 'boundary' ? 'boundary' : 'ids' }
+  }
+
+  /** Ends the leg, and lays out the next one. */
+  private async makeSwitch({ to, rebuild }: PendingSwitch): Promise<void> {
+    const { model, clock } = this.host
+    this.requireCloud(to)
+    const { call, resolvedPlan: placed } = this
+    const fromToken = this.tokens.length
+    const sequence = this.request.prompt.length + fromToken
+    this.change = null
+    call?.end()
+    // Of a leg that brought no token nothing is certain to be kept.
+    const canTakeOver = rebuild === 'boundary' && call !== null && fromToken > this.spanStart
+    this.migration = canTakeOver ? planKvCacheMigration(model, placed, to, call.kept, sequence - 1) : null
+    call?.kept.free()
+    this.pastBytes.up += call?.upBytes ?? 0
+    this.pastBytes.down += call?.downBytes ?? 0
+    this.call = null
+    this.resolvedPlan = to
+    this.spanStart = fromToken
+    this.passes.drop()
+    const done = this.migration === null ? 'ids' : 'boundary'
+    this.planSwitches.push({ plan: to.plan, cloudUnits: to.cloudUnits, fromToken, rebuild: done })
+    this.host.tell({
+      ...{ kind: 'request-switched', atSeconds: clock.nowSeconds(), request: this.number, fromToken },
+      ...{ rebuild: done, placed: to },
+    })
+    if (this.migration !== null) return
+    const old = this.caches
+    this.caches = this.host.runner.newCaches()
+    await old.dispose()
+  }
+
+  /** None where the cloud was lost before it could say. */
+  private async cloudEvents(call: CloudStream): Promise<ExecutionEvent[]> {
+    try {
+      const frame = await call.reported()
+      const connection = this.host.link?.connection ?? null
+      return connection === null ? [] : readReport(frame, await this.host.clockOffset(connection))
+    } catch {
+      if (this.failure !== null) throw this.failure
+      return []
+    }
+  }
+}
+
+/** A leg that ends for the next one. */
+const CHANGED = new Error('the plan changes')
+
+const NOBODY: PeerChannel = {
+  send: () => {
+    throw new RangeError('a plan without a cloud: expected no message')
+  },
+  take: () => Promise.reject(new RangeError('a plan without a cloud: expected no message')),
+}

@@ -1,0 +1,40 @@
+import { z } from 'zod'
+import { check } from '../../core/schema.ts'
+import type { WeightPrecision } from '../../model/graphs/subgraphTypes.ts'
+
+/** What both sides say of themselves before anything else: tokens are only right where the weights are the same. */
+const greetingSchema = z.strictObject({
+  software: z.string().max(64),
+  model: z.strictObject({ id: z.string().max(64), fingerprint: z.string().regex(/^[0-9a-f]{64}$/) }),
+  precision: z.enum(['fp32', 'int8', 'int4']),
+  /** Sequences that the cloud decodes at once; absent on an edge. */
+  maxBatch: z.int().min(1).max(1024).optional(),
+})
+
+export type HelloPayload = z.infer<typeof greetingSchema>
+
+export function helloPayload(
+  software: string,
+  model: HelloPayload['model'],
+  precision: WeightPrecision,
+  maxBatch?: number,
+): HelloPayload {
+  return { software, model, precision, ...(maxBatch === undefined ? {} : { maxBatch }) }
+}
+
+/**
+ * The peer's greeting, and why these two cannot work together (null: they can). Precisions may differ: each side
+ * has its own. Throws InputError for anything that is no greeting.
+ */
+export function checkHello(
+  peer: unknown,
+  own: HelloPayload,
+): { greeting: HelloPayload; mismatch: string | null } {
+  const greeting = check(greetingSchema, peer, "the peer's greeting")
+  const same = greeting.model.fingerprint === own.model.fingerprint
+  const name = ({ id, fingerprint }: HelloPayload['model']) => `${id} (${fingerprint.slice(0, 12)})`
+  return {
+    greeting,
+    mismatch: same ? null : `expected the model ${name(own.model)}, found ${name(greeting.model)}`,
+  }
+}

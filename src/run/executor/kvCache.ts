@@ -1,0 +1,109 @@
+import type { Engine, Resident } from '../../core/engine/types.ts'
+import type { ModelSpec } from '../../model/spec.ts'
+import type { Subgraph } from '../../model/graphs/subgraphTypes.ts'
+import { subgraphTensorNames } from '../../model/graphs/subgraphTypes.ts'
+import { cacheCapacity } from '../../model/graphs/cache.ts'
+
+/** Keys and values of one layer's units on one side. */
+export interface LayerKvCache {
+  readonly layer: number
+  readonly keys: Resident
+  readonly values: Resident
+}
+
+/** A sequence's caches under the names of a segment's graph. */
+export interface BoundKvCache {
+  readonly residents: Record<string, Resident>
+  readonly inserts: { readonly output: string; readonly into: Resident; at: number }[]
+}
+
+/**
+ * The K/V caches of one request on one side: padded, head-major, owned by the side that computes the heads. They
+ * grow in chunks; the mask says what is held.
+ */
+export class RequestKvCache {
+  private readonly engine: Engine
+  private readonly model: ModelSpec
+  private readonly layers = new Map<number, LayerKvCache>()
+  private readonly alone = new WeakMap<Subgraph, BoundKvCache>()
+  private capacity = 0
+  private maskValues = new Float32Array(0)
+  private masked = 0
+
+  constructor(engine: Engine, model: ModelSpec) {
+    this.engine = engine
+    this.model = model
+  }
+
+  /** Makes room for `tokens` tokens and returns the caches of the segment's layers. */
+  async reserve(segment: Subgraph, tokens: number): Promise<LayerKvCache[]> {
+    this.grow(tokens)
+    const caches: LayerKvCache[] = []
+    for (const part of segment.parts) {
+      if (part.kind !== 'attention' || part.units.length === 0) continue
+      caches.push(this.layers.get(part.layer) ?? (await this.allocate(part.layer, part.units.length)))
+    }
+    return caches
+  }
+
+  /**
+   * The caches that a segment takes as sequence `b` of `batch`, with room for `tokens` tokens; new ones go to `at`.
+   * For a sequence alone it is the same object every time: it is of use until the next call.
+   */
+  async bind(segment: Subgraph, tokens: number, at: number, b: number, batch: number): Promise<BoundKvCache> {
+    let bound = batch === 1 ? this.alone.get(segment) : undefined
+    if (bound === undefined) {
+      bound = named(await this.reserve(segment, tokens), b, batch)
+      if (batch === 1) this.alone.set(segment, bound)
+    } else this.grow(tokens)
+    for (const insert of bound.inserts) insert.at = at
+    return bound
+  }
+
+  /** Additive mask [1, capacity] when `tokens` positions are held: 0 for them, -Infinity beyond. */
+  mask(tokens: number): Float32Array {
+    if (this.maskValues.length !== this.capacity || tokens < this.masked) {
+      this.maskValues = new Float32Array(this.capacity).fill(-Infinity)
+      this.masked = 0
+    }
+    this.maskValues.fill(0, this.masked, tokens)
+    this.masked = tokens
+    return this.maskValues
+  }
+
+  async dispose(): Promise<void> {
+    const all = [...this.layers.values()]
+    this.layers.clear()
+    await Promise.all(all.flatMap(({ keys, values }) => [keys.dispose(), values.dispose()]))
+  }
+
+  /** Messages to an engine are done in order: nobody waits for a growth. */
+  private grow(tokens: number): void {
+    const capacity = cacheCapacity(tokens)
+    if (capacity <= this.capacity) return
+    this.capacity = capacity
+    for (const { keys, values } of this.layers.values()) {
+      void keys.grow(capacity)
+      void values.grow(capacity)
+    }
+  }
+
+  private async allocate(layer: number, units: number): Promise<LayerKvCache> {
+    const dims = [units, this.capacity, this.model.headDim] as const
+    const [keys, values] = await Promise.all([this.engine.allocate(dims), this.engine.allocate(dims)])
+    const cache = { layer, keys, values }
+    this.layers.set(layer, cache)
+    return cache
+  }
+}
+
+function named(caches: readonly LayerKvCache[], b: number, batch: number): BoundKvCache {
+  const bound: BoundKvCache = { residents: {}, inserts: [] }
+  for (const { layer, keys, values } of caches) {
+    bound.residents[subgraphTensorNames.keys(layer, b, batch)] = keys
+    bound.residents[subgraphTensorNames.values(layer, b, batch)] = values
+    bound.inserts.push({ output: subgraphTensorNames.newKeys(layer, b, batch), into: keys, at: 0 })
+    bound.inserts.push({ output: subgraphTensorNames.newValues(layer, b, batch), into: values, at: 0 })
+  }
+  return bound
+}

@@ -1,0 +1,88 @@
+import type { Subgraph } from '../../model/graphs/subgraphTypes.ts'
+import { attentionUnits, type ModelSpec } from '../../model/spec.ts'
+import { EDGE, type BoundaryBits } from '../../plan/plan.ts'
+import { FRAME } from '../wire/types.ts'
+import { decodeBoundary } from './boundary.ts'
+import { layersOf, UPLOAD } from './earlyExit.ts'
+import type { RetransmitBuffer } from './retransmit.ts'
+import type { ResolvedPlan } from './messages.ts'
+import { lowerPlan } from './loweredPlan.ts'
+
+/**
+ * The layer below which everything, embedding included, lies on the edge, and from which on everything lies in the
+ * cloud, the head's place aside. Null where the plan is none of these.
+ */
+export function cutOf(model: ModelSpec, { plan }: ResolvedPlan): number | null {
+  if (plan.embed !== EDGE) return null
+  const units = attentionUnits(model)
+  const onCloud = Array.from({ length: model.layers }, (_, i) => plan.unitsOnCloud[i] > 0 || plan.ffn[i] > 0)
+  const first = onCloud.indexOf(true)
+  const cut = first < 0 ? model.layers : first
+  const whole = onCloud.every((_, i) => i < cut || (plan.unitsOnCloud[i] === units && plan.ffn[i] === 1))
+  return whole ? cut : null
+}
+
+/** Whether a plan needs a cloud. */
+export function usesCloud(model: ModelSpec, { plan, cloudUnits }: ResolvedPlan): boolean {
+  if (plan.exit !== null) return plan.exit.mode === 'collaborative'
+  return lowerPlan(model, plan, cloudUnits).usesCloud
+}
+
+/** How caches above the cut are filled: the segment to run on the kept rows; null where there is nothing above. */
+export interface KvCacheMigration {
+  readonly segment: Subgraph | null
+  /** Float32 [count, width]; empty where there is no segment. */
+  readonly rows: Float32Array
+  readonly count: number
+}
+
+/**
+ * How `to` takes over from `from` after `count` positions, all of whose boundary rows were sent; null where the
+ * plans or what was kept do not allow it.
+ */
+export function planKvCacheMigration(
+  model: ModelSpec,
+  from: ResolvedPlan,
+  to: ResolvedPlan,
+  kept: RetransmitBuffer,
+  count: number,
+): KvCacheMigration | null {
+  const cut = cutOf(model, from)
+  if (cut === null || !usesCloud(model, from) || usesCloud(model, to)) return null
+  const top = to.plan.exit?.layer ?? model.layers
+  if (top <= cut) return { segment: null, rows: new Float32Array(0), count }
+  const rows = keptRows(model, kept, uploadStep(model, from), count)
+  if (rows === null) return null
+  return { segment: { input: 'x', parts: layersOf(model, cut, top) }, rows, count }
+}
+
+/** The step that carries the residual from the edge to the first layer in the cloud. */
+function uploadStep(model: ModelSpec, { plan, cloudUnits }: ResolvedPlan): number {
+  if (plan.exit !== null) return UPLOAD
+  const { prefill } = lowerPlan(model, plan, cloudUnits)
+  return prefill.findIndex((step) => step.kind === 'send' && step.from === EDGE && step.carries === 'x')
+}
+
+/** Rows of positions 0..count-1 as they were sent; null where one is missing. */
+function keptRows(
+  model: ModelSpec,
+  kept: RetransmitBuffer,
+  step: number,
+  count: number,
+): Float32Array | null {
+  const { width } = model
+  const rows = new Float32Array(count * width)
+  let next = 0
+  for (const { message } of kept.all) {
+    if (message === null) return null
+    if (message.type !== FRAME.tensor || message.step !== step || message.position !== next) continue
+    if (next >= count) break
+    if (next + message.count > count) return null
+    rows.set(
+      decodeBoundary(message.payload, message.count, width, message.bits as BoundaryBits),
+      next * width,
+    )
+    next += message.count
+  }
+  return next === count ? rows : null
+}

@@ -1,0 +1,91 @@
+import { cacheCapacity } from '../../model/graphs/cache.ts'
+import { attentionUnits, type ModelSpec } from '../../model/spec.ts'
+import { EDGE, type Plan } from '../../plan/plan.ts'
+import { payloadBytes } from './boundary.ts'
+import { ExecutionError } from './errors.ts'
+import type { LoweredPlan, SendStep } from './loweredPlan.ts'
+
+/** Default of what a cloud's requests may hold together. */
+export const DEFAULT_CLOUD_MEMORY_BYTES = 4 * 2 ** 30
+/** What a request's mailbox holds at most, unless one of its messages alone is larger. */
+const MAX_MAILBOX_BYTES = 64 * 2 ** 20
+
+/** K/V caches and held messages of all connections of a cloud, against one bound. */
+export class CloudMemoryBudget {
+  readonly limitBytes: number
+  usedBytes = 0
+  /** Open requests of all connections. */
+  sequences = 0
+
+  constructor(limitBytes: number = DEFAULT_CLOUD_MEMORY_BYTES) {
+    this.limitBytes = limitBytes
+  }
+
+  get freeBytes(): number {
+    return this.limitBytes - this.usedBytes
+  }
+
+  /** Throws ExecutionError (E_BUSY) where there is no room: what does not fit is not allocated. */
+  take(bytes: number): void {
+    if (bytes > this.freeBytes)
+      throw new ExecutionError(
+        'E_BUSY',
+        `the cloud's requests hold ${this.usedBytes} bytes of ${this.limitBytes}: no room for ${bytes} more`,
+      )
+    this.usedBytes += bytes
+  }
+
+  give(bytes: number): void {
+    this.usedBytes -= bytes
+  }
+}
+
+/** Bytes of the K/V caches that the plan's cloud layers need for so many tokens. */
+export function cloudKvCacheBytes(model: ModelSpec, plan: Plan, tokens: number): number {
+  const units =
+    plan.exit === null
+      ? plan.unitsOnCloud.reduce((sum, count) => sum + count, 0)
+      : (model.layers - plan.exit.layer) * attentionUnits(model)
+  return 2 * units * cacheCapacity(tokens) * model.headDim * 4
+}
+
+/** What the edge sends for a request of the plan at most: no honest one holds more at the cloud. */
+export function receiveBufferBytes(
+  model: ModelSpec,
+  plan: Plan,
+  schedule: LoweredPlan,
+  promptTokens: number,
+  maxNewTokens: number,
+): number {
+  const message = (step: SendStep, rows: number) => messageBytes(model, step, step.lastRow ? 1 : rows)
+  const ups = plan.exit === null ? upsOf(schedule) : exitUps(plan)
+  const prompt = ups.prefill.map((step) => message(step, promptTokens))
+  const token = ups.decode.map((step) => message(step, 1))
+  const sum = (list: readonly number[]) => list.reduce((total, bytes) => total + bytes, 0)
+  const all = sum(prompt) + (maxNewTokens - 1) * sum(token)
+  return Math.min(all, Math.max(MAX_MAILBOX_BYTES, ...prompt))
+}
+
+interface Ups {
+  readonly prefill: readonly SendStep[]
+  readonly decode: readonly SendStep[]
+}
+
+function upsOf({ prefill, decode }: LoweredPlan): Ups {
+  const ups = (steps: LoweredPlan['prefill']) =>
+    steps.filter((step): step is SendStep => step.kind === 'send' && step.from === EDGE)
+  return { prefill: ups(prefill), decode: ups(decode) }
+}
+
+function exitUps(plan: Plan): Ups {
+  const upload: SendStep = {
+    ...{ kind: 'send', from: EDGE, carries: 'x', lastRow: false, bits: plan.boundaryBits },
+  }
+  return { prefill: [upload], decode: [upload] }
+}
+
+function messageBytes(model: ModelSpec, { carries, bits }: SendStep, rows: number): number {
+  if (carries === 'ids' || carries === 'token') return 4 * rows
+  const columns = carries === 'x+hidden' ? model.width + model.ffnWidth : model.width
+  return payloadBytes(rows, columns, bits!)
+}

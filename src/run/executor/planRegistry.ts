@@ -1,0 +1,44 @@
+import type { ModelSpec } from '../../model/spec.ts'
+import type { Connection, Frame } from '../wire/types.ts'
+import { planFrame, type ResolvedPlan } from './messages.ts'
+
+/** Fewer than a cloud remembers of one connection. */
+const MAX_PLANS = 512
+
+interface SentPlans {
+  /** Numbers by the plan's bytes, the oldest first. */
+  readonly numbers: Map<string, number>
+}
+
+/** Which plans each connection's cloud has heard, under which numbers. */
+export class PlanRegistry {
+  private readonly model: ModelSpec
+  private readonly books = new WeakMap<Connection, SentPlans>()
+
+  constructor(model: ModelSpec) {
+    this.model = model
+  }
+
+  /** The plan's number, and the frame that says it where the cloud has not heard it, or was told to forget it. */
+  numberOf(connection: Connection, placed: ResolvedPlan): { number: number; frames: Frame[] } {
+    let book = this.books.get(connection)
+    if (book === undefined) {
+      book = { numbers: new Map() }
+      this.books.set(connection, book)
+    }
+    const { numbers } = book
+    const key = Buffer.from(planFrame(this.model, 0, placed).payload).toString()
+    const known = numbers.get(key)
+    if (known !== undefined) return { number: known, frames: [] }
+    const number = numbers.size < MAX_PLANS ? numbers.size + 1 : takeOldest(numbers)
+    numbers.set(key, number)
+    return { number, frames: [planFrame(this.model, number, placed)] }
+  }
+}
+
+/** A number is said anew under another plan: openings that follow mean that one. */
+function takeOldest(numbers: Map<string, number>): number {
+  const [[key, number]] = numbers
+  numbers.delete(key)
+  return number
+}

@@ -1,0 +1,248 @@
+import type { Clock } from '../../core/clock.ts'
+import type { Engine, Fetched, Resident } from '../../core/engine/types.ts'
+import type { Subgraph } from '../../model/graphs/subgraphTypes.ts'
+import { subgraphTensorNames } from '../../model/graphs/subgraphTypes.ts'
+import type { ModelSpec } from '../../model/spec.ts'
+import { tensor, type Tensor } from '../../core/onnx/tensor.ts'
+import { RequestKvCache, type BoundKvCache } from './kvCache.ts'
+import { subgraphKey, type OpenedSession, type SessionCache } from './sessionCache.ts'
+
+/** Values of one request that a segment starts from or gives; rows are tokens. */
+export interface Activations {
+  ids?: readonly number[]
+  x?: Float32Array // [rows, width]
+  partial?: Float32Array // [rows, width]
+  hidden?: Float32Array // [rows, ffnWidth]
+  logits?: Float32Array // [vocabulary]
+}
+
+export interface SubgraphRun {
+  readonly segment: Subgraph
+  readonly caches: RequestKvCache
+  readonly values: Activations
+  /** Tokens before these ones. */
+  readonly position: number
+  readonly rows: number
+}
+
+export interface SubgraphRunResult {
+  readonly values: Activations
+  readonly askedSeconds: number
+  readonly startSeconds: number
+  readonly endSeconds: number
+  readonly batch: number
+  /** Set where the session had to be loaded first. */
+  readonly load: { readonly startSeconds: number; readonly endSeconds: number } | null
+}
+
+export interface RunnerOptions {
+  readonly engine: Engine
+  readonly sessions: SessionCache
+  readonly model: ModelSpec
+  readonly clock: Clock
+  /** Sequences that decode in one run of a graph; 1 switches batching off. */
+  readonly maxBatch: number
+}
+
+interface QueuedRun extends SubgraphRun {
+  readonly key: string
+  readonly askedSeconds: number
+  readonly resolve: (result: SubgraphRunResult) => void
+  readonly reject: (error: unknown) => void
+}
+
+/** Batch sizes that graphs are built for: what waits is taken in the largest that it fills. */
+const BATCH_SIZES = [8, 4, 2] as const
+
+/**
+ * One side's compute: a queue, first come first served, one run at a time. Single tokens of several requests that
+ * wait for the same segment run as one batch (continuous batching at the grain of a segment).
+ */
+export class SubgraphRunner {
+  private readonly options: RunnerOptions
+  private readonly waiting: QueuedRun[] = []
+  private running = false
+  /** Caches of one masked position, for the first pass: [units] -> residents. */
+  private readonly empty = new Map<number, Promise<Resident>>()
+
+  constructor(options: RunnerOptions) {
+    this.options = options
+  }
+
+  /** Runs that wait for the one under way. */
+  get waitingRuns(): number {
+    return this.waiting.length
+  }
+
+  newCaches(): RequestKvCache {
+    return new RequestKvCache(this.options.engine, this.options.model)
+  }
+
+  /** Loads segments that will be needed; one that does not load says so when it is run. */
+  prepare(segments: readonly Subgraph[]): void {
+    for (const segment of segments) {
+      this.options.sessions.open(segment, 1).then(
+        (opened) => opened.release(),
+        () => {},
+      )
+    }
+  }
+
+  run(job: SubgraphRun): Promise<SubgraphRunResult> {
+    return new Promise((resolve, reject) => {
+      const askedSeconds = this.options.clock.nowSeconds()
+      this.waiting.push({ ...job, key: subgraphKey(job.segment), askedSeconds, resolve, reject })
+      if (!this.running) void this.pump()
+    })
+  }
+
+  private async pump(): Promise<void> {
+    this.running = true
+    while (this.waiting.length > 0) {
+      const jobs = this.take()
+      try {
+        await this.runTogether(jobs)
+      } catch (error) {
+        for (const { reject } of jobs) reject(error)
+      }
+    }
+    this.running = false
+  }
+
+  /** The oldest job, and as many like it as make a full batch. */
+  private take(): QueuedRun[] {
+    const [first] = this.waiting
+    const alike =
+      first.rows === 1 ? this.waiting.filter((job) => job.key === first.key && job.rows === 1) : []
+    const size = BATCH_SIZES.find((batch) => batch <= this.options.maxBatch && batch <= alike.length) ?? 1
+    const jobs = size === 1 ? [first] : alike.slice(0, size)
+    for (const job of jobs) this.waiting.splice(this.waiting.indexOf(job), 1)
+    return jobs
+  }
+
+  private async runTogether(jobs: readonly QueuedRun[]): Promise<void> {
+    const { clock, sessions } = this.options
+    const batch = jobs.length
+    const opened = await sessions.open(jobs[0].segment, batch)
+    const startSeconds = clock.nowSeconds()
+    const out = await this.runOpened(opened, jobs).finally(() => opened.release())
+    const endSeconds = clock.nowSeconds()
+    const { load } = opened
+    for (const [b, job] of jobs.entries()) {
+      const values = valuesOf(out, job, b, batch)
+      job.resolve({ values, askedSeconds: job.askedSeconds, startSeconds, endSeconds, batch, load })
+    }
+  }
+
+  private async runOpened(opened: OpenedSession, jobs: readonly QueuedRun[]): Promise<Fetched> {
+    const { session, takesPositions, fetches } = opened
+    const feeds = this.valuesFed(jobs, takesPositions)
+    const caches = await this.cachesFed(jobs, feeds)
+    return session.run(feeds, { fetches, ...caches })
+  }
+
+  private valuesFed(jobs: readonly QueuedRun[], takesPositions: boolean): Record<string, Tensor> {
+    const { model } = this.options
+    const rows = jobs.reduce((sum, job) => sum + job.rows, 0)
+    const join = (name: 'x' | 'partial' | 'hidden', width: number): Tensor =>
+      tensor('float32', [rows, width], joined(jobs.map((job) => required(job, name))))
+    const feeds: Record<string, Tensor> = {}
+    const { input } = jobs[0].segment
+    if (input === 'ids') feeds.ids = integers(jobs.flatMap((job) => required(job, 'ids')))
+    else feeds.x = join('x', model.width)
+    if (input === 'x+partial') feeds.partial = join('partial', model.width)
+    if (input === 'x+hidden') feeds.hidden = join('hidden', model.ffnWidth)
+    if (takesPositions)
+      feeds.positions = integers(jobs.flatMap(({ position, rows: n }) => range(position, n)))
+    return feeds
+  }
+
+  /** Caches of all sequences; their masks go to `feeds`. */
+  private async cachesFed(
+    jobs: readonly QueuedRun[],
+    feeds: Record<string, Tensor>,
+  ): Promise<Readonly<BoundKvCache>> {
+    const batch = jobs.length
+    const all: BoundKvCache = { residents: {}, inserts: [] }
+    for (const [b, { segment, caches, position, rows }] of jobs.entries()) {
+      const bound = await caches.bind(segment, position + rows, position, b, batch)
+      if (bound.inserts.length === 0) continue
+      const mask = position === 0 ? NOTHING_HELD : caches.mask(position)
+      feeds[subgraphTensorNames.mask(b, batch)] = tensor('float32', [1, mask.length], mask)
+      const residents = position === 0 ? await this.nothingHeld(bound.residents) : bound.residents
+      if (batch === 1) return { residents, inserts: bound.inserts }
+      Object.assign(all.residents, residents)
+      all.inserts.push(...bound.inserts)
+    }
+    return all
+  }
+
+  /** A first pass sees nothing: one masked position instead of a whole padded cache. */
+  private async nothingHeld(
+    residents: Readonly<Record<string, Resident>>,
+  ): Promise<Record<string, Resident>> {
+    const out: Record<string, Resident> = {}
+    for (const [name, { dims }] of Object.entries(residents)) {
+      const [units, , headDim] = dims
+      let made = this.empty.get(units)
+      if (made === undefined) {
+        made = this.options.engine.allocate([units, 1, headDim])
+        this.empty.set(units, made)
+      }
+      out[name] = await made
+    }
+    return out
+  }
+}
+
+const NOTHING_HELD = Float32Array.of(-Infinity)
+
+function valuesOf(out: Fetched, job: SubgraphRun, b: number, batch: number): Activations {
+  const rowsOf = (name: string): Float32Array | undefined => {
+    if (!Object.hasOwn(out, name)) return undefined
+    const data = out[name].data as Float32Array
+    const size = data.length / batch
+    return batch === 1 ? data : data.subarray(b * size, (b + 1) * size)
+  }
+  const last = job.segment.parts.at(-1)
+  const isShare = last?.kind === 'attention' && !last.residual
+  const values: Activations = {}
+  const x = rowsOf('y')
+  if (x !== undefined) values[isShare ? 'partial' : 'x'] = x
+  const hidden = rowsOf('hidden')
+  if (hidden !== undefined) values.hidden = hidden
+  const logits = rowsOf('logits')
+  if (logits !== undefined) values.logits = logits
+  return values
+}
+
+function required<Name extends 'ids' | 'x' | 'partial' | 'hidden'>(
+  job: SubgraphRun,
+  name: Name,
+): NonNullable<Activations[Name]> {
+  const value = job.values[name]
+  if (value === undefined)
+    throw new RangeError(`segment ${subgraphKey(job.segment)}: expected ${name}, found nothing`)
+  return value
+}
+
+function joined(parts: readonly Float32Array[]): Float32Array {
+  if (parts.length === 1) return parts[0]
+  const out = new Float32Array(parts.reduce((sum, part) => sum + part.length, 0))
+  let at = 0
+  for (const part of parts) {
+    out.set(part, at)
+    at += part.length
+  }
+  return out
+}
+
+function integers(values: readonly number[]): Tensor {
+  const data = new BigInt64Array(values.length)
+  for (let i = 0; i < data.length; i++) data[i] = BigInt(values[i])
+  return tensor('int64', [data.length], data)
+}
+
+function range(from: number, count: number): number[] {
+  return Array.from({ length: count }, (_, i) => from + i)
+}

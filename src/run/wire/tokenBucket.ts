@@ -1,0 +1,28 @@
+/** A token bucket: `perSecond` tokens a second, of which at most `capacity` (default: a second's worth) are kept. */
+export class TokenBucket {
+  private readonly perSecond: number
+  private readonly capacity: number
+  private tokens: number
+  private atSeconds: number
+
+  constructor(perSecond: number, nowSeconds: number, capacity = perSecond) {
+    this.perSecond = perSecond
+    this.capacity = capacity
+    this.tokens = capacity
+    this.atSeconds = nowSeconds
+  }
+
+  /** Takes `count` tokens. False, and nothing is taken, where there are fewer. */
+  take(count: number, nowSeconds: number): boolean {
+    this.refill(nowSeconds)
+    if (this.tokens < count) return false
+    this.tokens -= count
+    return true
+  }
+
+  private refill(nowSeconds: number): void {
+    const grown = this.tokens + this.perSecond * Math.max(0, nowSeconds - this.atSeconds)
+    this.tokens = Math.min(this.capacity, grown)
+    this.atSeconds = nowSeconds
+  }
+}

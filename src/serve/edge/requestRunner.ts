@@ -1,0 +1,238 @@
+import { BackendError } from '../http/types.ts'
+import { EdgewiseError } from '../../core/errors.ts'
+import type { EdgeExecutor } from '../../run/executor/edge.ts'
+import type { ResolvedPlan } from '../../run/executor/messages.ts'
+import type { GeneratorHandle, PlanSwitch, RecoveryEvent } from '../../run/executor/recoveryTypes.ts'
+import type { OutputToken } from '../../run/executor/types.ts'
+import type { CloudLink } from '../../run/executor/cloudLink.ts'
+import type { ModelSpec } from '../../model/spec.ts'
+import type { RequestSnapshot } from '../../policy/controller/planControllerTypes.ts'
+import { delivered, type RequestState } from './requestState.ts'
+import { edgeKvBytes } from './resolvePlan.ts'
+import type { Timed, PlanSelector, LinkStatus, ServiceEvent, ServiceLimits, TimeSource } from './types.ts'
+import type { RequestStore } from './requests.ts'
+import { timed } from './timed.ts'
+import type { ServiceLogger } from './serviceLogger.ts'
+
+export interface RequestRunnerOptions {
+  readonly spec: ModelSpec
+  readonly stopIds: readonly number[]
+  readonly executor: EdgeExecutor
+  readonly link: CloudLink | null
+  readonly selector: PlanSelector
+  readonly logger: ServiceLogger
+  /** Null: requests are forgotten when the process ends. */
+  readonly requests: RequestStore | null
+  readonly memory: { readonly bytes: number; readonly residentBytes: () => number }
+  readonly linkStatus: () => LinkStatus
+  readonly limits: ServiceLimits
+  readonly time: TimeSource
+  readonly onEvent: (event: ServiceEvent) => void
+}
+
+/** Carries jobs out, and tells everyone who listens how it goes. */
+export class RequestRunner {
+  /** By the executor's numbers. */
+  readonly running = new Map<number, RequestState>()
+  private readonly options: RequestRunnerOptions
+  private readonly queue: { waiting: () => number; inFlight: () => number }
+
+  constructor(options: RequestRunnerOptions, queue: { waiting: () => number; inFlight: () => number }) {
+    this.options = options
+    this.queue = queue
+  }
+
+  arrived(job: RequestState): void {
+    const { selector: decider, logger: writer, onEvent, requests } = this.options
+    decider.telemetry.arrived(job.arrivedSeconds)
+    writer.arrival(job)
+    if (job.request.key !== null) requests?.begin(job.number, job.request)
+    onEvent({ kind: 'request-queued', atSeconds: job.arrivedSeconds, request: job.number })
+  }
+
+  /** It left the queue without its turn. */
+  rejected(job: RequestState, error: BackendError): void {
+    this.end(job, error.code === 'E_CANCELLED' ? 'cancelled' : 'error', error.code)
+    job.reject(error)
+  }
+
+  async run(job: RequestState): Promise<void> {
+    const { selector: decider, linkStatus: linkView, time } = this.options
+    const { progress } = job
+    progress.dispatchedSeconds = time.clock.nowSeconds()
+    try {
+      const ask = this.snapshot(job)
+      const choice = timed(time.clock, () => decider.decide(ask, linkView()))
+      progress.choice = choice
+      this.decided(job, choice)
+      decider.telemetry.dispatched(ask, choice.placed)
+      const handle = this.start(job, choice.placed)
+      progress.handle = handle
+      this.running.set(handle.number, job)
+      const { tokens } = await handle.result.finally(() => this.running.delete(handle.number))
+      const stopped = this.options.stopIds.includes(tokens.at(-1)?.id ?? -1)
+      this.end(job, stopped ? 'stop' : 'length', '')
+      job.resolve({ ids: [...job.restored, ...progress.ids], finish: stopped ? 'stop' : 'length' })
+    } catch (error) {
+      const code = codeOf(error)
+      this.end(job, code === 'E_CANCELLED' ? 'cancelled' : 'error', code)
+      job.reject(failureOf(error))
+    }
+  }
+
+  /** What is known of a job when its plan is decided, now or again. */
+  snapshot(job: RequestState): RequestSnapshot {
+    const { memory, spec, time, executor } = this.options
+    const { request, prompt, arrivedSeconds, progress } = job
+    const done = progress.ids.length
+    const reserved = [...this.running.values()]
+      .filter((other) => other !== job)
+      .reduce((sum, other) => sum + this.kvBytes(spec, other), 0)
+    return {
+      request: job.number,
+      promptTokens: prompt.length + done,
+      maxNewTokens: request.maxNewTokens - delivered(job),
+      deliveredTokens: delivered(job),
+      waitedSeconds: time.clock.nowSeconds() - arrivedSeconds,
+      waitingRequests: this.queue.waiting() + 1,
+      inFlight: Math.max(0, this.queue.inFlight() - 1),
+      uplinkQueuedBytes: executor.queuedBytes,
+      freeMemoryBytes: Math.max(0, memory.bytes - reserved),
+      memoryBytes: memory.bytes,
+      residentBytes: memory.residentBytes(),
+    }
+  }
+
+  /** What the executor tells of a request. */
+  onRecoveryEvent(event: RecoveryEvent): void {
+    if (event.kind === 'request-switched') this.switched(event)
+    else if (event.kind === 'request-refused') {
+      const job = this.running.get(event.request)
+      if (job !== undefined) job.progress.refusedSinceSeconds ??= event.atSeconds
+    } else if (event.kind === 'request-resumed') {
+      const job = this.running.get(event.request)
+      if (job !== undefined) job.progress.refusedSinceSeconds = null
+    }
+  }
+
+  /** The executor changed a request's plan, asked or by itself. */
+  private switched(event: RecoveryEvent & { kind: 'request-switched' }): void {
+    const job = this.running.get(event.request)
+    if (job === undefined) return
+    const { logger: writer, selector: decider, requests } = this.options
+    const { pending, choice } = job.progress
+    const change = pending?.placed === event.placed ? pending : null
+    job.progress.pending = null
+    job.progress.refusedSinceSeconds = null
+    job.progress.choice = change ?? choice
+    const fromToken = job.restored.length + event.fromToken
+    const entry: PlanSwitch = { ...event.placed, fromToken, rebuild: event.rebuild }
+    const made = change ?? { ...choice!, placed: event.placed }
+    writer.decision(job, made, change?.reason ?? 'outage', entry, event.atSeconds)
+    requests?.switched(job.number, entry)
+    decider.telemetry.replanned(this.snapshot(job), event.placed)
+    this.tell(job, change ?? choice!, change?.reason ?? 'outage')
+  }
+
+  private start(job: RequestState, placed: ResolvedPlan): GeneratorHandle {
+    const { executor, limits, stopIds, selector: decider, time } = this.options
+    const { request, prompt, listener, progress } = job
+    const waited = time.clock.nowSeconds() - job.arrivedSeconds
+    const total = Math.min(limits.totalSeconds, request.deadlineSeconds ?? Infinity)
+    return executor.start(
+      {
+        ...placed,
+        ...{ prompt, stopIds, sampling: request.sampling },
+        maxNewTokens: request.maxNewTokens - job.restored.length,
+      },
+      {
+        signal: listener.signal,
+        onToken: (token) => this.token(job, token),
+        onEdgeRun: (pass) => {
+          progress.edgeSeconds += pass.seconds
+          decider.telemetry.edgeBusy(job.number, pass)
+        },
+        recovery: { waitSeconds: limits.recoverySeconds },
+        deadlines: {
+          totalSeconds: Math.max(0, total - waited),
+          prefillSeconds: limits.firstTokenSeconds,
+          tokenSeconds: limits.tokenSeconds,
+        },
+      },
+    )
+  }
+
+  private token(job: RequestState, { id, atSeconds }: OutputToken): void {
+    const { progress, listener } = job
+    progress.firstTokenSeconds ??= atSeconds
+    progress.lastTokenSeconds = atSeconds
+    this.options.requests?.token(job.number, delivered(job), id)
+    progress.ids.push(id)
+    listener.onToken(id)
+    this.options.onEvent({ kind: 'token', atSeconds, request: job.number, tokens: delivered(job) })
+  }
+
+  private decided(job: RequestState, choice: Timed): void {
+    const { logger: writer, requests } = this.options
+    const fromToken = job.restored.length
+    // K/V of tokens that an earlier process generated come back from their ids.
+    const rebuild = fromToken === 0 ? 'start' : 'ids'
+    const entry: PlanSwitch = { ...choice.placed, fromToken, rebuild }
+    writer.decision(job, choice, 'dispatch', entry, job.progress.dispatchedSeconds ?? job.arrivedSeconds)
+    requests?.switched(job.number, entry)
+    this.tell(job, choice, 'dispatch')
+  }
+
+  private tell(
+    job: RequestState,
+    choice: Timed,
+    reason: (ServiceEvent & { kind: 'decision' })['reason'],
+  ): void {
+    const { onEvent, time } = this.options
+    const { source, placed, decideSeconds } = choice
+    const atSeconds = time.clock.nowSeconds()
+    onEvent({ kind: 'decision', atSeconds, request: job.number, reason, source, placed, decideSeconds })
+  }
+
+  private end(job: RequestState, end: 'stop' | 'length' | 'cancelled' | 'error', detail: string): void {
+    const { logger: writer, requests, selector: decider, time, onEvent } = this.options
+    const atSeconds = time.clock.nowSeconds()
+    writer.outcome(job, end, detail, atSeconds)
+    // What failed stays open: asked for again by its key, it goes on.
+    requests?.end(job.number, end === 'stop' || end === 'length' ? end : null)
+    const placed = job.progress.choice?.placed
+    if (placed !== undefined) {
+      const seconds = atSeconds - job.arrivedSeconds
+      decider.telemetry.finished(job.number, { seconds, outputTokens: job.progress.ids.length, placed })
+    }
+    onEvent({ kind: 'request-ended', atSeconds, request: job.number, end, detail, tokens: delivered(job) })
+  }
+
+  private kvBytes(spec: ModelSpec, job: RequestState): number {
+    const { handle } = job.progress
+    const tokens = job.prompt.length + job.request.maxNewTokens - job.restored.length
+    return handle === null ? 0 : edgeKvBytes(spec, handle.resolvedPlan, tokens)
+  }
+}
+
+const CODES: Readonly<Record<string, BackendError['code']>> = {
+  E_NO_CLOUD: 'E_UNAVAILABLE',
+  E_PEER_FAILED: 'E_UNAVAILABLE',
+  E_DEADLINE: 'E_DEADLINE',
+  E_CANCELLED: 'E_CANCELLED',
+  // The request was checked before: what is wrong now came from the cloud.
+  E_UNEXPECTED_FRAME: 'E_UNAVAILABLE',
+  E_WIRE_PAYLOAD: 'E_UNAVAILABLE',
+  E_INPUT: 'E_UNAVAILABLE',
+}
+
+function codeOf(error: unknown): string {
+  return error instanceof EdgewiseError ? error.code : 'E_INTERNAL'
+}
+
+/** Expected errors as the API knows them; a defect passes as it is. */
+function failureOf(error: unknown): unknown {
+  const code = CODES[codeOf(error)]
+  if (code === undefined) return error
+  return new BackendError(code, (error as Error).message, error)
+}

@@ -1,0 +1,116 @@
+import type { Clock } from '../../core/clock.ts'
+import type { TextTokenizer } from '../../model/tokenizers/types.ts'
+import type { Timers } from '../../core/timers.ts'
+import type { CompletionParams } from './completionParams.ts'
+import type { ApiError, PartialOutput } from './errors.ts'
+import { StopStringScanner } from './stopStrings.ts'
+import type { Backend } from './types.ts'
+
+/** How the next token reads depends on those right before it, never on more than a few. */
+const PRIMING_TOKENS = 64
+
+export interface OutputProcessorOptions {
+  readonly backend: Backend
+  readonly tokenizer: TextTokenizer
+  readonly clock: Clock
+  readonly timers: Timers
+  readonly key: string | null
+  readonly principal: string
+  /** The application's deadline in seconds from now, for the backend to plan by. */
+  readonly deadlineSeconds: number | null
+  /** After so many seconds from now it is aborted with `late`, whatever the backend does. */
+  readonly mostSeconds: number
+  readonly late: ApiError
+  /** Text as it may be shown. */
+  readonly onText: (text: string) => void
+}
+
+/** One completion under way: tokens become text, stop sequences end it, and so do deadlines and whoever aborts it. */
+export class OutputProcessor {
+  /** All text that was shown. */
+  text = ''
+  /** How many came. */
+  tokens = 0
+  firstTokenSeconds: number | null = null
+  lastTokenSeconds: number | null = null
+  private over = false
+  private readonly controller = new AbortController()
+  private readonly scanner: StopStringScanner
+  private readonly decoder: ReturnType<TextTokenizer['stream']>
+  private readonly asked: CompletionParams
+  private readonly options: OutputProcessorOptions
+  private settle: { resolve: (finish: 'stop' | 'length') => void; reject: (error: unknown) => void } | null =
+    null
+
+  constructor(asked: CompletionParams, options: OutputProcessorOptions) {
+    this.asked = asked
+    this.options = options
+    this.scanner = new StopStringScanner(asked.stops)
+    this.decoder = options.tokenizer.stream()
+  }
+
+  get partial(): PartialOutput {
+    return { text: this.text, tokens: this.tokens }
+  }
+
+  /** Resolves once all text was shown; rejects with BackendError, or with what it was aborted with. */
+  async run(): Promise<'stop' | 'length'> {
+    const { timers, mostSeconds, late } = this.options
+    const disarm = timers.after(Math.max(0, mostSeconds), () => this.abort(late))
+    for (const id of this.asked.prompt.slice(-PRIMING_TOKENS)) this.decoder.push(id)
+    try {
+      return await new Promise((resolve, reject) => {
+        this.settle = { resolve, reject }
+        this.start()
+      })
+    } finally {
+      disarm()
+    }
+  }
+
+  /** Ends it now; `run` rejects with `error`, and the backend need not have noticed yet. */
+  abort(error: ApiError): void {
+    this.end(() => this.settle?.reject(error))
+  }
+
+  private start(): void {
+    const { backend, key, principal, deadlineSeconds } = this.options
+    const { prompt, maxNewTokens, sampling } = this.asked
+    const listener = { onToken: (id: number) => this.take(id), signal: this.controller.signal }
+    const request = { prompt, maxNewTokens, sampling, key, deadlineSeconds, principal }
+    // A backend that throws before it promises anything rejects, too.
+    const run = async () => backend.complete(request, listener)
+    run().then(
+      ({ finish }) => this.end(() => this.settle?.resolve(finish)),
+      (error: unknown) => this.end(() => this.settle?.reject(error)),
+    )
+  }
+
+  private take(id: number): void {
+    if (this.over) return
+    this.tokens++
+    this.lastTokenSeconds = this.options.clock.nowSeconds()
+    this.firstTokenSeconds ??= this.lastTokenSeconds
+    this.show(this.scanner.push(this.decoder.push(id)))
+    if (this.scanner.done) this.end(() => this.settle?.resolve('stop'))
+  }
+
+  /** What was held back is shown: it is the end of the text, or all of it that there will be. */
+  private end(settle: () => void): void {
+    if (this.over) return
+    this.over = true
+    try {
+      this.show(this.scanner.push(this.decoder.end()) + this.scanner.end())
+      settle()
+    } catch (error) {
+      this.settle?.reject(error)
+    }
+    this.controller.abort()
+  }
+
+  private show(text: string): void {
+    if (text === '') return
+    this.text += text
+    this.options.onText(text)
+  }
+}

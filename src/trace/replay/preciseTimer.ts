@@ -1,0 +1,130 @@
+import { once } from 'node:events'
+import { Worker } from 'node:worker_threads'
+import type { Clock } from '../../core/clock.ts'
+import { timerThreadSource } from './timerThreadSource.ts'
+
+/** Rings once at the one time that is set; the clock is the one it was made with. */
+export interface PreciseTimer {
+  /** Replaces the time that was set before; Infinity: never. Rings soon if it has passed. */
+  set(dueSeconds: number): void
+  close(): Promise<void>
+}
+
+/** Makes an alarm that calls `ring`; never from within `set`. */
+export type PreciseTimerFactory = (clock: Clock, ring: () => void) => Promise<PreciseTimer>
+
+/** Questions asked to learn the offset between the two threads' clocks; the fastest answer counts. */
+const CLOCK_QUESTIONS = 20
+const FIRST_LEAD_SECONDS = 300e-6
+const LEAST_LEAD_SECONDS = 50e-6
+const MOST_LEAD_SECONDS = 1500e-6
+/** The lead follows this quantile of the delays seen, by steps of so many seconds. */
+const LEAD_QUANTILE = 0.9
+const LEAD_STEP_SECONDS = 20e-6
+
+/**
+ * An alarm to about 0.1 ms. Node's timers know whole milliseconds only, and a loop that looks at the clock
+ * burns a core; so a thread sleeps on a futex and posts a message when the time has nearly come, and only the
+ * rest is spent in turns of the event loop. How early it must post (thread and event loop take their time to wake)
+ * is learned from the delays seen. `clock` must run as fast as the machine's.
+ */
+export const threadTimer: PreciseTimerFactory = async (clock, ring) => {
+  const version = new Int32Array(new SharedArrayBuffer(4))
+  const due = new Float64Array(new SharedArrayBuffer(8)).fill(Infinity)
+  const worker = new Worker(timerThreadSource, { eval: true, workerData: { version, due }, execArgv: [] })
+  const offsetSeconds = await learnOffset(worker, clock)
+  worker.postMessage('watch')
+  return new ThreadTimer({ clock, ring, worker, version, due, offsetSeconds })
+}
+
+/** Time of the worker's clock - time of ours. */
+async function learnOffset(worker: Worker, clock: Clock): Promise<number> {
+  let fastest = Infinity
+  let offset = 0
+  for (let i = 0; i < CLOCK_QUESTIONS; i++) {
+    const asked = clock.nowSeconds()
+    worker.postMessage('time')
+    const [milliseconds] = (await once(worker, 'message')) as [number]
+    const answered = clock.nowSeconds()
+    if (answered - asked >= fastest) continue
+    fastest = answered - asked
+    offset = milliseconds / 1000 - (asked + answered) / 2
+  }
+  return offset
+}
+
+interface Parts {
+  readonly clock: Clock
+  readonly ring: () => void
+  readonly worker: Worker
+  readonly version: Int32Array
+  readonly due: Float64Array
+  readonly offsetSeconds: number
+}
+
+class ThreadTimer implements PreciseTimer {
+  private readonly parts: Parts
+  private dueSeconds = Infinity
+  private version = 0
+  /** When the thread was asked to post, for the version it was asked last. */
+  private postSeconds = 0
+  private leadSeconds = FIRST_LEAD_SECONDS
+  private closed = false
+
+  constructor(parts: Parts) {
+    this.parts = parts
+    parts.worker.on('message', (version: number) => this.heard(version))
+  }
+
+  set(dueSeconds: number): void {
+    if (dueSeconds === this.dueSeconds || this.closed) return
+    this.dueSeconds = dueSeconds
+    this.version = (this.version + 1) | 0
+    this.postSeconds = dueSeconds - this.leadSeconds
+    if (this.postSeconds > this.parts.clock.nowSeconds()) this.ask(this.postSeconds)
+    else this.poll(this.version)
+  }
+
+  async close(): Promise<void> {
+    if (this.closed) return
+    this.closed = true
+    this.version = (this.version + 1) | 0
+    const gone = once(this.parts.worker, 'exit')
+    this.post(-1)
+    await gone
+  }
+
+  private ask(seconds: number): void {
+    this.post(seconds === Infinity ? Infinity : 1000 * (seconds + this.parts.offsetSeconds))
+  }
+
+  private post(milliseconds: number): void {
+    const { due, version } = this.parts
+    due[0] = milliseconds
+    Atomics.store(version, 0, this.version)
+    Atomics.notify(version, 0)
+  }
+
+  private heard(version: number): void {
+    if (version !== this.version || this.closed) return
+    const late = this.parts.clock.nowSeconds() - this.postSeconds
+    const step = late > this.leadSeconds ? LEAD_QUANTILE : LEAD_QUANTILE - 1
+    const lead = this.leadSeconds + step * LEAD_STEP_SECONDS
+    this.leadSeconds = Math.min(Math.max(lead, LEAST_LEAD_SECONDS), MOST_LEAD_SECONDS)
+    this.check(version)
+  }
+
+  private poll(version: number): void {
+    setImmediate(() => this.check(version))
+  }
+
+  private check(version: number): void {
+    if (version !== this.version || this.closed) return
+    if (this.parts.clock.nowSeconds() < this.dueSeconds) {
+      this.poll(version)
+      return
+    }
+    this.dueSeconds = Infinity
+    this.parts.ring()
+  }
+}

@@ -1,0 +1,260 @@
+import { describe, expect, test } from 'vitest'
+import { randomStream } from '../../../src/core/random.ts'
+import { OBSERVATION_SIZE, encodeObservation } from '../../../src/policy/observation/observation.ts'
+import { LearnedPolicy } from '../../../src/policy/actor/learned.ts'
+import { cutPlan, EDGE, samePlan, usesNetwork, type Plan } from '../../../src/plan/plan.ts'
+import { InputError } from '../../../src/core/errors.ts'
+import { driftPlusPenalty } from '../../../src/plan/planners/priced.ts'
+import { compileProgram } from '../../../src/plan/price/compile.ts'
+import { RESOURCE, curveAt } from '../../../src/plan/price/program.ts'
+import type { ControllerDecision } from '../../../src/policy/controller/planControllerTypes.ts'
+import { numbersOf, problemOf, TERMS } from '../bundle-support.ts'
+import { PROBE, askOf, bundleOf, governed, presentOf } from './governor-support.ts'
+
+describe('a decision', () => {
+  test("is the policy's, with what it was decided on, timed by the clock", () => {
+    const problem = problemOf('gpt2')
+    const numbers = numbersOf(problem, 4, 0.3)
+    const { governor, clock } = governed({ bundle: bundleOf(problem, undefined, numbers) })
+    const decision = governor.decide(askOf())
+    expect(decision).toMatchObject({ source: 'policy', propensity: 1, decideSeconds: 0 })
+    const policy = new LearnedPolicy(problem, numbers)
+    expect(decision.plan).toEqual(policy.decide(decision.situation!))
+    const observation = new Float32Array(OBSERVATION_SIZE)
+    encodeObservation(problem, decision.situation!, observation)
+    expect(decision.observation).toEqual(observation)
+    expect(decision.observation).not.toBe(governor.decide(askOf()).observation)
+    let ticks = 0
+    clock.nowSeconds = () => 1000 + 0.5 * ticks++
+    expect(governor.decide(askOf()).decideSeconds).toBeGreaterThan(0)
+  })
+
+  test('knows what has been heard, in seconds since the governor began', () => {
+    const { governor, clock, beat } = governed()
+    beat(10, 0.05)
+    governor.transfer('up', 1e6, clock.seconds - 1, clock.seconds)
+    governor.load(5, clock.seconds - 2)
+    governor.arrived(clock.seconds - 4)
+    governor.arrived(clock.seconds)
+    const { situation } = governor.decide(askOf({ waitingRequests: 3, uplinkQueuedBytes: 7 }))
+    expect(situation).toMatchObject({
+      ...{ nowSeconds: 10, sinceHeartbeatSeconds: 0, tenantsHeard: 5, tenantsAgeSeconds: 2 },
+      ...{ arrivalsPerSecond: 0.25, waitingRequests: 3, uplinkQueuedBytes: 7, replanning: false },
+    })
+    // Half way from the probe to the transfer, and after ten heartbeats all but there.
+    expect(situation!.up.shortBitsPerSecond).toBeCloseTo((PROBE.upBitsPerSecond + 8e6) / 2, 3)
+    expect(situation!.rttSeconds).toBeCloseTo(0.05, 4)
+  })
+
+  test('counts the work of requests in flight until they finish, and learns how long answers are', () => {
+    const { governor, edge, wait } = governed()
+    const first = governor.decide(askOf())
+    governor.dispatched(askOf(), edge)
+    const second = governor.decide(askOf({ request: 2, inFlight: 1 }))
+    expect(first.situation!.edgeBacklogSeconds).toBe(0)
+    expect(second.situation!.edgeBacklogSeconds).toBeGreaterThan(0)
+    wait(5)
+    governor.finished(1, { seconds: 5, outputTokens: 4 })
+    const third = governor.decide(askOf({ request: 2 }))
+    expect(third.situation!.edgeBacklogSeconds).toBe(0)
+    expect(third.situation!.recentEdgeSecondsPerToken).toBe(5 / 4)
+    expect(third.predictedOutputTokens).toBeLessThanOrEqual(first.predictedOutputTokens)
+    governor.dispatched(askOf({ request: 2 }), edge)
+    governor.finished(2, { seconds: 1, outputTokens: 0 })
+    const last = governor.decide(askOf({ request: 3 })).situation!
+    expect(last.edgeBacklogSeconds).toBe(0)
+    expect(last.recentEdgeSecondsPerToken).toBe(5 / 4)
+  })
+
+  test("turns the engine's seconds into measured over profiled speed, in however many parts they come", () => {
+    const { governor, problem, edge } = governed()
+    governor.dispatched(askOf(), edge)
+    const program = compileProgram(problem.pair, edge, {
+      ...{ promptTokens: 60, loadBytes: 0, decisionSeconds: 0 },
+    })
+    const [cycle] = program.cycles[0].stages.filter(({ resource }) => resource === RESOURCE.edge)
+    const prefill = program.prefill.stages[0].seconds
+    const decode = (position: number) =>
+      cycle.seconds + curveAt(program.edgeKnots, cycle.curve!, position + 1)
+    governor.edgeBusy(1, { position: 0, rows: 60, seconds: 1.5 * prefill })
+    governor.edgeBusy(1, { position: 0, rows: 60, seconds: 1.5 * prefill })
+    governor.edgeBusy(1, { position: 60, rows: 1, seconds: 3 * decode(60) })
+    // A chunk that the program does not have tells nothing.
+    governor.edgeBusy(1, { position: 0, rows: 30, seconds: 1e3 })
+    const { situation } = governor.decide(askOf({ request: 2 }))
+    // From 1 towards 3, a fifth of the way twice.
+    expect(situation!.edgeSlowdown).toBeCloseTo(1 + 2 * (1 - 0.8 ** 2), 9)
+  })
+
+  test('is the exact action where a queue has passed its bound', () => {
+    const problem = problemOf('gpt2')
+    const shield = { maxWaiting: 3, v: 0.5 }
+    const { governor } = governed({ bundle: bundleOf(problem), shield })
+    expect(governor.decide(askOf({ waitingRequests: 3 })).source).toBe('policy')
+    const decision = governor.decide(askOf({ waitingRequests: 4 }))
+    expect(decision).toMatchObject({ source: 'shield', propensity: 1 })
+    expect(decision.observation).not.toBeNull()
+    expect(decision.plan).toEqual(driftPlusPenalty(problem, 0.5).decide(decision.situation!))
+    const unshielded = governed({ bundle: bundleOf(problem), shield: null }).governor
+    expect(unshielded.decide(askOf({ waitingRequests: 400 })).source).toBe('policy')
+  })
+})
+
+describe('without a policy', () => {
+  test('the fallback serves and says so; in an outage alone where that fits', () => {
+    const { governor, cloud, edge, wait, beat } = governed({ bundle: null })
+    expect(governor.decide(askOf())).toMatchObject({ source: 'fallback', observation: null, situation: null })
+    expect(governor.decide(askOf()).plan).toBe(cloud)
+    wait(4)
+    expect(governor.decide(askOf()).plan).toBe(cloud)
+    const fits = governed({ bundle: null, offlinePlan: edge })
+    expect(fits.governor.decide(askOf(), { linkDown: true }).plan).toBe(edge)
+    beat(1)
+    expect(governor.decide(askOf()).plan).toBe(cloud)
+  })
+
+  test('goes alone in an outage and back after it', () => {
+    const { edge } = governed()
+    const { governor, cloud, wait, beat } = governed({ bundle: null, offlinePlan: edge })
+    governor.dispatched(askOf(), cloud)
+    expect(governor.reconsider(presentOf(cloud, 5))).toBeNull()
+    wait(3.5)
+    const change = governor.reconsider(presentOf(cloud, 5))
+    expect(change).toMatchObject({ reason: 'outage', source: 'fallback', gainShare: null })
+    expect(change!.plan).toBe(edge)
+    governor.replanned(askOf({ promptTokens: 65 }), edge)
+    expect(governor.reconsider(presentOf(edge, 6))).toBeNull()
+    beat(3)
+    expect(governor.reconsider(presentOf(edge, 8))).toBeNull()
+    beat(1)
+    const back = governor.reconsider(presentOf(edge, 8))
+    expect(back).toMatchObject({ reason: 'return', rebuild: 'ids' })
+    expect(back!.plan).toBe(cloud)
+  })
+
+  test('or where the policy finds no plan that fits', () => {
+    const full = (): Plan => {
+      throw new InputError({ where: 'free edge memory', expected: 'room', found: '0 bytes' })
+    }
+    const { governor, cloud } = governed({ bundle: bundleOf(problemOf('gpt2'), full) })
+    const decision: ControllerDecision = governor.decide(askOf())
+    expect(decision).toMatchObject({ source: 'fallback', propensity: 1 })
+    expect(decision.plan).toBe(cloud)
+  })
+})
+
+describe('a request in flight', () => {
+  const weights = { latency: 1, energy: 0, cloud: 0, bytes: 0, accuracy: 1 }
+  // Seconds are all that counts: the cloud is several times as quick.
+  const problem = problemOf('gpt2', { objective: { weights, latency: { form: 'mean' } } })
+  const cut = cutPlan(12, 12, 6, 16, EDGE, EDGE)
+
+  test('goes alone once no heartbeat has come for long, or at once where the link is known to be gone', () => {
+    for (const linkDown of [false, true]) {
+      const { governor, wait } = governed()
+      governor.dispatched(askOf(), cut)
+      wait(linkDown ? 0.1 : 2.9)
+      expect(governor.reconsider(presentOf(cut, 5), { linkDown: false })).toBeNull()
+      wait(0.2)
+      const change = governor.reconsider(presentOf(cut, 5), { linkDown })
+      expect(change?.reason).toBe('outage')
+      expect(usesNetwork(change!.plan)).toBe(false)
+      expect(change!.situation).toMatchObject({ replanning: true, deliveredTokens: 5, promptTokens: 65 })
+      // Layers 6 to 11 from kept tensors cost less than all twelve from ids.
+      expect(change!.rebuild).toBe(change!.plan.exit === null || change!.plan.exit.layer > 6 ? 'boundary' : change!.rebuild) // prettier-ignore
+    }
+  })
+
+  test('stays where the model does not fit the edge', () => {
+    const { governor, cloud, wait } = governed()
+    governor.dispatched(askOf(), cloud)
+    wait(10)
+    expect(governor.reconsider(presentOf(cloud, 5, { freeMemoryBytes: 1e6 }))).toBeNull()
+  })
+
+  test('that went alone goes back when the link has been stable and that pays past the share', () => {
+    const cloudward = governed().cloud
+    const plans = ({ replanning }: { replanning: boolean }): Plan => (replanning ? alone : cloudward)
+    const alone = governed().edge
+    const { governor, wait, beat } = governed({ bundle: bundleOf(problem, plans) })
+    governor.dispatched(askOf(), cloudward)
+    wait(4)
+    expect(governor.reconsider(presentOf(cloudward, 2))?.plan).toBe(alone)
+    governor.replanned(askOf({ promptTokens: 62, deliveredTokens: 2 }), alone)
+    beat(3)
+    expect(governor.reconsider(presentOf(alone, 4))).toBeNull()
+    beat(1)
+    const back = governor.reconsider(presentOf(alone, 4))
+    expect(back).toMatchObject({ reason: 'return', rebuild: 'ids' })
+    expect(back!.gainShare).toBeGreaterThan(0.2)
+    // Not asked again at once.
+    wait(0.5)
+    expect(governor.reconsider(presentOf(alone, 4))).toBeNull()
+  })
+
+  test('never goes back for less than the share', () => {
+    const { cloud, edge } = governed()
+    for (const share of [0.2, 0.999]) {
+      const { governor, beat } = governed({ bundle: bundleOf(problem, () => cloud), hysteresis: { share } })
+      governor.dispatched(askOf(), edge)
+      beat(2)
+      const change = governor.reconsider(presentOf(edge, 2))
+      if (share === 0.2) expect(change?.reason).toBe('better')
+      else expect(change).toBeNull()
+    }
+  })
+
+  test('is looked at for the better at most once an interval, and not at all while exploring', () => {
+    const { cloud, edge } = governed()
+    let asked = 0
+    const plans = (): Plan => {
+      asked++
+      return cloud
+    }
+    const hysteresis = { share: 0.99999, intervalSeconds: 2 }
+    const { governor, wait, beat } = governed({ bundle: bundleOf(problem, plans), hysteresis })
+    governor.dispatched(askOf(), edge)
+    beat(1)
+    expect([governor.reconsider(presentOf(edge, 2)), asked]).toEqual([null, 0])
+    beat(1)
+    for (let i = 0; i < 10; i++) {
+      wait(0.1)
+      governor.reconsider(presentOf(edge, 2))
+    }
+    expect(asked).toBe(1)
+    const exploring = governed({ bundle: bundleOf(problem), explore: randomStream(1, 'explore') })
+    const drawn = exploring.governor.decide(askOf())
+    exploring.governor.dispatched(askOf(), edge)
+    expect(drawn.propensity).toBeLessThan(1)
+    exploring.beat(5)
+    expect(exploring.governor.reconsider(presentOf(edge, 2))).toBeNull()
+  })
+})
+
+describe('exploring', () => {
+  test('draws each plan as often as its propensity says', () => {
+    const problem = problemOf('tiny', { earlyExit: false, boundaryBits: [16] })
+    const explore = randomStream(3, 'explore')
+    const { governor } = governed({ bundle: bundleOf(problem), explore }, 'tiny')
+    const seen: { plan: Plan; propensity: number; count: number }[] = []
+    const draws = 20_000
+    for (let i = 0; i < draws; i++) {
+      const { plan, propensity } = governor.decide(askOf({ freeMemoryBytes: TERMS.memoryBytes }))
+      const known = seen.find((other) => samePlan(other.plan, plan))
+      if (known === undefined) seen.push({ plan, propensity, count: 1 })
+      else {
+        known.count++
+        expect(known.propensity).toBeCloseTo(propensity, 12)
+      }
+    }
+    const frequent = seen.filter(({ propensity }) => propensity > 0.005)
+    expect(frequent.length).toBeGreaterThan(3)
+    for (const { propensity, count } of frequent) {
+      // Five standard deviations of a binomial share.
+      const spread = Math.sqrt((propensity * (1 - propensity)) / draws)
+      expect(Math.abs(count / draws - propensity)).toBeLessThan(5 * spread)
+    }
+    const total = seen.reduce((sum, { propensity }) => sum + propensity, 0)
+    expect(total).toBeLessThanOrEqual(1 + 1e-9)
+  })
+})
