@@ -17,7 +17,7 @@ import type { ModelSpec } from '../src/model/spec.ts'
 import type { Subgraph, SubgraphPart } from '../src/model/graphs/subgraphTypes.ts'
 import type { SubgraphStore } from '../src/model/graphs/subgraphStore.ts'
 import type { WeightFill } from '../src/model/graphs/weights.ts'
-import type { WeightPrecision } from '../src/model/graphs/subgraphTypes.ts'
+import { RUNTIME_PRECISIONS, type RuntimePrecision } from '../src/model/precision.ts'
 import type { WeightSource } from '../src/model/graphs/source.ts'
 import { tensor, type Tensor } from '../src/core/onnx/tensor.ts'
 import type { BenchFigure } from '../src/cli/commands/bench.ts'
@@ -54,7 +54,7 @@ const WHOLE_BLOCKS = 'attn + FFN'
  */
 export async function run({ models: asked, full = false }: OverheadOptions): Promise<BenchFigure[]> {
   const ids = asked ?? (full ? FULL_MODELS : QUICK_MODELS)
-  const precisions: readonly WeightPrecision[] = full ? ['fp32', 'int8', 'int4'] : ['fp32']
+  const precisions: readonly RuntimePrecision[] = full ? RUNTIME_PRECISIONS : ['fp32']
   const models = ids.map(loadModel)
   const seconds = full ? 45 : 50 / (2 * models.length)
   const engine = await openEngine('native')
@@ -70,7 +70,7 @@ export async function run({ models: asked, full = false }: OverheadOptions): Pro
 async function compare(
   engine: Engine,
   model: ModelSpec,
-  precision: WeightPrecision,
+  precision: RuntimePrecision,
   seconds: number,
 ): Promise<BenchFigure[]> {
   const folder = mkdtempSync(join(tmpdir(), 'edgewise-overhead-'))

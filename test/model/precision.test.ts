@@ -7,7 +7,7 @@ import { ffnSecondBlock } from '../../src/model/graphs/blocks.ts'
 import { quantizeInt4, quantizeInt8, transposed } from '../../src/model/graphs/quantize.ts'
 import { Scope } from '../../src/model/graphs/scope.ts'
 import { buildSubgraph } from '../../src/model/graphs/subgraph.ts'
-import type { WeightPrecision } from '../../src/model/graphs/subgraphTypes.ts'
+import type { RuntimePrecision } from '../../src/model/precision.ts'
 import type { WeightSource } from '../../src/model/graphs/source.ts'
 import { ffnWeights, normalFill } from '../../src/model/graphs/weights.ts'
 import { GraphRecorder } from '../../src/core/onnx/graph.ts'
@@ -85,7 +85,7 @@ describe.each(['int8', 'int4'] as const)('%s', (precision) => {
     const source = randomSource(model, 5, 4)
     const whole = wholeModel(model)
     const ids = [3, 60, 0, 17, 17, 42, 8, 25, 1]
-    const logits = async (weights: WeightSource, chosen: WeightPrecision) => {
+    const logits = async (weights: WeightSource, chosen: RuntimePrecision) => {
       const session = await engine.create(buildSubgraph(weights, whole, { precision: chosen }).serialize())
       const caches = new Caches(model, whole, 16)
       return data((await advance(session, caches, ids.length, { ids: idsOf(ids) })).logits)

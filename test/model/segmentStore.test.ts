@@ -15,7 +15,8 @@ import { openEngine } from '../../src/core/engine/open.ts'
 import { buildSubgraph } from '../../src/model/graphs/subgraph.ts'
 import { sha256 } from '../../src/core/files.ts'
 import { GRAPH_VERSION, openSubgraphStore } from '../../src/model/graphs/subgraphStore.ts'
-import type { Subgraph, SubgraphPart, WeightPrecision } from '../../src/model/graphs/subgraphTypes.ts'
+import type { Subgraph, SubgraphPart } from '../../src/model/graphs/subgraphTypes.ts'
+import type { RuntimePrecision } from '../../src/model/precision.ts'
 import type { WeightSource } from '../../src/model/graphs/source.ts'
 import { loadModel } from '../../src/core/onnx/files.ts'
 import { advance, Caches, data, idsOf, wholeLayers, wholeModel } from './segmentRun.ts'
@@ -61,7 +62,7 @@ function counted(source: WeightSource): { source: WeightSource; calls: () => num
 const weightFiles = () => readdirSync(folder).filter((name) => name.endsWith('.bin'))
 
 describe.each(['native', 'wasm'] as const)('stored segments on %s', (kind) => {
-  test.each<[WeightPrecision, typeof gpt2]>([
+  test.each<[RuntimePrecision, typeof gpt2]>([
     ['fp32', gpt2],
     ['int8', gpt2],
     ['int4', gpt2],

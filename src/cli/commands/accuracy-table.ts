@@ -1,5 +1,6 @@
 import { meanBoundaryLoss, rankedUnits } from '../../lab/accuracy/table.ts'
 import type { Assessment, BoundaryLoss, Loss } from '../../lab/accuracy/types.ts'
+import { BYTES_PER_WEIGHT } from '../../model/precision.ts'
 import { formatNumber } from '../../report/numbers.ts'
 import type { PerplexityPoint } from '../../report/perplexity-chart.ts'
 import { paint, renderTable, type TableStyle } from '../../report/table.ts'
@@ -50,11 +51,9 @@ export function perplexityPoints(found: Assessment): PerplexityPoint[] {
     { series: whole, bits: 32, perplexity },
     ...many.filter((row) => row.crossings === most).map((row) => at(whole, row.bits, row.nats)),
     at('every boundary, ranked widths', found.ranked.meanBits, found.ranked.nats),
-    ...weights.map((row) => ({ ...row, series: 'weights', bits: WEIGHT_BITS[row.precision] })),
+    ...weights.map((row) => ({ ...row, series: 'weights', bits: 8 * BYTES_PER_WEIGHT[row.precision] })),
   ].map(({ series, bits, perplexity: value }) => ({ series, bits, perplexity: value }))
 }
-
-const WEIGHT_BITS = { fp32: 32, int8: 8, int4: 4 } as const
 
 function crossings(rows: readonly BoundaryLoss[], model: string, style: TableStyle): string {
   const bits = widths(rows)

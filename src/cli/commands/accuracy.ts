@@ -2,7 +2,7 @@ import { basename, join } from 'node:path'
 import type { Assessment } from '../../lab/accuracy/types.ts'
 import { InputError } from '../../core/errors.ts'
 import { readText, writeAtomic } from '../../core/files.ts'
-import type { WeightPrecision } from '../../model/graphs/subgraphTypes.ts'
+import type { RuntimePrecision } from '../../model/precision.ts'
 import type { PretrainedModel } from '../../model/weights/pretrained.ts'
 import type { CliCommand } from '../command.ts'
 import { addExamples, addJson } from '../command.ts'
@@ -92,7 +92,7 @@ async function assessment(options: Options, pretrained: PretrainedModel, io: Io)
     ])
   const { source, fingerprint } = pretrained
   const { name, windows } = measuredText(pretrained, textOf(options))
-  const folders = new Map<WeightPrecision, SubgraphFolder>()
+  const folders = new Map<RuntimePrecision, SubgraphFolder>()
   const engine = await openEngine('worker')
   let progress: Progress | null = null
   try {

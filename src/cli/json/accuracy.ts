@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { runtimePrecisionSchema } from '../../model/precision.ts'
 import type { Assessment } from '../../lab/accuracy/types.ts'
 
 const count = z.int().min(0)
@@ -42,6 +43,6 @@ export const accuracyJsonSchema = z.strictObject({
   ),
   units: z.array(z.strictObject({ layer: count, unit: count, ...loss })),
   precisions: z.array(
-    z.strictObject({ precision: z.enum(['fp32', 'int8', 'int4']), perplexity: z.number().min(1), ...loss }),
+    z.strictObject({ precision: runtimePrecisionSchema, perplexity: z.number().min(1), ...loss }),
   ),
 }) satisfies z.ZodType<Assessment>

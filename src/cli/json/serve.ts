@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { runtimePrecisionSchema } from '../../model/precision.ts'
 
 /** The first line of `edgewise edge --listen --json`. */
 export const servingJsonSchema = z.strictObject({
@@ -9,7 +10,7 @@ export const servingJsonSchema = z.strictObject({
     port: z.int().min(1).max(65_535),
     model: z.string(),
     fingerprint: z.string(),
-    precision: z.enum(['fp32', 'int8', 'int4']),
+    precision: runtimePrecisionSchema,
     decider: z.string(),
     log: z.string(),
   }),

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { runtimePrecisionSchema } from '../../model/precision.ts'
 import type { ExecutionEvent } from '../../run/executor/types.ts'
 import { planJsonSchema } from '../../plan/price/json.ts'
 
@@ -13,7 +14,7 @@ export const listeningJsonSchema = z.strictObject({
     port: z.int().min(1).max(65_535),
     model: z.string(),
     fingerprint: z.string(),
-    precision: z.enum(['fp32', 'int8', 'int4']),
+    precision: runtimePrecisionSchema,
     maxBatch: z.int().min(1),
   }),
 })

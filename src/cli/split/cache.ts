@@ -2,7 +2,7 @@ import { accessSync, constants, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { homedir, tmpdir } from 'node:os'
 import { isAbsolute, join, resolve } from 'node:path'
 import { InputError } from '../../core/errors.ts'
-import type { WeightPrecision } from '../../model/graphs/subgraphTypes.ts'
+import type { RuntimePrecision } from '../../model/precision.ts'
 import type { Io } from '../io.ts'
 
 /** Where the graphs of one model's segments lie. */
@@ -20,7 +20,7 @@ export function openSubgraphFolder(
   io: Pick<Io, 'env'>,
   chosen: string | undefined,
   fingerprint: string,
-  precision: WeightPrecision,
+  precision: RuntimePrecision,
 ): SubgraphFolder {
   const name = `${fingerprint.slice(0, 32)}-${precision}`
   const folder = join(chosen === undefined ? userCache(io.env) : resolve(chosen), name)

@@ -3,11 +3,11 @@ import { join } from 'node:path'
 import { helloPayload, type HelloPayload } from '../../run/executor/hello.ts'
 import { openExecution, type Execution } from '../../run/executor/open.ts'
 import { openSubgraphStore } from '../../model/graphs/subgraphStore.ts'
-import type { WeightPrecision } from '../../model/graphs/subgraphTypes.ts'
+import { parseRuntimePrecision, RUNTIME_PRECISIONS, type RuntimePrecision } from '../../model/precision.ts'
 import { openPretrained } from '../../model/weights/open.ts'
 import type { PretrainedModel } from '../../model/weights/pretrained.ts'
 import type { Io } from '../io.ts'
-import { integerOption, numberOption, requireChoice } from '../options.ts'
+import { integerOption, numberOption } from '../options.ts'
 import { packageRoot, packageVersion } from '../root.ts'
 import { openSubgraphFolder } from './cache.ts'
 
@@ -20,14 +20,12 @@ export interface SideOptions {
   readonly cache?: string
 }
 
-const PRECISIONS: readonly WeightPrecision[] = ['fp32', 'int8', 'int4']
-
 export function addSideOptions(command: Command): void {
   command
     .requiredOption('--model <id|path>', 'tales (built in), a Hugging Face directory, or a llama2.c .bin')
     .option(
       '--precision <name>',
-      `weights of this side: ${PRECISIONS.join(', ')}; the sides may differ`,
+      `weights of this side: ${RUNTIME_PRECISIONS.join(', ')}; the sides may differ`,
       'fp32',
     )
     .option('--threads <n>', 'threads of the engine', integerOption({ min: 1, max: 256 }), 1)
@@ -43,7 +41,7 @@ export function addSideOptions(command: Command): void {
 /** One side: its model and what it computes with. */
 export interface OpenedSide {
   readonly pretrained: PretrainedModel
-  readonly precision: WeightPrecision
+  readonly precision: RuntimePrecision
   readonly execution: Execution
   /** What this side says of itself. */
   readonly greeting: HelloPayload
@@ -52,7 +50,7 @@ export interface OpenedSide {
 
 /** Opens model and engine. Throws InputError. */
 export async function openSide(options: SideOptions, io: Io, maxBatch?: number): Promise<OpenedSide> {
-  const precision = requireChoice('--precision', options.precision, PRECISIONS)
+  const precision = parseRuntimePrecision(options.precision, '--precision')
   const pretrained = openPretrained(options.model, { builtinFolder: join(packageRoot(), 'models') })
   const { source, fingerprint } = pretrained
   const { id } = source.model

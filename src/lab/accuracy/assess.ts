@@ -1,7 +1,8 @@
 import type { Clock } from '../../core/clock.ts'
 import type { Engine } from '../../core/engine/types.ts'
 import type { SubgraphFiles } from '../../run/executor/sessionCache.ts'
-import type { WeightPrecision } from '../../model/graphs/subgraphTypes.ts'
+import { RUNTIME_PRECISIONS } from '../../model/precision.ts'
+import type { RuntimePrecision } from '../../model/precision.ts'
 import type { WeightSource } from '../../model/graphs/source.ts'
 import type { BoundaryBits } from '../../plan/plan.ts'
 import { EXIT_THRESHOLDS } from '../../plan/profile/published.ts'
@@ -14,7 +15,7 @@ import { rankedWidths } from './widths.ts'
 import type { Window } from './windows.ts'
 
 export const MEASURED_BITS: readonly BoundaryBits[] = [16, 8, 4]
-const QUANTISED: readonly WeightPrecision[] = ['int8', 'int4']
+const QUANTISED = RUNTIME_PRECISIONS.filter((precision) => precision !== 'fp32')
 const NO_LOSS: Loss = { nats: 0, standardError: 0, divergence: 0 }
 
 export interface AssessOptions {
@@ -26,7 +27,7 @@ export interface AssessOptions {
   readonly text: string
   readonly windows: readonly Window[]
   /** Where the segments of a precision lie. */
-  readonly files: (precision: WeightPrecision) => SubgraphFiles
+  readonly files: (precision: RuntimePrecision) => SubgraphFiles
   readonly clock: Clock
   /** Weights that may be loaded at once. */
   readonly budgetBytes: number
@@ -177,7 +178,7 @@ class Measurement {
     return rankedWidths(alone.filter(({ bits }) => bits === coarsest).map(({ divergence }) => divergence))
   }
 
-  private passes(precision: WeightPrecision): LayerwiseModel {
+  private passes(precision: RuntimePrecision): LayerwiseModel {
     const { engine, files, source, clock, budgetBytes } = this.options
     const made = new LayerwiseModel({
       engine,

@@ -1,4 +1,4 @@
-import type { WeightPrecision } from '../../model/graphs/subgraphTypes.ts'
+import type { RuntimePrecision } from '../../model/precision.ts'
 import type { BoundaryBits } from '../../plan/plan.ts'
 
 /** What something costs in predictions, nats a token. */
@@ -52,7 +52,7 @@ export interface ExitQuality {
 }
 
 export interface PrecisionQuality extends Loss {
-  readonly precision: WeightPrecision
+  readonly precision: RuntimePrecision
   readonly perplexity: number
 }
 

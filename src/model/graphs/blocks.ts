@@ -3,7 +3,7 @@ import { ropeTables } from './layers.ts'
 import { int4Scales, INT4_BLOCK, int8Scales, quantizeInt4, quantizeInt8, transposed } from './quantize.ts'
 import { headsPerUnit } from '../spec.ts'
 import type { ModelSpec } from '../spec.ts'
-import type { WeightPrecision } from './subgraphTypes.ts'
+import type { RuntimePrecision } from '../precision.ts'
 import type { AttentionWeights, EmbeddingWeights, FfnWeights, LmHeadWeights } from './weights.ts'
 
 /** One tensor of a block, as it lies in a graph or in a file. Its data are made when they are asked for. */
@@ -22,7 +22,7 @@ export interface WeightBlock {
   readonly name: string
   /** Tells it from other blocks of its name, e.g. the units chosen: `u0-3`. */
   readonly variant?: string
-  readonly precision: WeightPrecision
+  readonly precision: RuntimePrecision
   readonly tensors: Readonly<Record<string, WeightTensor>>
 }
 
@@ -35,7 +35,7 @@ function plain(name: string, dims: readonly number[], data: () => Float32Array |
 }
 
 /** A matrix [in, out] that rows are multiplied by, in the block's precision: its levels and scales have names of their own. */
-function matrix(name: string, [k, n]: Shape, precision: WeightPrecision, data: () => Float32Array): Fields {
+function matrix(name: string, [k, n]: Shape, precision: RuntimePrecision, data: () => Float32Array): Fields {
   if (precision === 'fp32') return plain(name, [k, n], data)
   if (precision === 'int8') {
     return {
@@ -65,7 +65,7 @@ export function attentionBlock(
   name: string,
   model: ModelSpec,
   units: number,
-  precision: WeightPrecision,
+  precision: RuntimePrecision,
   weights: () => AttentionWeights,
 ): WeightBlock {
   const { width } = model
@@ -95,7 +95,7 @@ export function attentionBlock(
 export function ffnFirstBlock(
   name: string,
   model: ModelSpec,
-  precision: WeightPrecision,
+  precision: RuntimePrecision,
   weights: () => FfnWeights,
 ): WeightBlock {
   const { width, ffnWidth } = model
@@ -113,7 +113,7 @@ export function ffnFirstBlock(
 export function ffnSecondBlock(
   name: string,
   model: ModelSpec,
-  precision: WeightPrecision,
+  precision: RuntimePrecision,
   weights: () => FfnWeights,
 ): WeightBlock {
   const tensors: Fields = {
@@ -134,7 +134,7 @@ export function embeddingBlock(name: string, model: ModelSpec, weights: () => Em
 }
 
 /** Weights of an LM head: the last layer suffers most from few bits, and 8 of them are as quick as 4. */
-export function lmHeadPrecision(precision: WeightPrecision): 'fp32' | 'int8' {
+export function lmHeadPrecision(precision: RuntimePrecision): 'fp32' | 'int8' {
   return precision === 'fp32' ? 'fp32' : 'int8'
 }
 

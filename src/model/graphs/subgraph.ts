@@ -22,7 +22,8 @@ import { subgraphBlocks } from './subgraphBlocks.ts'
 import type { SubgraphBlocks } from './subgraphBlocks.ts'
 import { checkSubgraph } from './subgraphCheck.ts'
 import { subgraphTensorNames } from './subgraphTypes.ts'
-import type { Subgraph, SubgraphPart, WeightPrecision } from './subgraphTypes.ts'
+import type { Subgraph, SubgraphPart } from './subgraphTypes.ts'
+import type { RuntimePrecision } from '../precision.ts'
 import type { WeightSource } from './source.ts'
 import type { ModelSpec } from '../spec.ts'
 
@@ -30,7 +31,7 @@ export interface SubgraphOptions {
   /** Sequences, one token each; 1 (the default) is one sequence of any number of tokens. */
   readonly batch?: number
   /** Of the matrices; embedding, norms and biases are float32. Default fp32. */
-  readonly precision?: WeightPrecision
+  readonly precision?: RuntimePrecision
   /** How weights become constants. Default: inside the graph. */
   readonly place?: InitializerWriter
 }

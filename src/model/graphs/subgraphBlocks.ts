@@ -8,7 +8,7 @@ import {
   ropeBlock,
 } from './blocks.ts'
 import type { WeightBlock } from './blocks.ts'
-import type { WeightPrecision } from './subgraphTypes.ts'
+import type { RuntimePrecision } from '../precision.ts'
 import type { WeightSource } from './source.ts'
 import { attentionUnits } from '../spec.ts'
 import type { AttentionWeights } from './weights.ts'
@@ -27,7 +27,7 @@ export interface SubgraphBlocks {
 }
 
 /** Holds the weights that the source gave last, and no others: a block's tensors ask for them one after the other. */
-export function subgraphBlocks(source: WeightSource, precision: WeightPrecision): SubgraphBlocks {
+export function subgraphBlocks(source: WeightSource, precision: RuntimePrecision): SubgraphBlocks {
   const { model } = source
   const all = Array.from({ length: attentionUnits(model) }, (_, i) => i)
   let latest: { key: string; value: unknown } | null = null

@@ -10,7 +10,8 @@ import type { InitializerWriter } from './scope.ts'
 import { buildSubgraph } from './subgraph.ts'
 import { unitsLabel } from './subgraphBlocks.ts'
 import { usableRecord, writeRecord } from './subgraphRecord.ts'
-import type { Subgraph, SubgraphPart, WeightPrecision } from './subgraphTypes.ts'
+import type { Subgraph, SubgraphPart } from './subgraphTypes.ts'
+import type { RuntimePrecision } from '../precision.ts'
 import type { WeightSource } from './source.ts'
 
 /** ONNX Runtime maps external data from page boundaries. */
@@ -50,7 +51,7 @@ export interface SubgraphStore {
 export function openSubgraphStore(
   folder: string,
   source: WeightSource,
-  precision: WeightPrecision,
+  precision: RuntimePrecision,
 ): SubgraphStore {
   return {
     store(segment, batch = 1) {
@@ -138,7 +139,7 @@ function segmentFile(
   { model, exitLayers }: WeightSource,
   segment: Subgraph,
   batch: number,
-  precision: WeightPrecision,
+  precision: RuntimePrecision,
 ): string {
   const { input, parts } = segment
   const versions = { layout: LAYOUT, graph: GRAPH_VERSION }

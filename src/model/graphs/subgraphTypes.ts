@@ -63,10 +63,3 @@ export const subgraphTensorNames = {
 function sequence(name: string, b: number, batch: number): string {
   return batch === 1 ? name : `${name}.${b}`
 }
-
-/**
- * Precision of the matrices in a segment. int8: dynamically quantised products with one scale for the activations of
- * all rows, so that a token's result depends a little on the tokens beside it. int4: MatMulNBits, blocks of 32, each
- * row alone; the head has 8 bits.
- */
-export type WeightPrecision = 'fp32' | 'int8' | 'int4'

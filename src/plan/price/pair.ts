@@ -9,7 +9,7 @@ import {
   embeddingParameters,
   lmHeadParameters,
 } from '../../model/spec.ts'
-import { BYTES_PER_WEIGHT, type Precision } from '../profile/types.ts'
+import { BYTES_PER_WEIGHT, type Precision } from '../../model/precision.ts'
 import type { Profile } from '../profile/types.ts'
 import { DEFAULT_NETWORK, type NetworkTerms } from './network.ts'
 

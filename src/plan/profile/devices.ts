@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs'
 import { z } from 'zod'
 import { InputError, show } from '../../core/errors.ts'
 import { readConfig } from '../../core/schema.ts'
+import { precisionSchema } from '../../model/precision.ts'
 
 const positive = z.number().positive().max(1e18)
 const notNegative = z.number().min(0).max(1e18)
@@ -11,7 +12,7 @@ export const deviceSchema = z
   .strictObject({
     id: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, 'an id of letters, digits, ".", "_" and "-"'),
     description: z.string().min(1).max(400),
-    precision: z.enum(['fp32', 'fp16', 'int8', 'int4']),
+    precision: precisionSchema,
     /** Memory that weights and K/V caches may take. */
     memoryBytes: positive,
     /** Peak dense floating-point rate at the precision of the activations. */

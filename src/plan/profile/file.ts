@@ -3,6 +3,7 @@ import { InputError, show } from '../../core/errors.ts'
 import { canonicalJson, readText, writeAtomic } from '../../core/files.ts'
 import { check, parseJson } from '../../core/schema.ts'
 import { modelSpecSchema } from '../../model/catalog.ts'
+import { precisionSchema } from '../../model/precision.ts'
 import { attentionUnits } from '../../model/spec.ts'
 import { CALIBRATION_SCHEMA, PROFILE_SCHEMA } from './types.ts'
 import type { Profile } from './types.ts'
@@ -113,7 +114,7 @@ export const profileSchema = z
       memoryBytes: positive,
     }),
     runtime: z.strictObject({ name: text, version: text }),
-    precision: z.enum(['fp32', 'fp16', 'int8', 'int4']),
+    precision: precisionSchema,
     model: modelSpecSchema,
     blocks,
     dispatchSeconds: figureSchema.optional(),

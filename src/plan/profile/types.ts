@@ -1,3 +1,4 @@
+import type { Precision } from '../../model/precision.ts'
 import type { FfnPart, ModelSpec } from '../../model/spec.ts'
 
 /** Where a figure comes from; figures of different kinds never share a column. */
@@ -62,11 +63,6 @@ export interface Calibration {
   /** Whether every term met its target. */
   readonly verdict: 'met' | 'missed'
 }
-
-export type Precision = 'fp32' | 'fp16' | 'int8' | 'int4'
-
-/** Bytes of one weight element. */
-export const BYTES_PER_WEIGHT: Readonly<Record<Precision, number>> = { fp32: 4, fp16: 2, int8: 1, int4: 0.5 }
 
 /** One model's sub-blocks on one device. JSON on disk, schema `edgewise.profile/1`. */
 export interface Profile {

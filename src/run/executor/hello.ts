@@ -1,12 +1,13 @@
 import { z } from 'zod'
 import { check } from '../../core/schema.ts'
-import type { WeightPrecision } from '../../model/graphs/subgraphTypes.ts'
+import { runtimePrecisionSchema } from '../../model/precision.ts'
+import type { RuntimePrecision } from '../../model/precision.ts'
 
 /** What both sides say of themselves before anything else: tokens are only right where the weights are the same. */
 const greetingSchema = z.strictObject({
   software: z.string().max(64),
   model: z.strictObject({ id: z.string().max(64), fingerprint: z.string().regex(/^[0-9a-f]{64}$/) }),
-  precision: z.enum(['fp32', 'int8', 'int4']),
+  precision: runtimePrecisionSchema,
   /** Sequences that the cloud decodes at once; absent on an edge. */
   maxBatch: z.int().min(1).max(1024).optional(),
 })
@@ -16,7 +17,7 @@ export type HelloPayload = z.infer<typeof greetingSchema>
 export function helloPayload(
   software: string,
   model: HelloPayload['model'],
-  precision: WeightPrecision,
+  precision: RuntimePrecision,
   maxBatch?: number,
 ): HelloPayload {
   return { software, model, precision, ...(maxBatch === undefined ? {} : { maxBatch }) }

@@ -3,7 +3,7 @@ import type { ModelSpec } from '../../model/spec.ts'
 import { attentionUnits, kvBytesPerUnitToken } from '../../model/spec.ts'
 import { blockBytes } from '../../plan/price/pair.ts'
 import type { Plan } from '../../plan/plan.ts'
-import type { Precision } from '../../plan/profile/types.ts'
+import type { Precision } from '../../model/precision.ts'
 
 /** Names the units of a plan: in each layer the first of the sensitivity ranking. */
 export function resolvePlan(plan: Plan, unitsByLayer: readonly (readonly number[])[]): ResolvedPlan {
