@@ -2,15 +2,17 @@ import { canonicalJson, sha256 } from './files.ts'
 import { InputError, IntegrityError } from './errors.ts'
 
 /**
- * Named typed arrays and one JSON value in one block of bytes: equal contents give equal bytes, and
- * a changed byte is refused. Layout: magic, header length (u32, little-endian), header (JSON), arrays
- * (8-byte aligned), SHA-256 of everything before it.
+ * An archive: named typed arrays and one JSON value in one block of bytes. Equal contents give equal bytes; a changed
+ * byte is detected on reading.
+ * Layout: magic, header length (u32, little-endian), header (JSON), arrays (8-byte aligned), SHA-256 of everything
+ * before it.
  */
 export interface Archive {
   readonly json: unknown
   readonly arrays: Readonly<Record<string, ArchiveArray>>
 }
 
+/** Array types that an archive can store. */
 export type ArchiveArray = Float32Array | Float64Array | Int32Array | Uint32Array | Uint8Array
 
 const MAGIC = 'EDGEWISE-ARCHIVE-1\n'
@@ -48,8 +50,8 @@ export function packArchive(archive: Archive): Uint8Array {
 }
 
 /**
- * Unpacks `bytes`; arrays are copies. Throws InputError if they are no archive and IntegrityError if
- * they are not the bytes that were written. `where` names them in the message.
+ * Unpacks `bytes` into copies of the arrays. Throws InputError if `bytes` is not an archive, IntegrityError if its
+ * checksum does not match. `where` names the source in the message.
  */
 export function unpackArchive(bytes: Uint8Array, where: string): Archive {
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
@@ -77,7 +79,7 @@ export function unpackArchive(bytes: Uint8Array, where: string): Archive {
   return { json: header.json, arrays }
 }
 
-/** Copies array `name` of an archive over `target`; type and length must agree. */
+/** Copies array `name` of an archive into `target`. Throws InputError unless type and length agree. */
 export function loadArray(archive: Archive, name: string, target: ArchiveArray, where: string): void {
   const array = archive.arrays[name]
   const expected = `${target.constructor.name} of length ${target.length}`
@@ -87,7 +89,7 @@ export function loadArray(archive: Archive, name: string, target: ArchiveArray, 
       where: `${where}: ${name}`,
       expected,
       found,
-      remedy: 'it was written with another configuration',
+      remedy: 'the archive was written with another configuration',
     })
   }
   target.set(array)

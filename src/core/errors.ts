@@ -1,9 +1,9 @@
 /**
- * Errors a user can act on. Every one has a class, a stable code and a process
- * exit code; anything else that escapes is a defect and prints its stack.
+ * Errors that a user can act on. Each has a class, a stable code and a process exit code; any other error that escapes
+ * is a defect and prints its stack.
  */
 
-/** Base of all expected errors. */
+/** Base class of all expected errors. */
 export class EdgewiseError extends Error {
   readonly code: string
   readonly exitCode: number
@@ -16,8 +16,9 @@ export class EdgewiseError extends Error {
   }
 }
 
+/** What an InputError reports. */
 export interface InputProblem {
-  /** File, flag or field in which the problem stands, e.g. `links.csv:17` or `--rtt-ms`. */
+  /** File, flag or field that is wrong, e.g. `links.csv:17` or `--rtt-ms`. */
   where: string
   expected: string
   found: string
@@ -25,7 +26,7 @@ export interface InputProblem {
   remedy?: string
 }
 
-/** Bad input: says where, what was expected, what was found and what to do. Exit code 2. */
+/** Wrong input. The message says where, what was expected, what was found and what to do. Exit code 2. */
 export class InputError extends EdgewiseError {
   readonly problem: InputProblem
 
@@ -40,14 +41,14 @@ export class InputError extends EdgewiseError {
   }
 }
 
-/** A stored artifact whose bytes are not the ones that were written. Exit code 3. */
+/** A stored artifact whose checksum or signature does not match its bytes. Exit code 3. */
 export class IntegrityError extends EdgewiseError {
   constructor(where: string, expected: string, found: string) {
     super('E_INTEGRITY', `${where}\n  expected: ${expected}\n  found: ${found}`, { exitCode: 3 })
   }
 }
 
-/** Shortens a value for an error message. */
+/** Formats a value for an error message, at most `limit` characters long. */
 export function show(value: unknown, limit = 80): string {
   const text = typeof value === 'string' ? JSON.stringify(value) : String(value)
   return text.length <= limit ? text : `${text.slice(0, limit - 1)}…`

@@ -13,7 +13,7 @@ import {
 import { dirname, isAbsolute, relative, resolve } from 'node:path'
 import { InputError } from './errors.ts'
 
-/** Reads a whole file whose size is at most `maxBytes`; the size is checked before anything is allocated. */
+/** Reads a whole file of at most `maxBytes` bytes. Checks the size before it allocates. */
 export function readCapped(path: string, maxBytes: number): Buffer {
   let size: number
   try {
@@ -49,14 +49,14 @@ export function readCapped(path: string, maxBytes: number): Buffer {
   return readFileSync(path)
 }
 
-/** Reads a capped file as UTF-8 text. */
+/** Reads a file of at most `maxBytes` bytes as UTF-8 text. */
 export function readText(path: string, maxBytes = 64 * 1024 * 1024): string {
   return readCapped(path, maxBytes).toString('utf8')
 }
 
 /**
- * Writes beside the target, syncs, then renames: readers see the old file or the new one, never a half.
- * `mode` is the file's from its first byte on.
+ * Writes a temporary file beside the target, syncs it and renames it: readers see the old file or the new one, never a
+ * part. The file has permissions `mode` from its creation on.
  */
 export function writeAtomic(path: string, data: string | Uint8Array, mode = 0o666): void {
   mkdirSync(dirname(path), { recursive: true })
@@ -78,7 +78,7 @@ export function writeAtomic(path: string, data: string | Uint8Array, mode = 0o66
   }
 }
 
-/** Resolves `path` below `root`; refuses anything that would leave it. */
+/** Resolves the relative path `path` inside `root`. Throws InputError if it would lead outside. */
 export function resolveInside(root: string, path: string): string {
   const full = resolve(root, path)
   const inside = relative(resolve(root), full)

@@ -1,17 +1,17 @@
 /**
- * IEEE 754 half precision as 16 raw bits. Own code: the library for it wraps every element access, and this is
- * the path of every boundary tensor.
+ * IEEE 754 half precision as 16 raw bits. Own code because every boundary tensor passes here, and the npm library wraps
+ * every element access.
  */
 const float = new Float32Array(1)
 const bits = new Uint32Array(float.buffer)
 
-/** The nearest half (ties to even); beyond the largest, infinity. */
+/** The nearest half (ties to even); infinity above the largest half. */
 export function halfOfFloat(value: number): number {
   float[0] = value
   return halfOfBits(bits[0])
 }
 
-/** The nearest half of each. */
+/** The nearest half of each value. */
 export function halvesOfFloats(values: Float32Array): Uint16Array {
   const words = new Uint32Array(values.buffer, values.byteOffset, values.length)
   const halves = new Uint16Array(values.length)
@@ -19,7 +19,7 @@ export function halvesOfFloats(values: Float32Array): Uint16Array {
   return halves
 }
 
-/** `word` is a float32's. */
+/** `word` holds the bits of a float32. */
 function halfOfBits(word: number): number {
   const sign = (word >>> 16) & 0x8000
   const magnitude = word & 0x7fffffff
@@ -29,7 +29,7 @@ function halfOfBits(word: number): number {
   return sign | ((rounded - 0x38000000) >>> 13)
 }
 
-/** Below 2^-14: a whole number of 2^-24, ties to even. */
+/** A half below 2^-14: a whole number of 2^-24, ties to even. */
 function subnormal(magnitude: number): number {
   const scaled = floatOfBits(magnitude) * 2 ** 24
   const down = Math.floor(scaled)
@@ -44,12 +44,12 @@ function floatOfBits(word: number): number {
 
 let table: Float32Array | null = null
 
-/** The number that 16 bits stand for. */
+/** The value of 16 half-precision bits. */
 export function floatOfHalf(half: number): number {
   return decoded()[half]
 }
 
-/** The number that each stands for. */
+/** The value of each half. */
 export function floatsOfHalves(halves: Uint16Array): Float32Array {
   const numbers = decoded()
   const values = new Float32Array(halves.length)

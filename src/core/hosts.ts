@@ -2,7 +2,7 @@ import { lookup } from 'node:dns/promises'
 import { BlockList, isIP } from 'node:net'
 import { InputError } from './errors.ts'
 
-/** All addresses of a name. */
+/** Looks up all IP addresses of a host name. */
 export type Resolve = (host: string) => Promise<readonly string[]>
 
 const systemResolve: Resolve = async (host) => {
@@ -14,13 +14,13 @@ const loopback = new BlockList()
 loopback.addSubnet('127.0.0.0', 8, 'ipv4')
 loopback.addAddress('::1', 'ipv6')
 
-/** Whether an IP address never leaves this machine: 127.0.0.0/8, ::1, and the former written as IPv6. */
+/** Whether an IP address is loopback: 127.0.0.0/8, ::1, or an IPv6-mapped 127.0.0.0/8. */
 export function isLoopback(address: string): boolean {
   const version = isIP(address)
   return version !== 0 && loopback.check(address, version === 4 ? 'ipv4' : 'ipv6')
 }
 
-/** All addresses of a host, itself where it is one. Throws InputError naming `where` for one that has none. */
+/** All IP addresses of a host; an IP address gives itself. Throws InputError naming `where` if there is none. */
 export async function addressesOf(
   host: string,
   where: string,

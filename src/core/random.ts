@@ -1,7 +1,7 @@
 /**
- * Randomness as data: xoshiro128** (Blackman & Vigna, https://prng.di.unimi.it/xoshiro128starstar.c),
- * seeded by SplitMix32 over an FNV-1a hash of a stream's name. One named stream
- * per consumer, so that a new draw in one never shifts another.
+ * xoshiro128** (Blackman & Vigna, https://prng.di.unimi.it/xoshiro128starstar.c), seeded by SplitMix32 over an FNV-1a
+ * hash of the stream's name. The state is plain data. Each consumer has a named stream of its own, so that an
+ * additional draw in one never shifts another.
  */
 export class RandomStream {
   private a = 0
@@ -13,7 +13,7 @@ export class RandomStream {
     this.restore(state)
   }
 
-  /** Next 32 random bits as an unsigned integer. */
+  /** The next 32 random bits as an unsigned integer. */
   nextUint32(): number {
     const result = Math.imul(rotateLeft(Math.imul(this.b, 5), 7), 9)
     const t = this.b << 9
@@ -49,13 +49,13 @@ export class RandomStream {
     return -mean * Math.log1p(-this.uniform())
   }
 
-  /** Standard normal (Box-Muller, one value a call so that the state says everything). */
+  /** Standard normal (Box-Muller, one value per call, so that four words are the whole state). */
   normal(): number {
     const radius = Math.sqrt(-2 * Math.log1p(-this.uniform()))
     return radius * Math.cos(2 * Math.PI * this.uniform())
   }
 
-  /** Four 32-bit words: all there is to know. */
+  /** The complete state, four 32-bit words. */
   state(): RandomState {
     return [this.a >>> 0, this.b >>> 0, this.c >>> 0, this.d >>> 0]
   }
@@ -71,9 +71,10 @@ export class RandomStream {
   }
 }
 
+/** Four 32-bit words, not all zero. */
 export type RandomState = readonly [number, number, number, number]
 
-/** The stream of `name` under `seed`; equal arguments give equal streams. */
+/** Creates the stream `name` under `seed`; equal arguments give equal streams. */
 export function randomStream(seed: number, name: string): RandomStream {
   let hash = 2166136261 ^ (seed >>> 0)
   hash = Math.imul(hash ^ Math.floor(seed / 4294967296), 16777619)

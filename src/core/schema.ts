@@ -3,7 +3,7 @@ import type { z } from 'zod'
 import { InputError, show } from './errors.ts'
 import { readText } from './files.ts'
 
-/** Checks `value` against a schema; the first problem becomes one clear error that names file and field. */
+/** Checks `value` against a schema. Throws InputError for the first problem, naming file and field. */
 export function check<T>(schema: z.ZodType<T>, value: unknown, where: string, remedy?: string): T {
   const result = schema.safeParse(value)
   if (result.success) return result.data
@@ -17,7 +17,7 @@ export function check<T>(schema: z.ZodType<T>, value: unknown, where: string, re
   })
 }
 
-/** Parses JSON text; a syntax error names the file and the position. */
+/** Parses JSON text. Throws InputError with file and position of a syntax error. */
 export function parseJson(text: string, where: string): unknown {
   try {
     return JSON.parse(text)
@@ -26,7 +26,7 @@ export function parseJson(text: string, where: string): unknown {
   }
 }
 
-/** Reads and checks one YAML (or JSON) file of at most `maxBytes`. */
+/** Reads a YAML (or JSON) file of at most `maxBytes` and checks it against a schema. */
 export function readConfig<T>(schema: z.ZodType<T>, path: string, maxBytes = 1024 * 1024): T {
   const text = readText(path, maxBytes)
   let value: unknown

@@ -1,12 +1,13 @@
-/** Waiting comes in as an argument, as the clock does: tests let time pass by hand. */
+/** Timers, passed in as an argument like the clock, so that tests control time. */
 export interface Timers {
   /**
-   * Calls `run` once after `seconds`, unless the returned function was called before. `background`: a process
-   * that has nothing else to do need not wait for it.
+   * Calls `run` once after `seconds`, unless the returned function is called before. `background`: the timer does not
+   * keep the process alive.
    */
   after(seconds: number, run: () => void, background?: boolean): () => void
 }
 
+/** The timers of the event loop. */
 export const systemTimers: Timers = {
   after(seconds, run, background = false) {
     const timer = setTimeout(run, 1000 * seconds)

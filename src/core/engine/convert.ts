@@ -4,7 +4,10 @@ import type { DType, Tensor, TensorData } from '../onnx/tensor.ts'
 import { dtypes } from '../onnx/tensor.ts'
 import type { Feeds, SessionOptions } from './types.ts'
 
-/** The part of onnxruntime-common's API that this room uses; both packages have it. */
+/**
+ * The part of onnxruntime-common's API that src/core/engine uses. onnxruntime-node and onnxruntime-web both implement
+ * it.
+ */
 export interface OrtTensor {
   readonly type: string
   readonly dims: readonly number[]
@@ -26,20 +29,24 @@ export interface OrtModule {
   env: { versions: Record<string, string | undefined>; wasm: { numThreads?: number; proxy?: boolean } }
 }
 
+/** Converts named feeds to ONNX Runtime tensors, in the order of `names`. */
 export function toOrt(ort: OrtModule, names: readonly string[], feeds: Feeds): Record<string, OrtTensor> {
   const out: Record<string, OrtTensor> = {}
   for (const name of names) {
     const { dtype, data, dims } = feeds[name]
     const value = new ort.Tensor(dtype, data, dims)
-    // Where Node has Float16Array (24 and later) the tensor turns raw bits into one, which the native binding
-    // reads as empty: it gets its bits back.
+    // On Node 24 and later, which has Float16Array, the OrtTensor constructor converts raw float16 bits to a
+    // Float16Array, which the native binding reads as empty. Put the raw bits back.
     if (dtype === 'float16' && value.data !== data) Object.defineProperty(value, 'cpuData', { value: data })
     out[name] = value
   }
   return out
 }
 
-/** As our tensor. A runtime with Float16Array returns that; ours are raw bits. */
+/**
+ * Converts an ONNX Runtime tensor to ours. Where the runtime returns float16 as a Float16Array, the result holds its
+ * raw bits.
+ */
 export function fromOrt(value: OrtTensor): Tensor {
   const dtype = value.type as DType
   const data = value.data as TensorData
@@ -58,7 +65,7 @@ export function fromOrt(value: OrtTensor): Tensor {
   }
 }
 
-/** Our options as ONNX Runtime's. Values under `extra` are strings. */
+/** Converts our session options to ONNX Runtime's. Values under `extra` must be strings. */
 export function ortOptions(options: SessionOptions, provider: 'cpu' | 'wasm'): Record<string, unknown> {
   const { threads = 1, optimization = 'all', prepacking = true, spinning = false, externalFolder } = options
   if (!Number.isInteger(threads) || threads < 1 || threads > 1024) {
@@ -68,7 +75,7 @@ export function ortOptions(options: SessionOptions, provider: 'cpu' | 'wasm'): R
       found: String(threads),
     })
   }
-  // onnxruntime-web takes one object used twice for a cycle: each place gets a copy.
+  // Two separate objects: onnxruntime-web rejects an object that appears twice as a cycle.
   const spin = { allow_spinning: spinning ? '1' : '0' }
   return {
     executionProviders: [provider],
@@ -90,6 +97,7 @@ export function ortOptions(options: SessionOptions, provider: 'cpu' | 'wasm'): R
   }
 }
 
+/** The InputError for a model that ONNX Runtime could not load. */
 export function loadProblem(model: Uint8Array | string, error: unknown): InputError {
   return new InputError(
     {

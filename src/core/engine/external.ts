@@ -4,18 +4,21 @@ import { readCapped, resolveInside } from '../files.ts'
 import { externalLocations } from '../onnx/files.ts'
 import type { SessionOptions } from './types.ts'
 
-/** The largest model file that protobuf allows. */
+/** protobuf's limit for one message, and so for a model file, in bytes. */
 const maxModelBytes = 2 ** 31 - 1
-/** What WebAssembly can address. */
+/** Address space of 32-bit WebAssembly, in bytes. */
 const maxWasmBytes = 2 ** 32
 
-/** What is handed to a runtime: the model, and options beside those of every model. */
+/** What a runtime loads: the model (path or bytes), and options specific to this model. */
 export interface Source {
   readonly model: Uint8Array | string
   readonly extra: Record<string, unknown>
 }
 
-/** The native runtime opens files itself, and maps external data. Throws InputError for data outside its folder. */
+/**
+ * Prepares a model for the native runtime, which opens files itself and maps external data. Throws InputError for
+ * external data outside its folder.
+ */
 export function nativeSource(model: Uint8Array | string, options: SessionOptions): Source {
   const folder = folderOf(model, options)
   if (folder !== undefined && typeof model !== 'string') {
@@ -24,7 +27,10 @@ export function nativeSource(model: Uint8Array | string, options: SessionOptions
   return { model, extra: {} }
 }
 
-/** WebAssembly sees no file system: external data travels with the model. */
+/**
+ * Prepares a model for WebAssembly, which has no file system: external data is read here and passed along with the
+ * model.
+ */
 export function wasmSource(model: Uint8Array | string, options: SessionOptions): Source {
   const beside = folderOf(model, options)
   const bytes = typeof model === 'string' ? readCapped(model, maxModelBytes) : model

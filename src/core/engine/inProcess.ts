@@ -19,7 +19,7 @@ import type {
 import { asEngineError, EngineError } from './types.ts'
 import { InputError } from '../errors.ts'
 
-/** How a model reaches the runtime. */
+/** Prepares a model for one runtime: nativeSource or wasmSource. */
 export type ToSource = (model: Uint8Array | string, options: SessionOptions) => Source
 
 /** Runs graphs with an onnxruntime package loaded in this thread. */

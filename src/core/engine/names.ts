@@ -1,29 +1,29 @@
 import { InputError } from '../errors.ts'
 import type { Feeds, Insert, Resident, RunOptions } from './types.ts'
 
-/** The names of a run, checked against the session's. */
+/** The input and output names of one run, checked against the session's. */
 export interface RunNames {
-  /** Tells these names from the others that the session remembers. */
+  /** Number of this set of names in the session's cache of checked names. */
   readonly slot: number
   readonly feeds: readonly string[]
   readonly residents: readonly string[]
   readonly fetches: readonly string[]
-  /** Outputs that are inserted. */
+  /** Names of the outputs that are inserted into residents. */
   readonly inserts: readonly string[]
-  /** Fetches, then inserts. */
+  /** Names of all wanted outputs: fetches, then inserts. */
   readonly outputs: readonly string[]
-  /** The option as it was given. */
+  /** RunOptions.fetches as the caller passed it. */
   readonly wanted: readonly string[] | undefined
 }
 
-/** How many sets of names a session remembers; the oldest makes room. */
+/** How many checked sets of names a session caches; the oldest is evicted. */
 const slots = 16
 const noResidents: Readonly<Record<string, Resident>> = {}
 const noInserts: readonly Insert[] = []
 
 /**
- * Checks the names of a session's runs, alike on every engine. A session is run with the same few sets of
- * names again and again: they are checked once and recognised after that.
+ * Checks the names of a session's runs, identically on every engine. A session is run with the same few sets of names
+ * over and over, so checked sets are cached and recognised.
  */
 export class NameChecker {
   private readonly inputNames: readonly string[]
@@ -36,7 +36,7 @@ export class NameChecker {
     this.outputNames = outputNames
   }
 
-  /** Throws InputError for names that the session does not have, that are absent or said twice. */
+  /** Throws InputError for a name that the session does not have, that is missing, or that is given twice. */
   check(feeds: Feeds, options: RunOptions): RunNames {
     const { residents = noResidents, inserts = noInserts, fetches } = options
     for (const names of this.known) {

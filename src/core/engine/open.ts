@@ -6,9 +6,9 @@ import type { Engine, EngineKind } from './types.ts'
 import { WorkerEngine } from './threaded.ts'
 
 /**
- * Opens an engine. `native` runs onnxruntime-node in this thread, `worker` in a thread of its own, `wasm`
- * onnxruntime-web in this thread; `auto` is native, or WASM where the native binary does not load.
- * The packages are loaded on the first call (300 ms for the native one).
+ * Opens an engine. `native` runs onnxruntime-node in this thread, `worker` runs it in a worker thread, `wasm` runs
+ * onnxruntime-web in this thread. `auto` is `native`, or `wasm` where the native binary does not load. Loads the npm
+ * package on the first call (300 ms for the native one).
  */
 export async function openEngine(kind: EngineKind | 'auto' = 'auto'): Promise<Engine> {
   if (kind === 'wasm') return openWasm()
@@ -17,7 +17,8 @@ export async function openEngine(kind: EngineKind | 'auto' = 'auto'): Promise<En
   try {
     return await openNative()
   } catch (error) {
-    // Where there is no onnxruntime-web either (a packed device), what the native one lacks is what matters.
+    // Where onnxruntime-web is missing too (a packed device has neither), report the native package's error: that one
+    // tells the user what to install.
     return openWasm().catch(() => {
       throw error
     })

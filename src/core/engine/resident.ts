@@ -4,24 +4,28 @@ import type { Tensor } from '../onnx/tensor.ts'
 import type { Engine, Resident, RunOptions } from './types.ts'
 import { asEngineError, EngineError } from './types.ts'
 
+/** Shape of a resident. */
 export type ResidentDims = readonly [rows: number, capacity: number, columns: number]
 
-/** The memory of one resident, wherever it lies. What is asked of it happens in the order it was asked. */
+/**
+ * Stores the memory of one resident, in this thread or in the worker. Carries out operations in the order in which they
+ * were requested.
+ */
 export interface ResidentHome {
-  /** Why the memory is gone, where it is. */
+  /** Why the memory is gone; undefined while it is there. */
   readonly lost: string | undefined
   enlarge(capacity: number): Promise<void>
-  /** Float32 [rows, to - from, columns], a copy. */
+  /** Reads positions [from, to): a copy, float32 [rows, to - from, columns]. */
   take(from: number, to: number): Promise<Float32Array>
-  /** Float32 [rows, n, columns] to positions [at, at + n). */
+  /** Writes float32 [rows, n, columns] to positions [at, at + n). */
   put(at: number, n: number, data: Float32Array): Promise<void>
   free(): Promise<void>
 }
 
-/** One typed array holds it, and a runtime must be able to address it. */
+/** Largest resident in bytes: it lies in one typed array that the runtimes must be able to address. */
 const maxBytes = 2 ** 31 - 4
 
-/** A resident's checks, the same wherever its memory lies. */
+/** Checks every operation on a resident, identically for every ResidentHome. */
 export class HeldResident<H extends ResidentHome> implements Resident {
   readonly engine: Engine
   readonly home: H
@@ -84,7 +88,7 @@ export class HeldResident<H extends ResidentHome> implements Resident {
     if (this.home.lost === undefined) await this.home.free()
   }
 
-  /** Throws InputError once disposed of, EngineError where the memory went with its worker or engine. */
+  /** Throws InputError after dispose, EngineError if the memory was lost with its worker or engine. */
   checkUsable(where: string): void {
     if (this.disposed) refuse(where, 'a resident that is in use', 'one that has been disposed of')
     const lost = this.home.lost ?? this.failed
@@ -101,15 +105,15 @@ export function checkDims(where: string, dims: ResidentDims): void {
   if (sizeOf(dims) * 4 > maxBytes) refuse(where, `at most ${maxBytes} bytes of float32`, found)
 }
 
-/** The homes of a run's residents and of its inserts' targets, in the order of `names`. */
+/** The homes of a run's residents and of its inserts' targets, in the order of the run's names. */
 export interface RunHomes<H> {
   readonly residents: readonly H[]
   readonly targets: readonly H[]
 }
 
 /**
- * Finds them. Throws InputError for a resident of another engine or disposed of and for a position past the
- * capacity, EngineError for one that is lost.
+ * Looks up the homes of a run's residents and inserts. Throws InputError for a resident that belongs to another engine,
+ * was disposed of, or would be written past its capacity, and EngineError for one that is lost.
  */
 export function homesOf<H extends ResidentHome>(
   engine: Engine,

@@ -2,9 +2,9 @@ import { InputError } from '../errors.ts'
 import type { OrtModule, OrtTensor } from './convert.ts'
 import type { ResidentDims, ResidentHome } from './resident.ts'
 
-/** Steps that touch residents, one after the other in the order they were asked for. */
+/** Runs operations on residents one after the other, in the order in which they were requested. */
 export class Sequence {
-  /** Why nothing of it is left, once its engine is closed. */
+  /** Why operations are refused after the engine was closed; undefined before. */
   ended: string | undefined = undefined
   private tail: Promise<unknown> = Promise.resolve()
 
@@ -16,8 +16,8 @@ export class Sequence {
 }
 
 /**
- * A resident in this thread's memory: float32 [rows, capacity, columns]. The runtime reads the array itself at
- * each run, so one tensor over it serves until it grows. The worker's twin is in workerSource.ts.
+ * A resident in this thread's memory: float32 [rows, capacity, columns]. The runtime reads the array at each run, so
+ * one OrtTensor over it is reused until the array grows. workerSource.ts holds the counterpart for the worker.
  */
 export class ResidentMemory implements ResidentHome {
   tensor: OrtTensor
@@ -83,7 +83,9 @@ export class ResidentMemory implements ResidentHome {
     })
   }
 
-  /** Throws InputError unless the value of `output` fits at `at`; gives its number of positions. */
+  /**
+   * Checks that the value of `output` fits at position `at`, and returns its number of positions. Throws InputError.
+   */
   checkInsert(output: string, { type, dims }: OrtTensor, at: number): number {
     const { rows, capacity, columns } = this
     const fits = type === 'float32' && dims.length === 3 && dims[0] === rows && dims[2] === columns
@@ -95,13 +97,13 @@ export class ResidentMemory implements ResidentHome {
     })
   }
 
-  /** Puts [rows, n, columns] at positions [at, at + n). */
+  /** Writes [rows, n, columns] to positions [at, at + n). */
   insert(value: Float32Array, n: number, at: number): void {
     const { rows, columns, data } = this
     const span = n * columns
     const stride = this.capacity * columns
     for (let row = 0, to = at * columns, from = 0; row < rows; row++, to += stride, from += span) {
-      // A short row is copied faster by hand than by way of a view.
+      // For a short row, a loop is faster than creating a typed-array view for `set`.
       if (span <= shortRow) for (let i = 0; i < span; i++) data[to + i] = value[from + i]
       else data.set(value.subarray(from, from + span), to)
     }

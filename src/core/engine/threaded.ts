@@ -10,9 +10,9 @@ import type { Loaded } from './workerSession.ts'
 import { WorkerSession } from './workerSession.ts'
 
 /**
- * onnxruntime-node in a worker thread, so that a run does not block the event loop. ONNX Runtime cannot
- * cancel: a run that takes too long is given up on with its worker, which quits once the run is over, and
- * the next `create` starts a fresh one.
+ * Runs onnxruntime-node in a worker thread, so that a run does not block the event loop.
+ * ONNX Runtime cannot cancel a run. After a timeout the worker is abandoned: it exits once the run is over, and the
+ * next `create` starts a new worker.
  */
 export class WorkerEngine implements Engine {
   readonly info: EngineInfo

@@ -3,7 +3,7 @@ import type { ResidentHome } from './resident.ts'
 import { asEngineError } from './types.ts'
 import type { WorkerLink } from './workerLink.ts'
 
-/** A resident in the worker: here is only its number. */
+/** Refers to a resident in the worker by its number. */
 export class WorkerHome implements ResidentHome {
   readonly link: WorkerLink
   readonly resident: number
@@ -42,7 +42,7 @@ export class WorkerHome implements ResidentHome {
   }
 }
 
-/** A message carries the whole buffer of a view: of a part, a copy goes. */
+/** Copies a view of part of a buffer: posting the view itself would send the whole buffer. */
 export function alone<T extends TensorData>(data: T): T {
   return data.byteLength < data.buffer.byteLength ? (data.slice() as T) : data
 }

@@ -11,13 +11,14 @@ interface Pending {
 }
 
 /**
- * One worker and the questions it has not answered yet. A worker is never terminated inside native code:
- * onnxruntime-node would abort the whole process. It is asked to quit, and does so after its present run.
+ * One worker thread and the calls that it has not answered yet.
+ * A worker is never terminated inside native code, because onnxruntime-node would then abort the whole process. It is
+ * asked to exit, and does so after its current run.
  */
 export class WorkerLink {
   ended = false
   reason = 'the worker ended'
-  /** Residents so far: their numbers. */
+  /** Number of residents allocated so far; gives each its number. */
   residents = 0
   private readonly worker: Worker
   private readonly flags = new Int32Array(new SharedArrayBuffer(8))
@@ -26,7 +27,8 @@ export class WorkerLink {
   private count = 0
 
   constructor() {
-    // An evaluated source instead of a file: the same under vitest and inside any bundle.
+    // The worker is started from source text instead of a file: this works the same under vitest and inside a bundled
+    // program.
     const runtimePath = createRequire(import.meta.url).resolve('onnxruntime-node')
     this.worker = new Worker(workerSource, {
       eval: true,
@@ -47,7 +49,9 @@ export class WorkerLink {
     liveFlags.add(this.flags)
   }
 
-  /** Asks the worker; the process stays alive until it has answered. Throws what cannot be sent. */
+  /**
+   * Sends a request to the worker and keeps the process alive until the answer. Throws if the body cannot be posted.
+   */
   call(op: string, body: Record<string, unknown>, transfer: ArrayBuffer[] = []): Promise<unknown> {
     if (this.ended) return Promise.reject(new EngineError(this.reason))
     const id = this.count++
@@ -56,7 +60,7 @@ export class WorkerLink {
     return new Promise((resolve, reject) => this.pending.set(id, { resolve, reject }))
   }
 
-  /** Gives up on the worker when `answer` takes longer than `seconds`. */
+  /** Waits for `answer`, and abandons the worker after `seconds`. */
   async within(answer: Promise<unknown>, seconds: number | undefined): Promise<unknown> {
     if (seconds === undefined) return answer
     const reason = `a run took longer than ${seconds} s; its worker was given up on`
@@ -68,7 +72,7 @@ export class WorkerLink {
     }
   }
 
-  /** Refuses all that is pending and lets the worker quit; resolves when it is gone. */
+  /** Rejects all pending calls and lets the worker exit; resolves when it has exited. */
   end(reason: string): Promise<void> {
     if (!this.ended) {
       this.fail(reason)
@@ -100,16 +104,19 @@ interface Answer {
   id: number
   value?: unknown
   error?: string
-  /** Where the caller is to blame. */
+  /** Set if the caller's input caused the error. */
   problem?: InputProblem
 }
 
-/** How long `process.exit` waits for a run in progress. */
+/** How long `process.exit` waits for runs in progress, in milliseconds. */
 const exitPatienceMilliseconds = 30_000
 const liveFlags = new Set<Int32Array>()
 let waiting = false
 
-/** Exit ends workers wherever they are; inside native code that would be an abort, so exit waits for them to come out. */
+/**
+ * `process.exit` terminates workers, which aborts the process if one is inside native code. So exit waits until no
+ * worker is.
+ */
 function waitForLiveWorkersAtExit(): void {
   if (waiting) return
   waiting = true

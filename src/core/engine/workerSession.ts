@@ -9,21 +9,21 @@ import type { WorkerHome } from './workerHome.ts'
 import { alone } from './workerHome.ts'
 import type { WorkerLink } from './workerLink.ts'
 
-/** What the worker says of a session it made. */
+/** The worker's answer to a session that it created. */
 export interface Loaded {
   session: number
   inputNames: string[]
   outputNames: string[]
 }
 
-/** The names and shapes that the worker had last: a run like the one before sends neither. */
+/** The names and shapes last sent to the worker: a run that repeats them sends neither again. */
 interface Told {
   readonly names: RunNames
-  /** Type and dims of each feed in turn. */
+  /** Type and dims of each feed, in order. */
   readonly shapes: readonly (DType | readonly number[])[]
 }
 
-/** A session in the worker. */
+/** A session in the worker thread. */
 export class WorkerSession implements Session {
   readonly inputNames: readonly string[]
   readonly outputNames: readonly string[]
@@ -31,7 +31,7 @@ export class WorkerSession implements Session {
   private readonly link: WorkerLink
   private readonly session: number
   private readonly names: NameChecker
-  /** By slot. */
+  /** What was last sent to the worker, by RunNames.slot. */
   private readonly told: Told[] = []
   private disposed = false
 
@@ -95,7 +95,10 @@ function haveShapes(names: readonly string[], feeds: Feeds, shapes: Told['shapes
   return true
 }
 
-/** The residents' numbers, then each insert's resident and position: one array crosses faster than many values. */
+/**
+ * The residents' numbers, then each insert's resident and position, in one array: posting one array is faster than
+ * posting many values.
+ */
 function numbersOf(
   { residents, targets }: RunHomes<WorkerHome>,
   inserts: readonly Insert[] = [],

@@ -10,14 +10,17 @@ import { cutTornLine } from './tail.ts'
 import type { AppendHealth, AppendOptions } from './types.ts'
 
 const DEFAULT_SYNC_SECONDS = 1
-/** A killed process loses what it appended in the last so many seconds at most: the system holds the rest. */
+/**
+ * Longest time between `append` and the write. Written lines survive a killed process, because the operating system
+ * holds them; lines not yet written are lost.
+ */
 const MAX_WRITE_SECONDS = 0.1
 const DEFAULT_RETRY_SECONDS = 5
 const DEFAULT_KEEP_FILES = 10
 const DEFAULT_LINE_BYTES = 1024 * 1024
-/** Written at once; more waiting characters than this are written without waiting for the timer. */
+/** Characters written in one go. When more than this waits, it is written without waiting for the timer. */
 const BATCH_CHARS = 64 * 1024
-/** More waiting than this, and the disk is too slow: what comes is dropped. */
+/** When more characters than this wait, the disk is too slow, and further records are dropped. */
 const MAX_WAITING_CHARS = 32 * 1024 * 1024
 
 type Reason = 'write' | 'sync' | 'retry'
@@ -27,7 +30,9 @@ interface Waiter {
   resolve(synced: boolean): void
 }
 
-/** Opens a log for appending; see AppendFile. Rejects only for a file that is none of ours, never for a disk's error. */
+/**
+ * Opens a log for appending; see AppendFile. Rejects only if the file is not an edgewise log, never for a disk error.
+ */
 export async function openAppend(path: string, options: AppendOptions): Promise<AppendFile> {
   const file = new AppendFile(path, options)
   await file.start()
@@ -35,9 +40,10 @@ export async function openAppend(path: string, options: AppendOptions): Promise<
 }
 
 /**
- * Appends JSON lines (line.ts), in order. `append` returns at once: lines are written a moment later and synced at most
- * every `syncSeconds`. After an error of the disk records are dropped and counted, and the file is opened anew every so
- * often; nothing is ever thrown at who appends.
+ * Appends JSON lines (line.ts) in order. `append` returns immediately: lines are written within MAX_WRITE_SECONDS and
+ * synced at most every `syncSeconds`.
+ * After a disk error records are dropped and counted, and the file is reopened every `retrySeconds`. `append` never
+ * throws.
  */
 export class AppendFile {
   private readonly path: string
@@ -51,21 +57,23 @@ export class AppendFile {
   private file: DiskFile | null = null
   private number = 0
   private position = 0
-  /** Length of what the present file began with: it is not rotated before there is as much again. */
+  /**
+   * Bytes written when the current file was opened (its head). It is rotated only after at least as many more bytes.
+   */
   private headBytes = 0
   private waiting: string[] = []
   private waitingChars = 0
   private appended = 0
   private synced = 0
-  /** Lines in the file that a loss of power could still take. */
+  /** Lines in the file that are not synced: a power loss could lose them. */
   private unsynced = 0
   private dropped = 0
   private lastError: string | null = null
-  /** Nothing is taken: the disk failed and it is not yet time to try again. */
+  /** The disk failed and the retry time has not come: every record is dropped. */
   private failed = false
-  /** Since the file was opened. */
+  /** Whether anything was written since the file was opened. */
   private wrote = false
-  /** From an error until something was written and synced again. */
+  /** True from an error until something was written and synced again. */
   private recovering = false
   private closed = false
   private lastSync = -Infinity
@@ -84,7 +92,7 @@ export class AppendFile {
     this.batchChars = Math.min(BATCH_CHARS, options.maxBytes ?? Infinity)
   }
 
-  /** Once, before anything else. */
+  /** Opens the file. Call once, before anything else. */
   async start(): Promise<void> {
     try {
       await this.openFile(this.options.startAnew === true)
@@ -97,7 +105,7 @@ export class AppendFile {
     }
   }
 
-  /** Never throws, never waits. A record that is no JSON or too long is dropped and counted. */
+  /** Appends a record without throwing or waiting. A record that is not JSON or is too long is dropped and counted. */
   append(record: object): void {
     let line: string
     try {
@@ -109,7 +117,7 @@ export class AppendFile {
     this.appendLine(line)
   }
 
-  /** As `append`, of a line that was encoded already. */
+  /** Like `append`, for a line that is encoded already. */
   appendLine(line: string): void {
     if (this.failed || this.closed) this.dropped++
     else if (this.isTooLong(line)) this.drop('a record too long')
@@ -128,7 +136,7 @@ export class AppendFile {
     return 3 * line.length > limit && Buffer.byteLength(line) > limit
   }
 
-  /** Resolves when all that was appended before is on the disk (true), or is known not to be (false). */
+  /** Resolves true once everything appended before is synced, false if it is known not to be. */
   async flush(): Promise<boolean> {
     if (this.failed || this.closed) return false
     if (this.synced >= this.appended) return !this.recovering
@@ -142,7 +150,7 @@ export class AppendFile {
     return { ok: !recovering, dropped, lastError }
   }
 
-  /** Writes what waits, then lets the file go. Further records are dropped. */
+  /** Writes waiting lines, then closes the file. Later records are dropped. */
   async close(): Promise<void> {
     if (this.closed) return
     await this.flush()
@@ -158,7 +166,7 @@ export class AppendFile {
   }
 
   private arm(reason: Reason, seconds: number): void {
-    // A write never waits for a later sync.
+    // A timer for a write replaces a pending, later one for a sync.
     if (this.timer !== null && !(this.timer.reason === 'sync' && reason === 'write')) return
     this.disarm()
     const cancel = this.timers.after(seconds, () => {
@@ -174,18 +182,18 @@ export class AppendFile {
     this.timer = null
   }
 
-  /** One writer at a time; what comes meanwhile goes with its next round. */
+  /** Starts the writer if none is running; lines that arrive meanwhile are written in its next round. */
   private pump(): void {
     if (this.pumping !== null || this.failed || this.file === null) return
     this.occupy(() => this.work())
   }
 
-  /** One after the other: what is appended in the same turn of the loop is written together. */
+  /** Runs `work` after what is running. Records appended in one turn of the event loop are written together. */
   private occupy(work: () => Promise<void>): void {
     const mine = (this.pumping ?? Promise.resolve()).then(work).finally(() => {
       if (this.pumping !== mine) return
       this.pumping = null
-      // A flush may have been asked for after the last look.
+      // A flush may have been requested since `waiters` was last checked.
       if (this.waiters.length > 0 || this.waiting.length > 0) this.pump()
     })
     this.pumping = mine
@@ -230,7 +238,7 @@ export class AppendFile {
     await this.write(bytes, lines.length)
   }
 
-  /** A line counts as dropped unless it was written whole: the torn rest is cut off when the file is opened anew. */
+  /** Counts a line as dropped unless it was written whole: the torn rest is cut off when the file is reopened. */
   private async write(bytes: Uint8Array, lines: number): Promise<void> {
     let done = 0
     try {
@@ -252,13 +260,17 @@ export class AppendFile {
     this.settle((waiter) => waiter.upTo <= upTo, true)
   }
 
-  /** After an error nobody knows what of the unsynced is there, and asking again would say nothing. */
+  /**
+   * After a sync error the state of all unsynced lines is unknown, and a second fsync would report success regardless.
+   * So they count as dropped.
+   */
   private async syncFile(): Promise<void> {
     const { unsynced } = this
     try {
       await this.file!.sync()
       this.unsynced -= unsynced
-      // A full disk syncs what it has: only a write shows that there is room again.
+      // A sync alone proves nothing, because a full disk syncs what it has: only a write shows that there is space
+      // again.
       if (this.wrote) this.recovering = false
     } catch (error) {
       this.dropped += unsynced
@@ -279,7 +291,7 @@ export class AppendFile {
     await this.openFile(true)
   }
 
-  /** Opens the last file, or the next; writes what every file and every opening begin with. */
+  /** Opens the last file, or the next one if `anew`, and writes the head records. */
   private async openFile(anew: boolean): Promise<void> {
     await this.options.prepare?.()
     const numbers = numbersOf(this.path, await this.disk.list(dirname(this.path)))
@@ -311,11 +323,11 @@ export class AppendFile {
       if (chars >= BATCH_CHARS) await put()
     }
     if (lines.length > 0) await put()
-    // What is pruned next may be the only other copy.
+    // Sync before pruning: a file that is about to be deleted may hold the only other copy.
     if (this.position > 0) await this.syncFile()
   }
 
-  /** Removes the oldest files beyond those that are kept. One that cannot be removed is tried again next time. */
+  /** Deletes the oldest files beyond `keepFiles`. Deletion of a file that could not be deleted is retried next time. */
   private async prune(numbers: readonly number[]): Promise<void> {
     const keep = this.options.keepFiles ?? DEFAULT_KEEP_FILES
     const all = numbers.includes(this.number) ? numbers : [...numbers, this.number]
@@ -324,7 +336,7 @@ export class AppendFile {
     }
   }
 
-  /** Drops what waits, tells it once, and comes back later. */
+  /** Drops waiting lines, reports the error once, and schedules a retry. */
   private async fail(error: unknown): Promise<void> {
     const cause = error instanceof Error ? error : new Error(String(error))
     const first = !this.recovering
@@ -343,7 +355,7 @@ export class AppendFile {
     await gone
   }
 
-  /** What is appended from here on is taken again, and follows what the file begins with. */
+  /** Accepts records again; they follow the head records of the reopened file. */
   private retry(): void {
     this.failed = false
     this.occupy(() => this.reopen())

@@ -14,16 +14,17 @@ import type { AppendHealth, AppendOptions, HeaderRecord, LogRecord } from './typ
 const FILE_NAME = 'decisions.jsonl'
 const LOCK_NAME = 'decisions.lock'
 const DEFAULT_FILE_BYTES = 64 * 1024 * 1024
-/** As long a line as the reader takes; the writer writes none that is longer. */
+/** Longest line that the reader accepts and the writer writes, in bytes. */
 export const MAX_LOG_LINE_BYTES = 1024 * 1024
 const MAX_LOG_FILE_BYTES = 4 * 1024 ** 3
 
+/** AppendOptions that a caller of openDecisionLog may set. */
 export type DecisionLogOptions = Omit<AppendOptions, 'head' | 'prepare' | 'startAnew' | 'maxLineBytes'>
 
 /**
- * Opens the decision log in `folder` (`decisions.00001.jsonl` and on: 64 MiB each and the last 10, unless the options
- * say otherwise). An error of the disk does not reject: `health` tells it, and the log comes back by itself.
- * @throws InputError if another process writes there, or a file is none of ours
+ * Opens the decision log in `folder` (`decisions.00001.jsonl` and on; by default 64 MiB a file, and the last 10 files
+ * are kept). A disk error does not reject: `health` reports it, and the log recovers by itself.
+ * @throws InputError if another process writes to the folder, or a file is not a decision log
  */
 export async function openDecisionLog(
   folder: string,
@@ -50,7 +51,7 @@ export async function openDecisionLog(
   }
 }
 
-/** Where a device writes down what it decided and what came of it. */
+/** Writes the decisions of a device and their outcomes to disk. */
 export class DecisionLog {
   private readonly file: AppendFile
   private readonly unlock: () => void
@@ -60,12 +61,12 @@ export class DecisionLog {
     this.unlock = unlock
   }
 
-  /** Returns at once and never throws. */
+  /** Appends a record. Returns immediately and never throws. */
   write(record: LogRecord): void {
     this.file.append(record)
   }
 
-  /** True when all that was written before is on the disk; false if it is known not to be. */
+  /** Resolves true once everything written before is synced, false if it is known not to be. */
   flush(): Promise<boolean> {
     return this.file.flush()
   }
@@ -80,30 +81,31 @@ export class DecisionLog {
   }
 }
 
-/** A line that holds no record. `headless`: no header came before it, so its times mean nothing. */
+/** A line that holds no record. `headless`: no header came before it, so its times have no origin. */
 export interface LogProblem {
   readonly file: string
-  /** From 1. */
+  /** Line number, from 1. */
   readonly line: number
-  /** Bytes from the file's beginning. */
+  /** Bytes from the start of the file. */
   readonly offset: number
   readonly what: LineFault | 'schema' | 'headless'
   readonly detail: string
 }
 
+/** Callbacks of readDecisionLog. */
 export interface ReadLogOptions {
-  /** Told of each line that holds no record; reading goes on. */
+  /** Called for each line that holds no record; reading goes on. */
   readonly onProblem?: (problem: LogProblem) => void
-  /** Told of all bytes, in order: for a hash. */
+  /** Called with all bytes of the files in order, for example to hash them. */
   readonly onBytes?: (bytes: Uint8Array) => void
   readonly maxLineBytes?: number
   readonly maxFileBytes?: number
 }
 
 /**
- * The records of a log's folder (all files, in order) or of one file, as they are read; nothing is held. Damaged lines
- * are told and left out.
- * @throws InputError for what is no log, and for a log of another version
+ * Reads the records of a log folder (all files, in order) or of one file, one line at a time. Damaged lines are
+ * reported and skipped.
+ * @throws InputError if `path` is not a decision log, or has another version
  */
 export function* readDecisionLog(path: string, options: ReadLogOptions = {}): Generator<LogRecord> {
   for (const file of logFiles(path)) {
@@ -122,7 +124,10 @@ function* watch(chunks: Iterable<Uint8Array>, { onBytes }: ReadLogOptions): Gene
   }
 }
 
-/** The records of one file's bytes. @throws InputError for a log of another version */
+/**
+ * Decodes the records of one file's bytes.
+ * @throws InputError for a log of another version
+ */
 export function* decodeDecisions(
   chunks: Iterable<Uint8Array>,
   file: string,
@@ -167,7 +172,10 @@ function checkVersion(value: unknown, where: string): void {
   })
 }
 
-/** @throws InputError if there is none */
+/**
+ * Paths of the log's files, in order.
+ * @throws InputError if there is none
+ */
 function logFiles(path: string): string[] {
   let isFolder: boolean
   try {

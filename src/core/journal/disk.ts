@@ -3,29 +3,31 @@ import { mkdir, open, readdir, rm } from 'node:fs/promises'
 import type { FileHandle } from 'node:fs/promises'
 import { basename, dirname } from 'node:path'
 
-/** The disk as an argument: tests make it fail at any byte. Every method rejects with what the system said. */
+/**
+ * The disk as an argument, so that tests can make it fail at any byte. Every method rejects with the system's error.
+ */
 export interface Disk {
-  /** Names of the files in a folder, which is made where it is missing. */
+  /** Lists the names in a folder, and creates the folder if missing. */
   list(folder: string): Promise<string[]>
-  /** Opens for reading and writing; makes the file where it is missing. */
+  /** Opens a file for reading and writing, and creates it if missing. */
   open(path: string): Promise<DiskFile>
-  /** Does nothing where there is none. */
+  /** Deletes a file; does nothing if it does not exist. */
   remove(path: string): Promise<void>
 }
 
 export interface DiskFile {
   size(): Promise<number>
-  /** Bytes read: 0 at the end. */
+  /** Resolves to the number of bytes read: 0 at the end of the file. */
   read(into: Uint8Array, position: number): Promise<number>
-  /** Bytes written: at least 1, perhaps fewer than all. */
+  /** Resolves to the number of bytes written: at least 1, possibly fewer than all. */
   write(bytes: Uint8Array, position: number): Promise<number>
-  /** Resolves when what was written would outlive a loss of power. */
+  /** Resolves when written bytes would survive a power loss. */
   sync(): Promise<void>
   truncate(length: number): Promise<void>
   close(): Promise<void>
 }
 
-/** The file system. Prompts and tokens are nobody else's: files and folders are the user's own. */
+/** The file system. Logs hold prompts and tokens, so files and folders are accessible to their owner only. */
 export const systemDisk: Disk = {
   async list(folder) {
     await mkdir(folder, { recursive: true, mode: 0o700 })
@@ -34,7 +36,7 @@ export const systemDisk: Disk = {
   async open(path) {
     const known = (await readdir(dirname(path))).includes(basename(path))
     const handle = await open(path, constants.O_RDWR | constants.O_CREAT, 0o600)
-    // A new file is there after a loss of power only once its folder is synced.
+    // A new file survives a power loss only once its folder is synced.
     if (!known) await syncFolder(dirname(path))
     return fileOf(handle)
   },
@@ -61,6 +63,6 @@ async function syncFolder(folder: string): Promise<void> {
       await handle.close()
     }
   } catch {
-    // Not every file system syncs folders; the file itself is written all the same.
+    // Not every file system can sync a folder; the file itself is still synced.
   }
 }

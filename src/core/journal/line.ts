@@ -1,18 +1,18 @@
 import { crc32 } from 'node:zlib'
 
-/** Bytes of `,"crc":"` + 8 hexadecimal digits + `"}`: how every line ends. */
+/** Length of `,"crc":"` + 8 hexadecimal digits + `"}`, which ends every line. */
 const TAIL_BYTES = 18
 const TAIL_START = ',"crc":"'
 const TAIL_END = '"}'
 
-/** Why a line was not taken. `torn`: the file's last line, without its end. */
+/** Why a line was rejected. `torn`: the last line of the file, without a line feed. */
 export type LineFault = 'torn' | 'long' | 'crc' | 'json'
 
 /**
- * One record as a line of JSON whose last member is its checksum: the CRC-32 (zlib's) of all bytes of the line that
- * stand before `,"crc":`, as 8 lower-case hexadecimal digits. What comes after them is fixed, so a change anywhere in
- * the line shows.
- * @throws TypeError for what JSON cannot hold as an object with a member
+ * Encodes one record as a line of JSON whose last member is a checksum: the CRC-32 (as in zlib) of all bytes before
+ * `,"crc":`, as 8 lower-case hexadecimal digits. Everything after those bytes is fixed, so a change anywhere in the
+ * line is detected.
+ * @throws TypeError for a value that JSON cannot represent as an object with a member
  */
 export function encodeLine(record: object): string {
   const json = JSON.stringify(record) as string | undefined
@@ -22,12 +22,12 @@ export function encodeLine(record: object): string {
   return sealLine(json.slice(0, -1))
 }
 
-/** As `encodeLine`, of JSON text that was put together by hand and still lacks its closing brace. */
+/** Like `encodeLine`, for JSON text that was built by hand and still lacks its closing brace. */
 export function sealLine(open: string): string {
   return `${open}${TAIL_START}${crc32(open).toString(16).padStart(8, '0')}${TAIL_END}\n`
 }
 
-/** The record of a line (without its line feed and without `crc`), or why there is none. */
+/** Decodes a line (without its line feed): the record without its `crc`, or why there is none. */
 export function decodeLine(line: Uint8Array): { readonly value: unknown } | LineFault {
   const bytes = Buffer.from(line.buffer, line.byteOffset, line.byteLength)
   const body = bytes.length - TAIL_BYTES

@@ -14,40 +14,50 @@ import type { Clock } from '../clock.ts'
 import type { Timers } from '../timers.ts'
 import { InputError } from '../errors.ts'
 
-/** How often a holder says that it lives. */
+/** How often a holder renews its lock, in seconds. */
 const BEAT_SECONDS = 5
-/** A holder that cannot be looked at (another container, another machine) and was silent for so long is taken for dead. */
+/**
+ * A holder that cannot be checked (in another container or on another machine) counts as dead after this many seconds
+ * without a renewal.
+ */
 const STALE_SECONDS = 30
 
-/** Keeps a second process out of a folder, and lets go of one that died however it died. */
+/** Keeps a second process out of a folder. The lock of a process that died in any way is released. */
 export interface FolderLock {
-  /** Does nothing where it is held already. @throws InputError if another process holds it; what the disk says */
+  /**
+   * Takes the lock; does nothing if it is held already.
+   * @throws InputError if another process holds it; the disk's errors as they are
+   */
   acquire(): void
   release(): void
 }
 
-/** Who holds a lock. Two processes with one id differ in when they started, after a reboot in the boot. */
+/**
+ * Identifies the process that holds a lock. Process ids are reused, so start time and, across a reboot, the boot id are
+ * compared too.
+ */
 interface Holder {
   readonly pid: number
   readonly started: string | null
   readonly boot: string | null
-  /** Where its id means something. */
+  /** PID namespace in which `pid` is valid; null if unknown. */
   readonly space: string | null
 }
 
+/** Creates the lock object for `path`; nothing is locked before `acquire`. */
 export function openLock(path: string, { clock, timers }: { clock: Clock; timers: Timers }): FolderLock {
-  /** What the lock says while it is held. */
+  /** Contents of the lock file while it is held. */
   let text: string | null = null
   let cancel: (() => void) | null = null
   const nowSeconds = () => Date.parse(clock.wallTime()) / 1000
-  /** A holder that was suspended for long was taken for dead; the lock is another's now. */
+  /** False if another process took the lock: a holder that was suspended for long counts as dead. */
   const isOurs = () => readHolder(path)?.text === text
   const beat = () => {
     cancel = timers.after(BEAT_SECONDS, () => {
       try {
         if (isOurs()) utimesSync(path, nowSeconds(), nowSeconds())
       } catch {
-        // The log itself tells what is wrong with the disk.
+        // Ignored here: the log reports disk errors itself.
       }
       beat()
     })
@@ -64,14 +74,17 @@ export function openLock(path: string, { clock, timers }: { clock: Clock; timers
       try {
         if (isOurs()) rmSync(path, { force: true })
       } catch {
-        // The lock of a dead process is let go anyway.
+        // Ignored: other processes see that the holder is dead, and take the lock.
       }
       text = null
     },
   }
 }
 
-/** A link is made whole or not at all, so that nobody ever reads half a lock. Returns what it says. */
+/**
+ * Writes the lock through a hard link, which is created whole or not at all, so nobody reads half a lock. Returns its
+ * contents.
+ */
 function take(path: string, nowSeconds: () => number): string {
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
   const mine = `${path}.${process.pid}`
@@ -104,7 +117,10 @@ function tryLink(from: string, to: string): boolean {
   }
 }
 
-/** Another process may do the same at the same moment: what was taken away by mistake is put back. */
+/**
+ * Deletes a stale lock. Another process may do the same at the same moment: a lock that was deleted by mistake is put
+ * back.
+ */
 function removeStale(path: string, text: string): void {
   const aside = `${path}.${process.pid}.stale`
   try {
@@ -155,7 +171,7 @@ function lives({ pid, started }: Holder): boolean {
   try {
     process.kill(pid, 0)
   } catch (error) {
-    // EPERM: it lives, and is somebody else's.
+    // EPERM: the process is alive and belongs to another user.
     if ((error as NodeJS.ErrnoException).code === 'ESRCH') return false
   }
   const now = startOf(pid)
@@ -171,13 +187,13 @@ function self(): Holder {
   }
 }
 
-/** Ticks from boot to the start of a process (proc(5), field 22 of stat); null where there is no /proc. */
+/** Clock ticks from boot to the start of a process (proc(5), field 22 of stat); null without /proc. */
 function startOf(pid: number): string | null {
   return readOr(() => {
     const stat = readFileSync(`/proc/${pid}/stat`, 'latin1')
-    // The name in parentheses may hold spaces and parentheses of its own.
+    // The process name in parentheses may itself hold spaces and parentheses.
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-    // A zombie holds nothing.
+    // A zombie has ended and holds no lock.
     return fields[0] === 'Z' ? 'ended' : fields[19]
   })
 }

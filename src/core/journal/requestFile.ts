@@ -7,7 +7,7 @@ import { chunksOf, scanLines } from './scan.ts'
 
 const MAX_FILE_BYTES = 4 * 1024 ** 3
 const MAX_TOKENS = 4_000_000
-/** A prompt of a million tokens fits. */
+/** Longest line in bytes: a prompt of a million tokens fits. */
 export const MAX_REQUEST_LINE_BYTES = 32 * 1024 * 1024
 
 const count = z.int().min(0)
@@ -39,9 +39,9 @@ const lineSchema = z.discriminatedUnion('kind', [
 ])
 
 /**
- * The requests of a journal's files, by number. Files may say a thing twice (the head of a file says all that was known):
- * what is known already changes nothing, and a token after a missing one is left out, for it would stand in the wrong
- * place. Damaged lines are left out.
+ * Reads the requests in a journal's files, by number. Files may repeat what earlier files said (the head of each file
+ * repeats all that was known): repetitions change nothing. A token whose predecessor is missing is skipped, because its
+ * position would be wrong. Damaged lines are skipped.
  */
 export function readRequests(path: string): Entry[] {
   const entries = new Map<number, Entry>()

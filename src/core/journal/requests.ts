@@ -18,33 +18,37 @@ const DEFAULT_UNFINISHED_SECONDS = 24 * 3600
 const DEFAULT_MAX_REQUESTS = 1000
 const DEFAULT_FILE_BYTES = 32 * 1024 * 1024
 
-/** What makes a request that one and no other. */
+/** The inputs that identify a request. */
 export interface JournalRequest {
-  /** The application's name for it; null: it cannot be asked for again. At most 1024 characters. */
+  /** The application's idempotency key, at most 1024 characters; null: the request cannot be found again later. */
   readonly key: string | null
-  /** Keys of two principals are two keys. */
+  /** Whose API key was used. The same key of two principals names two requests. */
   readonly principal: string
   /** Token ids. */
   readonly prompt: readonly number[]
   readonly maxNewTokens: number
-  /** Plain JSON. */
+  /** Sampling parameters as plain JSON. */
   readonly sampling: object
-  /** Of weights and precision: other weights, other tokens. */
+  /** Hash of weights and precision: with others, the tokens would differ. */
   readonly fingerprint: string
 }
 
+/** How a request ended. */
 export type JournalFinish = 'stop' | 'length' | 'cancelled' | 'error'
 
-/** One request as the journal holds it; `tokens` and `switches` as they were when it was asked for. */
+/** A request in the journal; `tokens` and `switches` are copies from the time of the call. */
 export interface JournaledRequest extends JournalRequest {
-  /** What `token`, `switched` and `end` take. */
+  /** Number of the request, an argument of `token`, `switched` and `end`. */
   readonly request: number
   readonly tokens: readonly number[]
   /** Plan switches as JSON, in order. */
   readonly switches: readonly unknown[]
-  /** Null: it was being carried out, or is. */
+  /** Null: the request is running, or was when the process ended. */
   readonly finish: JournalFinish | null
-  /** Whether prompt, length, sampling and weights are those of `other`; if not, its key belongs to this request (409). */
+  /**
+   * Whether prompt, length, sampling and weights equal those of `other`. If not, `other` reuses the key of this request
+   * (HTTP 409).
+   */
   matches(other: JournalRequest): boolean
 }
 
@@ -54,18 +58,18 @@ export interface RequestJournalOptions extends Pick<
 > {
   readonly clock: Clock
   readonly timers: AppendOptions['timers']
-  /** A finished request can be asked for again for so long. Default 3600. */
+  /** How long a finished request can be found, in seconds. Default 3600. */
   readonly keepSeconds?: number
-  /** One that a crash broke off, from its beginning. Default a day. */
+  /** How long a request that a crash interrupted can be found, in seconds from its start. Default one day. */
   readonly keepUnfinishedSeconds?: number
-  /** Beyond so many the oldest go, finished ones first. Default 1000. */
+  /** Above this count the oldest requests are forgotten, finished ones first. Default 1000. */
   readonly maxRequests?: number
 }
 
-/** A request in memory: what a line of kind `request` says, and the tokens that came since. */
+/** A request in memory: the contents of its `request` line, and the tokens since. */
 export interface Entry extends JournalRequest {
   readonly request: number
-  /** Seconds since 1970. */
+  /** Start of the request, seconds since 1970. */
   readonly beganSeconds: number
   readonly tokens: number[]
   readonly switches: unknown[]
@@ -74,9 +78,9 @@ export interface Entry extends JournalRequest {
 }
 
 /**
- * Opens the journal of requests in `folder` and forgets what is too old. Tokens are on the disk `syncSeconds` (0.05)
- * after they came; a killed process loses none that it appended 0.05 s before. An error of the disk does not reject.
- * @throws InputError if another process writes there, or a file is none of ours
+ * Opens the journal of requests in `folder` and forgets requests that are too old. Tokens are synced within
+ * `syncSeconds` (0.05); a killed process loses at most those of its last 0.05 s. A disk error does not reject.
+ * @throws InputError if another process writes to the folder, or a file is not a journal
  */
 export async function openRequestJournal(
   folder: string,
@@ -93,7 +97,7 @@ export async function openRequestJournal(
   return journal
 }
 
-/** What is being generated and what just was, so that a device that is killed at any token loses nothing. */
+/** Journals running and recently finished requests, so that a device that is killed at any token can continue them. */
 export class RequestJournal {
   private readonly options: RequestJournalOptions
   private readonly unlock: () => void
@@ -108,7 +112,7 @@ export class RequestJournal {
     this.unlock = unlock
   }
 
-  /** Once, before anything else. */
+  /** Opens the files. Call once, before anything else. */
   async open(folder: string, lock: () => void): Promise<void> {
     const { clock, timers, disk, syncSeconds, maxBytes, retrySeconds, onError } = this.options
     const path = join(folder, REQUEST_FILE)
@@ -121,7 +125,7 @@ export class RequestJournal {
       syncSeconds: syncSeconds ?? DEFAULT_SYNC_SECONDS,
       maxBytes: maxBytes ?? DEFAULT_FILE_BYTES,
       maxLineBytes: MAX_REQUEST_LINE_BYTES,
-      // Each file begins with all that is known, so that the ones before it can go.
+      // Each file begins with all known requests, so that older files can be deleted.
       startAnew: true,
       keepFiles: 1,
       head: () => this.state(),
@@ -131,11 +135,11 @@ export class RequestJournal {
         this.load(path)
       },
     })
-    // Numbers that the files, which could not be read yet, do not use.
+    // The files could not be read yet: start at a number that they cannot contain.
     if (!this.loaded) this.next = Math.floor(1000 * this.nowSeconds())
   }
 
-  /** A new request; an older one of the same key is forgotten. Returns its number. */
+  /** Begins a new request and returns its number. An older request with the same key is forgotten. */
   begin(request: JournalRequest): number {
     const entry: Entry = {
       ...copyOf(request),
@@ -152,7 +156,7 @@ export class RequestJournal {
     return entry.request
   }
 
-  /** Token `index` (from 0) of a request. One that is known already is not written again. */
+  /** Appends token `index` (from 0) of a request; a token that is known already is not written again. */
   token(request: number, index: number, id: number): void {
     const entry = this.entries.get(request)
     if (entry === undefined || index !== entry.tokens.length) return
@@ -160,7 +164,7 @@ export class RequestJournal {
     this.file!.appendLine(sealLine(`{"kind":"token","request":${request},"index":${index},"id":${id}`))
   }
 
-  /** The request goes on by another plan; `planSwitch` is plain JSON. */
+  /** Appends a plan switch (plain JSON) of the request. */
   switched(request: number, planSwitch: unknown): void {
     const entry = this.entries.get(request)
     if (entry === undefined) return
@@ -177,23 +181,23 @@ export class RequestJournal {
     this.forget()
   }
 
-  /** What a principal asked for by this key; null if it is not known, or no longer. */
+  /** Finds the request of a principal by its key; null if unknown or forgotten. */
   find(principal: string, key: string): JournaledRequest | null {
     const entry = this.byKey.get(keyOf(principal, key))
     return entry === undefined ? null : viewOf(entry)
   }
 
-  /** Requests without an end, oldest first: those of before a crash, and those under way. */
+  /** Requests without an end, oldest first: those that a crash interrupted, and those running. */
   unfinished(): JournaledRequest[] {
     return [...this.entries.values()].filter(({ finish }) => finish === null).map(viewOf)
   }
 
-  /** How many requests it holds. */
+  /** Number of requests in memory. */
   get size(): number {
     return this.entries.size
   }
 
-  /** True when all that was told before is on the disk; false if it is known not to be. */
+  /** Resolves true once everything journaled before is synced, false if it is known not to be. */
   flush(): Promise<boolean> {
     return this.file!.flush()
   }
@@ -207,10 +211,10 @@ export class RequestJournal {
     this.unlock()
   }
 
-  /** Reads what the files hold, the first time that they can be read. */
+  /** Reads the files, the first time that this is possible. */
   private load(path: string): void {
     if (this.loaded) return
-    // Told while the files could not be read: newer than what they say.
+    // Keys begun while the files could not be read: they are newer than the files' contents.
     const told = new Set(this.byKey.keys())
     for (const entry of readRequests(path)) {
       if (entry.key !== null && told.has(keyOf(entry.principal, entry.key))) continue
@@ -276,7 +280,7 @@ function copyOf(request: JournalRequest): JournalRequest {
   return { key, principal, prompt: [...prompt], maxNewTokens, sampling: { ...sampling }, fingerprint }
 }
 
-/** The whole of a request as one line: when it begins, and at the head of each file. */
+/** Encodes the whole request as one record: when it begins, and at the head of each file. */
 function recordOf(entry: Entry): object {
   return { kind: 'request', ...entry }
 }

@@ -1,14 +1,17 @@
 import { basename, dirname, join } from 'node:path'
 
-/** `decisions.jsonl` -> `decisions.00001.jsonl`: the files of one log, in order of their numbers. */
+/**
+ * Matches numbered files: `decisions.jsonl` is stored as `decisions.00001.jsonl`, `decisions.00002.jsonl` and so on.
+ */
 const NUMBER = /^(.+)\.(\d{5,9})(\.[^.]+)$/
 
+/** Path of file `number` of the log `path`. */
 export function numberedPath(path: string, number: number): string {
   const { stem, extension } = parts(path)
   return join(dirname(path), `${stem}.${String(number).padStart(5, '0')}${extension}`)
 }
 
-/** The numbers, ascending, of those among `names` that belong to the log `path`. */
+/** The numbers, ascending, of the files of the log `path` among `names`. */
 export function numbersOf(path: string, names: readonly string[]): number[] {
   const { stem, extension } = parts(path)
   const found: number[] = []

@@ -6,18 +6,18 @@ import type { LineFault } from './line.ts'
 const CHUNK_BYTES = 256 * 1024
 const LINE_FEED = 0x0a
 
-/** One line of a file: its record, or why there is none. */
+/** One line of a file: its record, or why it was rejected. */
 export interface ScannedLine {
-  /** From 1. */
+  /** Line number, from 1. */
   readonly line: number
-  /** Where it begins in the file, bytes. */
+  /** Offset of the line in the file, in bytes. */
   readonly offset: number
-  /** Undefined where there is a fault. */
+  /** The record; undefined if there is a fault. */
   readonly value: unknown
   readonly fault: LineFault | null
 }
 
-/** A file in chunks, for as long as it was when it was opened: a log that is being written to has an end, too. */
+/** Reads a file in chunks, up to the size that it had when opened: reading a log that is being written to ends, too. */
 export function* chunksOf(path: string, maxBytes: number): Generator<Uint8Array> {
   let handle: number
   try {
@@ -45,7 +45,10 @@ export function* chunksOf(path: string, maxBytes: number): Generator<Uint8Array>
   }
 }
 
-/** The lines of a log. At most one line is held in memory, and none beyond `maxLineBytes`. Blank lines are skipped. */
+/**
+ * Splits chunks into lines and decodes them. Holds at most one line, of at most `maxLineBytes`, in memory. Skips blank
+ * lines.
+ */
 export function* scanLines(chunks: Iterable<Uint8Array>, maxLineBytes: number): Generator<ScannedLine> {
   let parts: Uint8Array[] = []
   let held = 0

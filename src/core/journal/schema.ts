@@ -9,7 +9,7 @@ const count = z.int().min(0)
 const request = z.int().min(0)
 const MAX_OBSERVATION = 4096
 
-/** JSON has no NaN and no infinity: both are written as null, and read as NaN. */
+/** JSON has no NaN or infinity: both are written as null, and null is read as NaN. */
 const element = z
   .number()
   .nullable()
@@ -82,7 +82,7 @@ const outcome = z.strictObject({
   edgeSeconds: seconds.nullable(),
 })
 
-/** One line of the decision log, strictly. */
+/** Schema of one line of the decision log; unknown members are refused. */
 export const logRecordSchema: z.ZodType<LogRecord> = z.discriminatedUnion('kind', [
   header,
   arrival,
@@ -94,7 +94,7 @@ export const logRecordSchema: z.ZodType<LogRecord> = z.discriminatedUnion('kind'
   outcome,
 ])
 
-/** The version that a header claims, before anything else of it is believed; null where `value` is no header. */
+/** The version in a header, before the rest of it is validated; null if `value` is not a header. */
 export function claimedVersion(value: unknown): unknown {
   if (typeof value !== 'object' || value === null) return null
   const { kind, version } = value as { kind?: unknown; version?: unknown }

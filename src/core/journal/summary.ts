@@ -3,12 +3,13 @@ import { quantile } from '../quantile.ts'
 import type { LogProblem } from './decisions.ts'
 import type { DecisionRecord, LogRecord, OutcomeRecord } from './types.ts'
 
-/** More different plans than this are counted as others. */
+/** How many different plans are counted separately; decisions for further ones are summed. */
 const MAX_PLANS = 1000
 
+/** How often each name occurred. */
 export type Counts = Readonly<Record<string, number>>
 
-/** Order statistics floor(q n) of what was measured; null where nothing was. */
+/** Order statistics floor(q n) of measured values; null if nothing was measured. */
 export interface Quantiles {
   readonly count: number
   readonly p50: number
@@ -16,15 +17,15 @@ export interface Quantiles {
   readonly p99: number
 }
 
-/** What a decision log holds. */
+/** Summary of a decision log. */
 export interface LogSummary {
   readonly starts: number
-  /** First and last start; ISO 8601. */
+  /** First start, ISO 8601; lastStartedAt is the last. */
   readonly firstStartedAt: string | null
   readonly lastStartedAt: string | null
   readonly software: readonly string[]
   readonly models: readonly string[]
-  /** Policy bundles by their manifest's hash; null: a start without one. */
+  /** Manifest hashes of the policy bundles; null stands for a start without a bundle. */
   readonly bundles: readonly (string | null)[]
   readonly records: Counts
   readonly requests: { readonly arrived: number; readonly ended: Counts; readonly withoutOutcome: number }
@@ -32,11 +33,11 @@ export interface LogSummary {
     readonly bySource: Counts
     readonly byReason: Counts
     readonly rebuilds: Counts
-    /** Share of each plan among the decisions that chose one, the most frequent first. */
+    /** Share of each plan among the decisions that selected one, the most frequent first. */
     readonly plans: readonly { readonly plan: unknown; readonly count: number; readonly share: number }[]
-    /** Decisions for a plan beyond the first thousand different ones. */
+    /** Decisions for plans beyond the first MAX_PLANS different ones. */
     readonly otherPlans: number
-    /** Decisions to go on as before. */
+    /** Decisions that kept the current plan. */
     readonly stayed: number
     readonly decideSeconds: Quantiles | null
   }
@@ -48,11 +49,11 @@ export interface LogSummary {
   readonly outputTokens: number
   readonly upBytes: number
   readonly downBytes: number
-  /** Damaged lines by what is wrong with them. */
+  /** Count of damaged lines by fault. */
   readonly problems: Counts
 }
 
-/** Counts what a log holds as its records come by. */
+/** Summarises a log record by record. */
 export class LogTally {
   private readonly starts: string[] = []
   private readonly software = new Set<string>()
@@ -89,7 +90,7 @@ export class LogTally {
       this.software.add(record.software)
       this.models.add(record.model.id)
       this.bundles.add(record.bundle)
-      // Numbers of requests begin anew with every start.
+      // Request numbers restart with every start of the device.
       this.withoutOutcome += this.open.size
       this.open.clear()
     } else if (record.kind === 'arrival') this.open.add(record.request)
@@ -124,7 +125,7 @@ export class LogTally {
     this.times.queue.push(outcome.queueSeconds)
     if (outcome.ttftSeconds !== null) this.times.ttft.push(outcome.ttftSeconds)
     if (outcome.tpotSeconds !== null) this.times.tpot.push(outcome.tpotSeconds)
-    // What was broken off says nothing of how long an answer takes.
+    // A cancelled or failed request says nothing about response times.
     if (outcome.end === 'stop' || outcome.end === 'length') this.times.endToEnd.push(outcome.endToEndSeconds)
     this.outputTokens += outcome.outputTokens
     this.upBytes += outcome.upBytes
@@ -177,7 +178,7 @@ class Tally {
     this.map.set(name, (this.map.get(name) ?? 0) + 1)
   }
 
-  /** By name, in order of names. */
+  /** The counts, sorted by name. */
   counts(): Counts {
     return Object.fromEntries([...this.map].sort(([a], [b]) => (a < b ? -1 : 1)))
   }

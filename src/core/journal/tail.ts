@@ -2,13 +2,13 @@ import { InputError } from '../errors.ts'
 import type { DiskFile } from './disk.ts'
 
 const CHUNK_BYTES = 64 * 1024
-/** How every line of ours begins. */
+/** First characters of every line of a log. */
 const OPENING = '{"'
 
 /**
- * Cuts a last line without an end off, never more: what a process wrote that was killed in the middle, or zeros that a
- * loss of power left. Returns the length of what stays.
- * @throws InputError if the file is none of ours, rather than cut into it
+ * Cuts an incomplete last line off: the rest of a killed process's write, or zeros that a power loss left. Resolves to
+ * the remaining length in bytes.
+ * @throws InputError if the file is not an edgewise log; it is then left unchanged
  */
 export async function cutTornLine(file: DiskFile, maxLineBytes: number, where: string): Promise<number> {
   const size = await file.size()
@@ -23,7 +23,7 @@ export async function cutTornLine(file: DiskFile, maxLineBytes: number, where: s
   return end
 }
 
-/** Where the last line feed stands, plus one; 0 without any; null if it is further away than a line is long. */
+/** Position after the last line feed; 0 without one; null if it lies further back than a line can be long. */
 async function endOfLastLine(file: DiskFile, size: number, maxLineBytes: number): Promise<number | null> {
   const floor = Math.max(0, size - maxLineBytes - 1)
   for (let end = size; end > floor;) {

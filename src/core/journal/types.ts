@@ -2,40 +2,45 @@ import type { Clock } from '../clock.ts'
 import type { Timers } from '../timers.ts'
 import type { Disk } from './disk.ts'
 
+/** How an AppendFile writes, syncs, rotates and recovers. */
 export interface AppendOptions {
   readonly clock: Clock
   readonly timers: Timers
   readonly disk?: Disk
-  /** Synced at most so often; 0: at once, all that waits together. Default 1. */
+  /** Shortest time between two syncs; 0 syncs after every write. Default 1. */
   readonly syncSeconds?: number
-  /** Given: `decisions.jsonl` is `decisions.00001.jsonl` and goes on in a next file before it grows beyond. */
+  /**
+   * If given, the log rotates: `decisions.jsonl` is stored as `decisions.00001.jsonl`, and a new file begins before one
+   * would exceed this size.
+   */
   readonly maxBytes?: number
-  /** Files that stay, the present one included. Default 10. */
+  /** How many files are kept, the current one included. Default 10. */
   readonly keepFiles?: number
-  /** A longer line is dropped rather than written. Default 1 MiB. */
+  /** A longer line is dropped. Default 1 MiB. */
   readonly maxLineBytes?: number
-  /** Where a file rotates: begins a new one rather than go on in the last. */
+  /** With rotation: begin a new file on opening instead of continuing the last one. */
   readonly startAnew?: boolean
-  /** What every file, and every opening of one, begins with. */
+  /** Records written at the start of every file and after every opening. */
   readonly head?: () => Iterable<object>
-  /** Before every opening: a lock, for instance. What it throws counts as an error of the disk, unless InputError. */
+  /** Runs before every opening, for example to take a lock. Its errors count as disk errors, except InputError. */
   readonly prepare?: () => Promise<void>
-  /** How long after an error the file is opened anew. Default 5. */
+  /** Seconds from a disk error until the file is reopened. Default 5. */
   readonly retrySeconds?: number
-  /** Told once when the disk fails, and again only after it had recovered. */
+  /** Called once when the disk fails, and again only after a recovery in between. */
   readonly onError?: (error: Error) => void
 }
 
+/** Whether the log reaches the disk. */
 export interface AppendHealth {
-  /** False from an error of the disk until something was written and synced again. */
+  /** False from a disk error until something was written and synced again. */
   readonly ok: boolean
-  /** Records that are in no file, or may be in none. */
+  /** Records that were not written, or may not have been. */
   readonly dropped: number
-  /** The system's code (`ENOSPC`) or a message; null: never any. It stays after a recovery. */
+  /** Error code of the system (`ENOSPC`) or message; null if there never was one. Kept after a recovery. */
   readonly lastError: string | null
 }
 
-/** One line of the decision log; `kind` tells which. Times are seconds since the `header` that came before. */
+/** One line of the decision log, distinguished by `kind`. Times are seconds since the last `header` record. */
 export type LogRecord =
   | HeaderRecord
   | ArrivalRecord
@@ -46,17 +51,19 @@ export type LogRecord =
   | EventRecord
   | OutcomeRecord
 
-/** First of every file and of every start of the device: what the numbers mean, and when time began. */
+/** First record of every file and of every start of the device: versions, and the origin of the times. */
 export interface HeaderRecord {
   readonly kind: 'header'
   readonly version: 1
   readonly software: string
   readonly model: { readonly id: string; readonly fingerprint: string }
-  /** Names the observation's layout (src/policy/observation/observation.ts). */
+  /** Version of the observation's layout (src/policy/observation/observation.ts). */
   readonly observationVersion: number
   /** SHA-256 of the bundle's manifest; null without a bundle. */
   readonly bundle: string | null
-  /** Where `atSeconds` counts from; ISO 8601. Two headers with one start are one session in two files. */
+  /**
+   * Origin of `atSeconds`, ISO 8601. Two headers with the same value belong to one start, continued in a second file.
+   */
   readonly startedAt: string
 }
 
@@ -68,7 +75,11 @@ export interface ArrivalRecord {
   readonly maxNewTokens: number
 }
 
+/** What selected the plan: the policy, the shield, the fallback, or a forced plan. */
 export type DecisionSource = 'policy' | 'shield' | 'fallback' | 'forced'
+/**
+ * Why a plan was decided: the request was dispatched, the link went down, it came back, or another plan became better.
+ */
 export type DecisionReason = 'dispatch' | 'outage' | 'return' | 'better'
 
 export interface DecisionRecord {
@@ -77,18 +88,21 @@ export interface DecisionRecord {
   readonly request: number
   readonly reason: DecisionReason
   readonly source: DecisionSource
-  /** Probability of this action under what decided; 1 where it is deterministic. */
+  /** Probability with which the policy draws this action; 1 if the source is deterministic. */
   readonly propensity: number
   /** Unnormalised, as encodeObservation writes it; null where no bundle is loaded. */
   readonly observation: readonly number[] | null // NaN where an element was not finite
-  /** Edgewise's plan format with heads by name (src/plan/json.ts); null: the present plan stays. */
+  /** Edgewise's plan format with heads by name (src/plan/json.ts); null: the current plan is kept. */
   readonly plan: unknown
   readonly fromToken: number
   readonly rebuild: 'start' | 'boundary' | 'ids' | null
   readonly decideSeconds: number
 }
 
-/** A stretch of bytes that had one direction of the link to itself; written when it ended, `atSeconds`. */
+/**
+ * Bytes that had one direction of the link to themselves, from which a rate follows; written at the end of the transfer
+ * (`atSeconds`).
+ */
 export interface TransferRecord {
   readonly kind: 'transfer'
   readonly atSeconds: number
@@ -106,11 +120,11 @@ export interface HeartbeatRecord {
 export interface LoadRecord {
   readonly kind: 'load'
   readonly atSeconds: number
-  /** Other tenants' sequences. */
+  /** Sequences of other tenants in the cloud's batch. */
   readonly tenants: number
 }
 
-/** A transition: link down, up, retry, a request resumed or switched, a shield, a fallback. */
+/** A change of state: link down or up, retry, request resumed or switched, shield, fallback. */
 export interface EventRecord {
   readonly kind: 'event'
   readonly atSeconds: number
@@ -123,7 +137,7 @@ export interface OutcomeRecord {
   readonly kind: 'outcome'
   readonly atSeconds: number
   readonly request: number
-  /** `error` with the code in `detail`. */
+  /** `error` comes with its code in `detail`. */
   readonly end: 'stop' | 'length' | 'cancelled' | 'error'
   readonly detail: string
   readonly outputTokens: number
@@ -133,6 +147,6 @@ export interface OutcomeRecord {
   readonly endToEndSeconds: number
   readonly upBytes: number
   readonly downBytes: number
-  /** Measured busy seconds of the edge's engine; null where not recorded. */
+  /** Measured busy seconds of the edge's engine; null if not measured. */
   readonly edgeSeconds: number | null
 }

@@ -7,16 +7,16 @@ import { decodeModel } from './read.ts'
 import { scanModel } from './scan.ts'
 
 /**
- * The door for ONNX files from outside: what passes it holds known operators only, in known versions, and
- * reads no file but those beside it. Everything is checked before ONNX Runtime sees the file.
+ * Checks ONNX files from outside before ONNX Runtime sees them: only known operators in known versions, and no access
+ * to files except those beside the model.
  */
 
 /** Operators by domain; '' is ai.onnx. */
 export type OperatorList = Readonly<Record<string, ReadonlySet<string>>>
 
 /**
- * Operators this project's own graphs are made of. None runs another graph (If, Loop, Scan), reads a file
- * or loads code.
+ * The operators of this project's own graphs. None of them runs another graph (If, Loop, Scan), reads a file or loads
+ * code.
  */
 export const KNOWN_OPERATORS: OperatorList = {
   '': new Set([
@@ -56,11 +56,12 @@ export const KNOWN_OPERATORS: OperatorList = {
   'com.microsoft': new Set(['DynamicQuantizeMatMul', 'MatMulNBits', 'RotaryEmbedding']),
 }
 
+/** What admitModel allows. */
 export interface AdmitOptions {
-  /** Where external data may lie; null: nowhere, all must be inside the file. */
+  /** Folder of the external data; null: no external data is allowed. */
   readonly folder: string | null
   readonly allow?: OperatorList
-  /** Name of the file in errors, where bytes are given. */
+  /** Name of the model in errors, where it is passed as bytes. */
   readonly where?: string
   readonly maxBytes?: number
   readonly maxExternalBytes?: number
@@ -68,25 +69,24 @@ export interface AdmitOptions {
 
 const MAX_MODEL_BYTES = 256 * 1024 * 1024
 const MAX_EXTERNAL_BYTES = 64 * 1024 * 1024 * 1024
-/** A transformer of a hundred layers has about fifty thousand nodes, of some ten fields each. */
+/** A transformer of a hundred layers has about fifty thousand nodes of about ten fields each. */
 const SCAN_LIMITS = { fields: 500_000, looseBytes: 16 * 1024 * 1024, graphDepth: 4 }
-/** Versions whose meaning is known here; ONNX Runtime knows more. */
+/** Versions whose meaning is known here; ONNX Runtime accepts more. */
 const IR_VERSIONS = { min: 7, max: 10 }
 const OPSETS: Readonly<Record<string, { min: number; max: number }>> = {
   '': { min: 13, max: 21 },
   'com.microsoft': { min: 1, max: 1 },
 }
-/** ONNX Runtime takes session options from this entry. */
+/** Metadata entry from which ONNX Runtime takes session options. */
 const REFUSED_METADATA = 'ort_config'
-/** ONNX Runtime reads files with these bytes from the fifth on by another format, which nothing here checks. */
+/** Bytes 4 to 7 of a file in ORT format, which ONNX Runtime would load without any check here. */
 const ORT_FORMAT = Buffer.from('ORTM')
 
 /**
- * Reads an ONNX model from outside, from a file or from bytes, and gives it decoded. Throws InputError for a
- * file that is too large or damaged, an operator or domain that is not on the list, a version out of range,
- * graphs nested too deep, functions and other parts that no model needs here, and data that lies anywhere
- * but in files of `folder` (no absolute path, no `..`, no link out of it). It takes memory in proportion to
- * the file, at most.
+ * Reads and decodes an ONNX model from outside, passed as a path or as bytes. Throws InputError if it is too large or
+ * damaged, has an operator or domain that is not on the list, a version out of range, graphs nested too deep, functions
+ * or other parts that no model needs here, or data anywhere but in files of `folder` (no absolute path, no `..`, no
+ * link leading out of it). Memory use is proportional to the size of the file.
  */
 export function admitModel(source: Uint8Array | string, options: AdmitOptions): Model {
   const where = typeof source === 'string' ? source : (options.where ?? 'model bytes')
@@ -111,7 +111,7 @@ export function admitModel(source: Uint8Array | string, options: AdmitOptions): 
   return model
 }
 
-/** The same for a file whose external data lies beside it. */
+/** Like `admitModel`, for a file whose external data lies beside it. */
 export function admitFile(path: string, options: Omit<AdmitOptions, 'folder' | 'where'> = {}): Model {
   return admitModel(path, { ...options, folder: dirname(path) })
 }
@@ -148,7 +148,7 @@ function checkExternal(entries: ReadonlyMap<string, string>, options: AdmitOptio
       throw refused(where, 'external data of known entries', show(key))
     }
   }
-  // Plain names and slashes: no drive, no backslash, no marker with a meaning of its own to the runtime.
+  // Plain names and slashes only: no drive letter, no backslash, and no marker that is special to the runtime.
   if (!/^[\w-][\w.-]*(\/[\w-][\w.-]*)*$/.test(location)) {
     throw refused(where, 'external data in a file beside the model', show(location))
   }
@@ -159,7 +159,7 @@ function checkExternal(entries: ReadonlyMap<string, string>, options: AdmitOptio
   if (offset + length > size) throw refused(path, `${offset + length} bytes`, `${size}`)
 }
 
-/** Size of a file that, links followed, lies in the folder. */
+/** Size in bytes of a file that lies in the folder after links are followed. */
 function sizeInside(folder: string, path: string, where: string): number {
   let real: string
   try {

@@ -9,12 +9,12 @@ import { dtypes, scalarOf, tensorOf } from './tensor.ts'
 export type { AttributeInput, GraphOptions, Handle, NodeOptions, NodeRecord } from './graph.ts'
 export { float } from './graph.ts'
 
-/** A value of the graph, or a number that becomes a scalar of the other operand's type. */
+/** A value of the graph, or a number, which becomes a scalar of the other operand's type. */
 export type Operand = Handle | number
 
 /**
- * Builds an ONNX graph operator by operator. Shapes are inferred as it goes, so that a misfit is
- * reported where it was written. Axes may count from the end; reductions without axes take all.
+ * Builds an ONNX graph operator by operator. Shapes are inferred immediately, so that a mismatch is reported at the
+ * line that caused it. Negative axes count from the end; reductions without axes cover all axes.
  */
 export class GraphBuilder extends GraphRecorder {
   /** An unnamed constant: a tensor, a scalar, or values with their type and shape (default: a vector). */
@@ -131,7 +131,7 @@ export class GraphBuilder extends GraphRecorder {
   identity(x: Handle): Handle {
     return this.node('Identity', [x])[0]
   }
-  /** The same value, through which no gradient passes. */
+  /** The same value; no gradient passes through it. */
   stopGradient(x: Handle): Handle {
     return this.node('Identity', [x], {}, { stop: true })[0]
   }
@@ -163,7 +163,10 @@ export class GraphBuilder extends GraphRecorder {
     })[0]
   }
 
-  /** To `dims`; one of them may be -1, and names stand for dimensions of x kept in place (or one for the rest). */
+  /**
+   * Reshapes to `dims`. One of them may be -1; names stand for dimensions of x that stay in place (or one for the
+   * rest).
+   */
   reshape(x: Handle, dims: readonly Dim[]): Handle {
     let open = dims.includes(-1)
     const shape = dims.map((dim, i) => {
@@ -184,7 +187,7 @@ export class GraphBuilder extends GraphRecorder {
       throw this.misfit('Reshape', showDims(dims), `${showDims(out.dims)} from ${showDims(x.dims)}`)
     return out
   }
-  /** Axes in a new order; without one, reversed. */
+  /** Permutes the axes; reverses them without `order`. */
   transpose(x: Handle, order?: readonly number[]): Handle {
     return this.node('Transpose', [x], order === undefined ? {} : { perm: order })[0]
   }
@@ -206,7 +209,7 @@ export class GraphBuilder extends GraphRecorder {
   slice(x: Handle, axis: number, start: number, end = 9007199254740991, step = 1): Handle {
     return this.node('Slice', [x, ...[[start], [end], [axis], [step]].map((list) => this.indices(list))])[0]
   }
-  /** Into consecutive parts of the given sizes. */
+  /** Splits into consecutive parts of the given sizes. */
   split(x: Handle, sizes: readonly number[], axis: number): Handle[] {
     return this.node('Split', [x, this.indices(sizes)], { axis }, { outputs: sizes.length })
   }
@@ -318,6 +321,7 @@ export class GraphBuilder extends GraphRecorder {
   }
 }
 
+/** Options of `gemm`. */
 export interface GemmOptions {
   transA?: boolean
   transB?: boolean

@@ -1,20 +1,22 @@
 import type { Dim } from './proto.ts'
 
-/** Arithmetic on dimensions, some of which are names. Names combine into expressions such as `P+S` or `N*12`. */
+/** Arithmetic on dimensions, which may be names. Names combine into expressions such as `P+S` or `N*12`. */
 
 export function showDims(dims: readonly Dim[]): string {
   return `[${dims.join(', ')}]`
 }
 
+/** Whether two shapes are equal. */
 export function sameDims(a: readonly Dim[], b: readonly Dim[]): boolean {
   return a.length === b.length && a.every((dim, i) => dim === b[i])
 }
 
+/** Whether all dimensions are numbers. */
 export function isStatic(dims: readonly Dim[]): dims is readonly number[] {
   return dims.every((dim) => typeof dim === 'number')
 }
 
-/** The multidirectional broadcast of two shapes, or undefined where they do not fit. */
+/** The multidirectional broadcast of two shapes; undefined if they do not fit. */
 export function broadcast(a: readonly Dim[], b: readonly Dim[]): Dim[] | undefined {
   const rank = Math.max(a.length, b.length)
   const out: Dim[] = []
@@ -40,7 +42,7 @@ interface Product {
   names: string[]
 }
 
-/** A product as a number times sorted names; a product name such as `N*12` is taken apart, a sum is not. */
+/** A product as a number times sorted names. Takes a product name such as `N*12` apart, but not a sum. */
 export function productOf(dims: readonly Dim[]): Product {
   const out: Product = { size: 1, names: [] }
   for (const dim of dims) {
@@ -55,7 +57,7 @@ export function productOf(dims: readonly Dim[]): Product {
   return out
 }
 
-/** whole / part as one dimension, or undefined where it is not a whole number of elements. */
+/** whole / part as one dimension; undefined if it is not a whole number. */
 export function divideDims(whole: readonly Dim[], part: readonly Dim[]): Dim | undefined {
   const from = productOf(whole)
   const by = productOf(part)
@@ -71,14 +73,14 @@ export function divideDims(whole: readonly Dim[], part: readonly Dim[]): Dim | u
   return size === 1 ? names.join('*') : `${names.join('*')}*${size}`
 }
 
-/** True when both shapes hold the same number of elements whatever the names stand for. */
+/** Whether both shapes hold the same number of elements for any value of the names. */
 export function sameSize(a: readonly Dim[], b: readonly Dim[]): boolean {
   const x = productOf(a)
   const y = productOf(b)
   return x.size === y.size && x.names.join('*') === y.names.join('*')
 }
 
-/** An axis in 0..rank-1 from one that may count from the end; undefined when out of range. */
+/** Converts an axis that may count from the end to 0..rank-1; undefined if out of range. */
 export function normaliseAxis(axis: number, rank: number): number | undefined {
   if (!Number.isInteger(axis) || axis < -rank || axis >= rank) return undefined
   return axis < 0 ? axis + rank : axis

@@ -7,9 +7,9 @@ import { decodeModel } from './read.ts'
 import { bytesOf } from './tensor.ts'
 import { encodeModelChunks } from './write.ts'
 
-/** External tensors start at multiples of this, so that the runtime can map them. */
+/** Alignment of external tensors in bytes, so that the runtime can map them. */
 const pageBytes = 4096
-/** protobuf's limit for one message. */
+/** protobuf's limit for one message, in bytes. */
 const maxModelBytes = 2 ** 31 - 1
 
 export interface SaveOptions {
@@ -17,7 +17,7 @@ export interface SaveOptions {
   externalFromBytes?: number
 }
 
-/** Writes a model, whole or not at all, and its large tensors beside it where asked. Returns the files written. */
+/** Writes a model atomically, and its large tensors to a file beside it if asked. Returns the paths written. */
 export function saveModel(path: string, model: Model, options: SaveOptions = {}): string[] {
   const limit = options.externalFromBytes ?? Infinity
   const location = `${basename(path)}.data`
@@ -39,12 +39,12 @@ export function saveModel(path: string, model: Model, options: SaveOptions = {})
   return chunks.length > 0 ? [path, dataPath] : [path]
 }
 
-/** Reads a model; external tensors stay references. */
+/** Reads a model; external tensors remain references. */
 export function loadModel(path: string, maxBytes = maxModelBytes): Model {
   return decodeModel(readCapped(path, maxBytes), path)
 }
 
-/** The files beside a model that hold its external data. */
+/** Names of the files beside a model that hold its external data. */
 export function externalLocations(bytes: Uint8Array, where: string): string[] {
   const found = decodeModel(bytes, where).graph.initializers.flatMap((initializer) =>
     'external' in initializer ? [initializer.external.location] : [],
@@ -52,7 +52,9 @@ export function externalLocations(bytes: Uint8Array, where: string): string[] {
   return [...new Set(found)]
 }
 
-/** As base's writeAtomic, without joining the chunks first: a layer's weights may be hundreds of megabytes. */
+/**
+ * Like writeAtomic (core/files.ts), without joining the chunks first: a layer's weights may take hundreds of megabytes.
+ */
 export function writeChunks(path: string, chunks: Iterable<Uint8Array>): void {
   mkdirSync(dirname(path), { recursive: true })
   const temporary = `${path}.${randomUUID()}.tmp`

@@ -5,13 +5,13 @@ import type { Handle, NodeRecord } from './graph.ts'
 import type { Dim } from './proto.ts'
 
 /**
- * What a gradient rule sees of its node. Gradients are kept "loose": of any shape that broadcasts to
- * that of their value, so that the gradient of a mean stays a scalar until something needs it whole.
+ * What a gradient rule sees of its node. Gradients may be "loose": of any shape that broadcasts to the shape of their
+ * value. So the gradient of a mean stays a scalar until the full shape is needed.
  */
 export class GradientContext {
   readonly g: GraphBuilder
   readonly node: NodeRecord
-  /** Gradients for inputs, loose. */
+  /** Loose gradients computed so far, with the input that each belongs to. */
   readonly given: [Handle, Handle][] = []
   private readonly outputGradients: readonly (Handle | null)[]
   private readonly dependent: ReadonlySet<string>
@@ -50,7 +50,7 @@ export class GradientContext {
     return found === null ? zerosLike(this.g, this.y(i)) : expandTo(this.g, found, this.y(i))
   }
 
-  /** Gradient of the first output, of a shape that broadcasts to the output's. */
+  /** Loose gradient of the first output: its shape broadcasts to the output's. */
   loose(): Handle {
     return this.outputGradients[0] ?? zerosLike(this.g, this.y())
   }
@@ -70,19 +70,19 @@ export class GradientContext {
     return found?.type === 'string' ? found.value : fallback
   }
 
-  /** `axis` (default `fallback`) counted from the front of input 0. */
+  /** Attribute `axis` (default `fallback`) of input 0, as a non-negative axis. */
   axis(fallback: number): number {
     const axis = this.int('axis', fallback)
     return axis < 0 ? axis + this.x().dims.length : axis
   }
 
-  /** The gradient of input i, if anyone wants it: loose with respect to that input. */
+  /** Sets the gradient of input i, computed only if it is needed; loose with respect to that input. */
   give(i: number, gradient: () => Handle): void {
     if (!this.has(i) || !this.dependent.has(this.x(i).name)) return
     this.given.push([this.x(i), gradient()])
   }
 
-  /** As `give`, for an input that was broadcast to the output: `gradient` is loose with respect to the output. */
+  /** Like `give`, for an input that was broadcast to the output: `gradient` is loose with respect to the output. */
   giveBroadcast(i: number, gradient: () => Handle): void {
     this.give(i, () => reduceTo(this.g, gradient(), this.y().dims, this.x(i).dims))
   }
@@ -91,7 +91,7 @@ export class GradientContext {
     return new InputError({ where: `graph ${this.g.name}: gradient of ${this.node.opType}`, expected, found })
   }
 
-  /** The dimensions of a value, all of which must be known. */
+  /** The dimensions of a value; throws unless all are numbers. */
   fixed(value: Handle): number[] {
     if (!isStatic(value.dims)) throw this.fail('sizes known while building', showDims(value.dims))
     return [...value.dims]
@@ -115,8 +115,8 @@ export function zerosLike(g: GraphBuilder, like: Handle): Handle {
 }
 
 /**
- * Sums `value`, loose with respect to `full`, over the axes along which `target` was broadcast to `full`.
- * An axis that `value` does not spell out counts as many times as `full` repeats it.
+ * Sums `value`, loose with respect to `full`, over the axes along which `target` was broadcast to `full`. Along an axis
+ * that `value` has not expanded, its elements are multiplied by the size of `full`.
  */
 export function reduceTo(
   g: GraphBuilder,
@@ -144,7 +144,7 @@ export function reduceTo(
   }
   const scaled = repeats === 1 ? value : g.mul(value, repeats)
   const extra = Math.max(0, value.dims.length - target.length)
-  // Only whole leading axes to sum: drop them at once instead of reshaping afterwards.
+  // If only whole leading axes are summed, drop them in the reduction instead of reshaping afterwards.
   if (sumAxes.length > 0 && sumAxes.length === extra && sumAxes.at(-1) === extra - 1)
     return g.reduceSum(scaled, sumAxes)
   const summed = sumAxes.length === 0 ? scaled : g.reduceSum(scaled, sumAxes, true)

@@ -8,6 +8,7 @@ import { productGradients } from './gradientsProducts.ts'
 import type { Handle, NodeRecord } from './graph.ts'
 import { isFloat } from './tensor.ts'
 
+/** Computes the gradients of one node's inputs. */
 export type GradientRule = (context: GradientContext) => void
 
 const rules: Readonly<Record<string, GradientRule>> = {
@@ -17,11 +18,11 @@ const rules: Readonly<Record<string, GradientRule>> = {
 }
 
 /**
- * Reverse-mode gradients: appends to `g` the nodes that compute d loss / d w for every w in `wrt`,
- * each of the shape of its w (zeros where loss does not depend on it). `loss` has one element; for
- * another value pass `seed`, the gradient with respect to it. Where two arguments of Min or Max are
- * equal the first one takes the gradient; a maximum attained several times shares it equally.
- * Throws InputError for an operator without a gradient.
+ * Reverse-mode gradients: appends to `g` the nodes that compute d loss / d w for every w in `wrt`, each of the shape of
+ * its w (zeros if loss does not depend on it). `loss` has one element; for another value pass `seed`, the gradient with
+ * respect to it.
+ * Where two arguments of Min or Max are equal, the first one takes the gradient; a maximum that occurs several times
+ * shares it equally. Throws InputError for an operator without a gradient rule.
  */
 export function gradients(g: GraphBuilder, loss: Handle, wrt: readonly Handle[], seed?: Handle): Handle[] {
   const start = seed ?? unitSeed(g, loss)

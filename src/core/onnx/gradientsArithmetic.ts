@@ -3,7 +3,7 @@ import type { GradientRule } from './gradients.ts'
 import type { Handle } from './graph.ts'
 import { numbersOf } from './tensor.ts'
 
-/** Gradients of element-wise operators. */
+/** Gradient rules of element-wise operators. */
 
 /** dx = dy * slope, slope of the shape of x. */
 function unary(slope: (c: GradientContext) => Handle): GradientRule {

@@ -4,7 +4,7 @@ import type { GradientRule } from './gradients.ts'
 import type { Handle } from './graph.ts'
 import { numbersOf } from './tensor.ts'
 
-/** Gradients of operators that move elements. */
+/** Gradient rules of operators that move elements. */
 
 function constants(c: GradientContext, i: number): number[] {
   const value = c.g.constantValue(c.x(i))
@@ -12,7 +12,7 @@ function constants(c: GradientContext, i: number): number[] {
   return numbersOf(value)
 }
 
-/** Back to the shape of x: by numbers where they are known, else by asking x. */
+/** Reshapes to the shape of `like`: with constants where its dimensions are known, otherwise with a Shape operator. */
 function reshapeLike(g: GraphBuilder, value: Handle, like: Handle): Handle {
   const named = like.dims.filter((dim) => typeof dim === 'string').length
   if (named <= 1)

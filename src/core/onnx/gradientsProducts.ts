@@ -7,7 +7,7 @@ import type { Handle } from './graph.ts'
 import type { Dim } from './proto.ts'
 import { numbersOf } from './tensor.ts'
 
-/** Gradients of matrix products, reductions and normalisations. */
+/** Gradient rules of matrix products, reductions and normalisations. */
 
 const gemm: GradientRule = (c) => {
   const { g } = c
@@ -28,7 +28,8 @@ const gemm: GradientRule = (c) => {
   c.give(2, () => {
     const [rows, columns] = dy.dims
     const bias = c.x(2)
-    // One bias for all rows: ONNX Runtime sums [256, 64] several times as fast by a product as by ReduceSum.
+    // One bias for all rows: ONNX Runtime sums [256, 64] several times faster with a matrix product than with
+    // ReduceSum.
     if (typeof rows === 'number' && rows > 1 && bias.dims.length === 1 && bias.dims[0] === columns) {
       return g.matmul(g.constant(new Array<number>(rows).fill(beta), dy.dtype), dy)
     }
@@ -52,7 +53,7 @@ const matmul: GradientRule = (c) => {
   c.give(1, () => likeOperand(g, rightProduct(g, left, right, dy), right, b, -1))
 }
 
-/** left^T dy; a stack of rows against one matrix is summed inside one product. */
+/** left^T dy. For a stack of rows against one matrix, the sum over the stack is part of the product. */
 function rightProduct(g: GraphBuilder, left: Handle, right: Handle, dy: Handle): Handle {
   if (right.dims.length === 2 && typeof left.dims.at(-1) === 'number' && typeof dy.dims.at(-1) === 'number') {
     const rows = (x: Handle) => (x.dims.length === 2 ? x : g.reshape(x, [-1, x.dims.at(-1)!]))
@@ -72,14 +73,14 @@ function likeOperand(
   return matrix === operand ? reduced : g.squeeze(reduced, [axis])
 }
 
-/** The axes a reduction took, counted from the front. */
+/** The axes that a reduction summed over, as non-negative axes. */
 function reducedAxes(c: GradientContext): number[] {
   const rank = c.x().dims.length
   const given = c.has(1) ? numbersOf(c.g.constantValue(c.x(1))!) : []
   return given.length === 0 ? [...Array(rank).keys()] : given.map((axis) => (axis < 0 ? axis + rank : axis))
 }
 
-/** A reduced value with the reduced axes put back as size 1. */
+/** A reduced value with the reduced axes restored as size 1. */
 function keptDims(c: GradientContext, value: Handle, axes: readonly number[]): Handle {
   if (c.int('keepdims', 1) === 1 || axes.length === c.x().dims.length) return value
   return c.g.unsqueeze(value, axes)

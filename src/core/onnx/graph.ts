@@ -8,24 +8,24 @@ import type { DType, Tensor } from './tensor.ts'
 import { bytesOf } from './tensor.ts'
 import { encodeModel } from './write.ts'
 
-/** A value of a graph under construction. */
+/** A value in a graph under construction. */
 export interface Handle {
   readonly name: string
   readonly dtype: DType
   readonly dims: readonly Dim[]
 }
 
-/** An attribute, or a shorthand: an integer, a string, a list of integers. Floats are said explicitly with `float`. */
+/** An attribute, or a shorthand for one: an integer, a string, a list of integers. Floats need `float`. */
 export type AttributeInput = Attribute | number | string | readonly number[]
 
-/** A node as it was added; gradients walk these. */
+/** A node as it was added; `gradients` goes through these. */
 export interface NodeRecord {
   readonly opType: string
   readonly domain: string
   readonly inputs: readonly (Handle | null)[]
   readonly attributes: Readonly<Record<string, Attribute>>
   readonly outputs: readonly Handle[]
-  /** No gradient passes this node. */
+  /** Whether gradients stop at this node. */
   readonly stop: boolean
 }
 
@@ -36,6 +36,7 @@ export interface NodeOptions {
   stop?: boolean
 }
 
+/** Options of a graph. */
 export interface GraphOptions {
   opset?: number
   irVersion?: number
@@ -66,28 +67,28 @@ export class GraphRecorder {
     this.options = options
   }
 
-  /** A graph input; a dimension may be a name. */
+  /** Adds a graph input; a dimension may be a name. */
   input(name: string, dtype: DType, dims: readonly Dim[]): Handle {
     const handle = this.declare(name, dtype, dims)
     this.inputs.push(handle)
     return handle
   }
 
-  /** A named constant, kept in the model under this name. */
+  /** Adds a named constant, stored in the model under this name. */
   initializer(name: string, value: Tensor): Handle {
     const handle = this.declare(name, value.dtype, value.dims)
     this.initializers.set(name, { name, tensor: value })
     return handle
   }
 
-  /** A named constant whose data lie in a file beside the model. */
+  /** Adds a named constant whose data lies in a file beside the model. */
   external(name: string, dtype: DType, dims: readonly number[], external: ExternalData): Handle {
     const handle = this.declare(name, dtype, dims)
     this.initializers.set(name, { name, dtype, dims: [...dims], external })
     return handle
   }
 
-  /** An unnamed constant; equal small ones are stored once. */
+  /** Adds an unnamed constant; equal small ones are stored once. */
   constantTensor(value: Tensor): Handle {
     if (value.data.length > 64) return this.initializer(this.fresh('const'), value)
     const key = `${value.dtype}|${value.dims.join(',')}|${Array.from(bytesOf(value)).join(',')}`
@@ -98,7 +99,7 @@ export class GraphRecorder {
     return handle
   }
 
-  /** The value of a constant, or undefined for anything computed or fed. */
+  /** The value of a constant; undefined for a value that is computed or fed. */
   constantValue(handle: Handle): Tensor | undefined {
     return this.valueOf(handle.name)
   }
@@ -109,8 +110,8 @@ export class GraphRecorder {
   }
 
   /**
-   * Adds any operator. Shapes of its outputs are inferred where the operator is known (infer.ts) and must
-   * be given in `options.outputs` where it is not. Throws InputError naming the operator and the shapes.
+   * Adds any operator. Output shapes are inferred if the operator is known (infer.ts), and must be given in
+   * `options.outputs` otherwise. Throws InputError naming the operator and the shapes.
    */
   node(
     opType: string,
@@ -138,7 +139,7 @@ export class GraphRecorder {
     return outputs
   }
 
-  /** Makes a value a graph output under `name`. */
+  /** Makes a value a graph output named `name`. */
   output(handle: Handle, name: string): void {
     this.owned(handle, 'output')
     const taken = this.values.get(name)
@@ -152,7 +153,7 @@ export class GraphRecorder {
     this.outputs.set(name, handle)
   }
 
-  /** The finished model. */
+  /** Builds the finished model. */
   toModel(): Model {
     const rename = new Map<string, string>()
     const copies: Node[] = []
@@ -190,12 +191,12 @@ export class GraphRecorder {
     }
   }
 
-  /** The model as ONNX bytes. */
+  /** Encodes the model as ONNX bytes. */
   serialize(): Uint8Array {
     return encodeModel(this.toModel())
   }
 
-  /** Leaves out nodes and initializers that no output needs. */
+  /** Drops nodes and initializers that no output needs. */
   private pruned(nodes: readonly Node[]): Graph {
     if (this.outputs.size === 0) {
       throw new InputError({
@@ -259,7 +260,7 @@ export class GraphRecorder {
   }
 }
 
-/** Names a node's subgraphs take from the graph around them (a superset: all that they read). */
+/** Names that a node's inner graphs read from the graph around them (a superset: all names that they read). */
 function outerNames(node: Node): string[] {
   const out: string[] = []
   for (const attribute of Object.values(node.attributes)) {

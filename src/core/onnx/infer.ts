@@ -6,19 +6,21 @@ import type { Attribute, Dim } from './proto.ts'
 import type { DType, Tensor } from './tensor.ts'
 import { numbersOf } from './tensor.ts'
 
+/** Type and shape of one output. */
 export interface OutputSpec {
   dtype: DType
   dims: readonly Dim[]
 }
 
+/** The node whose output shapes are to be inferred. */
 export interface InferRequest {
   opType: string
   where: string
   inputs: readonly (ValueSpec | null)[]
   attributes: Readonly<Record<string, Attribute>>
-  /** Number of outputs asked for. */
+  /** Number of requested outputs. */
   outputs: number
-  /** The value of the input of this name where it is a constant. */
+  /** The value of an input if it is a constant, otherwise undefined. */
   constant: (name: string) => Tensor | undefined
 }
 
@@ -44,7 +46,7 @@ export class InferContext {
     return found
   }
 
-  /** A constant input as plain numbers. */
+  /** Values of a constant input as plain numbers. */
   numbers(index: number): number[] {
     this.input(index)
     const value = this.request.constant(this.request.inputs[index]!.name)
@@ -84,11 +86,14 @@ export class InferContext {
   }
 }
 
+/** Infers the types and shapes of one node's outputs. */
 export type InferRule = (context: InferContext) => OutputSpec[]
 
 const rules: Readonly<Record<string, InferRule>> = { ...inferArithmetic, ...inferLayout }
 
-/** Types and shapes of a node's outputs; throws InputError for an unknown operator or inputs that do not fit. */
+/**
+ * Infers the types and shapes of a node's outputs. Throws InputError for an unknown operator or inputs that do not fit.
+ */
 export function inferOutputs(request: InferRequest): OutputSpec[] {
   const context = new InferContext(request)
   if (!Object.hasOwn(rules, request.opType)) {

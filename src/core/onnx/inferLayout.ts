@@ -11,7 +11,7 @@ import {
 import type { InferContext, InferRule } from './infer.ts'
 import type { Dim } from './proto.ts'
 
-/** Shape rules of operators that move elements without computing on them. */
+/** Shape rules of operators that move elements without computing. */
 
 function axisAttribute(c: InferContext, fallback: number, rank = c.input(0).dims.length): number {
   const axis = normaliseAxis(c.int('axis', fallback), rank)

@@ -21,11 +21,14 @@ export interface AdamInputs {
   /** Parameters, gradient and both moments: vectors of one length, float32. */
   parameters: Handle
   gradient: Handle
-  /** A scalar by which the gradient is multiplied; cheaper here (clipByGlobalNorm's `factor`) than over the vector. */
+  /**
+   * A scalar by which the gradient is multiplied; cheaper here (clipByGlobalNorm's `factor`) than as an extra pass over
+   * the vector.
+   */
   gradientFactor?: Handle
   firstMoment: Handle
   secondMoment: Handle
-  /** beta1^t and beta2^t of the steps done so far, float64 scalars; 1 before the first step. */
+  /** beta1^t and beta2^t after the steps so far, float64 scalars; 1 before the first step. */
   beta1Power: Handle
   beta2Power: Handle
   learningRate: Operand
@@ -43,8 +46,8 @@ export interface AdamOutputs {
 }
 
 /**
- * One step of Adam (Kingma & Ba 2015, algorithm 1, in PyTorch's form). State goes in and comes out; the
- * powers are float64 because 1 - beta2^t loses half its digits in float32.
+ * One step of Adam (Kingma & Ba 2015, algorithm 1, in PyTorch's form). The state is passed in and returned. The powers
+ * are float64, because 1 - beta2^t loses half its digits in float32.
  */
 export function adamStep(g: GraphBuilder, inputs: AdamInputs): AdamOutputs {
   const { gradient, gradientFactor, beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8 } = inputs
@@ -54,7 +57,7 @@ export function adamStep(g: GraphBuilder, inputs: AdamInputs): AdamOutputs {
   const weight2 = gradientFactor === undefined ? 1 - beta2 : g.mul(g.square(gradientFactor), 1 - beta2)
   const firstMoment = g.add(g.mul(inputs.firstMoment, beta1), g.mul(gradient, weight1))
   const secondMoment = g.add(g.mul(inputs.secondMoment, beta2), g.mul(g.square(gradient), weight2))
-  // theta - rate m / c1 / (sqrt(v) / c2 + epsilon), with the scalars gathered so that each vector is walked once less.
+  // theta - rate m / c1 / (sqrt(v) / c2 + epsilon); combining the scalars first saves one pass over each vector.
   const correction1 = g.cast(g.sub(1, beta1Power), 'float32')
   const correction2 = g.cast(g.sqrt(g.sub(1, beta2Power)), 'float32')
   const stepSize = g.div(g.mul(inputs.learningRate, correction2), correction1)

@@ -4,13 +4,14 @@ import { showDims } from './dims.ts'
 import type { Handle } from './graph.ts'
 import { sizeOf } from './tensor.ts'
 
-/** Named parameters laid end to end in one flat vector. */
+/** Layout of named parameters concatenated in one flat vector. */
 export interface ParameterLayout {
   /** Length of the flat vector. */
   readonly size: number
   readonly entries: readonly ParameterEntry[]
 }
 
+/** Shape and position of one parameter. */
 export interface ParameterEntry {
   readonly name: string
   readonly dims: readonly number[]
@@ -35,7 +36,7 @@ export function layoutParameters(
   return { size: offset, entries }
 }
 
-/** One Split and a Reshape for each parameter: views of the flat vector [layout.size], by name. */
+/** One Split and one Reshape for each parameter: views into the flat vector [layout.size], by name. */
 export function parameterViews(
   g: GraphBuilder,
   flat: Handle,
@@ -62,7 +63,7 @@ export function parameterViews(
   )
 }
 
-/** The part of a flat array that holds one parameter, by reference. */
+/** The part of a flat array that holds one parameter, as a view. */
 export function parameterOf(layout: ParameterLayout, flat: Float32Array, name: string): Float32Array {
   const found = layout.entries.find((entry) => entry.name === name)
   if (found === undefined || flat.length !== layout.size) {

@@ -1,21 +1,21 @@
 import type { DType, Tensor } from './tensor.ts'
 
-/** A dimension: a size, or the name of a size known only when the graph runs. */
+/** A dimension: a size, or a name for a size that is known only when the graph runs. */
 export type Dim = number | string
 
-/** Data of a tensor that lies in another file beside the model. */
+/** Where a tensor's data lies in another file beside the model. */
 export interface ExternalData {
   location: string
   offsetBytes: number
   lengthBytes: number
 }
 
-/** A named constant of a graph; its data inside the model or in a file beside it. */
+/** A named constant of a graph, with its data inside the model or in a file beside it. */
 export type Initializer =
   | { name: string; tensor: Tensor }
   | { name: string; dtype: DType; dims: readonly number[]; external: ExternalData }
 
-/** AttributeProto without its name. */
+/** An AttributeProto without its name. */
 export type Attribute =
   | { type: 'float'; value: number }
   | { type: 'int'; value: number | bigint }
@@ -72,5 +72,7 @@ export const attributeCodes = {
   strings: 8,
 } as const
 
+/** Operator set version of ai.onnx that graphs are written with. */
 export const defaultOpset = 21
+/** IR version that models are written with. */
 export const defaultIrVersion = 10

@@ -5,13 +5,13 @@ import type { DType } from './tensor.ts'
 import { dtypeOfCode } from './tensor.ts'
 import { ProtoReader } from './wire.ts'
 
-/** Graphs inside attributes may be this deep; real models stay below five. */
+/** Deepest allowed nesting of graphs in attributes; real models stay below five. */
 const maxDepth = 16
 
 /**
- * Decodes a model. What it allocates is bounded by the size of `bytes`; tensors of the file's own byte
- * order and alignment are views of it. Fields this project does not use are passed over; a model that
- * needs them (functions, sparse or string tensors) is refused. Throws InputError.
+ * Decodes a model. Allocation is bounded by the size of `bytes`; tensors in the machine's byte order and alignment are
+ * views of it. Fields that this project does not use are skipped, and a model that depends on them (functions, sparse
+ * or string tensors) is refused. Throws InputError.
  */
 export function decodeModel(bytes: Uint8Array, where = 'model bytes'): Model {
   const reader = new ProtoReader(bytes, where)

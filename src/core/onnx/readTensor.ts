@@ -109,7 +109,7 @@ export function readPair(reader: ProtoReader, into: Record<string, string>): voi
   put(into, key, value)
 }
 
-/** A plain assignment would lose a key named __proto__. */
+/** Sets a member with defineProperty: an assignment to a key named __proto__ would be lost. */
 export function put<T>(into: Record<string, T>, key: string, value: T): void {
   Object.defineProperty(into, key, { value, enumerable: true, configurable: true, writable: true })
 }

@@ -1,26 +1,27 @@
 import { ProtoReader } from './wire.ts'
 
-/** What a scan tells of, wherever in the file it stands: in the graph, in a graph within it, in an attribute. */
+/** Callbacks of scanModel for what it finds anywhere in the file: in the graph, a nested graph or an attribute. */
 export interface ScanVisitor {
   opset(domain: string, version: number): void
   node(domain: string, opType: string): void
   metadata(key: string): void
-  /** A tensor's data that lies in another file: the raw entries, each key once. */
+  /** External data of a tensor: the raw entries, each key once. */
   external(entries: ReadonlyMap<string, string>): void
 }
 
+/** Limits on what scanModel accepts. */
 export interface ScanLimits {
-  /** Fields of any kind, of all messages together: what decoding the file allocates is a multiple of it. */
+  /** Fields of any kind in all messages together. What decoding the file allocates is proportional to this. */
   readonly fields: number
-  /** Bytes of numbers that do not lie in raw_data; decoded, each takes up to eight times its place. */
+  /** Bytes of numbers outside raw_data; decoded, each takes up to eight times its size. */
   readonly looseBytes: number
-  /** Graphs within attributes of graphs. */
+  /** Nesting depth of graphs in attributes. */
   readonly graphDepth: number
 }
 
 /**
- * Fields by number: how often, and what. `one` may stand once: protobuf merges or replaces repeated ones, and
- * two readers that disagree on which would see two different models.
+ * Known fields by number. `one` may occur once only: protobuf merges or replaces repeated ones, and two readers that
+ * handle this differently would see two different models.
  */
 type Field =
   | { readonly times: 'one' | 'many'; readonly kind: 'plain' }
@@ -37,9 +38,9 @@ const oneOf = (of: Message): Field => ({ times: 'one', kind: 'message', of })
 const manyOf = (of: Message): Field => ({ times: 'many', kind: 'message', of })
 
 /**
- * onnx.proto (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto), less what no model needs here: training,
- * functions, sparse and string tensors, segments, references, overloads, types of sequences and maps. A field
- * that is not listed is refused, for the runtime might know it.
+ * onnx.proto (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto) without the parts that no model needs here:
+ * training, functions, sparse and string tensors, segments, references, overloads, types of sequences and maps. A field
+ * that is not listed is refused, because the runtime might use it.
  */
 const MODEL: Fields = {
   ...{ 1: one, 2: one, 3: one, 4: one, 5: one, 6: one },
@@ -69,8 +70,8 @@ const MESSAGES: Readonly<Record<Message, Fields>> = {
 }
 
 /**
- * Walks a model's bytes and allocates next to nothing: to be done before they are decoded. Throws InputError
- * for what is no model, goes past a limit, or holds a field that is not expected.
+ * Checks a model's bytes before they are decoded, with almost no allocation. Throws InputError if they are not a model,
+ * exceed a limit, or hold an unexpected field.
  */
 export function scanModel(bytes: Uint8Array, where: string, limits: ScanLimits, visitor: ScanVisitor): void {
   new Scan(limits, visitor).model(new ProtoReader(bytes, where))
@@ -93,7 +94,7 @@ class Scan {
     })
   }
 
-  /** One message; `depth` counts the graphs around it. `also` reads a field's message once more. */
+  /** Scans one message; `depth` is its graph nesting. `also` reads the same message a second time. */
   private walk(
     reader: ProtoReader,
     name: string,
@@ -163,7 +164,7 @@ class Scan {
       } else if (reader.field === 14) location = reader.safeInteger()
       else reader.skip()
     }
-    // Other values mean one of the two to a reader that keeps 32 bits of them.
+    // Any other value would be truncated to 0 or 1 by a reader that keeps only 32 bits.
     if (location !== 0 && location !== 1) throw reader.problem('a data location of 0 or 1', `${location}`)
     if ((location === 1) !== entries.size > 0) {
       throw reader.problem('external data where the data location says so', 'one without the other')
@@ -184,10 +185,10 @@ class Scan {
 }
 
 const LENGTH_DELIMITED = 2
-/** onnx.proto names four: location, offset, length, checksum. */
+/** onnx.proto defines four keys: location, offset, length, checksum. */
 const MAX_ENTRIES = 4
 
-/** Key and value of a StringStringEntryProto. */
+/** Reads key and value of a StringStringEntryProto. */
 function readTexts(reader: ProtoReader): [string, string] {
   let [key, value] = ['', '']
   while (reader.next()) {

@@ -1,6 +1,6 @@
 import { InputError } from '../errors.ts'
 
-/** Element types this project reads, writes and runs. Codes are those of onnx.proto, TensorProto.DataType. */
+/** Element types that this project reads, writes and runs. Codes are those of onnx.proto, TensorProto.DataType. */
 export type DType =
   | 'float32'
   | 'float64'
@@ -15,6 +15,7 @@ export type DType =
   | 'uint64'
   | 'bool'
 
+/** Typed arrays that hold a tensor's elements. */
 export type TensorData =
   | Float32Array
   | Float64Array
@@ -27,7 +28,7 @@ export type TensorData =
   | Uint32Array
   | BigUint64Array
 
-/** A dense row-major tensor. float16 is held as raw bits in a Uint16Array, bool as 0/1 in a Uint8Array. */
+/** A dense row-major tensor. float16 is stored as raw bits in a Uint16Array, bool as 0/1 in a Uint8Array. */
 export interface Tensor {
   readonly dtype: DType
   readonly dims: readonly number[]
@@ -40,6 +41,7 @@ interface DTypeInfo {
   array: new (buffer: ArrayBuffer | SharedArrayBuffer, byteOffset: number, length: number) => TensorData
 }
 
+/** Element size, array type and onnx.proto code of each element type. */
 export const dtypes: Readonly<Record<DType, DTypeInfo>> = {
   float32: { code: 1, bytes: 4, array: Float32Array },
   uint8: { code: 2, bytes: 1, array: Uint8Array },
@@ -57,7 +59,7 @@ export const dtypes: Readonly<Record<DType, DTypeInfo>> = {
 
 const byCode = new Map(Object.entries(dtypes).map(([name, info]) => [info.code, name as DType]))
 
-/** The element type of an onnx.proto code, or undefined for one this project does not handle. */
+/** The element type of an onnx.proto code; undefined for one that this project does not handle. */
 export function dtypeOfCode(code: number): DType | undefined {
   return byCode.get(code)
 }
@@ -71,7 +73,7 @@ export function sizeOf(dims: readonly number[]): number {
   return dims.reduce((product, dim) => product * dim, 1)
 }
 
-/** Wraps `data`; throws InputError when its length or its array type does not fit. */
+/** Wraps `data` in a tensor. Throws InputError if its length or array type does not fit. */
 export function tensor(dtype: DType, dims: readonly number[], data: TensorData): Tensor {
   const size = sizeOf(dims)
   if (
@@ -95,7 +97,7 @@ export function zeros(dtype: DType, dims: readonly number[]): Tensor {
   return tensor(dtype, dims, new info.array(new ArrayBuffer(size * info.bytes), 0, size))
 }
 
-/** A tensor from plain numbers (not float16); converts to the element type. */
+/** Creates a tensor from plain numbers, converted to the element type (not float16). */
 export function tensorOf(dtype: DType, dims: readonly number[], values: ArrayLike<number>): Tensor {
   if (dtype === 'float16') {
     throw new InputError({
@@ -119,12 +121,12 @@ export function tensorOf(dtype: DType, dims: readonly number[], values: ArrayLik
   return out
 }
 
-/** A scalar (dims []). */
+/** Creates a scalar (dims []). */
 export function scalarOf(dtype: DType, value: number): Tensor {
   return tensorOf(dtype, [], [value])
 }
 
-/** The little-endian bytes of a tensor, by reference. */
+/** The little-endian bytes of a tensor, as a view. */
 export function bytesOf(value: Tensor): Uint8Array {
   return new Uint8Array(value.data.buffer as ArrayBuffer, value.data.byteOffset, value.data.byteLength)
 }

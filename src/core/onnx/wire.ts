@@ -1,16 +1,15 @@
 import { InputError } from '../errors.ts'
 
 /**
- * The protobuf wire format (https://protobuf.dev/programming-guides/encoding/):
- * a writer that keeps large byte fields by reference, and a reader that checks
- * every length against what is left before it allocates.
+ * The protobuf wire format (https://protobuf.dev/programming-guides/encoding/): a writer that keeps large byte fields
+ * by reference, and a reader that checks every length against the remaining bytes before it allocates.
  */
 export const wireTypes = { varint: 0, fixed64: 1, bytes: 2, fixed32: 5 } as const
 
 const inlineLimitBytes = 512
 const utf8 = new TextEncoder()
 
-/** Collects one message. Nested messages are other writers; nothing large is copied before `finish`. */
+/** Encodes one message. Nested messages have writers of their own; large fields are not copied before `finish`. */
 export class ProtoWriter {
   byteLength = 0
   private readonly parts: Uint8Array[] = []
@@ -120,7 +119,7 @@ export class ProtoWriter {
 /** Reads one message. `where` names the file for error messages. */
 export class ProtoReader {
   readonly where: string
-  /** Field number of the field last announced by `next`. */
+  /** Number of the field that `next` moved to. */
   field = 0
   /** Wire type of that field. */
   type = 0
@@ -137,7 +136,7 @@ export class ProtoReader {
     this.end = end
   }
 
-  /** Moves to the next field; false at the end of the message. */
+  /** Moves to the next field; returns false at the end of the message. */
   next(): boolean {
     if (this.at >= this.end) return false
     const tag = this.rawVarint()
@@ -148,13 +147,13 @@ export class ProtoReader {
     return true
   }
 
-  /** A signed 64-bit integer: a number where it is safe, else a bigint. */
+  /** Reads a signed 64-bit integer: a number if it is safe, otherwise a bigint. */
   integer(): number | bigint {
     this.expect(wireTypes.varint)
     return narrow(BigInt.asIntN(64, this.rawVarint()))
   }
 
-  /** An integer that must fit a JavaScript number. */
+  /** Reads an integer; throws if it is not a safe JavaScript number. */
   safeInteger(): number {
     const value = this.integer()
     if (typeof value === 'bigint') throw this.problem('an integer below 2^53', `${value}`)
@@ -168,7 +167,7 @@ export class ProtoReader {
     return this.view.getFloat32(this.at - 4, true)
   }
 
-  /** One float or a packed run of them, appended to `into`. */
+  /** Reads one float or a packed run of them, and appends to `into`. */
   floats(into: number[], bytes: 4 | 8 = 4): void {
     const single = bytes === 4 ? wireTypes.fixed32 : wireTypes.fixed64
     const length = this.type === single ? bytes : this.length()
@@ -179,7 +178,7 @@ export class ProtoReader {
     }
   }
 
-  /** One varint or a packed run of them, appended to `into`. */
+  /** Reads one varint or a packed run of them, and appends to `into`. */
   integers(into: (number | bigint)[]): void {
     if (this.type === wireTypes.varint) {
       into.push(this.integer())
@@ -192,7 +191,7 @@ export class ProtoReader {
       throw this.problem('packed integers that end with their field', 'one that runs past it')
   }
 
-  /** A byte field, by reference. */
+  /** Reads a byte field as a view. */
   bytes(): Uint8Array {
     const length = this.length()
     this.at += length
@@ -208,19 +207,19 @@ export class ProtoReader {
     }
   }
 
-  /** A reader over the nested message at this field. */
+  /** A reader over the nested message in this field. */
   message(): ProtoReader {
     const length = this.length()
     this.at += length
     return new ProtoReader(this.source, this.where, this.at - length, this.at)
   }
 
-  /** A reader over the same message from here on; this one does not move. */
+  /** A second reader over the same message from here on; this reader does not move. */
   again(): ProtoReader {
     return new ProtoReader(this.source, this.where, this.at, this.end)
   }
 
-  /** Passes over a field of any type. */
+  /** Skips a field of any type. */
   skip(): void {
     if (this.type === wireTypes.varint) this.rawVarint()
     else if (this.type === wireTypes.fixed64) this.advance(8)

@@ -4,12 +4,12 @@ import type { DType } from './tensor.ts'
 import { bytesOf, dtypes } from './tensor.ts'
 import { ProtoWriter } from './wire.ts'
 
-/** Encodes a model (field numbers: onnx.proto3 of ONNX 1.17). Tensor data is kept by reference until joined. */
+/** Encodes a model (field numbers: onnx.proto3 of ONNX 1.17). Tensor data is referenced until the chunks are joined. */
 export function encodeModel(model: Model): Uint8Array {
   return modelWriter(model).finish()
 }
 
-/** The encoded model as consecutive chunks, large tensors by reference. */
+/** Encodes a model as consecutive chunks, large tensors by reference. */
 export function encodeModelChunks(model: Model): Uint8Array[] {
   return modelWriter(model).chunks()
 }

@@ -13,7 +13,7 @@ export interface KeyPair {
   readonly key: string
 }
 
-/** What was issued, as the authority keeps it in mind. */
+/** A certificate that was issued, with what the authority records of it. */
 export interface Issued extends KeyPair {
   /** Lower-case hexadecimal, 32 digits. */
   readonly serial: string
@@ -21,6 +21,7 @@ export interface Issued extends KeyPair {
   readonly notAfter: string
 }
 
+/** A revoked certificate. */
 export interface Revocation {
   readonly serial: string
   /** ISO 8601. */
@@ -30,13 +31,13 @@ export interface Revocation {
 const EC = { name: 'ECDSA', namedCurve: 'P-256' } as const
 const SIGNING = { name: 'ECDSA', hash: 'SHA-256' } as const
 const DAY_MILLISECONDS = 86_400_000
-/** Clocks of devices are not set well: what is made now holds from an hour ago on. */
+/** New certificates are valid from one hour ago, because clocks of devices are often wrong. */
 const BACKDATE_MILLISECONDS = 3_600_000
 const MAX_VALID_DAYS = 36_500
 
 /**
- * A new authority: ECDSA P-256, self-signed, allowed to sign certificates of devices and lists of revoked
- * ones, no further authorities. Its name ends with random digits, so that two never share one.
+ * Creates an authority: ECDSA P-256, self-signed, allowed to sign device certificates and revocation lists, but no
+ * further authorities. Its name ends with random digits, so that no two authorities share a name.
  */
 export async function createAuthority(options: {
   readonly clock: Clock
@@ -62,9 +63,9 @@ export async function createAuthority(options: {
 }
 
 /**
- * A certificate for TLS, as server and as client, with a key of its own: ECDSA P-256, a random serial of 128
- * bits, `hosts` (DNS names, IP addresses) as subject alternative names. It ends with the authority at the
- * latest. Throws InputError for a bad name or host, and where the authority has expired.
+ * Issues a certificate for TLS, as server and as client, with a new key: ECDSA P-256, a random serial of 128 bits,
+ * `hosts` (DNS names, IP addresses) as subject alternative names. It expires no later than the authority. Throws
+ * InputError for a bad name or host, or an expired authority.
  */
 export async function issue(
   authority: KeyPair,
@@ -111,8 +112,8 @@ export async function issue(
 }
 
 /**
- * The authority's signed list of revoked certificates (an X.509 CRL, PEM), which TLS itself checks. It is
- * good for as long as the authority: a list that ran out would refuse everybody.
+ * The authority's signed list of revoked certificates (an X.509 CRL, PEM), which TLS checks. It expires with the
+ * authority: with an expired list, TLS would refuse every peer.
  */
 export async function revocationList(
   authority: KeyPair,
@@ -134,7 +135,7 @@ export async function revocationList(
     signingAlgorithm: SIGNING,
     extensions: [
       await x509.AuthorityKeyIdentifierExtension.create(issuer.publicKey),
-      // CRL number (RFC 5280, 5.2.3): seconds since 1970, so that a later list has the higher one.
+      // CRL number (RFC 5280, 5.2.3): seconds since 1970, so that a later list has a higher number.
       new x509.Extension('2.5.29.20', false, derInteger(Math.floor(now.getTime() / 1000))),
     ],
   })
@@ -149,7 +150,9 @@ function newKeys(): Promise<webcrypto.CryptoKeyPair> {
   return webcrypto.subtle.generateKey(EC, true, ['sign', 'verify'])
 }
 
-/** 128 random bits, but the first two: a serial is positive and has no leading zeros (RFC 5280, 4.1.2.2). */
+/**
+ * 128 random bits with the first two fixed, because a serial is positive and has no leading zeros (RFC 5280, 4.1.2.2).
+ */
 function newSerial(): string {
   const bytes = randomBytes(16)
   bytes[0] = (bytes[0] & 0x7f) | 0x40
@@ -160,7 +163,7 @@ async function exportKey(key: CryptoKey): Promise<string> {
   return pem('PRIVATE KEY', await webcrypto.subtle.exportKey('pkcs8', key))
 }
 
-/** RFC 7468, with the label that OpenSSL looks for. */
+/** PEM (RFC 7468) with the label that OpenSSL expects. */
 function pem(label: string, der: ArrayBuffer): string {
   const lines =
     Buffer.from(der)
@@ -191,13 +194,13 @@ function validity(clock: Clock, days: number, latest?: Date): { notBefore: Date;
       remedy: 'make another with `edgewise keys init`, and give out its certificates',
     })
   }
-  // Certificates hold whole seconds.
+  // Certificates store whole seconds.
   const end = Math.floor((now + days * DAY_MILLISECONDS) / 1000) * 1000
   const start = Math.floor((now - BACKDATE_MILLISECONDS) / 1000) * 1000
   return { notBefore: new Date(start), notAfter: new Date(Math.min(end, latest?.getTime() ?? end)) }
 }
 
-/** A positive integer in DER. */
+/** DER encoding of a positive integer. */
 function derInteger(value: number): Uint8Array<ArrayBuffer> {
   const digits = value.toString(16)
   const bytes = Buffer.from(digits.length % 2 === 0 ? digits : `0${digits}`, 'hex')

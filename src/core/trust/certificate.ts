@@ -2,11 +2,11 @@ import { X509Certificate } from 'node:crypto'
 import { InputError } from '../errors.ts'
 import { pemBlocks } from './folder.ts'
 
-/** What a person wants to know of a certificate. */
+/** The fields of a certificate that are shown to users. */
 export interface CertificateSummary {
   readonly role: 'authority' | 'device'
   readonly name: string
-  /** DNS names and IP addresses it is good for as a server. */
+  /** DNS names and IP addresses for which it is valid as a server certificate. */
   readonly hosts: readonly string[]
   /** SHA-256 of the certificate, lower-case hexadecimal. */
   readonly fingerprint: string
@@ -17,7 +17,7 @@ export interface CertificateSummary {
   readonly notAfter: string
 }
 
-/** The certificates of a PEM text. Throws InputError where there is none, or one that is damaged. */
+/** Reads the certificates in a PEM text. Throws InputError if there is none or one is damaged. */
 export function readCertificates(text: string, where: string): X509Certificate[] {
   const blocks = pemBlocks(text, 'CERTIFICATE')
   if (blocks.length === 0) {
@@ -33,7 +33,7 @@ export function readCertificates(text: string, where: string): X509Certificate[]
   })
 }
 
-/** What a certificate says of itself; nothing of it is checked. */
+/** Summarises a certificate without checking it. */
 export function summarise(certificate: X509Certificate): CertificateSummary {
   const { subject, subjectAltName, fingerprint256, serialNumber } = certificate
   return {
@@ -50,7 +50,7 @@ export function summarise(certificate: X509Certificate): CertificateSummary {
   }
 }
 
-/** Whole days until a time; negative once it is over. */
+/** Whole days until `notAfter`; negative after it. */
 export function daysUntil(notAfter: string, now: string): number {
   return Math.floor((new Date(notAfter).getTime() - new Date(now).getTime()) / 86_400_000)
 }

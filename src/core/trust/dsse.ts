@@ -5,18 +5,18 @@ import { InputError, IntegrityError, show } from '../errors.ts'
 import { check, parseJson } from '../schema.ts'
 
 /**
- * Signed envelopes: DSSE 1.0 (https://github.com/secure-systems-lab/dsse) with Ed25519 keys. The signature
- * covers the payload's exact bytes and its type, so that nothing is parsed before it is known whose it is.
- * Node's own cryptography alone: a device that only checks signatures loads this file and no other of the room.
+ * Signed envelopes: DSSE 1.0 (https://github.com/secure-systems-lab/dsse) with Ed25519 keys. The signature covers the
+ * exact bytes and the type of the payload, so that nothing is parsed before its signer is known. Uses only Node's own
+ * cryptography: a device that only checks signatures loads no other file of this folder.
  */
 
-/** Several keys may sign, so that one can take the place of another; more than this is no bundle of ours. */
+/** Several keys may sign, so that a key can be replaced; an edgewise bundle never needs more than this. */
 const MAX_SIGNATURES = 16
 
 const BASE64 = /^(?:[A-Za-z0-9+/_-]{4})*(?:[A-Za-z0-9+/_-]{2}(?:==)?|[A-Za-z0-9+/_-]{3}=?)?$/
 const base64 = z.string().regex(BASE64, 'base64 (standard or URL-safe)')
 
-// What it does not know of an envelope a verifier passes over, as the specification asks.
+// Unknown members of an envelope are ignored, as the DSSE specification requires.
 const envelopeSchema = z.object({
   payload: base64,
   payloadType: z.string().max(200),
@@ -26,7 +26,7 @@ const envelopeSchema = z.object({
     .max(MAX_SIGNATURES),
 })
 
-/** An envelope as its JSON stands; `keyid` is a hint, and nobody's word. */
+/** An envelope as in its JSON. `keyid` is an unsigned hint, not proof of who signed. */
 export type Envelope = z.infer<typeof envelopeSchema>
 
 /** The bytes that are signed: the pre-authentication encoding of type and payload. */
@@ -40,7 +40,7 @@ export function preAuthentication(payloadType: string, payload: Uint8Array): Buf
   return Buffer.concat([head, payload])
 }
 
-/** SHA-256 of the public key (SubjectPublicKeyInfo, DER), in hexadecimal: the name a key goes by. */
+/** The id of a key: SHA-256 of the public key (SubjectPublicKeyInfo, DER), in hexadecimal. */
 export function keyIdOf(key: KeyObject): string {
   const open = key.type === 'private' ? createPublicKey(key) : key
   return createHash('sha256')
@@ -48,12 +48,15 @@ export function keyIdOf(key: KeyObject): string {
     .digest('hex')
 }
 
-/** The ids of `keys`, any of which will do, for a message. */
+/** Lists the ids of `keys`, any one of which is accepted, for an error message. */
 export function namesOf(keys: readonly KeyObject[]): string {
   return keys.map(keyIdOf).join(' or ') || 'a trusted key, of which none is given'
 }
 
-/** Ed25519 public key of a PEM text; `where` names its file. A private key is refused: it is in the wrong place. */
+/**
+ * Reads an Ed25519 public key in PEM; `where` names its file. Refuses a private key, because it should not be in a file
+ * that is given out.
+ */
 export function readPublicKey(pem: string, where: string): KeyObject {
   if (pem.includes('PRIVATE KEY')) {
     throw new InputError({
@@ -66,12 +69,12 @@ export function readPublicKey(pem: string, where: string): KeyObject {
   return ed25519(() => createPublicKey(pem), where, 'public')
 }
 
-/** Ed25519 private key of a PEM text; `where` names its file. */
+/** Reads an Ed25519 private key in PEM; `where` names its file. */
 export function readSigningKey(pem: string, where: string): KeyObject {
   return ed25519(() => createPrivateKey(pem), where, 'private')
 }
 
-/** An envelope around `payload`, signed by one key. */
+/** Wraps `payload` in an envelope with one signature. */
 export function signEnvelope(payloadType: string, payload: Uint8Array, key: KeyObject): Envelope {
   return {
     payload: Buffer.from(payload).toString('base64'),
@@ -80,29 +83,29 @@ export function signEnvelope(payloadType: string, payload: Uint8Array, key: KeyO
   }
 }
 
-/** The envelope with one more signature; one of the same key is replaced. Throws InputError past 16. */
+/** Adds a signature to an envelope, and replaces one by the same key. Throws InputError above 16 signatures. */
 export function addSignature(envelope: Envelope, key: KeyObject, where: string): Envelope {
   const own = signatureOf(envelope.payloadType, payloadOf(envelope), key)
   const others = envelope.signatures.filter(({ keyid }) => keyid !== own.keyid)
   return check(envelopeSchema, { ...envelope, signatures: [...others, own] }, where)
 }
 
-/** Text of an envelope's file. */
+/** Formats an envelope as the text of its file. */
 export function formatEnvelope(envelope: Envelope): string {
   return `${JSON.stringify(envelope, null, 2)}\n`
 }
 
-/** Reads an envelope; nothing of it is trusted yet. Throws InputError. */
+/** Parses an envelope without verifying it. Throws InputError. */
 export function parseEnvelope(text: string, where: string): Envelope {
   return check(envelopeSchema, parseJson(text, where), where)
 }
 
-/** The payload's bytes; trusted by nobody until `acceptedKeys` says so. */
+/** The payload's bytes. Do not trust them before `acceptedKeys` has checked the signatures. */
 export function payloadOf(envelope: Envelope): Buffer {
   return Buffer.from(envelope.payload, 'base64')
 }
 
-/** Key ids of those trusted keys that signed this payload as this type; each once, none if nobody did. */
+/** Ids of the trusted keys that signed this payload as this type, each once; empty if none did. */
 export function acceptedKeys(
   envelope: Envelope,
   payloadType: string,
@@ -118,8 +121,8 @@ export function acceptedKeys(
 }
 
 /**
- * The payload, once a trusted key is found to have signed it as `payloadType`. Throws IntegrityError naming
- * the keys that were expected.
+ * Returns the payload if a trusted key signed it as `payloadType`. Throws IntegrityError naming the expected keys
+ * otherwise.
  */
 export function openEnvelope(
   envelope: Envelope,

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { InputError } from '../errors.ts'
 import { readText, writeAtomic } from '../files.ts'
 
-/** Files of key folders, by what they are. */
+/** File names in key folders. */
 export const KEY_FILES = {
   ca: 'ca.pem',
   caKey: 'ca-key.pem',
@@ -16,12 +16,12 @@ export const KEY_FILES = {
   readme: 'README.md',
 } as const
 
-/** PEM files are a few kilobytes; a list of revoked certificates grows by about 40 bytes an entry. */
+/** PEM files take a few kilobytes; a revocation list grows by about 40 bytes an entry. */
 const MAX_PEM_BYTES = 4 * 1024 * 1024
-/** Windows keeps no such modes: there, folders are protected by their access lists. */
+/** Windows has no POSIX permissions: folders are protected by access lists there. */
 const HAS_MODES = process.platform !== 'win32'
 
-/** Makes a folder for its owner alone, or takes one that nobody else may write to. */
+/** Creates a folder accessible to its owner only, or accepts an existing one that nobody else can write to. */
 export function prepareFolder(folder: string, files: readonly string[], force: boolean): void {
   if (existsSync(folder)) checkFolder(folder)
   else mkdirSync(folder, { recursive: true, mode: 0o700 })
@@ -35,7 +35,7 @@ export function prepareFolder(folder: string, files: readonly string[], force: b
   })
 }
 
-/** Who can write in a folder can exchange what it trusts. */
+/** Refuses a folder that others can write to: they could replace the trusted keys. */
 export function checkFolder(folder: string): void {
   const info = statSync(folder)
   if (!info.isDirectory())
@@ -49,20 +49,22 @@ export function checkFolder(folder: string): void {
   })
 }
 
-/** Writes what only the owner may read. */
+/** Writes a file that only its owner can read. */
 export function writeSecret(folder: string, file: string, text: string): void {
   writeAtomic(join(folder, file), text, 0o600)
 }
 
+/** Writes a file that everyone may read. */
 export function writePublic(folder: string, file: string, text: string): void {
   writeAtomic(join(folder, file), text, 0o644)
 }
 
+/** Reads a PEM file. */
 export function readPem(path: string): string {
   return readText(path, MAX_PEM_BYTES)
 }
 
-/** Reads a private key; one that others can read is refused: it may be known already. */
+/** Reads a private key. Refuses one that others can read, because it may be known already. */
 export function readSecret(path: string): string {
   const text = readPem(path)
   const { mode } = statSync(path)
@@ -75,7 +77,7 @@ export function readSecret(path: string): string {
   })
 }
 
-/** The blocks of one label in a PEM text, in order. */
+/** The PEM blocks with the given label, in order. */
 export function pemBlocks(text: string, label: 'CERTIFICATE' | 'X509 CRL'): string[] {
   const pattern = new RegExp(`-----BEGIN ${label}-----[A-Za-z0-9+/=\\s]*-----END ${label}-----`, 'g')
   return [...text.matchAll(pattern)].map(([block]) => `${block}\n`)

@@ -33,14 +33,14 @@ const issuedSchema = z.strictObject({
         serial: z.string().regex(/^[0-9a-f]{32}$/, 'a serial of 32 hexadecimal digits'),
         hosts: z.array(z.string().max(253)).max(100),
         notAfter: z.iso.datetime(),
-        /** Null: not revoked. */
+        /** Null if not revoked. */
         revokedAt: z.iso.datetime().nullable(),
       }),
     )
     .max(MAX_ISSUED),
 })
 
-/** Certificates that an authority issued. */
+/** The certificates that an authority issued. */
 export type IssuedList = z.infer<typeof issuedSchema>['certificates']
 
 const README =
@@ -50,8 +50,8 @@ const DEVICE_README =
   'Keys of one machine for TLS between edge and cloud (`--tls <this folder>`). key.pem stays on that machine.\n'
 
 /**
- * Writes a new authority and a new Ed25519 signing key to a folder. `also` is the folder of an authority
- * that stays trusted for a while: its certificate and list go with the new one's. Returns the key's id.
+ * Writes a new authority and a new Ed25519 signing key to a folder. `also` is the folder of an older authority that
+ * stays trusted during a rotation: its certificate and revocation list are included. Resolves to the signing key's id.
  */
 export async function initKeys(
   folder: string,
@@ -82,12 +82,12 @@ export async function initKeys(
   writeIssued(folder, [])
   writePublic(folder, KEY_FILES.crl, [list, ...(before?.lists ?? [])].join(''))
   writePublic(folder, KEY_FILES.readme, README)
-  // Last: a folder with an authority's certificate has all the rest.
+  // Written last: a folder that has an authority's certificate is complete.
   writePublic(folder, KEY_FILES.ca, [authority.certificate, ...(before?.certificates ?? [])].join(''))
   return { keyId: keyIdOf(signing.publicKey) }
 }
 
-/** Issues a certificate and writes the folder of one machine: ca.pem, crl.pem, cert.pem, key.pem. */
+/** Issues a certificate and writes a machine's folder: ca.pem, crl.pem, cert.pem, key.pem. */
 export async function writeDevice(
   keys: string,
   out: string,
@@ -109,7 +109,7 @@ export async function writeDevice(
   prepareFolder(out, [KEY_FILES.cert, KEY_FILES.key, KEY_FILES.ca], options.force)
   const { serial, notAfter, certificate, key } = await issue(authority, options)
   const hosts = [...options.hosts]
-  // Noted before it is given out: what nobody noted, nobody can revoke.
+  // Recorded before the certificate is written: one that is not recorded cannot be revoked.
   writeIssued(keys, [...issued, { name: options.name, serial, hosts, notAfter, revokedAt: null }])
   writeSecret(out, KEY_FILES.key, key)
   writePublic(out, KEY_FILES.cert, certificate)
@@ -119,7 +119,10 @@ export async function writeDevice(
   return { serial, notAfter }
 }
 
-/** Revokes all certificates of a name that are not revoked yet; returns their serials. Throws InputError for none. */
+/**
+ * Revokes all certificates of a name that are not revoked yet, and resolves to their serials. Throws InputError if
+ * there are none.
+ */
 export async function revokeDevice(keys: string, name: string, clock: Clock): Promise<string[]> {
   const authority = readAuthority(keys)
   const issued = readIssued(keys)
@@ -139,13 +142,13 @@ export async function revokeDevice(keys: string, name: string, clock: Clock): Pr
   )
   const list = await revocationList(authority, revoked, clock)
   const [, ...others] = readTrusted(keys).lists
-  // The list first: where it ends between the two, revoking can be asked for again.
+  // Written before the records: if the process ends in between, the command can be repeated.
   writePublic(keys, KEY_FILES.crl, [list, ...others].join(''))
   writeIssued(keys, after)
   return hit.map(({ serial }) => serial)
 }
 
-/** Ends a rotation: only the folder's own authority is trusted from now on. Returns how many were dropped. */
+/** Ends a rotation: from now on only the folder's own authority is trusted. Returns how many others were removed. */
 export function retireOthers(keys: string): number {
   readAuthority(keys)
   const { certificates, lists } = readTrusted(keys)
@@ -154,14 +157,14 @@ export function retireOthers(keys: string): number {
   return certificates.length - 1
 }
 
-/** Certificates the authority of this folder issued, oldest first. Throws InputError. */
+/** The certificates that this folder's authority issued, oldest first. Throws InputError. */
 export function readIssued(keys: string): IssuedList {
   const path = join(keys, KEY_FILES.issued)
   return check(issuedSchema, parseJson(readText(path, MAX_ISSUED_BYTES), path), path).certificates
 }
 
 function writeIssued(keys: string, certificates: IssuedList): void {
-  // What it would not read again is not written.
+  // Checked before writing, so that a list that could not be read again is never written.
   const issued = check(
     issuedSchema,
     { schema: 'edgewise.issued/1', certificates },
@@ -187,7 +190,7 @@ function readAuthority(keys: string): KeyPair {
   try {
     fits = new X509Certificate(certificate).checkPrivateKey(createPrivateKey(key))
   } catch {
-    // What is no key does not fit.
+    // Text that is not a private key counts as a key that does not match.
   }
   if (fits) return { certificate, key }
   throw new InputError({
@@ -198,7 +201,7 @@ function readAuthority(keys: string): KeyPair {
   })
 }
 
-/** Certificates and lists of an authority's folder, its own first. */
+/** Certificates and revocation lists in an authority's folder, its own first. */
 function readTrusted(keys: string): { certificates: string[]; lists: string[] } {
   const path = join(keys, KEY_FILES.ca)
   const text = readPem(path)

@@ -7,20 +7,20 @@ import { InputError } from '../errors.ts'
 import { readCertificates, summarise } from './certificate.ts'
 import { KEY_FILES, checkFolder, pemBlocks, readPem, readSecret } from './folder.ts'
 
-/** What one side of a TLS connection needs, as PEM texts; node:tls takes them as they are. */
+/** Keys and certificates of one side of a TLS connection, as PEM texts that node:tls accepts. */
 export interface TlsMaterial {
-  /** Authorities whose certificates are accepted: one, or two while they change. */
+  /** Authorities whose certificates are accepted: one, or two during a rotation. */
   readonly ca: string
   readonly cert: string
   readonly key: string
-  /** Revoked certificates, a list of each authority; left out where the folder has none. */
+  /** Revocation lists, one for each authority; absent if the folder has none. */
   readonly crl?: string[]
 }
 
 /**
- * Reads the folder that `edgewise keys device` made. Throws InputError, with a remedy: for a missing file, a
- * key that others can read, a key or authority of another certificate, a certificate that has expired or
- * is not valid yet, and lists of revoked certificates that do not cover the authorities.
+ * Reads a folder made by `edgewise keys device`. Throws InputError with a remedy for a missing file, a key that others
+ * can read, a key or authority that does not belong to the certificate, a certificate that is expired or not valid yet,
+ * and revocation lists that do not cover the authorities.
  */
 export function readTlsMaterial(folder: string, clock: Clock): TlsMaterial {
   if (!existsSync(join(folder, KEY_FILES.cert))) {
@@ -73,7 +73,7 @@ function privateKey(pem: string, where: string): KeyObject {
 function checkValid(certificate: X509Certificate, where: string, clock: Clock): void {
   const { notBefore, notAfter, name } = summarise(certificate)
   const now = new Date(clock.wallTime()).toISOString()
-  // ISO 8601 in UTC: as texts they stand in the order of time.
+  // ISO 8601 in UTC: text order is time order.
   if (notBefore <= now && now < notAfter) return
   const expired = now >= notAfter
   throw new InputError({
@@ -89,7 +89,7 @@ function checkValid(certificate: X509Certificate, where: string, clock: Clock): 
 function revocations(path: string, authorities: number): string[] | null {
   if (!existsSync(path)) return null
   const lists = pemBlocks(readPem(path), 'X509 CRL')
-  // TLS refuses everybody whose authority has no list, and says nothing about why.
+  // TLS refuses every peer whose authority has no revocation list, and does not say why.
   if (lists.length === authorities) return lists
   throw new InputError({
     where: path,

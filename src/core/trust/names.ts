@@ -1,7 +1,7 @@
 import { isIP } from 'node:net'
 import { InputError, show } from '../errors.ts'
 
-/** A device's name: its certificate's common name, and what the other side knows it by. */
+/** Checks a device's name: the common name of its certificate, by which the other side knows it. */
 export function checkDeviceName(name: string): string {
   if (/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/.test(name)) return name
   throw new InputError({
@@ -11,15 +11,16 @@ export function checkDeviceName(name: string): string {
   })
 }
 
+/** A host name in a certificate. */
 export type HostName = { readonly type: 'dns' | 'ip'; readonly value: string }
 
-/** A host as a certificate names it: an IP address, or a DNS name without wildcards. Throws InputError. */
+/** Parses a host for a certificate: an IP address, or a DNS name without wildcards. Throws InputError. */
 export function parseHost(host: string): HostName {
   if (isIP(host) !== 0) return { type: 'ip', value: host }
   const labels = host.split('.')
   const fits =
     host.length <= 253 && labels.every((label) => /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/i.test(label))
-  // Digits and dots alone are an address that was mistyped.
+  // Digits and dots that are not an IP address are a mistyped one.
   if (fits && !/^[\d.]+$/.test(host)) return { type: 'dns', value: host.toLowerCase() }
   throw new InputError({
     where: '--host',

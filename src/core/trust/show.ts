@@ -11,22 +11,23 @@ import { KEY_FILES, pemBlocks, readPem } from './folder.ts'
 import { readIssued } from './keyFolder.ts'
 import { loadX509 } from './x509.ts'
 
+/** A certificate as `keys show` prints it. */
 export interface ShownCertificate extends CertificateSummary {
-  /** Name of its file. */
+  /** Name of the file that holds it. */
   readonly file: string
-  /** Whole days; negative once it has expired. */
+  /** Whole days until it expires; negative afterwards. */
   readonly daysLeft: number
-  /** Whether the list beside it names it; null: no list is there. */
+  /** Whether the revocation list in the same folder names it; null without a list. */
   readonly revoked: boolean | null
 }
 
-/** What a folder or file of keys holds; never a private key itself. */
+/** The contents of a key folder or file, without private keys. */
 export interface KeyReport {
   readonly path: string
   readonly certificates: readonly ShownCertificate[]
-  /** Ed25519 keys that sign bundles, by the id that `verify` names. */
+  /** Ed25519 keys that sign bundles, with the ids that `verify` names. */
   readonly signingKeys: readonly { readonly file: string; readonly keyId: string }[]
-  /** What the authority of this folder issued; null: this is no authority's folder. */
+  /** What this folder's authority issued; null if this is not an authority's folder. */
   readonly issued:
     | readonly {
         readonly name: string
@@ -37,7 +38,7 @@ export interface KeyReport {
     | null
 }
 
-/** Reads a folder that `edgewise keys` made, or one PEM file. Throws InputError where there is nothing to show. */
+/** Describes a folder made by `edgewise keys`, or one PEM file. Throws InputError if it holds nothing to show. */
 export async function describeKeys(path: string, clock: Clock): Promise<KeyReport> {
   if (!existsSync(path)) {
     throw new InputError({ where: path, expected: 'a folder or file of keys', found: 'nothing' })
@@ -83,7 +84,7 @@ function shownCertificates(
   })
 }
 
-/** An Ed25519 key, of which only the public half is kept; null for anything else. */
+/** The public half of an Ed25519 key; null if the text is not one. */
 function signingKeyOf(text: string): KeyObject | null {
   if (text.includes('BEGIN CERTIFICATE')) return null
   try {
@@ -94,7 +95,7 @@ function signingKeyOf(text: string): KeyObject | null {
   }
 }
 
-/** Serials of all lists in a file. */
+/** Serials in all revocation lists of a file; null without the file. */
 async function revokedSerials(path: string): Promise<ReadonlySet<string> | null> {
   if (!existsSync(path)) return null
   const { X509Crl } = await loadX509()

@@ -1,13 +1,14 @@
 import { webcrypto } from 'node:crypto'
 import type * as library from '@peculiar/x509'
 
+/** Module type of the certificate library. */
 export type X509 = typeof library
 
 let loading: Promise<X509> | undefined
 
 /**
- * The certificate library, loaded at the first call: only what makes certificates needs it, and no device
- * does. It expects reflect-metadata to have run before.
+ * Loads the certificate library on the first call, because only issuing certificates needs it, and devices do not.
+ * reflect-metadata must be loaded before.
  */
 export function loadX509(): Promise<X509> {
   loading ??= (async () => {
