@@ -6,9 +6,9 @@ import type { GapFreeSpan, Trace, TraceColumn } from './table.ts'
 import type { LinkSeries } from './types.ts'
 
 /**
- * One part of a link. `recording`: all recordings of a composition are one trace, so their parts
- * belong together in time. `paired`: another recording of the same kind of link, whose window is
- * chosen apart; it says so. `ratio`: the other direction's rate times a declared number.
+ * Source of one part of a link. `recording`: all recordings of a composition must be one trace, so that their parts
+ * were measured at the same time. `paired`: another recording of the same kind of link, with a window chosen
+ * independently. `ratio`: the other direction's rate times a declared number.
  */
 export type LinkPart =
   | { readonly kind: 'constant'; /** bit/s, or seconds for the RTT */ readonly value: number }
@@ -16,14 +16,16 @@ export type LinkPart =
   | { readonly kind: 'paired'; readonly trace: Trace }
   | { readonly kind: 'ratio'; readonly value: number }
 
+/** Sources of all parts of a link. */
 export interface LinkComposition {
   readonly uplink: LinkPart
   readonly downlink: LinkPart
   readonly rtt: LinkPart
 }
 
+/** Length and bin width of an episode. */
 export interface EpisodeWindow {
-  /** Length of the episode; left out: the whole of the longest stretch without a gap. */
+  /** Length of the episode; default: the whole longest gap-free span. */
   readonly seconds?: number
   readonly binSeconds: number
 }
@@ -37,9 +39,9 @@ const COLUMN: Record<Lane, TraceColumn> = {
 }
 
 /**
- * An episode of a declared composition: a window inside one stretch of each recording without a
- * gap, drawn evenly over all windows that fit, resampled to equal bins. Nothing is filled in.
- * @throws InputError if a part is missing, measures nothing, or has no stretch that is long enough
+ * Draws an episode of a declared composition: a window inside one gap-free span of each recording, uniform over all
+ * windows that fit, resampled to equal bins. Nothing is interpolated over gaps.
+ * @throws InputError if a part is missing, was not measured, or has no span that is long enough
  */
 export function composeLink(parts: LinkComposition, window: EpisodeWindow, random: RandomStream): LinkSeries {
   checkParts(parts, window)
@@ -140,7 +142,7 @@ interface Group {
   readonly kind: 'recorded' | 'paired'
 }
 
-/** Lanes that share a window: all `recording` ones, and `paired` ones of the same trace. */
+/** Groups the lanes that share a window: all `recording` ones, and `paired` ones of the same trace. */
 function groupByTrace(parts: LinkComposition): Group[] {
   const groups: Group[] = []
   for (const lane of LANES) {
@@ -168,7 +170,7 @@ function groupByTrace(parts: LinkComposition): Group[] {
 function binCount(groups: readonly Group[], { seconds, binSeconds }: EpisodeWindow): number {
   if (seconds !== undefined) return Math.max(1, Math.round(seconds / binSeconds))
   if (groups.length === 0) return 1
-  const longest = groups.map(({ trace, lanes }) => Math.max(0, ...stretches(trace, lanes, binSeconds)))
+  const longest = groups.map(({ trace, lanes }) => Math.max(0, ...spanBins(trace, lanes, binSeconds)))
   return Math.max(1, Math.min(...longest))
 }
 
@@ -178,8 +180,8 @@ const segmentsOf = (trace: Trace, lanes: readonly Lane[]): GapFreeSpan[] =>
     lanes.map((lane) => COLUMN[lane]),
   )
 
-/** Whole bins of each gap-free segment. */
-const stretches = (trace: Trace, lanes: readonly Lane[], binSeconds: number): number[] =>
+/** Number of whole bins in each gap-free span. */
+const spanBins = (trace: Trace, lanes: readonly Lane[], binSeconds: number): number[] =>
   segmentsOf(trace, lanes).map((s) => Math.floor((s.endSeconds - s.startSeconds) / binSeconds + 1e-9))
 
 function drawStart(
@@ -189,10 +191,10 @@ function drawStart(
   binSeconds: number,
   random: RandomStream,
 ): number {
-  const fits = stretches(trace, lanes, binSeconds).map((bins) => Math.max(0, bins - count + 1))
+  const fits = spanBins(trace, lanes, binSeconds).map((bins) => Math.max(0, bins - count + 1))
   const total = fits.reduce((sum, n) => sum + n, 0)
   if (total === 0) {
-    const longest = Math.max(0, ...stretches(trace, lanes, binSeconds)) * binSeconds
+    const longest = Math.max(0, ...spanBins(trace, lanes, binSeconds)) * binSeconds
     throw new InputError({
       where: `link: ${lanes.join(' and ')}: ${trace.meta.name}`,
       expected: `${count * binSeconds} s without a gap`,
@@ -206,8 +208,8 @@ function drawStart(
 }
 
 /**
- * Lost packets are sent again: of a raw capacity the share 1 - loss is left. Recorded TCP goodput already
- * contains it, and where no loss was measured nothing is known to take off.
+ * Lost packets are retransmitted, so a raw capacity leaves the share 1 - loss. Recorded TCP goodput contains the losses
+ * already, and where loss was not measured nothing is discounted.
  */
 function discountLoss(trace: Trace, rates: Float64Array, start: number, binSeconds: number): void {
   if (trace.meta.rateKind !== 'raw-capacity' || !measures(trace, 'lossRatio')) return
@@ -216,9 +218,9 @@ function discountLoss(trace: Trace, rates: Float64Array, start: number, binSecon
 }
 
 /**
- * Several recordings made at the same time, on one time axis, as one: an uplink and a downlink file
- * of one drive, say. Each column comes from the one trace that measures it.
- * @throws InputError if two measure the same column or their rates are of different kinds
+ * Merges recordings made at the same time into one trace on one time axis, for example an uplink and a downlink file of
+ * one drive. Each column comes from the one trace that measured it.
+ * @throws InputError if two traces measured the same column, or their rates are of different kinds
  */
 export function mergeTraces(traces: readonly Trace[], name: string): Trace {
   const kinds = new Set(traces.map(({ meta }) => meta.rateKind).filter((kind) => kind !== null))

@@ -8,10 +8,10 @@ import { check, parseJson } from '../core/schema.ts'
 import { makeTrace, MAX_TRACE_ROWS, TRACE_COLUMNS } from './table.ts'
 import type { Trace, TraceColumn, TraceMeta } from './table.ts'
 
-/** A trace file of more bytes than this is refused. */
+/** Largest trace file that is read, in bytes. */
 export const MAX_TRACE_BYTES = 512 * 1024 * 1024
 
-/** Columns as the file names them: units at the end, as any Parquet tool will show them. */
+/** Column names in the file; they end with the unit, because any Parquet tool shows them. */
 const FILE_COLUMNS: Record<TraceColumn, string> = {
   uplinkBitsPerSecond: 'uplink_bps',
   downlinkBitsPerSecond: 'downlink_bps',
@@ -22,14 +22,14 @@ const TIME = 'time_s'
 const META_KEY = 'edgewise.trace'
 const HASH_KEY = 'edgewise.sha256'
 const HASH_DIGITS = 64
-/** Thrift's compact header of the value behind its key: field 2, a string of 64 bytes. */
+/** Thrift compact header of the hash's value in the key-value metadata: field 2, a string of 64 bytes. */
 const HASH_HEADER = [0x18, HASH_DIGITS]
 const NOT_OURS = 'make it with `edgewise trace import`; a changed or cut file must be fetched or made again'
 
 /**
- * A trace as Parquet: one row an interval that holds until the next row's time, nulls where
- * nothing was measured, and a last row of nulls that says where the recording ends. The metadata
- * carry the trace's own and the SHA-256 of the whole file, taken with zeros in the hash's place.
+ * Encodes a trace as Parquet: one row for each interval, which lasts until the next row's time, null where nothing was
+ * measured, and a last row of nulls at the end of the recording. The metadata holds the trace's own and the SHA-256 of
+ * the whole file, computed with zeros in place of the hash.
  */
 export function encodeTrace(trace: Trace): Uint8Array {
   const writer = new ByteWriter()
@@ -66,7 +66,7 @@ export function encodeTrace(trace: Trace): Uint8Array {
   return bytes
 }
 
-/** Where the hash's digits lie; null if the file has none. */
+/** Offset of the hash's digits; null if the file has none. */
 function hashPlace(bytes: Uint8Array): number | null {
   const key = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).lastIndexOf(HASH_KEY)
   const at = key + HASH_KEY.length
@@ -74,7 +74,7 @@ function hashPlace(bytes: Uint8Array): number | null {
   return found && at + HASH_HEADER.length + HASH_DIGITS <= bytes.length ? at + HASH_HEADER.length : null
 }
 
-/** Refuses a file with any byte changed, before anything in it is parsed. */
+/** Verifies the hash before anything in the file is parsed. */
 function checkHash(bytes: Uint8Array, where: string): void {
   const at = hashPlace(bytes)
   if (at === null) {
@@ -93,20 +93,23 @@ function checkHash(bytes: Uint8Array, where: string): void {
   if (found !== written) throw new IntegrityError(where, `SHA-256 ${show(written)}`, found)
 }
 
-/** Writes the trace's file whole or not at all. */
+/** Writes a trace file atomically. */
 export function writeTrace(path: string, trace: Trace): void {
   writeAtomic(path, encodeTrace(trace))
 }
 
-/** @throws InputError naming file and field; IntegrityError if the data are not those that were written */
+/**
+ * Reads a trace file.
+ * @throws InputError naming file and field; IntegrityError if the hash does not match
+ */
 export async function readTrace(path: string): Promise<Trace> {
   return decodeTrace(readCapped(path, MAX_TRACE_BYTES), path)
 }
 
 /**
- * Reads a trace from bytes. Nothing is parsed before the hash over the whole file was found
- * right, so damage is told apart from a malformed file and never reaches the Parquet decoder.
- * The hash is no signature: a file forged with a hash that fits may keep that decoder busy for long.
+ * Decodes a trace from bytes. The hash over the whole file is verified first, so that damage is distinguished from a
+ * malformed file and never reaches the Parquet decoder. The hash is not a signature: a forged file with a matching hash
+ * may keep the decoder busy for long.
  */
 export async function decodeTrace(bytes: Uint8Array, where: string): Promise<Trace> {
   checkHash(bytes, where)
@@ -121,7 +124,7 @@ export async function decodeTrace(bytes: Uint8Array, where: string): Promise<Tra
   return makeTrace({ meta, ...(await readColumns(file, footer, where)) }, where)
 }
 
-/** What of a footer is read here; a damaged one parses into anything. */
+/** The parts of the Parquet footer that are used; validated, because a damaged footer may parse into anything. */
 const footerSchema = z.object({
   schema: z.array(
     z.object({ name: z.string(), type: z.string().optional(), repetition_type: z.string().optional() }),
@@ -183,7 +186,7 @@ async function readColumns(file: ArrayBuffer, footer: FileMetaData, where: strin
   return { timeSeconds, ...columns }
 }
 
-/** One column, NaN for null; one row group at a time, so that no rejected promise is left unwatched. */
+/** Reads one column, null as NaN. Row groups are read one at a time, so that every rejected promise is awaited. */
 async function readColumn(file: ArrayBuffer, footer: FileMetaData, name: string, where: string) {
   const values = new Float64Array(Number(footer.num_rows))
   let at = 0

@@ -14,23 +14,24 @@ const COLUMN: Record<Lane, TraceColumn> = {
   rtt: 'rttSeconds',
 }
 
-/** The state of a bin in which the first lane was not measured. */
+/** State of a bin in which the first lane was not measured. */
 const UNKNOWN = -1
 
-/** Lanes that were recorded together; the first one's value decides the state. */
+/** Lanes that were recorded together; the first lane's value determines the state. */
 export interface ChainData {
   readonly traces: readonly Trace[]
   readonly lanes: readonly Lane[]
-  /** Quantile states, besides the silent one of a rate. */
+  /** Number of quantile states, without the silent state of a rate. */
   readonly states: number
 }
 
+/** Name, description and settings of a link model, without what is fitted. */
 export type LinkModelText = Omit<LinkModel, 'schemaVersion' | 'kind' | 'chains'>
 
 /**
- * Fits a Markov-modulated link: each chain's states are quantile classes of its first lane (for a
- * rate also a silent state, below 10 kbit/s), its transitions are counted between neighbouring
- * bins of the same gap-free stretch, and within a state each lane has its empirical quantiles.
+ * Fits a Markov-modulated link. The states of each chain are quantile classes of its first lane (for a rate also a
+ * silent state, below 10 kbit/s); transitions are counted between neighbouring bins of the same gap-free span; within a
+ * state each lane has its empirical quantiles.
  * @throws InputError if there is nothing to fit
  */
 export function fitMarkovLink(text: LinkModelText, data: readonly ChainData[]): LinkModel {
@@ -39,40 +40,40 @@ export function fitMarkovLink(text: LinkModelText, data: readonly ChainData[]): 
 }
 
 function fitChain(data: ChainData, binSeconds: number, where: string): LinkChain {
-  const stretches = data.traces.flatMap((trace) => binned(trace, data.lanes, binSeconds))
+  const spans = data.traces.flatMap((trace) => binned(trace, data.lanes, binSeconds))
   const [first] = data.lanes
   const silentBelow = first === 'rtt' ? -1 : SILENT_BITS_PER_SECOND
-  const all = stretches.flatMap((stretch) => [...stretch[first]!].filter((value) => !Number.isNaN(value)))
-  const heard = Float64Array.from(all.filter((value) => value >= silentBelow)).sort()
-  if (heard.length < 2 * data.states || !(data.states >= 1)) {
+  const all = spans.flatMap((span) => [...span[first]!].filter((value) => !Number.isNaN(value)))
+  const observed = Float64Array.from(all.filter((value) => value >= silentBelow)).sort()
+  if (observed.length < 2 * data.states || !(data.states >= 1)) {
     const expected = `${2 * data.states} bins of ${binSeconds} s or more`
     throw new InputError({
       where,
       expected,
-      found: `${heard.length}`,
+      found: `${observed.length}`,
       remedy: 'give more recordings or fewer states',
     })
   }
   const cuts: number[] = []
   for (let k = 1; k < data.states; k++) {
-    const cut = quantile(heard, k / data.states)
-    // A value that fills several classes makes one.
-    if (cut > (cuts.at(-1) ?? heard[0])) cuts.push(cut)
+    const cut = quantile(observed, k / data.states)
+    // A value that would fill several classes forms one.
+    if (cut > (cuts.at(-1) ?? observed[0])) cuts.push(cut)
   }
-  const silent = heard.length < all.length ? 1 : 0
+  const silent = observed.length < all.length ? 1 : 0
   const stateOf = (value: number) =>
     Number.isNaN(value)
       ? UNKNOWN
       : value < silentBelow
         ? 0
         : silent + cuts.reduce((count, cut) => count + (value >= cut ? 1 : 0), 0)
-  const paths = stretches.map((stretch) => Array.from(stretch[first]!, stateOf))
+  const paths = spans.map((span) => Array.from(span[first]!, stateOf))
   const count = cuts.length + 1 + silent
   const states: LinkChain['states'] = Array.from({ length: count }, () => ({}))
   for (const lane of data.lanes) {
     const values = (state: number | null) =>
-      stretches.flatMap((stretch, s) =>
-        [...stretch[lane]!].filter((v, i) => !Number.isNaN(v) && (state === null || paths[s][i] === state)),
+      spans.flatMap((span, s) =>
+        [...span[lane]!].filter((v, i) => !Number.isNaN(v) && (state === null || paths[s][i] === state)),
       )
     const whole = describe(lane, values(null), where)
     for (let state = 0; state < count; state++) {
@@ -84,20 +85,20 @@ function fitChain(data: ChainData, binSeconds: number, where: string): LinkChain
   return { states, transition: transitions(paths, count) }
 }
 
-/** One record a stretch of the first lane without a gap of a bin or more: each lane's bins, NaN = unknown. */
+/** Each lane's bins for every span of the first lane without a gap of a bin or more; NaN = not measured. */
 function binned(
   trace: Trace,
   lanes: readonly Lane[],
   binSeconds: number,
 ): Partial<Record<Lane, Float64Array>>[] {
-  const stretches: { startSeconds: number; endSeconds: number }[] = []
+  const spans: { startSeconds: number; endSeconds: number }[] = []
   for (const { startSeconds, endSeconds } of gapFreeSpans(trace, [COLUMN[lanes[0]]])) {
-    const last = stretches.at(-1)
-    // A lost ping is no end of a recording: the bin it lies in has other samples, or becomes unknown.
+    const last = spans.at(-1)
+    // A lost ping does not end a recording: its bin has other samples, or becomes NaN.
     if (last !== undefined && startSeconds - last.endSeconds < binSeconds) last.endSeconds = endSeconds
-    else stretches.push({ startSeconds, endSeconds })
+    else spans.push({ startSeconds, endSeconds })
   }
-  return stretches.flatMap(({ startSeconds, endSeconds }) => {
+  return spans.flatMap(({ startSeconds, endSeconds }) => {
     const count = Math.floor((endSeconds - startSeconds) / binSeconds + 1e-9)
     if (count === 0) return []
     const bins = (lane: Lane) => resample(trace, COLUMN[lane], startSeconds, binSeconds, count)
@@ -105,7 +106,10 @@ function binned(
   })
 }
 
-/** Counts between neighbours; half a visit spread by where all bins lie keeps every state escapable. */
+/**
+ * Transition probabilities from counts between neighbouring bins. Half a count, distributed like all bins over the
+ * states, is added so that every state can be left.
+ */
 function transitions(paths: readonly number[][], count: number): number[][] {
   const counts = Array.from({ length: count }, () => new Float64Array(count))
   const visits = new Float64Array(count)
@@ -125,15 +129,15 @@ function transitions(paths: readonly number[][], count: number): number[][] {
 
 function describe(lane: Lane, values: readonly number[], where: string): LaneDistribution | RttDistribution {
   const scale = lane === 'rtt' ? 1000 : 1e-6
-  const heard = values.filter((value) => (lane === 'rtt' ? value > 0 : value >= SILENT_BITS_PER_SECOND))
-  if (heard.length === 0 && lane === 'rtt') {
+  const observed = values.filter((value) => (lane === 'rtt' ? value > 0 : value >= SILENT_BITS_PER_SECOND))
+  if (observed.length === 0 && lane === 'rtt') {
     throw new InputError({ where: `${where}: rtt`, expected: 'measured round trips', found: 'none' })
   }
-  if (heard.length === 0) return { silentShare: 1 }
-  const sorted = Float64Array.from(heard).sort()
+  if (observed.length === 0) return { silentShare: 1 }
+  const sorted = Float64Array.from(observed).sort()
   const quantiles = QUANTILE_SHARES.map((share) => digits(quantile(sorted, share) * scale))
   if (lane === 'rtt') return { quantilesMs: quantiles }
-  return { silentShare: round(1 - heard.length / values.length, 4), quantilesMbps: quantiles }
+  return { silentShare: round(1 - observed.length / values.length, 4), quantilesMbps: quantiles }
 }
 
 const round = (value: number, places: number) => Math.round(value * 10 ** places) / 10 ** places

@@ -5,7 +5,7 @@ import type { RandomStream } from '../core/random.ts'
 import { check, readConfig } from '../core/schema.ts'
 import { Column, emptyError, lineError, linesOf } from './lines.ts'
 
-/** Requests as they were recorded: arrival (s from the first), prompt and output tokens, length n each. */
+/** Recorded requests: arrival (seconds from the first), prompt and output tokens, length n each. */
 export interface RecordedRequests {
   readonly label: string
   readonly arrivalSeconds: Float64Array
@@ -21,13 +21,16 @@ export function readAzureTrace(path: string): RecordedRequests {
   return parseAzureTrace(readText(path, MAX_WORKLOAD_BYTES), path)
 }
 
-/** @throws InputError naming the line */
+/**
+ * Parses an Azure LLM inference trace.
+ * @throws InputError naming the line
+ */
 export function parseAzureTrace(text: string, where: string): RecordedRequests {
   const columns = [new Column(), new Column(), new Column()]
   let header = true
   let origin = NaN
   for (const line of linesOf(text)) {
-    // Where it came from, in a workload that `edgewise trace import` wrote.
+    // Comment lines with the provenance, in a workload that `edgewise trace import` wrote.
     if (header && line.text.startsWith('#')) continue
     if (header) {
       if (line.text !== AZURE_HEADER) throw lineError(where, line.number, AZURE_HEADER, line.text)
@@ -36,7 +39,7 @@ export function parseAzureTrace(text: string, where: string): RecordedRequests {
     }
     const match =
       /^(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)(\.\d{1,9})?(?:Z|\+00:00)?,(\d{1,9}),(\d{1,9})$/.exec(line.text)
-    // Date.parse keeps milliseconds only; the fraction is added apart.
+    // Date.parse has milliseconds only; the fraction is added separately.
     const whole = match === null ? NaN : Date.parse(`${match[1]}T${match[2]}Z`) / 1000
     if (match === null || Number.isNaN(whole)) {
       throw lineError(where, line.number, 'a UTC time and two token counts', line.text)
@@ -52,7 +55,7 @@ export function parseAzureTrace(text: string, where: string): RecordedRequests {
         'sort the file by time',
       )
     }
-    // A request without a prompt or an answer asks nothing of anyone.
+    // A request without a prompt or an answer takes no computation.
     if (Number(match[4]) === 0 || Number(match[5]) === 0) continue
     columns[0].push(seconds)
     columns[1].push(Number(match[4]))
@@ -70,6 +73,7 @@ const logNormal = z.strictObject({
   min: z.number().int().min(1),
   max: z.number().int().min(1),
 })
+/** Schema of a length model. */
 export const lengthModelSchema = z.strictObject({
   schemaVersion: z.literal(1),
   kind: z.literal('synthetic'),
@@ -82,16 +86,17 @@ export const lengthModelSchema = z.strictObject({
     licence: z.string(),
     used: z.string(),
   }),
-  /** Natural logarithms of tokens. */
+  /** Mean and standard deviation of the natural logarithm of the token count. */
   promptTokens: logNormal,
   outputTokens: logNormal,
-  /** Of the two logarithms. */
+  /** Correlation of the two logarithms. */
   correlation: z.number().min(-1).max(1),
 })
 
-/** Prompt and output lengths, jointly log-normal, fitted to a recording; what it makes is synthetic. */
+/** Prompt and output lengths, jointly log-normal, fitted to a recording; lengths drawn from it are synthetic. */
 export type LengthModel = z.infer<typeof lengthModelSchema>
 
+/** Reads a length model from a file. */
 export function readLengthModel(path: string): LengthModel {
   return readConfig(lengthModelSchema, path)
 }
@@ -144,13 +149,13 @@ export function moments(tokens: Float64Array): { mean: number; sd: number; min: 
   return { mean, sd: Math.sqrt(squares / tokens.length), min, max }
 }
 
-/** Where lengths come from: pairs drawn from a recording with replacement, or a model. */
+/** Source of lengths: pairs drawn from a recording with replacement, or a model. */
 export type LengthSource =
   | { readonly kind: 'recorded'; readonly requests: RecordedRequests }
   | { readonly kind: 'synthetic'; readonly model: LengthModel }
   | { readonly kind: 'fixed'; readonly promptTokens: number; readonly outputTokens: number }
 
-/** One pair of lengths before any limit: [prompt, output] tokens. */
+/** Draws one pair of lengths before any limit: [prompt, output] tokens. */
 export function drawLengths(source: LengthSource, random: RandomStream): [number, number] {
   if (source.kind === 'fixed') return [source.promptTokens, source.outputTokens]
   if (source.kind === 'recorded') {

@@ -5,7 +5,10 @@ import { InputError } from '../core/errors.ts'
 import { readLinkModel } from './markov.ts'
 import type { LinkModel } from './markov.ts'
 
-/** The shipped link models of a folder (`traces/links`), by name. @throws InputError if there is none */
+/**
+ * The shipped link models of a folder (`traces/links`), sorted by name.
+ * @throws InputError if there is none
+ */
 export function listLinkModels(folder: string, split?: LinkModel['split']): LinkModel[] {
   let names: string[]
   try {
@@ -26,7 +29,7 @@ export function listLinkModels(folder: string, split?: LinkModel['split']): Link
   return chosen
 }
 
-/** A model's file: YAML, one line a state and a line a row of the transition matrix. */
+/** Formats a model as YAML, with one line for each state and each row of the transition matrix. */
 export function formatLinkModel(model: LinkModel): string {
   const document = parseDocument(stringify(model))
   const flow = (path: (string | number)[]) => {

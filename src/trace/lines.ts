@@ -1,12 +1,13 @@
 import { InputError, show } from '../core/errors.ts'
 
+/** A line of a text file. */
 export interface Line {
-  /** As an editor counts: from 1. */
+  /** Line number, from 1. */
   readonly number: number
   readonly text: string
 }
 
-/** Lines that are not blank, without their ends (LF or CRLF) and without a byte order mark. */
+/** Lines that are not blank, without line ends (LF or CRLF) and byte order mark. */
 export function* linesOf(text: string): Generator<Line> {
   let number = 0
   let start = text.charCodeAt(0) === 0xfeff ? 1 : 0
@@ -22,12 +23,14 @@ export function* linesOf(text: string): Generator<Line> {
 
 const NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$/
 
-/** A plain decimal number, or NaN: unlike Number(), takes neither '' nor '0x10' nor 'Infinity'. */
+/**
+ * Parses a plain decimal number; NaN for anything else, including '', '0x10' and 'Infinity', which Number() accepts.
+ */
 export function decimal(text: string): number {
   return NUMBER.test(text) ? Number(text) : NaN
 }
 
-/** Grows by doubling; a plain array of numbers would hold boxed values. */
+/** A growing array of floats that doubles its capacity; a plain array would box its values. */
 export class Column {
   private values = new Float64Array(1024)
   length = 0
@@ -50,6 +53,7 @@ export class Column {
   }
 }
 
+/** InputError for one line of a file. */
 export function lineError(
   where: string,
   line: number,
@@ -65,6 +69,7 @@ export function lineError(
   })
 }
 
+/** InputError for a file that holds nothing usable. */
 export function emptyError(where: string, expected: string): InputError {
   return new InputError({
     where,
@@ -74,7 +79,7 @@ export function emptyError(where: string, expected: string): InputError {
   })
 }
 
-/** The median of the differences between neighbours; `times` has two or more ascending values. */
+/** The median difference between neighbours; `times` has at least two ascending values. */
 export function medianStep(times: Float64Array): number {
   const steps = new Float64Array(times.length - 1)
   for (let i = 0; i < steps.length; i++) steps[i] = times[i + 1] - times[i]

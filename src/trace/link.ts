@@ -2,14 +2,13 @@ import { InputError, show } from '../core/errors.ts'
 import { RangeExtremum } from './range.ts'
 import type { Direction, Link, LinkSeries } from './types.ts'
 
-/** Bins walked one by one before a transfer's end is looked up by bisection: nearly all end within these. */
+/** Bins searched linearly for the end of a transfer before bisection; nearly all transfers end within these. */
 const WALK_BINS = 6
 
 /**
- * A link that replays `series` for ever, from its beginning after its end.
- * Transfers end by bisection over cumulative bits: O(log n) however long they
- * take; the last bin is remembered, so queries that move forward cost O(1).
- * @throws InputError if the series is not a valid one
+ * A link that replays `series` in an endless loop. The end of a transfer is found by bisection over cumulative bits, in
+ * O(log n) for any duration; the last bin is remembered, so that queries that move forward cost O(1).
+ * @throws InputError if the series is not valid
  */
 export function createLink(series: LinkSeries): Link {
   checkLinkSeries(series)
@@ -55,7 +54,7 @@ export function constantSeries(
   }
 }
 
-/** Throws InputError unless edges ascend from 0 and all figures are finite and not negative. */
+/** Throws InputError unless bin edges ascend from 0 and all rates and RTTs are finite and at least 0. */
 export function checkLinkSeries(series: LinkSeries): void {
   const { timeSeconds, upBitsPerSecond, downBitsPerSecond, rttSeconds } = series
   const count = timeSeconds.length - 1
@@ -101,7 +100,7 @@ function checkTransfer(startSeconds: number, bytes: number): void {
   )
 }
 
-/** One direction's rates with the bits carried before each edge; shape: rate [n], before [n + 1]. */
+/** Rates of one direction, with the bits carried before each edge: rate [n], before [n + 1]. */
 interface Lane {
   readonly rate: Float64Array
   readonly before: Float64Array
@@ -116,7 +115,9 @@ class ReplayedLink implements Link {
   private readonly up: Lane
   private readonly down: Lane
   private readonly rtt: Float64Array
-  /** For each bin, the first edge after it at which anything changes; count + 1 + e: edge e of the next cycle. */
+  /**
+   * For each bin, the index of the next edge at which rate or RTT changes; count + 1 + e is edge e of the next cycle.
+   */
   private readonly changeEdge: Int32Array
   private lowestRtt: RangeExtremum | null = null
   private cycle = 0
@@ -154,7 +155,7 @@ class ReplayedLink implements Link {
       remaining -= carried
       from = end
     }
-    // What is left is compared with sums counted from this bin's edge: an outage adds exactly nothing.
+    // The remaining bits are compared with sums from this bin's edge on, so that an outage adds exactly 0.
     const ahead = bin < this.count ? lane.total - lane.before[bin] : 0
     if (remaining <= ahead) return this.finish(lane, cycleStart, bin, remaining, startSeconds)
     remaining -= ahead
@@ -163,7 +164,7 @@ class ReplayedLink implements Link {
     return this.finish(lane, (this.cycle + 1 + whole) * this.period, 0, remaining, startSeconds)
   }
 
-  /** When `bits` > 0 counted from edge `first` have been carried within one cycle. */
+  /** When `bits` > 0, counted from edge `first`, have been carried within one cycle. */
   private finish(lane: Lane, cycleStart: number, first: number, bits: number, notBefore: number): number {
     const { before, rate } = lane
     const base = before[first]
@@ -174,7 +175,7 @@ class ReplayedLink implements Link {
       if (before[middle + 1] - base >= bits) high = middle
       else low = middle + 1
     }
-    // Rounding may leave a rest of some ulps for a silent last bin: it ended where the last bit was carried.
+    // Rounding may leave a few ulps for a silent last bin; the transfer then ended where the last bit was carried.
     while (rate[low] === 0 && low > 0) low--
     const within = Math.min((bits - (before[low] - base)) / rate[low], this.edges[low + 1] - this.edges[low])
     return Math.max(notBefore, cycleStart + (this.edges[low] + Math.max(within, 0)))
@@ -221,12 +222,15 @@ class ReplayedLink implements Link {
     return edge <= this.count ? this.edge(this.cycle, edge) : this.edge(this.cycle + 1, edge - this.count - 1)
   }
 
-  /** An edge's time; every comparison uses this one rounding, so that a change returned is a change reached. */
+  /**
+   * Time of an edge. Every comparison uses this same rounding, so that a returned time of change is never before the
+   * change.
+   */
   private edge(cycle: number, index: number): number {
     return index === this.count ? (cycle + 1) * this.period : cycle * this.period + this.edges[index]
   }
 
-  /** Moves the cursor to the bin that holds `atSeconds`. */
+  /** Moves the cursor to the bin that contains `atSeconds`. */
   private seek(atSeconds: number): void {
     if (atSeconds >= this.binStart && atSeconds < this.binEnd) return
     if (atSeconds >= this.binEnd && this.bin + 1 < this.count) {
@@ -268,7 +272,7 @@ function lane(rate: Float64Array, edges: Float64Array): Lane {
   return { rate, before, total: before[rate.length], best: null }
 }
 
-/** See ReplayedLink.changeEdge; -1 throughout if nothing ever changes. */
+/** See ReplayedLink.changeEdge; all -1 if nothing ever changes. */
 function changes(series: LinkSeries): Int32Array {
   const { upBitsPerSecond: up, downBitsPerSecond: down, rttSeconds: rtt } = series
   const count = rtt.length

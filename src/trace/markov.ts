@@ -4,7 +4,7 @@ import { RandomStream } from '../core/random.ts'
 import { check, readConfig } from '../core/schema.ts'
 import type { LinkSeries } from './types.ts'
 
-/** The shares at which a state's distribution is known; between them it is even in the logarithm. */
+/** Cumulative shares at which a state's distribution is stored; in between it is uniform in the logarithm. */
 export const QUANTILE_SHARES = [0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.97, 1] as const
 
 const quantiles = (least: z.ZodNumber) =>
@@ -15,7 +15,7 @@ const quantiles = (least: z.ZodNumber) =>
 const laneSchema = z.strictObject({
   /** Share of the state's bins that carry nothing. */
   silentShare: z.number().min(0).max(1),
-  /** Of the others, at QUANTILE_SHARES; left out if there are none. */
+  /** Quantiles of the other bins at QUANTILE_SHARES; absent if there are no others. */
   quantilesMbps: quantiles(z.number().positive()).optional(),
 })
 const rttSchema = z.strictObject({ quantilesMs: quantiles(z.number().positive()) })
@@ -26,10 +26,10 @@ const stateSchema = z.strictObject({
 })
 const chainSchema = z.strictObject({
   states: z.array(stateSchema).min(1).max(64),
-  /** transition[i][j]: from state i to state j, one bin later. */
+  /** transition[i][j]: probability of going from state i to state j in one bin. */
   transition: z.array(z.array(z.number().min(0).max(1))),
 })
-/** Where a lane comes from: a chain's states, a constant, or the other direction's rate times a ratio. */
+/** Source of a lane: a chain's states, a constant, or the other direction's rate times a ratio. */
 const laneSource = z.union([
   z.strictObject({ chain: z.number().int().min(0) }),
   z.strictObject({ constantMs: z.number().positive(), reason: z.string() }),
@@ -42,10 +42,11 @@ const originSchema = z.strictObject({
   url: z.string(),
   cite: z.string(),
   licence: z.string(),
-  /** What of it went in: which files, which columns, how much. */
+  /** Which files and columns were used for the fit, and how much of them. */
   used: z.string(),
 })
 
+/** Schema of a link model. */
 export const linkModelSchema = z.strictObject({
   schemaVersion: z.literal(1),
   kind: z.literal('synthetic'),
@@ -61,20 +62,29 @@ export const linkModelSchema = z.strictObject({
   chains: z.array(chainSchema).max(8),
 })
 
-/** A Markov-modulated link whose parameters were fitted to recordings; what it makes is synthetic. */
+/** A Markov-modulated link whose parameters were fitted to recordings; links drawn from it are synthetic. */
 export type LinkModel = z.infer<typeof linkModelSchema>
+/** One chain of a link model. */
 export type LinkChain = LinkModel['chains'][number]
+/** Distribution of a rate within a state. */
 export type LaneDistribution = z.infer<typeof laneSchema>
+/** Distribution of the RTT within a state. */
 export type RttDistribution = z.infer<typeof rttSchema>
 type Lane = keyof LinkModel['lanes']
 const LANES: readonly Lane[] = ['uplink', 'downlink', 'rtt']
 
-/** Reads one model file. @throws InputError naming file and field */
+/**
+ * Reads a link model from a file.
+ * @throws InputError naming file and field
+ */
 export function readLinkModel(path: string): LinkModel {
   return checkLinkModel(readConfig(linkModelSchema, path), path)
 }
 
-/** Schema, square stochastic matrices, and every lane's chain has that lane in every state. */
+/**
+ * Checks the schema, that transition matrices are square and stochastic, and that every lane's chain has the lane in
+ * every state.
+ */
 export function checkLinkModel(value: unknown, where: string): LinkModel {
   const model: LinkModel = check(linkModelSchema, value, where)
   const fail = (place: string, expected: string, found: string) => {
@@ -105,7 +115,7 @@ export function checkLinkModel(value: unknown, where: string): LinkModel {
   return model
 }
 
-/** A ratio needs the other rate to be no ratio itself; a constant needs the lane's unit. */
+/** Whether a lane's source fits: a ratio must not refer to another ratio, and a constant must have the lane's unit. */
 function suits(lane: Lane, lanes: LinkModel['lanes']): boolean {
   const source = lanes[lane]
   if ('timesUplink' in source) return lane === 'downlink' && !('timesDownlink' in lanes.uplink)
@@ -114,8 +124,8 @@ function suits(lane: Lane, lanes: LinkModel['lanes']): boolean {
 }
 
 /**
- * A synthetic link of `seconds`, on the model's bins. Each chain starts from its long-run
- * distribution and has a random stream of its own, so parts that are not coupled stay independent.
+ * Draws a synthetic link of `seconds` in the model's bins. Each chain starts in its long-run distribution and has a
+ * random stream of its own, so that uncoupled parts stay independent.
  */
 export function sampleLink(model: LinkModel, seconds: number, random: RandomStream): LinkSeries {
   const count = Math.max(1, Math.ceil(seconds / model.binSeconds - 1e-9))
@@ -154,13 +164,13 @@ export function sampleLink(model: LinkModel, seconds: number, random: RandomStre
   }
 }
 
-/** A stream of its own, seeded by the given one. */
+/** Creates a stream that is seeded by the given one. */
 export function fork(random: RandomStream): RandomStream {
   const word = () => random.nextUint32()
   return new RandomStream([word() | 1, word(), word(), word()])
 }
 
-/** Long runs by chain: a link is drawn for every episode, and the powers cost as much as the draw. */
+/** Cached long-run distributions: a link is drawn for every episode, and the matrix powers cost as much as the draw. */
 const longRuns = new WeakMap<LinkChain, readonly number[]>()
 
 function longRunOf(chain: LinkChain): readonly number[] {
@@ -169,7 +179,7 @@ function longRunOf(chain: LinkChain): readonly number[] {
   return known
 }
 
-/** The chain's state in each of `count` bins. */
+/** Draws the chain's state in each of `count` bins. */
 function walk(chain: LinkChain, count: number, random: RandomStream): Uint8Array {
   const path = new Uint8Array(count)
   let state = pick(longRunOf(chain), random)
@@ -180,7 +190,7 @@ function walk(chain: LinkChain, count: number, random: RandomStream): Uint8Array
   return path
 }
 
-/** Index drawn with the given weights. */
+/** Draws an index with the given weights. */
 export function pick(weights: readonly number[], random: RandomStream): number {
   let rest = random.uniform() * weights.reduce((sum, weight) => sum + weight, 0)
   for (let i = 0; i < weights.length; i++) {
@@ -190,7 +200,7 @@ export function pick(weights: readonly number[], random: RandomStream): number {
   return weights.findLastIndex((weight) => weight > 0)
 }
 
-/** The long-run distribution of a chain: powers of its lazy version, which also settles periodic ones. */
+/** The long-run distribution of a chain, from powers of its lazy version, which converges for periodic chains too. */
 export function longRun(transition: readonly (readonly number[])[]): number[] {
   const n = transition.length
   let share: number[] = new Array<number>(n).fill(1 / n)
@@ -205,16 +215,16 @@ export function longRun(transition: readonly (readonly number[])[]): number[] {
   return share
 }
 
-/** bit/s or seconds. */
+/** Draws a value in bit/s or seconds. */
 function draw(lane: LaneDistribution | RttDistribution, random: RandomStream): number {
   if ('quantilesMs' in lane) return atShare(lane.quantilesMs, random.uniform()) / 1000
   const silent = random.uniform() < lane.silentShare
-  // Drawn in any case: a bin takes two numbers from the stream whatever it turns out to be.
+  // Drawn even where it is not used, so that every bin takes exactly two numbers from the stream.
   const share = random.uniform()
   return silent || lane.quantilesMbps === undefined ? 0 : atShare(lane.quantilesMbps, share) * 1e6
 }
 
-/** Inverse of the distribution function that is even in the logarithm between the quantiles. */
+/** Inverse of the distribution function that is uniform in the logarithm between the quantiles. */
 function atShare(quantiles: readonly number[], share: number): number {
   let i = 0
   while (i < quantiles.length - 2 && share >= QUANTILE_SHARES[i + 1]) i++

@@ -1,4 +1,4 @@
-/** Largest or smallest value over any index range in O(1), after O(n log n) work (a sparse table). */
+/** Largest or smallest value over any index range in O(1), after O(n log n) preparation (a sparse table). */
 export class RangeExtremum {
   /** level[k][i] covers values i .. i + 2^k - 1. */
   private readonly levels: Float64Array[]
@@ -15,7 +15,7 @@ export class RangeExtremum {
     }
   }
 
-  /** Over the indices first..last, both included. */
+  /** The extremum over indices first..last, both included. */
   over(first: number, last: number): number {
     const k = 31 - Math.clz32(last - first + 1)
     const level = this.levels[k]

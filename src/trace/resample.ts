@@ -1,8 +1,8 @@
 import type { GapFreeSpan, Trace, TraceColumn } from './table.ts'
 
 /**
- * Time-weighted means of a column over equal bins, starting at `fromSeconds`.
- * A bin of which less than half was measured is NaN; the rest of a bin counts as its measured part.
+ * Time-weighted means of a column over equal bins from `fromSeconds` on. A bin of which less than half was measured is
+ * NaN; otherwise its value is the mean of the measured part.
  * @returns length `count`, in the column's unit
  */
 export function resample(
@@ -20,7 +20,7 @@ export function resample(
     const value = values[row]
     let at = Math.max(timeSeconds[row] - fromSeconds, 0)
     const end = timeSeconds[row + 1] - fromSeconds
-    // The 1e-9 keeps stamps such as 0.30000000000000004 in the bin they mean.
+    // The 1e-9 assigns stamps such as 0.30000000000000004 to the intended bin.
     let bin = Math.floor(at / binSeconds + 1e-9)
     if (bin >= count) break
     if (Number.isNaN(value)) continue
@@ -36,7 +36,7 @@ export function resample(
   return sums.map((sum, bin) => (covered[bin] >= 0.5 * binSeconds * (1 - 1e-9) ? sum / covered[bin] : NaN))
 }
 
-/** Resamples a gap-free segment; a last bin of which less than half is covered is left out. */
+/** Resamples a gap-free span; a last bin that is less than half covered is dropped. */
 export function resampleSegment(
   trace: Trace,
   column: TraceColumn,
@@ -49,7 +49,7 @@ export function resampleSegment(
   return bins.length > 0 && Number.isNaN(bins[bins.length - 1]) ? bins.subarray(0, bins.length - 1) : bins
 }
 
-/** The row that holds at `seconds`; 0 if that is before the first. */
+/** Index of the row that contains `seconds`; 0 if that is before the first. */
 function rowAt(timeSeconds: Float64Array, seconds: number): number {
   let low = 0
   let high = timeSeconds.length - 2

@@ -3,12 +3,13 @@ import { resampleSegment } from './resample.ts'
 import { gapFreeSpans } from './table.ts'
 import type { Trace } from './table.ts'
 
-/** Bins below this count as silent: the definition under which the published statistics were made. */
+/** Bins below this rate count as silent, as in the published statistics. */
 export const SILENT_BITS_PER_SECOND = 10_000
 
+/** Statistics of a rate. */
 export interface RateStatistics {
   readonly traces: number
-  /** Covered time; gaps do not count. */
+  /** Covered time without gaps. */
   readonly hours: number
   /** Median length of a recorded interval. */
   readonly dtSeconds: number
@@ -21,6 +22,7 @@ export interface RateStatistics {
   readonly silentShare: number
 }
 
+/** Statistics of the RTT. */
 export interface RttStatistics {
   readonly count: number
   readonly p5Seconds: number

@@ -6,7 +6,7 @@ export function stepAt(series: StepSeries, atSeconds: number): number {
   return series.value[stepIndex(series, atSeconds)]
 }
 
-/** The first step after `atSeconds`; Infinity if there is none. Steps that repeat a value count as steps. */
+/** Time of the first step after `atSeconds`; Infinity if there is none. A step that repeats the value counts. */
 export function nextStepSeconds(series: StepSeries, atSeconds: number): number {
   const { timeSeconds } = series
   if (atSeconds < timeSeconds[0]) return timeSeconds.length > 1 ? timeSeconds[1] : Infinity
@@ -14,12 +14,12 @@ export function nextStepSeconds(series: StepSeries, atSeconds: number): number {
   return next < timeSeconds.length ? timeSeconds[next] : Infinity
 }
 
-/** A step function of one value. */
+/** A step function with one value. */
 export function constantStep(value: number): StepSeries {
   return { timeSeconds: Float64Array.of(0), value: Float64Array.of(value) }
 }
 
-/** Throws InputError unless there is at least one step, times ascend and all is finite. */
+/** Throws InputError unless there is at least one step, times ascend, and times and values are finite. */
 export function checkStepSeries(series: StepSeries, where: string): void {
   const { timeSeconds, value } = series
   if (timeSeconds.length === 0 || timeSeconds.length !== value.length) {
@@ -34,12 +34,12 @@ export function checkStepSeries(series: StepSeries, where: string): void {
   }
 }
 
-/** A step function read mostly forwards: remembers its place, so a query near the last one costs O(1). */
+/** Reads a step function mostly forwards: remembers its position, so that a query near the last one costs O(1). */
 export class StepCursor {
   private readonly series: StepSeries
   private index = 0
 
-  /** @throws InputError if the series is not a valid one */
+  /** @throws InputError if the series is not valid */
   constructor(series: StepSeries) {
     checkStepSeries(series, 'step series')
     this.series = series
@@ -50,7 +50,7 @@ export class StepCursor {
     return this.series.value[this.index]
   }
 
-  /** The first step after `atSeconds`; Infinity if there is none. */
+  /** Time of the first step after `atSeconds`; Infinity if there is none. */
   nextChangeSeconds(atSeconds: number): number {
     this.seek(atSeconds)
     const next = this.index + 1
@@ -70,7 +70,7 @@ function holds(times: Float64Array, index: number, at: number): boolean {
   return (index === 0 || at >= times[index]) && (index + 1 === times.length || at < times[index + 1])
 }
 
-/** The last step at or before `atSeconds`; 0 before the first. */
+/** Index of the last step at or before `atSeconds`; 0 before the first. */
 function stepIndex(series: StepSeries, atSeconds: number): number {
   const { timeSeconds } = series
   let low = 0

@@ -2,50 +2,55 @@ import { z } from 'zod'
 import { InputError, show } from '../core/errors.ts'
 import { check } from '../core/schema.ts'
 
-/** Version of the trace file; a reader refuses others. */
+/** Version of the trace file format; other versions are refused. */
 export const TRACE_SCHEMA_VERSION = 1
-/** A trace of more rows is taken for damage: 20 M rows are 23 days at 0.1 s. */
+/** Largest number of rows that is accepted (23 days at 0.1 s); more count as damage. */
 export const MAX_TRACE_ROWS = 20_000_000
 
-/** What is measured in each row; NaN = not measured, which is never 0. */
+/** What each row may contain; NaN = not measured, which is never 0. */
 export const TRACE_COLUMNS = [
   'uplinkBitsPerSecond',
   'downlinkBitsPerSecond',
   'rttSeconds',
   'lossRatio',
 ] as const
+/** Name of a measured column. */
 export type TraceColumn = (typeof TRACE_COLUMNS)[number]
 
 const metaSchema = z.strictObject({
   schemaVersion: z.literal(TRACE_SCHEMA_VERSION),
   name: z.string().min(1).max(300),
-  /** Who recorded it, where: a URL and commit, or a sentence. */
+  /** Who recorded it and where: a URL and commit, or a sentence. */
   origin: z.string().min(1).max(2000),
   licence: z.string().min(1).max(2000),
   kind: z.enum(['recorded', 'synthetic']),
-  /** A TCP goodput already contains losses; a raw capacity does not; null: no rates in it. */
+  /** TCP goodput contains losses already, raw capacity does not; null: the trace has no rates. */
   rateKind: z.enum(['raw-capacity', 'tcp-goodput']).nullable(),
-  /** The importer that read it. */
+  /** The importer that read the recording. */
   format: z.string().min(1).max(100),
-  /** SHA-256 of the file it was read from; null where there was none. */
+  /** SHA-256 of the imported file; null without one. */
   sourceSha256: z
     .string()
     .regex(/^[0-9a-f]{64}$/, '64 hexadecimal digits')
     .nullable(),
-  /** Finer bins than this show the measuring tool, not the link (an iperf3 sender's socket buffer); 0: none known. */
+  /**
+   * Finer bins would show the measuring tool, not the link (for example an iperf3 sender's socket buffer); 0: no such
+   * limit is known.
+   */
   minBinSeconds: z.number().min(0).max(3600),
   notes: z.array(z.string().max(2000)).max(50),
 })
 
+/** Metadata of a trace. */
 export type TraceMeta = z.infer<typeof metaSchema>
 
 /**
- * One recording. Row i holds over [timeSeconds[i], timeSeconds[i + 1]), so there is
- * one more time than there are rows. NaN says "not measured": a gap. Zero says zero.
+ * One recording. Row i covers [timeSeconds[i], timeSeconds[i + 1]), so there is one more time than rows. NaN means "not
+ * measured" (a gap); 0 is a measured zero.
  */
 export interface Trace {
   readonly meta: TraceMeta
-  /** Length n + 1, strictly ascending, seconds from an origin of the recording's own. */
+  /** Length n + 1, strictly ascending, seconds from the recording's own origin. */
   readonly timeSeconds: Float64Array
   /** Length n each. */
   readonly uplinkBitsPerSecond: Float64Array
@@ -55,12 +60,13 @@ export interface Trace {
   readonly lossRatio: Float64Array
 }
 
+/** What makeTrace takes: metadata, times, and the measured columns. */
 export type TraceParts = { meta: TraceMeta; timeSeconds: Float64Array } & Partial<
   Record<TraceColumn, Float64Array>
 >
 
 /**
- * A checked trace; columns that are left out were not measured.
+ * Checks and creates a trace; columns that are absent were not measured.
  * @throws InputError naming the row and column of the first bad value
  */
 export function makeTrace(parts: TraceParts, where: string): Trace {
@@ -114,7 +120,7 @@ function checkColumn(values: Float64Array, name: TraceColumn, count: number, whe
   }
 }
 
-/** A stretch of rows first .. end - 1 over which something is known throughout. */
+/** Rows first .. end - 1, in which the columns were measured throughout. */
 export interface GapFreeSpan {
   readonly first: number
   readonly end: number
@@ -122,7 +128,7 @@ export interface GapFreeSpan {
   readonly endSeconds: number
 }
 
-/** The longest stretches without a gap in any of `columns`; an episode lies inside one of them. */
+/** The longest spans without a gap in any of `columns`; an episode lies inside one of them. */
 export function gapFreeSpans(trace: Trace, columns: readonly TraceColumn[]): GapFreeSpan[] {
   const segments: GapFreeSpan[] = []
   const { timeSeconds } = trace
@@ -141,7 +147,7 @@ export function gapFreeSpans(trace: Trace, columns: readonly TraceColumn[]): Gap
   return segments
 }
 
-/** True if any row of the column was measured. */
+/** Whether any row of the column was measured. */
 export function measures(trace: Trace, column: TraceColumn): boolean {
   return trace[column].some((value) => !Number.isNaN(value))
 }

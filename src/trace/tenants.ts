@@ -3,30 +3,32 @@ import type { RandomStream } from '../core/random.ts'
 import { longRun, pick } from './markov.ts'
 import type { StepSeries } from './types.ts'
 
-/** A continuous-time Markov process of levels, for instance other tenants' sequences in a cloud's batch. */
+/**
+ * A continuous-time Markov process over levels, for example the number of other tenants' sequences in a cloud's batch.
+ */
 export interface TenantProcess {
   /** The value of each state. */
   readonly levels: readonly number[]
   /** Mean exponential sojourn in each state, seconds. */
   readonly meanSojournSeconds: readonly number[]
-  /** next[i][j]: from i to j when i is left; left out: every other state alike. */
+  /** next[i][j]: probability of going from state i to j when i is left; default: uniform over the other states. */
   readonly next?: readonly (readonly number[])[]
 }
 
-/** On and off: `busy` sequences in bursts, none between. */
+/** `busy` sequences in bursts, none in between. */
 export function onOffTenants(busy: number, meanOffSeconds: number, meanOnSeconds: number): TenantProcess {
   return { levels: [0, busy], meanSojournSeconds: [meanOffSeconds, meanOnSeconds] }
 }
 
 /**
- * One path of the process over [0, seconds), started in its long run.
- * @throws InputError if levels, sojourns and transitions do not fit each other
+ * Draws one path of the process over [0, seconds), started in its long-run distribution.
+ * @throws InputError if levels, sojourns and transitions do not match
  */
 export function sampleTenants(process: TenantProcess, seconds: number, random: RandomStream): StepSeries {
   const next = checkProcess(process)
   const times: number[] = []
   const values: number[] = []
-  // Time shares: how often a state is entered times how long it is stayed in.
+  // Time share of each state: how often it is entered times how long it lasts.
   const entered = longRun(next)
   let state = pick(
     entered.map((share, i) => share * process.meanSojournSeconds[i]),
@@ -43,7 +45,7 @@ export function sampleTenants(process: TenantProcess, seconds: number, random: R
   return { timeSeconds: Float64Array.from(times), value: Float64Array.from(values) }
 }
 
-/** The mean level over a long time. */
+/** The long-run mean level. */
 export function meanTenants(process: TenantProcess): number {
   const time = longRun(checkProcess(process)).map((share, i) => share * process.meanSojournSeconds[i])
   const total = time.reduce((sum, t) => sum + t, 0)

@@ -1,6 +1,6 @@
 /**
- * Links and workloads as the simulators see them. Time is in seconds from the
- * start of an episode; rates are bit/s; bin i holds over [time[i], time[i + 1]).
+ * Links and workloads as the simulators see them. Time is in seconds from the start of an episode; rates are bit/s; bin
+ * i covers [time[i], time[i + 1]).
  */
 export type Direction = 'up' | 'down'
 
@@ -12,15 +12,15 @@ export interface LinkSeries {
   readonly upBitsPerSecond: Float64Array
   readonly downBitsPerSecond: Float64Array
   readonly rttSeconds: Float64Array
-  /** What each part is: recorded, paired, constant or synthetic, and from where. */
+  /** Source of each part: recorded, paired, constant or synthetic, and from where. */
   readonly label: string
 }
 
-/** Replays a LinkSeries; past its end it starts again from its beginning (as mahimahi does). */
+/** Replays a LinkSeries, in an endless loop (like mahimahi). */
 export interface Link {
   /**
-   * When the last of `bytes` leaves the sender if the first starts at `startSeconds`:
-   * the T with integral of rate over [start, T] = 8 bytes. Infinity if the link never carries anything.
+   * When the last of `bytes` leaves the sender if the first starts at `startSeconds`: the T with integral of rate over
+   * [start, T] = 8 bytes. Infinity if the link never carries anything.
    */
   sentSeconds(direction: Direction, startSeconds: number, bytes: number): number
   rttSeconds(atSeconds: number): number
@@ -39,12 +39,12 @@ export interface StepSeries {
   readonly value: Float64Array
 }
 
-/** One request as it arrives; the output length is unknown to every policy. */
+/** One arriving request. Policies are never given the output length. */
 export interface RequestArrival {
   readonly arrivalSeconds: number
   readonly promptTokens: number
   readonly outputTokens: number
-  /** What a length predictor says of outputTokens: its mean and standard deviation. */
+  /** A length predictor's mean and standard deviation of outputTokens. */
   readonly predictedOutputTokens: number
   readonly predictedOutputSd: number
 }

@@ -5,45 +5,46 @@ import type { LengthSource, RecordedRequests } from './lengths.ts'
 import { fork } from './markov.ts'
 import type { RequestArrival } from './types.ts'
 
-/** When requests come; every process is scaled to the mean rate that is asked for. */
+/** Arrival process; each is scaled to the mean rate that is asked for. */
 export type ArrivalProcess =
   | { readonly kind: 'poisson' }
-  /** Two states, exponential sojourns: in bursts requests come `burstRatio` times as often as in calm. */
+  /** Two states with exponential sojourns; in bursts requests come `burstRatio` times as often as in calm. */
   | {
       readonly kind: 'mmpp'
       readonly burstRatio: number
       readonly meanCalmSeconds: number
       readonly meanBurstSeconds: number
     }
-  /** The gaps of a recording from a drawn place on, stretched to the mean rate. */
+  /** The gaps of a recording from a random position on, stretched to the mean rate. */
   | { readonly kind: 'recorded'; readonly requests: RecordedRequests }
 
+/** Arrivals, lengths and their predictions. */
 export interface Workload {
   readonly arrivals: ArrivalProcess
   readonly lengths: LengthSource
   /**
-   * The length predictor hears the true length times a log-normal error of this log-sd and answers with
-   * the mean and sd of what it then believes, given how lengths are spread (Bayes). 0: an oracle.
+   * Error of the length predictor: it observes the true length times a log-normal error with this log-sd, and returns
+   * the posterior mean and sd given the distribution of lengths (Bayes). 0: exact predictions.
    */
   readonly predictorLogSd: number
 }
 
-/** Stop after `count` requests, or at `seconds`, whichever is given (both: whichever comes first). */
+/** Stop after `count` requests or at `seconds`; if both are given, whichever comes first. */
 export interface ArrivalLimits {
   readonly count?: number
   readonly seconds?: number
   readonly meanRatePerSecond: number
-  /** Prompt and the longest answer together must fit into this. */
+  /** Largest sum of prompt and longest answer. */
   readonly contextTokens: number
-  /** Longer answers stop here. */
+  /** Longer answers are cut here. */
   readonly maxNewTokens: number
 }
 
 /**
- * Requests in order of arrival, from 0 s. An output is cut at maxNewTokens; a prompt keeps its last
- * contextTokens - maxNewTokens tokens, for K/V is reserved for the longest answer. Times, lengths and
- * predictions have streams of their own: another rate leaves the requests themselves as they were.
- * @throws InputError on limits that make no sense
+ * Draws requests in order of arrival, from 0 s. An output is cut at maxNewTokens; a prompt keeps its last contextTokens
+ * - maxNewTokens tokens, because K/V cache is reserved for the longest answer. Times, lengths and predictions have
+ * streams of their own: a different rate leaves the requests unchanged.
+ * @throws InputError for inconsistent limits
  */
 export function sampleArrivals(
   workload: Workload,
@@ -105,7 +106,7 @@ function checkLimits({ arrivals, lengths, predictorLogSd }: Workload, limits: Ar
   }
 }
 
-/** A function that gives the next arrival's time at every call. */
+/** A function that returns the next arrival's time on every call. */
 function arrivalTimes(process: ArrivalProcess, rate: number, random: RandomStream): () => number {
   let at = 0
   if (process.kind === 'poisson') return () => (at += random.exponential(1 / rate))
@@ -124,7 +125,7 @@ function arrivalTimes(process: ArrivalProcess, rate: number, random: RandomStrea
   }
 }
 
-/** A two-state Markov-modulated Poisson process of the given mean rate, started in its long run. */
+/** A two-state Markov-modulated Poisson process with the given mean rate, started in its long-run distribution. */
 function burstyTimes(
   process: ArrivalProcess & { kind: 'mmpp' },
   meanRate: number,
@@ -140,7 +141,7 @@ function burstyTimes(
       const rate = bursting ? calmRate * burstRatio : calmRate
       const candidate = at + random.exponential(1 / rate)
       if (candidate < change) return (at = candidate)
-      // Exponential gaps have no memory: begin anew at the change.
+      // Exponential gaps have no memory: draw again from the change on.
       at = change
       bursting = !bursting
       change = at + random.exponential(bursting ? burst : calm)
@@ -155,7 +156,7 @@ function spreadOf(lengths: LengthSource): { mean: number; sd: number } {
   return { mean: lengths.model.outputTokens.logMean, sd: lengths.model.outputTokens.logSd }
 }
 
-/** What a predictor believes that heard log(length) + N(0, errorLogSd^2); capped at the longest answer. */
+/** Posterior of a predictor that observes log(length) + N(0, errorLogSd^2), capped at the longest answer. */
 function predict(
   outputTokens: number,
   prior: { mean: number; sd: number },
@@ -163,11 +164,11 @@ function predict(
   maxNewTokens: number,
   random: RandomStream,
 ): { mean: number; sd: number } {
-  const heard = Math.log(outputTokens) + errorLogSd * random.normal()
+  const observed = Math.log(outputTokens) + errorLogSd * random.normal()
   if (errorLogSd === 0) return { mean: Math.min(outputTokens, maxNewTokens), sd: 0 }
   const trust = prior.sd ** 2 / (prior.sd ** 2 + errorLogSd ** 2)
   const variance = trust * errorLogSd ** 2
-  const mean = Math.exp(prior.mean + trust * (heard - prior.mean) + variance / 2)
+  const mean = Math.exp(prior.mean + trust * (observed - prior.mean) + variance / 2)
   const sd = mean * Math.sqrt(Math.expm1(variance))
   return { mean: Math.min(Math.max(mean, 1), maxNewTokens), sd: Math.min(sd, maxNewTokens) }
 }

@@ -6,40 +6,41 @@ import type { Line } from '../lines.ts'
 import { sourceMeta } from './source.ts'
 import type { SourceInfo } from './source.ts'
 
-/** What one of a unit is in ours: seconds, bit/s, a share of 1. */
+/** Size of each accepted unit in ours: seconds, bit/s, a share of 1. */
 const UNITS: Record<'time' | 'rate' | 'loss', Record<string, number>> = {
   time: { s: 1, ms: 1e-3, us: 1e-6, datetime: NaN },
   rate: { 'bit/s': 1, 'kbit/s': 1e3, 'Mbit/s': 1e6, 'Gbit/s': 1e9, 'byte/s': 8, 'Kibit/s': 1024 },
   loss: { share: 1, percent: 0.01 },
 }
 
-/** A column: its header (or its number from 1) and the unit of its figures. */
+/** A column: its header (or its number from 1), and the unit of its values. */
 export interface CsvColumn {
   readonly column: string | number
   readonly unit: string
 }
 
+/** How the columns of a CSV are interpreted. */
 export interface CsvOptions {
   readonly columns?: {
     readonly time: CsvColumn
-    /** Where a row's interval ends, if the file says so. */
+    /** Column with the end of each row's interval, if the file has one. */
     readonly end?: CsvColumn
     readonly uplink?: CsvColumn
     readonly downlink?: CsvColumn
     readonly rtt?: CsvColumn
     readonly loss?: CsvColumn
   }
-  /** False: the first line is data already. */
+  /** False: the file has no header line. */
   readonly header?: boolean
-  /** Without an `end` column: does a row's time open its interval (default) or close it? */
+  /** Without an `end` column: whether a row's time is the start (default) or the end of its interval. */
   readonly stamp?: 'start' | 'end'
-  /** A longer interval is a gap. */
+  /** A longer interval counts as a gap. */
   readonly maxStepSeconds?: number
-  /** In this file a zero says "not measured". */
+  /** Whether this file writes 0 for "not measured". */
   readonly zeroIsMissing?: boolean
 }
 
-/** Headers that are understood without a declaration: ours. */
+/** Headers that need no declaration: those of edgewise's own files. */
 const KNOWN: Record<string, { readonly role: Role; readonly unit: string }> = {
   time_s: { role: 'time', unit: 's' },
   time_ms: { role: 'time', unit: 'ms' },
@@ -71,8 +72,8 @@ interface Field {
 }
 
 /**
- * Reads a CSV whose columns are declared, or bear the headers of KNOWN. An empty cell is
- * "not measured". The declared columns must exist; others are ignored and listed in the notes.
+ * Reads a CSV with declared columns, or with the headers of KNOWN. An empty cell means "not measured". Declared columns
+ * must exist; others are ignored and listed in the notes.
  */
 export function importCsv(text: string, source: SourceInfo, options: CsvOptions = {}): Trace {
   const { where } = source
@@ -136,7 +137,7 @@ function field(role: Role, spec: CsvColumn, header: string[] | null, where: stri
   return { role, index, scale: units[spec.unit] }
 }
 
-/** Collects rows into intervals; puts a gap where two do not touch. */
+/** Collects rows into intervals, with a gap between two that do not touch. */
 class Rows {
   private readonly starts = new Column()
   private readonly ends = new Column()
@@ -153,7 +154,7 @@ class Rows {
     for (const { role } of fields) if (role in MEASURED) this.values[role] = new Column()
   }
 
-  /** Adds a row, unless it repeats the one before to the last figure (some tools print their last row twice). */
+  /** Adds a row unless it equals the previous one (some tools print their last row twice). */
   add(line: Line): void {
     const row = cells(line.text)
     const parsed = this.fields.map(({ role, index, scale }) => {
@@ -212,7 +213,7 @@ class Rows {
     const limit = this.options.maxStepSeconds ?? Infinity
     const step = starts.length > 1 ? medianStep(starts) : 1
     const times = new Column()
-    const kept = new Column() // the row a trace row comes from; NaN: a gap
+    const kept = new Column() // the line of each trace row; NaN: a gap
     const add = (from: number, to: number, row: number) => {
       if (times.length === 0) times.push(from)
       else if (from > times.last()) {
@@ -240,13 +241,13 @@ class Rows {
   }
 }
 
-/** `2024-01-11 10:06:39` or ISO 8601, taken as UTC unless it says otherwise; NaN if it is neither. */
+/** Parses `2024-01-11 10:06:39` or ISO 8601, as UTC unless it has an offset; NaN for anything else. */
 function dateSeconds(cell: string): number {
   const parts = /^(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d(?:\.\d+)?)(Z|[+-]\d\d:?\d\d)?$/.exec(cell)
   return parts === null ? NaN : Date.parse(`${parts[1]}T${parts[2]}${parts[3] ?? 'Z'}`) / 1000
 }
 
-/** Splits a line at commas; a cell in double quotes may hold some. */
+/** Splits a line at commas, except inside double quotes. */
 function cells(line: string): string[] {
   if (!line.includes('"')) return line.split(',').map((cell) => cell.trim())
   const found: string[] = []

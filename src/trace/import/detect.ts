@@ -15,23 +15,26 @@ import type { PensieveOptions } from './pensieve.ts'
 import { importPing } from './ping.ts'
 import type { SourceInfo } from './source.ts'
 
+/** Formats of recordings that can be imported. */
 export const TRACE_FORMATS = ['mahimahi', 'iperf3', 'pensieve', 'csv', 'nuttcp', 'ping', 'edgewise'] as const
+/** Name of a recording's format. */
 export type TraceFormat = (typeof TRACE_FORMATS)[number]
 
-/** A recording of more bytes than this is refused. */
+/** Largest recording that is read, in bytes. */
 export const MAX_SOURCE_BYTES = 256 * 1024 * 1024
 
+/** Options of all importers. */
 export interface ImportOptions extends PensieveOptions, CsvOptions {
-  /** Overrides detection. */
+  /** Overrides the detection of the format. */
   readonly format?: TraceFormat
-  /** mahimahi and edgewise: the width over which packets or transfers are counted. */
+  /** mahimahi and edgewise: width in milliseconds of the bins in which packets or transfers are counted. */
   readonly binMilliseconds?: number
 }
 
 /**
- * The format of a recording by its content, whatever its name: JSON is iperf3, or our own log with its header, whole numbers alone
- * are mahimahi, two numbers a line apart by white space are Pensieve's; nuttcp and ping show their
- * names; commas make a CSV.
+ * Detects the format of a recording from its content: JSON is iperf3, or edgewise's own log with its header; lines of
+ * one whole number are mahimahi; lines of two numbers separated by white space are Pensieve; nuttcp and ping print
+ * their names; commas mean CSV.
  * @throws InputError if it is none of these
  */
 export function detectFormat(text: string, where: string): TraceFormat {
@@ -39,7 +42,7 @@ export function detectFormat(text: string, where: string): TraceFormat {
   if (first !== undefined) {
     if (first.text.startsWith('{"kind":"header"')) return 'edgewise'
     if (first.text.startsWith('{')) return 'iperf3'
-    // These two may begin with a lone time stamp, which would look like mahimahi's.
+    // nuttcp and ping are checked first: they may begin with a lone time stamp, which looks like mahimahi.
     const head = text.slice(0, 2000)
     if (/\bnuttcp-[tr]:/.test(head)) return 'nuttcp'
     if (/^(\[[^\]]*\] )?PING |icmp_seq=/m.test(head)) return 'ping'
@@ -61,7 +64,10 @@ function firstLine(text: string): Line | undefined {
   return undefined
 }
 
-/** Reads a recording from text. @throws InputError naming line or field */
+/**
+ * Imports a recording from text.
+ * @throws InputError naming line or field
+ */
 export function importTrace(text: string, source: SourceInfo, options: ImportOptions = {}): Trace {
   const format = options.format ?? detectFormat(text, source.where)
   if (format === 'mahimahi') return importMahimahi(text, source, options.binMilliseconds)
@@ -73,7 +79,7 @@ export function importTrace(text: string, source: SourceInfo, options: ImportOpt
   return importCsv(text, source, options)
 }
 
-/** Reads a recording from a file of at most MAX_SOURCE_BYTES; a log of ours from its folder, too, however long. */
+/** Imports a recording from a file of at most MAX_SOURCE_BYTES; an edgewise log also from its folder, of any size. */
 export function importTraceFile(
   path: string,
   source: Omit<SourceInfo, 'where'>,

@@ -12,17 +12,18 @@ import { emptyError } from '../lines.ts'
 import { sourceMeta } from './source.ts'
 import type { SourceInfo } from './source.ts'
 
+/** Name of the edgewise log format. */
 export const EDGEWISE_FORMAT = 'edgewise'
 const DEFAULT_BIN_MILLISECONDS = 1000
 
-/** A log's records; once they were read, how many lines were damaged and the hash of all bytes. */
+/** The records of a log; after they were read, also the count of damaged lines and the hash of all bytes. */
 interface Opened {
   readonly records: Iterable<LogRecord>
   damagedLines(): number
   sha256(): string
 }
 
-/** A decision log's folder, or one of its files. */
+/** Opens a decision log's folder, or one of its files. */
 export function openLog(path: string): Opened {
   return opened((options) => readDecisionLog(path, options))
 }
@@ -37,7 +38,7 @@ function opened(read: (options: ReadLogOptions) => Iterable<LogRecord>): Opened 
   return { records, damagedLines: () => damaged, sha256: () => hash.digest('hex') }
 }
 
-/** As importEdgewiseLog, of a file's text. */
+/** Like importEdgewiseLog, from the text of one file. */
 export function importEdgewise(text: string, source: SourceInfo, binMilliseconds?: number): Trace {
   const bytes = Buffer.from(text)
   const log = opened((options) => {
@@ -48,10 +49,10 @@ export function importEdgewise(text: string, source: SourceInfo, binMilliseconds
 }
 
 /**
- * The link that a served log met (docs/logs.md), over bins (default 1 s). A bin's rate is the bits that travelled in it
- * over the seconds that they held the link, zero for as long as the log says that the link was down; where nothing was
- * sent the last known rate and round trip hold on for a minute, then comes a gap. What is written is goodput of
- * transfers of the sizes that the policy chose: the notes say which.
+ * Imports the link that a device in service measured (docs/logs.md), in bins (default 1 s). A bin's rate is the bits
+ * transferred in it over the seconds of transfer, zero while the log says that the link was down. Where nothing was
+ * sent, the last known rate and round trip hold for a minute; after that comes a gap.
+ * The rates are goodput of transfers whose sizes the policy chose; the notes give these sizes.
  * @param path a log's folder or one of its files
  */
 export function importEdgewiseLog(path: string, source: SourceInfo, binMilliseconds?: number): Trace {
@@ -86,7 +87,7 @@ function linkOf(log: Opened, source: SourceInfo, binMilliseconds = DEFAULT_BIN_M
   )
 }
 
-/** Before anything of that size is allocated. */
+/** Checked before anything of that size is allocated. */
 function checkBins({ count }: Grid, where: string): void {
   if (count <= MAX_TRACE_ROWS) return
   throw new InputError({

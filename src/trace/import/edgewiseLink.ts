@@ -4,11 +4,11 @@ import { MAX_TRACE_ROWS } from '../table.ts'
 import type { Direction } from '../types.ts'
 import { Column } from '../lines.ts'
 
-/** Where nothing was sent, the last known figure holds for so long; then nothing is known. */
+/** How long the last known value holds while nothing is sent, in seconds; after that the value is unknown. */
 const HOLD_SECONDS = 60
-/** Smaller transfers say more of latency than of rate; the observer of a served request leaves them out, too. */
+/** Smaller transfers measure latency rather than rate, and are ignored; the observer ignores them too. */
 const RATE_SAMPLE_BYTES = 1024
-/** Between two starts nothing is known for at least so long, whatever the wall clock says. */
+/** Shortest gap between two starts, whatever the wall clock says. */
 const RESTART_SECONDS = HOLD_SECONDS + 1
 
 interface Transfers {
@@ -18,7 +18,7 @@ interface Transfers {
   readonly bytes: Column
 }
 
-/** What a log says of its link, all sessions on one time axis from the first header. */
+/** What a log says about its link, with all sessions on one time axis from the first header. */
 export interface LinkEvidence {
   readonly software: string
   readonly startedAt: string
@@ -27,30 +27,31 @@ export interface LinkEvidence {
   readonly transfers: Readonly<Record<Direction, Transfers>>
   /** [time, round trip], seconds. */
   readonly heartbeats: readonly (readonly [number, number])[]
-  /** [from, to): the link was down. */
+  /** [from, to), seconds: the link was down. */
   readonly outages: readonly (readonly [number, number])[]
 }
 
+/** Equal bins on the common time axis. */
 export interface Grid {
   readonly binSeconds: number
   readonly count: number
 }
 
-/** Puts the sessions of a log one after another, as far apart as their starts were. */
+/** Places the sessions of a log on one time axis, as far apart as their starts were. */
 export class SessionClock {
-  /** Where the present session's zero lies on the common axis. */
+  /** Position of the current session's zero on the common axis, seconds. */
   private offset = 0
   private origin = NaN
   private startedAt = ''
   private latest = 0
   sessions = 0
 
-  /** True for the header of another start, not for that of a next file. */
+  /** True for the header of another start, false for one that continues a start in the next file. */
   begins(startedAt: string): boolean {
     if (startedAt === this.startedAt) return false
     const wall = Date.parse(startedAt) / 1000
     if (this.sessions === 0) this.origin = wall
-    // A wall clock that was set back must not fold two sessions into one.
+    // If the wall clock was set back, the sessions must not overlap.
     else this.offset = Math.max(wall - this.origin, this.latest + RESTART_SECONDS)
     this.startedAt = startedAt
     this.sessions++
@@ -69,8 +70,8 @@ export class SessionClock {
 }
 
 /**
- * What a log says of its link: times in seconds from the first header, sizes in bytes; transfers of less than 1024 bytes
- * are left out.
+ * Collects what a log says about its link: times in seconds from the first header, sizes in bytes. Ignores transfers of
+ * less than 1024 bytes.
  * @throws InputError if the log is longer than a trace may be
  */
 export function collectLink(records: Iterable<LogRecord>, where: string): LinkEvidence {
@@ -84,7 +85,7 @@ export function collectLink(records: Iterable<LogRecord>, where: string): LinkEv
     if (record.kind === 'header') {
       first ??= record
       const { endSeconds } = clock
-      // Of a link that was down when the device stopped nobody knows when it came back.
+      // If the link was down when the device stopped, the end of the outage is unknown.
       if (clock.begins(record.startedAt) && !Number.isNaN(down)) {
         outages.push([down, endSeconds])
         down = NaN
@@ -136,7 +137,7 @@ function addTransfer(
   to.bytes.push(bytes)
 }
 
-/** bit/s of each bin; NaN where nothing is known. */
+/** bit/s of each bin; NaN where unknown. */
 export function ratesOf(evidence: LinkEvidence, direction: Direction, grid: Grid): Float64Array {
   const { bits, busy } = traffic(evidence, direction, grid)
   const outage = outageSeconds(evidence.outages, grid)
@@ -149,14 +150,14 @@ export function ratesOf(evidence: LinkEvidence, direction: Direction, grid: Grid
       since = 0
     } else since += grid.binSeconds
     const downShare = Math.min(1, outage[bin] / grid.binSeconds)
-    // An outage is known whether or not anything was sent before it.
+    // An outage is known even if nothing was sent before it.
     if (downShare > 1 - 1e-9) rates[bin] = 0
     else rates[bin] = since <= HOLD_SECONDS ? (1 - downShare) * held : NaN
   }
   return rates
 }
 
-/** Bits, and the seconds during which they travelled while the link was not down, in each bin. */
+/** Bits in each bin, and the seconds of transfer while the link was not down. */
 function traffic({ transfers, outages }: LinkEvidence, direction: Direction, grid: Grid) {
   const bits = new Float64Array(grid.count)
   const busy = new Float64Array(grid.count)
@@ -165,7 +166,7 @@ function traffic({ transfers, outages }: LinkEvidence, direction: Direction, gri
   for (let i = 0; i < count; i++) {
     const stretches = without(starts[i], ends[i], outages)
     const total = stretches.reduce((sum, [from, to]) => sum + to - from, 0)
-    // All of it while the link was said to be down: the two clocks disagree, and it tells no rate.
+    // The whole transfer lies within an outage: the clocks of the two records disagree, and no rate follows.
     if (total <= 0) continue
     const rate = (8 * sizes[i]) / total
     for (const [from, to] of stretches) {
@@ -178,7 +179,7 @@ function traffic({ transfers, outages }: LinkEvidence, direction: Direction, gri
   return { bits, busy }
 }
 
-/** The parts of [from, to) outside the outages, which are ascending. */
+/** The parts of [from, to) outside the outages, which are in ascending order. */
 function without(from: number, to: number, outages: LinkEvidence['outages']): [number, number][] {
   const parts: [number, number][] = []
   let at = from
@@ -223,7 +224,10 @@ function overBins(
   }
 }
 
-/** Mean of the round trips in each bin, held on as the rates are, through outages, too: an episode needs one in every bin. */
+/**
+ * Mean round trip of each bin. Unknown bins hold the last value as rates do, but also through outages, because an
+ * episode needs a value in every bin.
+ */
 export function rttOf({ heartbeats, outages }: LinkEvidence, grid: Grid): Float64Array {
   const sums = new Float64Array(grid.count)
   const counts = new Float64Array(grid.count)
@@ -237,7 +241,7 @@ export function rttOf({ heartbeats, outages }: LinkEvidence, grid: Grid): Float6
   let held = NaN
   let since = Infinity
   for (let bin = 0; bin < grid.count; bin++) {
-    // During an outage time does not make the last round trip older: nothing newer could be heard.
+    // During an outage the last round trip does not age: no newer one could be measured.
     if (counts[bin] > 0) {
       held = sums[bin] / counts[bin]
       since = 0

@@ -3,14 +3,14 @@ import { openLog } from './edgewise.ts'
 import { SessionClock } from './edgewiseLink.ts'
 import { Column, emptyError } from '../lines.ts'
 
-/** Requests of a served log, in order of their arrival. */
+/** The requests in a log of a device in service, in order of arrival. */
 export interface ServedRequests extends RecordedRequests {
-  /** When the first came; ISO 8601. */
+  /** Time of the first arrival, ISO 8601. */
   readonly startedAt: string
   readonly sourceSha256: string
-  /** Arrived and not in the lists: without an outcome, ended by an error, or without a token. */
+  /** Requests that arrived but are not in the lists: without an outcome, with an error, or without any token. */
   readonly leftOut: number
-  /** In the lists though their application left: their answers might have been longer. */
+  /** Cancelled requests in the lists; their answers might have been longer. */
   readonly cancelled: number
   readonly damagedLines: number
 }
@@ -21,9 +21,9 @@ interface Pending {
 }
 
 /**
- * When requests came to a device that serves, and how long they were. Requests of two starts may bear the same number.
+ * Reads arrival times and lengths of the requests in a log. Request numbers of two starts may repeat.
  * @param path a log's folder or one of its files
- * @throws InputError if no request was carried out
+ * @throws InputError if no request was answered
  */
 export function readServedRequests(path: string): ServedRequests {
   const log = openLog(path)
@@ -78,8 +78,8 @@ export interface WorkloadSource {
 }
 
 /**
- * The Azure form that scenarios read (`azure: file.csv`), after lines that begin with `#` and say where it came from.
- * Times keep microseconds.
+ * Formats requests in the Azure form that scenarios read (`azure: file.csv`), after comment lines (`#`) with their
+ * provenance. Times have microseconds.
  */
 export function formatWorkload(requests: ServedRequests, { origin, licence }: WorkloadSource): string {
   const plain = (text: string) => text.replace(/\s+/g, ' ')
@@ -89,7 +89,7 @@ export function formatWorkload(requests: ServedRequests, { origin, licence }: Wo
     `# ${requests.leftOut} requests without an answer left out; ${requests.cancelled} of those here were cancelled`,
     'TIMESTAMP,ContextTokens,GeneratedTokens',
   ]
-  // Whole seconds apart from the fraction: a Date keeps milliseconds only.
+  // Whole seconds are handled apart from the fraction, because a Date has milliseconds only.
   const origins = Date.parse(requests.startedAt) / 1000
   const rows = Array.from(requests.arrivalSeconds, (seconds, i) => {
     const micros = Math.round(1e6 * (origins + seconds))

@@ -24,7 +24,7 @@ const fileSchema = z.object({
   }),
   intervals: z.array(
     z.object({
-      /** Microseconds; only a TCP sender knows it. */
+      /** Microseconds; only a TCP sender measures it. */
       streams: z.array(z.object({ rtt: z.number().min(0).optional() })),
       sum: sumSchema,
       sum_bidir_reverse: sumSchema.optional(),
@@ -33,14 +33,15 @@ const fileSchema = z.object({
 })
 type Interval = z.infer<typeof fileSchema>['intervals'][number]
 
-/** Neighbouring intervals may differ by this much and still touch. */
+/** Intervals that are at most this far apart count as touching. */
 const TOUCH_SECONDS = 0.05
 
 /**
- * Reads `iperf3 -J`. `reverse: 1` = downlink, the default client sends = uplink. Omitted rows are
- * skipped, sums used rather than streams. The loss of a UDP test is not taken: it says how far
- * the sender overdrove the link. An upload seen by its sender starts with the socket buffer:
- * finer than 1 s it shows that, and the trace says so (`minBinSeconds`).
+ * Reads the output of `iperf3 -J`. `reverse: 1` is a downlink; by default the client sends, an uplink. Omitted rows are
+ * skipped; sums are used instead of single streams. The loss of a UDP test is ignored: it says how far the sender
+ * overdrove the link.
+ * The first bytes of an upload measured by its sender fill the socket buffer. Bins finer than 1 s would show that, so
+ * the trace's `minBinSeconds` is 1.
  */
 export function importIperf3(text: string, source: SourceInfo): Trace {
   const { where } = source
@@ -71,7 +72,7 @@ export function importIperf3(text: string, source: SourceInfo): Trace {
   return makeTrace({ meta, timeSeconds, ...rates, rttSeconds: rtt }, where)
 }
 
-/** One row an interval, and a row of NaN for each stretch between two that do not touch. */
+/** One row for each interval, and a row of NaN between two that do not touch. */
 function readRows(rows: readonly Interval[], where: string) {
   const times = new Column()
   const forward = new Column()
@@ -108,7 +109,7 @@ function readRows(rows: readonly Interval[], where: string) {
   }
 }
 
-/** Seconds, averaged over the streams that know theirs; NaN if none does. */
+/** Seconds, averaged over the streams that measured it; NaN if none did. */
 function meanRtt(streams: Interval['streams']): number {
   const known = streams.flatMap(({ rtt }) => (rtt !== undefined && rtt > 0 ? [rtt] : []))
   return known.length === 0 ? NaN : known.reduce((sum, value) => sum + value, 0) / known.length / 1e6

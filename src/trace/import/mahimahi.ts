@@ -6,14 +6,13 @@ import { directionOf, rateColumn, sourceMeta } from './source.ts'
 import type { SourceInfo } from './source.ts'
 
 const PACKET_BITS = 1500 * 8
-/** Longer recordings are taken for damage. */
+/** Longest recording that is accepted; a longer one counts as damaged. */
 const MAX_MILLISECONDS = 31 * 24 * 3600 * 1000
 
 /**
- * Reads a mahimahi trace: one integer millisecond a line, each an opportunity to deliver
- * 1500 bytes; equal stamps are several; the last stamp is the period after which it repeats
- * (R. Netravali et al., Mahimahi, USENIX ATC 2015). A stamp t closes the millisecond
- * (t - 1, t], so that "1" alone is 12 Mbit/s. Opportunities are counted over bins.
+ * Reads a mahimahi trace: one whole millisecond per line, each an opportunity to deliver 1500 bytes; repeated stamps
+ * are several opportunities; the trace repeats after the last stamp (R. Netravali et al., Mahimahi, USENIX ATC 2015). A
+ * stamp t closes the millisecond (t - 1, t], so that "1" alone is 12 Mbit/s. Opportunities are counted in bins.
  */
 export function importMahimahi(text: string, source: SourceInfo, binMilliseconds = 100): Trace {
   const direction = directionOf(source)

@@ -5,13 +5,13 @@ import { Column, emptyError, lineError, linesOf } from '../lines.ts'
 import { rateColumn, sourceMeta } from './source.ts'
 import type { SourceInfo } from './source.ts'
 
-/** `0.0625 MB / 0.50 sec = 1.0486 Mbps`, perhaps behind a wall-clock prefix; a summary has `%TX` or `RTT`. */
+/** A report `0.0625 MB / 0.50 sec = 1.0486 Mbps`, possibly after a wall-clock prefix. A summary has `%TX` or `RTT`. */
 const REPORT = /^(?:\[[^\]]*\])?\s*([\d.]+) MB \/\s*([\d.]+) sec =\s*([\d.]+) Mbps/
 
 /**
- * Reads nuttcp's interval reports. Time is the sum of the intervals: an uplink's wall-clock
- * prefixes come in clumps, because its reports return over the loaded path. Mbps is decimal.
- * The first side named is the local one: nuttcp-t transmits, so that is the uplink.
+ * Reads nuttcp's interval reports. Time is the sum of the intervals: the wall-clock prefixes of an uplink come in
+ * clumps, because its reports return over the loaded path. Mbps is decimal. The side named first is the local one:
+ * nuttcp-t transmits, so its recording is the uplink.
  */
 export function importNuttcp(text: string, source: SourceInfo): Trace {
   const { where } = source

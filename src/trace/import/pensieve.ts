@@ -4,21 +4,21 @@ import { Column, decimal, emptyError, lineError, linesOf, medianStep } from '../
 import { directionOf, rateColumn, sourceMeta } from './source.ts'
 import type { SourceInfo } from './source.ts'
 
-/** A step longer than this is a gap: nothing is known of what lay between. */
+/** A longer step is a gap: nothing is known about the time in between. */
 const MAX_STEP_SECONDS = 60
 
+/** How the lines of a Pensieve trace are interpreted. */
 export interface PensieveOptions {
   /**
-   * `end` (Pensieve's own): line i holds over (t[i - 1], t[i]], and of the first line only its time is used.
-   * `start` (Solis): line i holds from its time to the next; the last one for the median step.
+   * `end` (Pensieve): line i covers (t[i - 1], t[i]], and only the time of the first line is used. `start` (Solis):
+   * line i covers its time to the next, and the last line covers the median step.
    */
   readonly stamp?: 'end' | 'start'
 }
 
 /**
- * Reads "time bandwidth" lines: seconds and Mbit/s, irregular steps, beginning anywhere
- * (H. Mao et al., Pensieve, SIGCOMM 2017). Lines at the same time as the one before
- * hold over no time and are left out.
+ * Reads lines "time bandwidth": seconds and Mbit/s, irregular steps, any start time (H. Mao et al., Pensieve, SIGCOMM
+ * 2017). A line with the time of the previous one covers no time and is skipped.
  */
 export function importPensieve(text: string, source: SourceInfo, options: PensieveOptions = {}): Trace {
   const direction = directionOf(source)

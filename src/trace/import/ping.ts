@@ -6,13 +6,13 @@ import type { SourceInfo } from './source.ts'
 
 const REPLY = /icmp_seq=(\d{1,9}) .*time=(\d+(?:\.\d+)?) ms/
 const SUMMARY = /(\d+) packets transmitted.* time (\d+)ms/
-/** More requests than this are taken for damage. */
+/** Largest number of requests that is accepted; more count as damage. */
 const MAX_REQUESTS = 10_000_000
 
 /**
- * Reads `ping` text: one row a request, at its number times the interval, which follows from the
- * summary (1 s without one: ping's own). A number without a reply is a loss: its RTT is not
- * measured. Of duplicates the first counts.
+ * Reads the text that `ping` prints: one row for each request, at its number times the interval, which follows from the
+ * summary (1 s without one, ping's default). A number without a reply is a loss, with RTT not measured. Of duplicate
+ * replies the first is used.
  */
 export function importPing(text: string, source: SourceInfo): Trace {
   const replies = new Map<number, number>()

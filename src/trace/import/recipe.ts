@@ -22,11 +22,11 @@ function isPattern(text: string): boolean {
 }
 
 const filesSchema = z.strictObject({
-  /** Below the folder of recordings; `/` between folders. */
+  /** Relative to the folder of recordings; `/` separates folders. */
   folder: z.string(),
-  /** A regular expression on the path below that folder. */
+  /** A regular expression for paths relative to that folder. */
   files: z.string().refine(isPattern, 'a regular expression'),
-  /** Files whose names differ only after the last dot were recorded at the same time. */
+  /** Whether files whose names differ only in their extension were recorded at the same time. */
   together: z.boolean().optional(),
   direction: z.enum(['up', 'down']).optional(),
   format: z.enum(TRACE_FORMATS).optional(),
@@ -54,18 +54,21 @@ const recipeSchema = z.strictObject({
   ),
 })
 
-/** How a shipped link model was fitted: its words, and which recordings go into which chain. */
+/** How a shipped link model was fitted: its texts, and which recordings each chain is fitted to. */
 export type LinkRecipe = z.infer<typeof recipeSchema>
 type Files = z.infer<typeof filesSchema>
 
-/** Reads a file of recipes. @throws InputError naming file and field */
+/**
+ * Reads a file of recipes.
+ * @throws InputError naming file and field
+ */
 export function readRecipes(path: string): LinkRecipe[] {
   return readConfig(z.strictObject({ links: z.array(recipeSchema) }), path).links
 }
 
 /**
  * Fits a recipe to the recordings below `root`; the same files give the same model.
- * @throws InputError if a chain finds no recording
+ * @throws InputError if a chain has no recording
  */
 export function fitRecipe({ chains, ...text }: LinkRecipe, root: string): LinkModel {
   return fitMarkovLink(
@@ -107,7 +110,7 @@ function load(files: Files, root: string, name: string): Trace[] {
   )
 }
 
-/** Paths below a folder, with `/`, in one order everywhere. */
+/** Paths below a folder, separated by `/`, in the same order on every system. */
 function filesBelow(folder: string): string[] {
   let entries
   try {

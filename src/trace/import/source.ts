@@ -4,18 +4,19 @@ import type { Direction } from '../types.ts'
 import { TRACE_SCHEMA_VERSION } from '../table.ts'
 import type { TraceColumn, TraceMeta } from '../table.ts'
 
-/** What the caller knows of a recording and the file does not say. */
+/** What the caller knows about a recording that the file may not say. */
 export interface SourceInfo {
-  /** File name, for errors and as the trace's name. */
+  /** File name, used in errors and as the trace's name. */
   readonly where: string
   readonly origin: string
   readonly licence: string
   readonly name?: string
-  /** Which way the bytes went; some formats say so themselves. */
+  /** Direction of the recorded bytes; some formats contain it. */
   readonly direction?: Direction
   readonly rateKind?: 'raw-capacity' | 'tcp-goodput'
 }
 
+/** Metadata of a trace from its source and format. */
 export function sourceMeta(
   source: SourceInfo,
   text: string,
@@ -38,7 +39,9 @@ export function sourceMeta(
   }
 }
 
-/** The direction a file without one was recorded in: as declared, else by a `.up` or `.down` in its name. */
+/**
+ * The direction of a file whose format does not contain it: as declared, otherwise from `.up` or `.down` in its name.
+ */
 export function directionOf(source: SourceInfo): Direction {
   if (source.direction !== undefined) return source.direction
   const suffix = /\.(up|down)$/.exec(source.where)
@@ -51,6 +54,7 @@ export function directionOf(source: SourceInfo): Direction {
   })
 }
 
+/** The rate column of a direction. */
 export function rateColumn(direction: Direction): TraceColumn {
   return direction === 'up' ? 'uplinkBitsPerSecond' : 'downlinkBitsPerSecond'
 }

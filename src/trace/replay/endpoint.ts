@@ -1,6 +1,7 @@
 import { isIPv4 } from 'node:net'
 import { InputError, show } from '../../core/errors.ts'
 
+/** Host and port. */
 export interface Endpoint {
   readonly host: string
   readonly port: number
@@ -9,8 +10,9 @@ export interface Endpoint {
 const REMEDY = 'name this machine, e.g. 127.0.0.1:7400: what passes here is not encrypted'
 
 /**
- * Reads `host:port` of this machine: 127.0.0.0/8, ::1 (as [::1]:port) or localhost, which becomes 127.0.0.1.
- * Port 0 means any that is free. @throws InputError
+ * Parses `host:port` of this machine: 127.0.0.0/8, ::1 (as [::1]:port) or localhost, which becomes 127.0.0.1. Port 0
+ * means any free port.
+ * @throws InputError for anything else
  */
 export function parseLoopback(text: string, where: string): Endpoint {
   const match = /^(?:\[([^\]]+)\]|([^:]*)):(\d{1,5})$/.exec(text)
@@ -27,7 +29,10 @@ export function parseLoopback(text: string, where: string): Endpoint {
   return checkLoopback({ host: host === 'localhost' ? '127.0.0.1' : host, port }, where)
 }
 
-/** @throws InputError unless the host is an address of the loopback interface */
+/**
+ * Checks that an endpoint is on the loopback interface.
+ * @throws InputError if not
+ */
 export function checkLoopback(endpoint: Endpoint, where: string): Endpoint {
   const { host } = endpoint
   if (host === '::1' || (isIPv4(host) && host.startsWith('127.'))) return endpoint
@@ -39,7 +44,7 @@ export function checkLoopback(endpoint: Endpoint, where: string): Endpoint {
   })
 }
 
-/** The endpoint as one word. */
+/** Formats an endpoint as host:port. */
 export function showEndpoint({ host, port }: Endpoint): string {
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
 }

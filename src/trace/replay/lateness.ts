@@ -1,4 +1,4 @@
-/** How late things happened, seconds; null before anything did. */
+/** How late events were, in seconds; null before the first. */
 export interface Lateness {
   readonly p50: number | null
   readonly p95: number | null
@@ -6,10 +6,10 @@ export interface Lateness {
   readonly max: number | null
 }
 
-/** Kept: the latest deliveries. */
+/** How many of the latest events the quantiles cover. */
 const SAMPLES = 8192
 
-/** Quantiles over the latest samples; the largest of all. */
+/** Records lateness: quantiles over the latest events, and the largest of all. */
 export class LatenessRecord {
   private readonly samples = new Float64Array(SAMPLES)
   private count = 0

@@ -1,6 +1,6 @@
 import type { Direction, Link } from '../types.ts'
 
-/** When a chunk of bytes begins to leave, has left, and arrives; seconds of the link's own time. */
+/** When a chunk of bytes starts to leave, has left, and arrives; seconds of the link's time. */
 export interface Transmission {
   readonly startSeconds: number
   readonly sentSeconds: number
@@ -8,10 +8,10 @@ export interface Transmission {
 }
 
 /**
- * One direction of a link as a queue: first come, first served. A chunk starts when it is there and the link
- * is free, has left at the T with integral of rate over [start, T] = 8 bytes, and arrives half an RTT later:
- * the simulator's rule for a transfer, with the RTT of the moment its last byte left. Nothing overtakes:
- * where the RTT falls, later chunks wait for earlier ones.
+ * One direction of a link as a first-come, first-served queue. A chunk starts when it is queued and the link is free,
+ * has left at the T with integral of rate over [start, T] = 8 bytes, and arrives half an RTT later: the simulator's
+ * rule for a transfer, with the RTT of the moment when its last byte left. Chunks never overtake: when the RTT falls,
+ * later chunks wait for earlier ones.
  */
 export class LinkQueue {
   private readonly link: Link
@@ -24,7 +24,7 @@ export class LinkQueue {
     this.direction = direction
   }
 
-  /** Times that do not lie before those of earlier calls; 0 bytes (an end of a stream) only travel. */
+  /** Queues a chunk. Times must not decrease from call to call. 0 bytes (an end of a stream) only take the delay. */
   push(bytes: number, nowSeconds: number): Transmission {
     const startSeconds = Math.max(nowSeconds, this.free)
     const sentSeconds =
@@ -36,7 +36,7 @@ export class LinkQueue {
     return { startSeconds, sentSeconds, dueSeconds: this.lastDue }
   }
 
-  /** The rate at which the next chunk would begin to leave; 0 where nothing ever leaves any more. */
+  /** The rate at which the next chunk would begin to leave; 0 if it would never leave. */
   bitsPerSecond(nowSeconds: number): number {
     const at = Math.max(nowSeconds, this.free)
     return at === Infinity ? 0 : this.link.bitsPerSecond(this.direction, at)

@@ -7,27 +7,29 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { InputError, show } from '../../core/errors.ts'
 
+/** Options of withWan. */
 export interface WanOptions {
-  /** C source of the emulator: two TUN devices, one in each namespace, with packets delayed in between. */
+  /** C source of the emulator: two TUN devices, one in each namespace, with delayed packets in between. */
   readonly sourcePath: string
   readonly oneWayDelaySeconds: number
   readonly upBitsPerSecond: number
   readonly downBitsPerSecond: number
-  /** What may wait for each direction before packets are dropped. */
+  /** Bytes that may wait in each direction before packets are dropped. */
   readonly queueBytes: number
-  /** Packets lost of a thousand; 0. */
+  /** Lost packets per thousand; default 0. */
   readonly lossPermille?: number
 }
 
-/** One end of the link. */
+/** One end of the emulated link. */
 export interface WanSide {
   readonly namespace: string
   /** IPv4 address, reachable from the other side over the link. */
   readonly address: string
-  /** A command line run on this side, as program and arguments. */
+  /** Converts a program and its arguments to a command line that runs on this side. */
   command(program: string, args: readonly string[]): [string, string[]]
 }
 
+/** An emulated WAN. */
 export interface Wan {
   readonly edge: WanSide
   readonly cloud: WanSide
@@ -39,7 +41,7 @@ const CLOUD_ADDRESS = '10.77.0.2'
 const run = promisify(execFile)
 let made = 0
 
-/** Why a WAN cannot be emulated here, in words; null if it can. */
+/** Why a WAN cannot be emulated on this machine; null if it can. */
 export function wanObstacle(sourcePath: string): string | null {
   if (process.platform !== 'linux') return 'network namespaces exist on Linux only'
   if (process.getuid?.() !== 0) return 'network namespaces need root'
@@ -61,10 +63,10 @@ function works(program: string, args: readonly string[]): boolean {
 }
 
 /**
- * Two network namespaces with an emulated WAN between them, for as long as `use` takes: real TCP with its
- * windows and its congestion control. Everything is taken down again however `use` ends, on exit and on a
- * signal too; processes that `use` started on a side are its own to end.
- * @throws InputError where this machine cannot do it (`wanObstacle` says so beforehand) or a figure is bad
+ * Runs `use` with an emulated WAN between two network namespaces: real TCP with its windows and congestion control.
+ * Everything is removed again however `use` ends, also on exit and on a signal. Processes that `use` started must be
+ * ended by `use`.
+ * @throws InputError if this machine cannot emulate a WAN (see `wanObstacle`) or an option is wrong
  */
 export async function withWan<T>(options: WanOptions, use: (wan: Wan) => Promise<T>): Promise<T> {
   checkWan(options)
@@ -133,7 +135,7 @@ async function startEmulator({ folder, namespaces }: Parts, options: WanOptions)
   return child
 }
 
-/** The emulator says "ready" once both devices are up. */
+/** Waits until the emulator prints "ready": both devices are up. */
 async function ready(child: ChildProcess): Promise<void> {
   let text = ''
   const ended = once(child, 'close').then(() => false)
@@ -156,12 +158,12 @@ function refused(found: string, cause?: unknown): InputError {
 
 const SIGNALS = ['SIGINT', 'SIGTERM'] as const
 
-/** Takes the link down when the process ends otherwise; returns how to forget about it. */
+/** Removes the WAN if the process ends early; returns a function that cancels this. */
 function cleanAtExit(parts: Parts): () => void {
   const onExit = (): void => clean(parts)
   const onSignal = (signal: NodeJS.Signals): void => {
     clean(parts)
-    // Nobody else listens: the signal must end the process as it would have without us.
+    // Without other listeners, the signal must end the process as it does by default.
     if (process.listenerCount(signal) === 0) process.kill(process.pid, signal)
   }
   process.once('exit', onExit)
@@ -172,7 +174,7 @@ function cleanAtExit(parts: Parts): () => void {
   }
 }
 
-/** Works without the event loop, and twice. */
+/** Synchronous, because it runs at exit; may be called twice. */
 function clean({ folder, namespaces, emulator }: Parts): void {
   emulator?.kill('SIGKILL')
   for (const namespace of namespaces) works('ip', ['netns', 'delete', namespace])

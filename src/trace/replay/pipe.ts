@@ -4,34 +4,36 @@ import type { Lateness } from './lateness.ts'
 import { LinkQueue } from './linkQueue.ts'
 import type { TraceClock } from './traceClock.ts'
 
-/** Where a lane's bytes come out. */
+/** Receives the bytes at the end of a pipe. */
 export interface Sink {
   write(bytes: Uint8Array): void
   end(): void
   reset(): void
 }
 
-/** Bytes; or the end of a stream, orderly or not. */
+/** Bytes, an orderly end of a stream, or a reset. */
 export type PipeItem = Uint8Array | 'end' | 'reset'
 
+/** Limits of one pipe. */
 export interface PipeLimits {
-  /** Bytes that may wait for the link; a chunk (64 KiB) of each connection may come on top. */
+  /** Bytes that may wait for the link; one chunk (64 KiB) of each connection may exceed this. */
   readonly queueBytes: number
-  /** Bytes that may be on their way (rate x RTT/2): what no link in a recording reaches, only a cap on memory. */
+  /** Bytes that may be in transit (rate x RTT/2). A cap on memory that no recorded link reaches. */
   readonly flightBytes: number
 }
 
+/** State of one pipe. */
 export interface PipeStats {
   readonly receivedBytes: number
   readonly deliveredBytes: number
-  /** Waiting for the link now, and at most so far. */
+  /** Bytes waiting for the link now; `largestWaitingBytes` is the maximum so far. */
   readonly waitingBytes: number
   readonly largestWaitingBytes: number
-  /** Sent by the link, not yet arrived. */
+  /** Bytes that have left and not arrived. */
   readonly flightBytes: number
   /** How often reading was paused because the queue was full. */
   readonly pauses: number
-  /** Delivery after the due time, in seconds of the machine. */
+  /** Delivery after the due time, in seconds of the machine's clock. */
   readonly latenessSeconds: Lateness
 }
 
@@ -39,18 +41,20 @@ interface Item {
   readonly sink: Sink
   readonly cargo: PipeItem
   readonly bytes: number
-  /** Machine time. */
+  /** When the bytes have left, in seconds of the machine's clock. */
   readonly sentSeconds: number
   readonly dueSeconds: number
 }
 
-/** Bytes are delivered in slices, as they would dribble in: of a packet, or of what passes in this time. */
+/** Bytes are delivered gradually, as a real link would: in slices of a packet, or of what passes in this time. */
 const PACKET_BYTES = 1460
 const SLICE_SECONDS = 1e-3
-/** Items dropped from the front of the list at once. */
+/** Delivered items that are removed from the list at once. */
 const COMPACT_ITEMS = 1024
 
-/** One direction: what has been read and not yet delivered, in the order of the link. Times are the clock's. */
+/**
+ * One direction of the relay: bytes that were read and not yet delivered, in link order. Times are the machine clock's.
+ */
 export class Pipe {
   private readonly queue: LinkQueue
   private readonly time: TraceClock
@@ -58,7 +62,7 @@ export class Pipe {
   private readonly onRoom: () => void
   private readonly lateness = new LatenessRecord()
   private items: Item[] = []
-  /** Items before `delivered` have arrived; those before `sent` have left. */
+  /** Items before index `delivered` have arrived; items before `sent` have left. */
   private delivered = 0
   private sent = 0
   private receivedBytes = 0
@@ -96,7 +100,7 @@ export class Pipe {
     this.settle(nowSeconds)
   }
 
-  /** Delivers all that is due. */
+  /** Delivers everything that is due. */
   deliver(nowSeconds: number): void {
     for (; this.delivered < this.items.length; this.delivered++) {
       const item = this.items[this.delivered]
@@ -114,7 +118,7 @@ export class Pipe {
     this.delivered = 0
   }
 
-  /** When something happens next: a delivery, or, where reading is paused, bytes that leave. */
+  /** Time of the next delivery or, while reading is paused, of the next bytes that leave. */
   nextSeconds(): number {
     const due = this.delivered < this.items.length ? this.items[this.delivered].dueSeconds : Infinity
     return this.isFull && this.sent < this.items.length
@@ -149,7 +153,7 @@ export class Pipe {
     this.largestWaitingBytes = Math.max(this.largestWaitingBytes, this.waitingBytes)
   }
 
-  /** Counts what has left and arrived; reading pauses at the limit and goes on at half of it. */
+  /** Updates what has left and arrived. Reading pauses at the limit and resumes at half of it. */
   private settle(nowSeconds: number): void {
     for (; this.sent < this.items.length && this.items[this.sent].sentSeconds <= nowSeconds; this.sent++) {
       this.waitingBytes -= this.items[this.sent].bytes

@@ -3,30 +3,30 @@ import { Worker } from 'node:worker_threads'
 import type { Clock } from '../../core/clock.ts'
 import { timerThreadSource } from './timerThreadSource.ts'
 
-/** Rings once at the one time that is set; the clock is the one it was made with. */
+/** A timer with one due time, on the clock that it was created with. */
 export interface PreciseTimer {
-  /** Replaces the time that was set before; Infinity: never. Rings soon if it has passed. */
+  /** Replaces the due time; Infinity: never. Fires soon if the time has passed. */
   set(dueSeconds: number): void
   close(): Promise<void>
 }
 
-/** Makes an alarm that calls `ring`; never from within `set`. */
+/** Creates a timer that calls `ring`, but never from within `set`. */
 export type PreciseTimerFactory = (clock: Clock, ring: () => void) => Promise<PreciseTimer>
 
-/** Questions asked to learn the offset between the two threads' clocks; the fastest answer counts. */
+/** Round trips to the timer thread to learn the offset between the two clocks; the fastest one is used. */
 const CLOCK_QUESTIONS = 20
 const FIRST_LEAD_SECONDS = 300e-6
 const LEAST_LEAD_SECONDS = 50e-6
 const MOST_LEAD_SECONDS = 1500e-6
-/** The lead follows this quantile of the delays seen, by steps of so many seconds. */
+/** The lead time follows this quantile of the observed delays, in steps of LEAD_STEP_SECONDS. */
 const LEAD_QUANTILE = 0.9
 const LEAD_STEP_SECONDS = 20e-6
 
 /**
- * An alarm to about 0.1 ms. Node's timers know whole milliseconds only, and a loop that looks at the clock
- * burns a core; so a thread sleeps on a futex and posts a message when the time has nearly come, and only the
- * rest is spent in turns of the event loop. How early it must post (thread and event loop take their time to wake)
- * is learned from the delays seen. `clock` must run as fast as the machine's.
+ * A timer with a precision of about 0.1 ms. Node's timers have whole milliseconds, and a busy loop would occupy a core.
+ * So a thread sleeps on a futex and posts a message shortly before the due time, and only the rest is waited for in
+ * turns of the event loop. How early it must post (thread and event loop take time to wake) is learned from the
+ * observed delays. `clock` must run at the speed of the machine's clock.
  */
 export const threadTimer: PreciseTimerFactory = async (clock, ring) => {
   const version = new Int32Array(new SharedArrayBuffer(4))
@@ -37,7 +37,7 @@ export const threadTimer: PreciseTimerFactory = async (clock, ring) => {
   return new ThreadTimer({ clock, ring, worker, version, due, offsetSeconds })
 }
 
-/** Time of the worker's clock - time of ours. */
+/** The worker's clock minus ours, seconds. */
 async function learnOffset(worker: Worker, clock: Clock): Promise<number> {
   let fastest = Infinity
   let offset = 0
@@ -66,14 +66,14 @@ class ThreadTimer implements PreciseTimer {
   private readonly parts: Parts
   private dueSeconds = Infinity
   private version = 0
-  /** When the thread was asked to post, for the version it was asked last. */
+  /** When the thread was last asked to post. */
   private postSeconds = 0
   private leadSeconds = FIRST_LEAD_SECONDS
   private closed = false
 
   constructor(parts: Parts) {
     this.parts = parts
-    parts.worker.on('message', (version: number) => this.heard(version))
+    parts.worker.on('message', (version: number) => this.onMessage(version))
   }
 
   set(dueSeconds: number): void {
@@ -105,7 +105,7 @@ class ThreadTimer implements PreciseTimer {
     Atomics.notify(version, 0)
   }
 
-  private heard(version: number): void {
+  private onMessage(version: number): void {
     if (version !== this.version || this.closed) return
     const late = this.parts.clock.nowSeconds() - this.postSeconds
     const step = late > this.leadSeconds ? LEAD_QUANTILE : LEAD_QUANTILE - 1

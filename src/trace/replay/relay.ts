@@ -13,75 +13,80 @@ import type { PipeStats } from './pipe.ts'
 import { TraceClock } from './traceClock.ts'
 import { RelayedConnection } from './relayedConnection.ts'
 
+/** Options of startRelay. */
 export interface RelayOptions {
-  /** Where clients (the edge) connect; loopback only, port 0 for any. */
+  /** Address on which clients (the edge) connect; loopback only, port 0 for any free port. */
   readonly listen: Endpoint
-  /** Where each of their connections goes on to (the cloud); loopback only. */
+  /** Address to which their connections are forwarded (the cloud); loopback only. */
   readonly to: Endpoint
   readonly link: Link
   readonly clock: Clock
-  /** What wakes the relay; left out: a thread of its own (alarm.ts). */
-  readonly alarm?: PreciseTimerFactory
-  /** The link's time at which the relay starts, seconds; 0. */
+  /** Creates the relay's timer; default: threadTimer (preciseTimer.ts). */
+  readonly timer?: PreciseTimerFactory
+  /** Link time at which the relay starts, seconds; default 0. */
   readonly startSeconds?: number
-  /** Time compression, for tests: rates x speed, RTT / speed; 1. */
+  /** Time compression, for tests: rates x speed, RTT / speed; default 1. */
   readonly speed?: number
-  /** Bytes that may wait for the link in each direction before reading pauses; 4 MiB. */
+  /** Bytes that may wait for the link in each direction before reading pauses; default 4 MiB. */
   readonly queueBytes?: number
-  /** A cap on the bytes on their way in each direction; 64 MiB. */
+  /** Bytes that may be in transit in each direction; default 64 MiB. */
   readonly flightBytes?: number
-  /** Connections open at once; further ones are reset; 64. */
+  /** Connections open at once; further ones are reset; default 64. */
   readonly maxConnections?: number
 }
 
+/** State of a relay. */
 export interface RelayStats {
   readonly up: PipeStats
   readonly down: PipeStats
   readonly connections: ConnectionCounts
-  /** The link's own time now, seconds. */
+  /** Current link time, seconds. */
   readonly linkSeconds: number
 }
 
+/** Counts of connections. */
 export interface ConnectionCounts {
   readonly open: number
   readonly total: number
-  /** Reset because too many were open. */
+  /** Connections reset because too many were open. */
   readonly refused: number
-  /** Reset because the target could not be reached; the last reason. */
+  /** Connections reset because the target could not be reached; `problem` is the last reason. */
   readonly unreachable: number
   readonly problem: string | null
 }
 
+/** A running relay. */
 export interface Relay {
   readonly host: string
   readonly port: number
   stats(): RelayStats
-  /** Drops every connection and all that is held. */
+  /** Closes every connection and discards the bytes in the relay. */
   close(): Promise<void>
 }
 
+/** Default of RelayOptions.queueBytes. */
 export const DEFAULT_QUEUE_BYTES = 4 * 1024 * 1024
 const DEFAULT_FLIGHT_BYTES = 64 * 1024 * 1024
 const DEFAULT_MAX_CONNECTIONS = 64
 
 /**
- * A TCP relay that imposes a link on every connection through it; "up" is from the client to the target. All
- * connections share the link's two directions, first come first served. It stores and forwards bytes: no
- * packets, no loss, no congestion control, and opening a connection takes no time of the link.
- * @throws InputError if an address is not of this machine or cannot be listened on
+ * Starts a TCP relay that imposes a link on every connection through it; "up" is from the client to the target. All
+ * connections share the link's two directions, first come, first served. The relay stores and forwards bytes: no
+ * packets, no loss, no congestion control, and opening a connection takes no link time.
+ * @throws InputError if an address is not on this machine or cannot be listened on
  */
 export async function startRelay(options: RelayOptions): Promise<Relay> {
   checkLoopback(options.listen, 'relay: listen')
   checkLoopback(options.to, 'relay: to')
   checkOptions(options)
-  const { alarm: makeAlarm = threadTimer, clock } = options
-  const alarm = await makeAlarm(clock, () => relay.ring())
-  // The link's time begins when everything is ready.
-  const relay = new TcpRelay(options, alarm)
+  const { timer: createTimer = threadTimer, clock } = options
+  const timer = await createTimer(clock, () => relay.ring())
+  // Link time starts when everything is ready.
+  const relay = new TcpRelay(options, timer)
   try {
     await relay.open()
   } catch (error) {
-    await alarm.close()
+    await timer.close()
     throw error
   }
   return relay
@@ -109,10 +114,10 @@ class TcpRelay implements Relay {
   private readonly down: Pipe
   private readonly pairs = new Set<RelayedConnection>()
   private readonly counts = { total: 0, refused: 0, unreachable: 0, problem: null as string | null }
-  private readonly alarm: PreciseTimer
+  private readonly timer: PreciseTimer
 
-  constructor(options: RelayOptions, alarm: PreciseTimer) {
-    this.alarm = alarm
+  constructor(options: RelayOptions, timer: PreciseTimer) {
+    this.timer = timer
     const { link, clock, listen, speed = 1, startSeconds = 0 } = options
     this.options = options
     this.host = listen.host
@@ -127,7 +132,7 @@ class TcpRelay implements Relay {
     }
     this.up = new Pipe(link, 'up', this.time, limits, onRoom)
     this.down = new Pipe(link, 'down', this.time, limits, onRoom)
-    // The client's end of its stream must not end the answers to it.
+    // When the client ends its stream, the answers to it must still be delivered.
     this.server = createServer({ allowHalfOpen: true, noDelay: true }, (client) => this.accept(client))
   }
 
@@ -158,7 +163,7 @@ class TcpRelay implements Relay {
     const closed = this.server.listening ? once(this.server, 'close') : Promise.resolve()
     this.server.close()
     for (const pair of this.pairs) pair.destroy()
-    await this.alarm.close()
+    await this.timer.close()
     await closed
   }
 
@@ -186,7 +191,7 @@ class TcpRelay implements Relay {
     this.pairs.add(pair)
   }
 
-  /** Delivers what is due. */
+  /** Delivers everything that is due. */
   ring(): void {
     const now = this.options.clock.nowSeconds()
     this.up.deliver(now)
@@ -195,6 +200,6 @@ class TcpRelay implements Relay {
   }
 
   private schedule(): void {
-    this.alarm.set(Math.min(this.up.nextSeconds(), this.down.nextSeconds()))
+    this.timer.set(Math.min(this.up.nextSeconds(), this.down.nextSeconds()))
   }
 }

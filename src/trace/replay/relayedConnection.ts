@@ -1,22 +1,23 @@
 import type { Socket } from 'node:net'
 import type { PipeItem, Pipe, Sink } from './pipe.ts'
 
+/** What a relayed connection needs from its relay. */
 export interface RelayedConnectionContext {
-  /** Carries what the client says. */
+  /** Carries bytes from the client. */
   readonly up: Pipe
-  /** Carries what the target says. */
+  /** Carries bytes from the target. */
   readonly down: Pipe
   nowSeconds(): number
-  /** Something was put on a lane. */
+  /** Called when something was put on a pipe. */
   moved(): void
   unreachable(problem: string): void
   closed(): void
 }
 
-/** A receiver that takes no more than this holds up its sender. */
+/** When a receiver has not taken this many delivered bytes, its sender is paused. */
 const UNTAKEN_BYTES = 1024 * 1024
 
-/** One connection through the relay: the client's socket, the target's, and what each says to the other. */
+/** One connection through the relay: the client's socket, the target's, and the bytes between them. */
 export class RelayedConnection {
   private readonly client: Socket
   private readonly target: Socket
@@ -34,7 +35,7 @@ export class RelayedConnection {
     this.carry(target, client, context.down)
   }
 
-  /** Lets each side be read where its lane has room and its receiver takes what comes. */
+  /** Reads from each side while its pipe has space and its receiver takes the bytes. */
   flow(): void {
     regulate(this.client, this.context.up, this.target)
     regulate(this.target, this.context.down, this.client)
@@ -66,7 +67,7 @@ export class RelayedConnection {
     })
     from.once('close', () => {
       this.open.delete(from)
-      // Neither an end nor our own doing: the peer has reset the connection.
+      // The socket closed without an end and not by us: the peer reset the connection.
       if ((!ended || from.errored !== null) && !to.destroyed) put('reset')
       if (this.open.size === 0) this.context.closed()
     })
@@ -82,7 +83,7 @@ function regulate(from: Socket, lane: Pipe, to: Socket): void {
   }
 }
 
-/** What arrives for a socket that is gone is dropped. */
+/** Bytes that arrive for a closed socket are dropped. */
 function sinkOf(socket: Socket, flow: () => void): Sink {
   return {
     write(bytes) {

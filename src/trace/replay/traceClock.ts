@@ -1,13 +1,13 @@
 /**
- * The link's own time against the clock's. At `speed` s the recording passes s times as fast: its rates are
- * s times as high, its RTT and outages 1/s as long.
+ * Converts between link time and the machine's clock. At `speed` s the recording passes s times as fast: rates are s
+ * times as high, RTT and outages 1/s as long.
  */
 export class TraceClock {
   readonly speed: number
   private readonly clockStart: number
   private readonly linkStart: number
 
-  /** The clock's `clockStartSeconds` is the link's `linkStartSeconds`. */
+  /** The clock's `clockStartSeconds` corresponds to the link's `linkStartSeconds`. */
   constructor(clockStartSeconds: number, linkStartSeconds: number, speed: number) {
     this.clockStart = clockStartSeconds
     this.linkStart = linkStartSeconds

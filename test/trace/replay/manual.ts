@@ -2,14 +2,14 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Clock } from '../../../src/core/clock.ts'
 import type { PreciseTimerFactory } from '../../../src/trace/replay/preciseTimer.ts'
 
-/** A clock that stands still until moved, and an alarm that rings when it is moved past its time. */
+/** A clock that stands still until moved, and an timer that rings when it is moved past its time. */
 export class ManualTime {
   seconds = 100
   private due = Infinity
   private ring: () => void = () => {}
 
   readonly clock: Clock = { nowSeconds: () => this.seconds, wallTime: () => '' }
-  readonly alarm: PreciseTimerFactory = async (_clock, ring) => {
+  readonly timer: PreciseTimerFactory = async (_clock, ring) => {
     this.ring = ring
     return { set: (due) => void (this.due = due), close: async () => {} }
   }

@@ -69,7 +69,7 @@ describe('a relay under a clock that is moved by hand', () => {
     const time = new ManualTime()
     const accepted: { socket: Socket; heard: ReturnType<typeof listen> }[] = []
     const port = await target((socket) => accepted.push({ socket, heard: listen(socket) }))
-    const relay = await relayTo(port, { clock: time.clock, alarm: time.alarm, ...options })
+    const relay = await relayTo(port, { clock: time.clock, timer: time.timer, ...options })
     const socket = client(relay.port)
     await until(() => accepted.length === 1)
     const { socket: remote, heard } = accepted[0]
