@@ -203,6 +203,25 @@ describe('edgewise profile', () => {
     expect((await edgewise('profile', '--show', at('tiny.json'))).out).toContain('FFN second half')
   })
 
+  it('measures and models at the precision asked for, and says which', async () => {
+    const common = ['profile', '--model', 'tiny', '--quick', '--budget-seconds', '1'] as const
+    const measured = await edgewise(...common, '--precision', 'int4', '--out', at('tiny-int4.json'))
+    expect(measured.code, measured.err).toBe(0)
+    expect(measured.out).toContain(', int4, 1 thread')
+    const profile = checkProfile(JSON.parse(readFileSync(at('tiny-int4.json'), 'utf8')), 'tiny-int4.json')
+    expect(profile.precision).toBe('int4')
+    expect(profile.blocks.attention.decode.provenance.kind).toBe('measured')
+    const model = async (...options: string[]) => {
+      const out = ['--out', at('sheet.json'), '--json']
+      return (await edgewise('profile', '--model', 'gpt2', '--device', 'a100', ...options, ...out)).json()
+        .profile
+    }
+    const [sheet, int8] = [await model(), await model('--precision', 'int8')]
+    expect([sheet.precision, int8.precision]).toEqual(['fp16', 'int8'])
+    // Half of the bytes are read.
+    expect(int8.blocks.head.value).toBeLessThan(sheet.blocks.head.value)
+  })
+
   it('marks a data sheet as modelled', async () => {
     const { json } = await edgewise(
       'profile',
@@ -222,6 +241,11 @@ describe('edgewise profile', () => {
     [['profile', '--model', 'gpt9'], 'gpt9'],
     [['profile', '--model', 'tiny', '--engine', 'gpu'], '--engine'],
     [['profile', '--model', 'tiny', '--threads', '0'], '--threads'],
+    [['profile', '--model', 'tiny', '--precision', 'fp16'], 'one of fp32, int8, int4'],
+    [
+      ['profile', '--model', 'tiny', '--device', 'a100', '--precision', 'fp8'],
+      'one of fp32, fp16, int8, int4',
+    ],
   ])('refuses %j', async (argv, place) => {
     const { code, err } = await edgewise(...argv)
     expect(code).toBe(2)

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { InputError } from '../../core/errors.ts'
 import { loadModel } from '../../model/catalog.ts'
+import { parsePrecision, parseRuntimePrecision, RUNTIME_PRECISIONS } from '../../model/precision.ts'
 import type { ModelSpec } from '../../model/spec.ts'
 import { datasheetProfile } from '../../plan/profile/datasheet.ts'
 import { loadDevice } from '../../plan/profile/devices.ts'
@@ -23,6 +24,7 @@ interface Options {
   readonly device?: string
   readonly show?: string
   readonly quick?: boolean
+  readonly precision?: string
   readonly threads: number
   readonly budgetSeconds?: number
   readonly engine: string
@@ -40,6 +42,10 @@ export const profile: CliCommand<Options> = {
     command.option(
       '--out <file>',
       'profile file to write (default: <device>-<model>-<precision>.profile.json)',
+    )
+    command.option(
+      '--precision <name>',
+      `of the weights: ${RUNTIME_PRECISIONS.join(', ')} as \`edgewise edge\` runs them, fp16 with --device (default: fp32, or the data sheet's)`,
     )
     command.option('--quick', 'few points: half a minute for GPT-2 instead of minutes')
     command.option('--threads <n>', 'threads within one operator', integerOption({ min: 1, max: 256 }), 1)
@@ -62,6 +68,7 @@ export const profile: CliCommand<Options> = {
         'One layer of LLaMA-7B stands for all 32: it is measured once',
         'profile --model llama-7b --threads 2',
       ],
+      ['For an edge that runs 4-bit weights', 'profile --model gpt2 --precision int4'],
       ['A profile modelled from a data sheet', 'profile --model llama-7b --device jetson-orin-nx'],
     ])
   },
@@ -88,13 +95,18 @@ async function makeProfile(options: Options, io: Io): Promise<Profile> {
     throw new InputError({ where: '--model', expected: 'a model id or file', found: 'nothing', remedy })
   }
   const model = loadModel(options.model)
-  if (options.device !== undefined) return datasheetProfile(loadDevice(options.device), model)
+  const { device, precision } = options
+  if (device !== undefined) {
+    const chosen = precision === undefined ? {} : { precision: parsePrecision(precision, '--precision') }
+    return datasheetProfile(loadDevice(device), model, chosen)
+  }
   return measure(model, options, io)
 }
 
 /** Loads engine and benchmarks only now: a data sheet needs neither. */
 async function measure(model: ModelSpec, options: Options, io: Io): Promise<Profile> {
   const kind = requireChoice('--engine', options.engine, ENGINES)
+  const precision = parseRuntimePrecision(options.precision ?? 'fp32', '--precision')
   const [{ openEngine }, { measureProfile }] = await Promise.all([
     import('../../core/engine/open.ts'),
     import('../../plan/measure/measure.ts'),
@@ -109,6 +121,7 @@ async function measure(model: ModelSpec, options: Options, io: Io): Promise<Prof
   try {
     return await measureProfile(model, {
       engine,
+      precision,
       threads: options.threads,
       grid: options.quick === true ? 'quick' : 'full',
       ...(options.budgetSeconds === undefined ? {} : { budgetSeconds: options.budgetSeconds }),

@@ -74,7 +74,7 @@ export function assembleProfile(measured: Measured): Profile {
       memoryBytes: Math.round(MEMORY_SHARE * host.memoryBytes),
     },
     runtime: { name: engine.info.name, version: engine.info.version },
-    precision: 'fp32',
+    precision: bench.precision,
     model,
     blocks: {
       embed: curve(timings.embed),

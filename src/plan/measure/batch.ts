@@ -6,7 +6,9 @@ import {
   lmHeadParameters,
   kvBytesPerUnitToken,
 } from '../../model/spec.ts'
+import { lmHeadPrecision } from '../../model/graphs/blocks.ts'
 import { cacheCapacity } from '../../model/graphs/cache.ts'
+import { BYTES_PER_WEIGHT, type RuntimePrecision } from '../../model/precision.ts'
 import { nonDecreasing } from '../profile/costs.ts'
 import type { Bench } from './blocks.ts'
 import { LoadedSubgraph } from './blocks.ts'
@@ -32,10 +34,18 @@ const COPIES_IN_MEMORY = 2
 const MEMORY_SHARE = 0.5
 
 /** Whether the largest batch fits the machine with `layers` layers and the head beside it. */
-export function batchFits(model: ModelSpec, layers: number, memoryBytes: number): boolean {
+export function batchFits(
+  model: ModelSpec,
+  precision: RuntimePrecision,
+  layers: number,
+  memoryBytes: number,
+): boolean {
   const units = attentionUnits(model)
   const layer = units * attentionUnitParameters(model) + ffnParameters(model, 'whole')
-  const weights = 4 * Math.max(layers * layer, lmHeadParameters(model))
+  const weights = Math.max(
+    BYTES_PER_WEIGHT[precision] * layers * layer,
+    BYTES_PER_WEIGHT[lmHeadPrecision(precision)] * lmHeadParameters(model),
+  )
   const capacity = cacheCapacity(batchContextTokens(model) + 1)
   const caches = BATCH_SIZES.at(-1)! * layers * units * kvBytesPerUnitToken(model, 4) * capacity
   return COPIES_IN_MEMORY * weights + caches <= MEMORY_SHARE * memoryBytes

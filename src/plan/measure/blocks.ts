@@ -4,6 +4,7 @@ import type { Clock } from '../../core/clock.ts'
 import type { Engine, Session } from '../../core/engine/types.ts'
 import { buildSubgraph } from '../../model/graphs/subgraph.ts'
 import type { Subgraph } from '../../model/graphs/subgraphTypes.ts'
+import type { RuntimePrecision } from '../../model/precision.ts'
 import type { WeightSource } from '../../model/graphs/source.ts'
 import { storeModel } from '../../model/store.ts'
 import type { WeightFill } from '../../model/graphs/weights.ts'
@@ -29,6 +30,8 @@ export interface Bench {
   /** An existing folder for weight files, which are removed after use. */
   readonly folder: string
   readonly source: WeightSource
+  /** Of the matrices in every graph that is timed: those that the runtime has at this precision. */
+  readonly precision: RuntimePrecision
   /** Makes inputs. */
   readonly fill: WeightFill
   readonly onLoad: (reading: MemoryReading) => void
@@ -58,12 +61,12 @@ export class LoadedSubgraph {
     firstStep: Step,
     batch = 1,
   ): Promise<LoadedSubgraph> {
-    const { engine, host, source, threads } = bench
+    const { engine, host, source, precision, threads } = bench
     try {
       const { path, weightBytes } = storeModel(
         bench.folder,
         name,
-        buildSubgraph(source, segment, { batch }).toModel(),
+        buildSubgraph(source, segment, { batch, precision }).toModel(),
       )
       const residentBefore = host.residentBytes()
       const session = await engine.create(path, { threads })

@@ -20,9 +20,9 @@ const REPEATS = 5
  * costs a tenth of one of an attention. Medians, from the page cache.
  */
 export async function measureLoads(bench: Bench, layers: number): Promise<LoadReading[]> {
-  const { source, engine, clock, threads } = bench
+  const { source, precision, engine, clock, threads } = bench
   const folder = join(bench.folder, 'loads')
-  const store = openSubgraphStore(folder, source, 'fp32')
+  const store = openSubgraphStore(folder, source, precision)
   const chains = [...new Set([1, layers])].map((count) => layerChain(count, attentionUnits(source.model)))
   const readings: LoadReading[] = []
   try {

@@ -8,6 +8,7 @@ import { canonicalJson } from '../../core/files.ts'
 import { randomStream } from '../../core/random.ts'
 import type { Engine } from '../../core/engine/types.ts'
 import type { Subgraph } from '../../model/graphs/subgraphTypes.ts'
+import { BYTES_PER_WEIGHT, type RuntimePrecision } from '../../model/precision.ts'
 import type { WeightSource } from '../../model/graphs/source.ts'
 import { attentionUnitParameters, attentionUnits, ffnParameters } from '../../model/spec.ts'
 import type { FfnPart, ModelSpec } from '../../model/spec.ts'
@@ -36,6 +37,8 @@ export interface MeasureOptions {
   readonly engine: Engine
   /** The model's weights; random ones when absent. */
   readonly source?: WeightSource
+  /** Of the graphs that are timed. Default fp32. */
+  readonly precision?: RuntimePrecision
   readonly threads?: number
   /** `quick` (few knots, half a minute for GPT-2), `full`, or knots of one's own. */
   readonly grid?: 'quick' | 'full' | ProfileGrid
@@ -103,6 +106,7 @@ class Measurement {
       source:
         checkSource(model, options.source) ??
         randomSource(model, sharedFill(randomStream(seed, 'measure weights'))),
+      precision: options.precision ?? 'fp32',
       fill: sharedFill(randomStream(seed, 'measure inputs')),
       onLoad: (reading) => this.residents.push(reading),
     }
@@ -121,8 +125,10 @@ class Measurement {
 
   private async measure(trivial: LoadedSubgraph): Promise<Profile> {
     const { bench, model, options } = this
-    const batchLayers = this.chainLength(this.attentionBytes() + 4 * ffnParameters(model, 'whole'))
-    const batched = batchFits(model, batchLayers, bench.host.memoryBytes)
+    const batchLayers = this.chainLength(
+      attentionUnits(model) * attentionUnitParameters(model) + ffnParameters(model, 'whole'),
+    )
+    const batched = batchFits(model, bench.precision, batchLayers, bench.host.memoryBytes)
     const points = new Points(trivial, {
       clock: bench.clock,
       total: this.pointCount(batched),
@@ -173,7 +179,7 @@ class Measurement {
   }
 
   private ffn(points: Points): Promise<Timing[]> {
-    const layers = this.chainLength(4 * ffnParameters(this.model, 'whole'))
+    const layers = this.chainLength(ffnParameters(this.model, 'whole'))
     const steps = this.grid.tokens.map((tokens) => ({ tokens, position: 0 }))
     return this.chain(
       points,
@@ -186,7 +192,7 @@ class Measurement {
   }
 
   private ffnHalves(points: Points, part: Exclude<FfnPart, 'whole'>): Promise<Timing[]> {
-    const layers = this.chainLength(4 * ffnParameters(this.model, part))
+    const layers = this.chainLength(ffnParameters(this.model, part))
     const segments = Array.from({ length: layers }, (_, layer) => ffnHalf(layer, part))
     const steps = this.grid.tokens.map((tokens) => ({ tokens, position: 0 }))
     return this.chain(
@@ -209,7 +215,7 @@ class Measurement {
     ]
     const columns: Timing[][] = []
     for (const count of units) {
-      const layers = this.chainLength(4 * count * attentionUnitParameters(this.model))
+      const layers = this.chainLength(count * attentionUnitParameters(this.model))
       const label = ({ tokens: n, position }: Step) =>
         position === 0
           ? `attention prefill, ${n} tokens, ${count} units`
@@ -271,11 +277,8 @@ class Measurement {
     }
   }
 
-  private attentionBytes(): number {
-    return 4 * attentionUnits(this.model) * attentionUnitParameters(this.model)
-  }
-
-  private chainLength(blockBytes: number): number {
+  private chainLength(blockParameters: number): number {
+    const blockBytes = BYTES_PER_WEIGHT[this.bench.precision] * blockParameters
     return Math.max(1, Math.min(this.model.layers, MAX_CHAIN, Math.ceil(this.chainBytes / blockBytes)))
   }
 

@@ -11,7 +11,10 @@ import { measureProfile } from '../../../src/plan/measure/measure.ts'
 import { fitLoads } from '../../../src/plan/measure/loads.ts'
 import type { MeasureProgress } from '../../../src/plan/measure/points.ts'
 import { randomSource } from '../../../src/plan/measure/source.ts'
+import { attentionChain, EMBEDDING, ffnHalf, HEAD, layerChain } from '../../../src/plan/measure/segments.ts'
 import { timeRuns } from '../../../src/plan/measure/timing.ts'
+import { openSubgraphStore } from '../../../src/model/graphs/subgraphStore.ts'
+import type { Subgraph } from '../../../src/model/graphs/subgraphTypes.ts'
 import { cacheCapacity } from '../../../src/model/graphs/cache.ts'
 import { loadModel } from '../../../src/model/catalog.ts'
 import type { ModelSpec } from '../../../src/model/spec.ts'
@@ -68,6 +71,18 @@ class FakeResident implements Resident {
   dispose(): Promise<void> {
     return Promise.resolve()
   }
+}
+
+/** Operators and constants of a graph, as far as they tell two precisions apart; where weights lie is left out. */
+function shapeOf(path: string): string[] {
+  const { graph } = loadOnnx(path)
+  return [
+    ...graph.nodes.map(({ opType }) => opType),
+    ...graph.initializers.map((one) => {
+      const { dtype, dims } = 'tensor' in one ? one.tensor : one
+      return `${one.name} ${dtype} ${dims.join('x')}`
+    }),
+  ]
 }
 
 const CALL_SECONDS = 1e-4
@@ -274,6 +289,50 @@ describe('measureProfile', () => {
     expect(profile.batch.factors[0]).toBe(1)
     expect(profile.wire?.messageSeconds.value).toBe(3e-5)
   })
+
+  test.each(['fp32', 'int8', 'int4'] as const)(
+    'at %s the very graphs that the runtime runs are timed',
+    async (precision) => {
+      const clock = new FakeClock()
+      const engine = new FakeEngine(clock)
+      const seen = new Map<string, string[]>()
+      const create = engine.create.bind(engine)
+      engine.create = (source) => {
+        const path = String(source)
+        seen.set(
+          /([a-z]+)[^/]*\.onnx$/.exec(path)![1] + (path.includes('loads') ? ' loads' : ''),
+          shapeOf(path),
+        )
+        return create(source)
+      }
+      const grid = { tokens: [1, 16], contexts: [1, 16], units: [1, 2] }
+      const host = fakeHost(clock, false)
+      const profile = await measureProfile(model, {
+        engine,
+        precision,
+        clock,
+        grid,
+        folder,
+        budgetSeconds: 0.01,
+        host,
+        sleep: () => Promise.resolve(),
+      })
+      expect(profile.precision).toBe(precision)
+      const runtimeFolder = mkdtempSync(join(tmpdir(), 'edgewise-measure-runtime-'))
+      const source = randomSource(model, normalFill(randomStream(1, 'runtime')))
+      const runtime = openSubgraphStore(runtimeFolder, source, precision)
+      const shapeInRuntime = (segment: Subgraph) => shapeOf(runtime.store(segment).path)
+      // The last one of each kind: all units, layers of a chain, a half of the last layer.
+      expect(seen.get('attention')).toEqual(shapeInRuntime(attentionChain(model.layers, 2)))
+      expect(seen.get('ffn')).toEqual(shapeInRuntime(ffnHalf(model.layers - 1, 'second')))
+      expect(seen.get('head')).toEqual(shapeInRuntime(HEAD))
+      expect(seen.get('embedding')).toEqual(shapeInRuntime(EMBEDDING))
+      expect(seen.get('attention loads')).toEqual(shapeInRuntime(layerChain(model.layers, 2)))
+      const products = { fp32: 'MatMul', int8: 'DynamicQuantizeMatMul', int4: 'MatMulNBits' }
+      expect(seen.get('attention')!.join()).toContain(products[precision])
+      rmSync(runtimeFolder, { recursive: true })
+    },
+  )
 
   test('weights may be given, if they are of the model', async () => {
     const engine = await openEngine('worker')
