@@ -100,10 +100,17 @@ export function samePlan(a: Plan, b: Plan): boolean {
   )
 }
 
-/** Whether a request under the plan ever asks anything of the cloud. */
-export function usesNetwork({ embed, head, exit, unitsOnCloud, ffn }: Plan): boolean {
-  if (exit !== null) return exit.mode === 'collaborative'
-  if (embed === CLOUD || head === CLOUD) return true
+/**
+ * Whether a request under the plan needs the cloud at all: any part of it runs there, or an exit may ask it for a
+ * token. A standalone exit needs no cloud, wherever its plan puts the layers above it: they never run.
+ */
+export function needsCloud(plan: Plan): boolean {
+  if (plan.exit !== null || endsNeedCloud(plan)) return endsNeedCloud(plan)
   const any = (part: number): boolean => part !== 0
-  return unitsOnCloud.some(any) || ffn.some(any)
+  return plan.unitsOnCloud.some(any) || plan.ffn.some(any)
+}
+
+/** Whether the plan-wide choices alone need the cloud, whatever is chosen layer by layer. */
+export function endsNeedCloud({ embed, head, exit }: Pick<Plan, 'embed' | 'head' | 'exit'>): boolean {
+  return exit === null ? embed === CLOUD || head === CLOUD : exit.mode === 'collaborative'
 }

@@ -1,3 +1,4 @@
+import { edgeJoules } from '../plan/price/energy.ts'
 import type { Objective } from '../plan/price/objective.ts'
 import type { EdgePower } from '../plan/price/pair.ts'
 import type { RequestOutcome, Totals } from './types.ts'
@@ -39,7 +40,7 @@ export class CostAccrual {
     const { weights } = this.objective
     return (
       weights.latency * this.latencySeconds(totals) +
-      weights.energy * edgeJoules(this.power, totals, nowSeconds) +
+      weights.energy * joulesSoFar(this.power, totals, nowSeconds) +
       weights.cloud * totals.cloudBusySeconds +
       (weights.bytes * totals.upBytes) / 1e6 +
       weights.accuracy * this.lossSum
@@ -54,12 +55,8 @@ export class CostAccrual {
   }
 }
 
-/** Edge joules of a run so far: the idle device, what its work adds, and the radio. */
-export function edgeJoules(power: EdgePower, totals: Totals, nowSeconds: number): number {
-  return (
-    power.idleWatts * nowSeconds +
-    (power.busyWatts - power.idleWatts) * totals.edgeBusySeconds +
-    power.radioJoulesPerByte * (totals.upBytes + totals.downBytes) +
-    power.radioJoulesPerMessage * totals.messages
-  )
+/** Edge joules of a run up to now, idle power included. */
+function joulesSoFar(power: EdgePower, totals: Totals, nowSeconds: number): number {
+  const { edgeBusySeconds: edgeSeconds, upBytes, downBytes, messages } = totals
+  return edgeJoules(power, { edgeSeconds, upBytes, downBytes, messages }, nowSeconds)
 }

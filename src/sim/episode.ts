@@ -1,4 +1,5 @@
 import { compileProgram } from '../plan/price/compile.ts'
+import { edgeJoules } from '../plan/price/energy.ts'
 import { latencyTerm, requestCost } from '../plan/price/objective.ts'
 import { Observer, type ConstraintBudgets } from '../policy/observation/observer.ts'
 import type { Work } from '../policy/observation/work.ts'
@@ -207,12 +208,8 @@ export class Episode {
 
   /** Edge joules of a request beyond the idle device's. */
   marginalJoules(outcome: RequestOutcome): number {
-    const { busyWatts, idleWatts, radioJoulesPerByte, radioJoulesPerMessage } = this.problem.pair.power
-    return (
-      (busyWatts - idleWatts) * outcome.edgeBusySeconds +
-      radioJoulesPerByte * (outcome.upBytes + outcome.downBytes) +
-      radioJoulesPerMessage * outcome.messages
-    )
+    const { edgeBusySeconds: edgeSeconds, upBytes, downBytes, messages } = outcome
+    return edgeJoules(this.problem.pair.power, { edgeSeconds, upBytes, downBytes, messages }, 0)
   }
 
   /** What is left of the request under decision: tokens that the user has belong to the prompt. */

@@ -82,10 +82,10 @@ function react(world: World, { reaction, asks }: WireFault, handles: readonly Ge
   const end = world.link.onEvent(({ kind }) => {
     if (isOver) return
     if (kind === 'link-down')
-      for (const handle of handles) if (handle.usesCloud) handle.switchPlan(alone, 'boundary')
+      for (const handle of handles) if (handle.needsCloud) handle.switchPlan(alone, 'boundary')
     if (kind !== 'link-up' || reaction === 'alone') return
     for (const [i, handle] of handles.entries())
-      if (!handle.usesCloud) handle.switchPlan(planNamed(asks[i].plan, MODEL), 'ids')
+      if (!handle.needsCloud) handle.switchPlan(planNamed(asks[i].plan, MODEL), 'ids')
   })
   return () => {
     isOver = true

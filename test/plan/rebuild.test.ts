@@ -5,7 +5,7 @@ import { BlockCosts } from '../../src/plan/profile/costs.ts'
 import { PROFILE_SCHEMA, type Figure, type Profile, type Provenance } from '../../src/plan/profile/types.ts'
 import type { ModelSpec } from '../../src/model/spec.ts'
 import { createPair } from '../../src/plan/price/pair.ts'
-import { CLOUD, EDGE, cutPlan, exitPlan, uniformPlan, usesNetwork } from '../../src/plan/plan.ts'
+import { CLOUD, EDGE, cutPlan, exitPlan, uniformPlan, needsCloud } from '../../src/plan/plan.ts'
 import { cheapestKvRebuild, goOnProgram, keptCut, kvRebuildSeconds } from '../../src/plan/price/rebuild.ts'
 import type { KvRebuildInput } from '../../src/plan/price/rebuild.ts'
 import { compileProgram } from '../../src/plan/price/compile.ts'
@@ -179,7 +179,7 @@ describe('going on', () => {
       const delivery = plan.head === CLOUD && plan.embed === CLOUD ? 0.5 * 0.1 + 0.001 : 0
       // Where the cloud samples, the next token begins before the last one is delivered.
       expect(Math.abs(rest - (seconds(15) - seconds(5)))).toBeLessThan(delivery + 1e-4 + 1e-9)
-      if (!usesNetwork(plan)) expect(rest).toBeCloseTo(seconds(15) - seconds(5), 12)
+      if (!needsCloud(plan)) expect(rest).toBeCloseTo(seconds(15) - seconds(5), 12)
     }
   })
 })

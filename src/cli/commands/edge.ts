@@ -4,10 +4,9 @@ import { InputError } from '../../core/errors.ts'
 import type { ResolvedPlan } from '../../run/executor/messages.ts'
 import { EdgeExecutor } from '../../run/executor/edge.ts'
 import { fixedLink } from '../../run/executor/link.ts'
-import { lowerPlan } from '../../run/executor/loweredPlan.ts'
+import { needsCloud } from '../../plan/plan.ts'
 import type { GenerationRequest } from '../../run/executor/types.ts'
 import type { WeightSource } from '../../model/graphs/source.ts'
-import type { ModelSpec } from '../../model/spec.ts'
 import type { CliCommand } from '../command.ts'
 import { addExamples, addJson } from '../command.ts'
 import type { Io } from '../io.ts'
@@ -160,11 +159,11 @@ async function generate(options: EdgeOptions, io: Io): Promise<number> {
       options.plan === undefined
         ? null
         : readPlan(options.plan, source, accuracyOf(options, side.pretrained).ranking)
-    if (given !== null) requireCloud(source.model, given, options.cloud)
+    if (given !== null) requireCloud(given, options.cloud)
     const connection = await connectionOf(options, side, io)
     try {
       const placed = given ?? (await decide(options, source, connection, prompts, io))
-      requireCloud(source.model, placed, options.cloud)
+      requireCloud(placed, options.cloud)
       return await carryOut(options, side, connection, requestsOf(options, side, placed, prompts), io)
     } finally {
       await connection?.close()
@@ -250,10 +249,8 @@ function decide(
   return decideByBundle(bundle!, readTrust(trust), source, connection, demand, io)
 }
 
-function requireCloud(model: ModelSpec, { plan, cloudUnits }: ResolvedPlan, cloud: string | undefined): void {
-  const usesCloud =
-    plan.exit === null ? lowerPlan(model, plan, cloudUnits).usesCloud : plan.exit.mode === 'collaborative'
-  if (!usesCloud || cloud !== undefined) return
+function requireCloud({ plan }: ResolvedPlan, cloud: string | undefined): void {
+  if (!needsCloud(plan) || cloud !== undefined) return
   throw new InputError({
     where: '--cloud',
     expected: 'an address: this plan needs a cloud',

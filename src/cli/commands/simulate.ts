@@ -9,7 +9,7 @@ import { edgeMemory } from '../../plan/price/compile.ts'
 import { formatBytes, formatJoules, formatNumber, formatSeconds } from '../../report/numbers.ts'
 import { renderTable } from '../../report/table.ts'
 import { loadScenario, type Scenario, type Split } from '../../sim/scenario/scenario.ts'
-import type { Plan } from '../../plan/plan.ts'
+import { needsCloud, type Plan } from '../../plan/plan.ts'
 import type { CliCommand } from '../command.ts'
 import { packageRoot } from '../root.ts'
 import { addExamples, addJson } from '../command.ts'
@@ -68,7 +68,7 @@ function alone(file: string, options: Options, io: Io): void {
   const plan = readPlan(file, input.pair)
   const { link } = input.state
   const dead = link.upBitsPerSecond === 0 || link.downBitsPerSecond === 0
-  if (dead && !staysOnEdge(plan)) {
+  if (dead && needsCloud(plan)) {
     throw new InputError({
       where: '--up-mbps and --down-mbps',
       expected: 'a link that carries data: this plan uses it',
@@ -94,16 +94,6 @@ function alone(file: string, options: Options, io: Io): void {
   if (reason !== null) printLine(io, `\nNote: this plan ${reason}.`)
   printLine(io, `\n${timeTable([candidate], io, { optimum: 'this plan' })}`)
   printLine(io, `\n${mapOf(input, plan, 'this plan', io)}`)
-}
-
-function staysOnEdge(plan: Plan): boolean {
-  if (plan.exit !== null) return plan.exit.mode === 'standalone'
-  return (
-    plan.embed === 0 &&
-    plan.head === 0 &&
-    plan.ffn.every((mode) => mode === 0) &&
-    plan.unitsOnCloud.every((k) => k === 0)
-  )
 }
 
 const COLUMNS = [

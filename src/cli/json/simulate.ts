@@ -2,7 +2,8 @@ import { z } from 'zod'
 import { InputError } from '../../core/errors.ts'
 import { readText } from '../../core/files.ts'
 import { parseJson } from '../../core/schema.ts'
-import { edgeJoulesAlone, type PlanCost } from '../../plan/price/evaluate.ts'
+import { edgeJoules as edgeJoulesOf, type EnergyUse } from '../../plan/price/energy.ts'
+import type { PlanCost } from '../../plan/price/evaluate.ts'
 import { compileProgram } from '../../plan/price/compile.ts'
 import { latencyTerm, requestCost } from '../../plan/price/objective.ts'
 import type { OracleInput } from '../../plan/price/question.ts'
@@ -106,13 +107,8 @@ export function aloneFigures(input: OracleInput, plan: Plan, create: SimulationF
   const ttftSeconds = outcome.firstTokenSeconds
   const e2eSeconds = outcome.lastTokenSeconds
   const cloudSeconds = outcome.cloudBusySeconds
-  const edgeJoules = edgeJoulesAlone(pair.power, {
-    edgeSeconds: outcome.edgeBusySeconds,
-    e2eSeconds,
-    upBytes,
-    downBytes,
-    messages,
-  })
+  const use: EnergyUse = { edgeSeconds: outcome.edgeBusySeconds, upBytes, downBytes, messages }
+  const edgeJoules = edgeJoulesOf(pair.power, use, e2eSeconds)
   const latencySeconds = latencyTerm(objective.latency, ttftSeconds, e2eSeconds, stallSeconds)
   return {
     cost: requestCost(objective.weights, { latencySeconds, edgeJoules, cloudSeconds, upBytes, accuracyLoss }),

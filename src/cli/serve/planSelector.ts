@@ -1,7 +1,7 @@
 import { EdgewiseError, InputError } from '../../core/errors.ts'
 import type { ResolvedPlan } from '../../run/executor/messages.ts'
 import { attentionUnits } from '../../model/spec.ts'
-import { CLOUD, EDGE, uniformPlan, usesNetwork, type Plan } from '../../plan/plan.ts'
+import { CLOUD, EDGE, uniformPlan, needsCloud, type Plan } from '../../plan/plan.ts'
 import { openBundle, Governor } from '../../policy/controller/edge.ts'
 import { resolvePlan, wholeModelBytes } from '../../serve/edge/resolvePlan.ts'
 import { policySelector } from '../../serve/edge/policySelector.ts'
@@ -104,7 +104,7 @@ function everywhere(model: { readonly layers: number; readonly kvHeads: number }
 }
 
 function requireCloud(placed: ResolvedPlan, { cloud }: EdgeOptions): void {
-  if (cloud !== undefined || !usesNetwork(placed.plan)) return
+  if (cloud !== undefined || !needsCloud(placed.plan)) return
   throw new InputError({
     where: '--cloud',
     expected: 'an address: the plan needs a cloud, or the model does not fit this memory',

@@ -1,8 +1,8 @@
 import { EdgewiseError } from '../../core/errors.ts'
 import type { ExecutionEvent } from '../../run/executor/types.ts'
 import { openFrame, planFrame } from '../../run/executor/messages.ts'
-import { lowerPlan } from '../../run/executor/loweredPlan.ts'
 import type { ModelSpec } from '../../model/spec.ts'
+import { needsCloud } from '../../plan/plan.ts'
 import { idsFrame } from '../../run/wire/payloads.ts'
 import { FRAME_HEADER_BYTES, type Frame } from '../../run/wire/types.ts'
 import { dependsOnConfidence } from './plans.ts'
@@ -116,10 +116,7 @@ export class ByteAudit {
 
   private control(cell: Cell, { id, placed }: PlanCase, requests: number): number {
     const { model } = this
-    const { plan, cloudUnits } = placed
-    const usesCloud =
-      plan.exit === null ? lowerPlan(model, plan, cloudUnits).usesCloud : plan.exit.mode === 'collaborative'
-    if (!usesCloud) return 0
+    if (!needsCloud(placed.plan)) return 0
     const said = this.said.get(cell.link) ?? []
     this.said.set(cell.link, said)
     let bytes = 0

@@ -1,3 +1,4 @@
+import { edgeJoules, NO_USE } from '../../plan/price/energy.ts'
 import type { Policy } from '../../plan/price/situation.ts'
 import { createFast } from '../../sim/fast.ts'
 import { Episode, type RequestMetrics } from '../../sim/episode.ts'
@@ -51,7 +52,7 @@ function summarise(scenario: Scenario, session: Episode): EpisodeResult {
   const finishSeconds = Float64Array.from(simulation.outcomes, (outcome) => outcome.lastTokenSeconds)
   const durationSeconds = simulation.now
   const count = requests.length
-  const idleJoules = (scenario.problem.pair.power.idleWatts * durationSeconds) / count
+  const idleJoules = edgeJoules(scenario.problem.pair.power, NO_USE, durationSeconds) / count
   const marginal = mean(requests.map((request) => request.edgeJoules))
   return {
     requests,

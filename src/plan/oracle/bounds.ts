@@ -1,6 +1,7 @@
 import { boundaryLoss } from '../profile/accuracy.ts'
 import { tokenIdBytes, serialisationSeconds, warmLatencySeconds, type LinkState } from '../price/boundary.ts'
 import type { Link, RequestArrival } from '../../trace/types.ts'
+import { energyPrices } from '../price/energy.ts'
 import type { Objective } from '../price/objective.ts'
 import { pairUnits, type DevicePair } from '../price/pair.ts'
 import { sideAfterFfn, type BoundaryBits } from '../plan.ts'
@@ -137,13 +138,13 @@ class PassPrice {
 
   constructor(input: BoundInput, weighting: Weighting, prefill: boolean) {
     const { weights } = input.objective
-    const { power } = input.pair
+    const energy = energyPrices(input.pair.power, weights.energy)
     this.second = prefill ? weighting.prefillSecond : weighting.decodeSecond
-    this.edgeSecond = weights.energy * Math.max(0, power.busyWatts - power.idleWatts)
+    this.edgeSecond = Math.max(0, energy.computeSecond)
     this.cloudSecond = weights.cloud
-    this.downByte = weights.energy * power.radioJoulesPerByte
+    this.downByte = energy.byte
     this.upByte = weights.bytes / 1e6 + this.downByte
-    this.message = weights.energy * power.radioJoulesPerMessage
+    this.message = energy.message
     // A request's loss is a mean over its tokens.
     this.nat = weights.accuracy / input.outputTokens
   }

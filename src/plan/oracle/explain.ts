@@ -1,4 +1,5 @@
 import { compileProgram } from '../price/compile.ts'
+import { joulesByCause, type JouleParts } from '../price/energy.ts'
 import { latencySeconds } from '../price/network.ts'
 import { latencyTerm } from '../price/objective.ts'
 import type { OracleInput } from '../price/question.ts'
@@ -30,17 +31,6 @@ export interface PhaseUse {
   readonly upBytes: number
   readonly downBytes: number
   readonly messages: number
-}
-
-/** Edge joules by cause. */
-export interface JouleParts {
-  readonly idleJoules: number
-  /** Busy over idle. */
-  readonly computeJoules: number
-  readonly radioUpJoules: number
-  readonly radioDownJoules: number
-  /** Radio tails, per message. */
-  readonly messageJoules: number
 }
 
 /** The weighted terms of the objective. */
@@ -95,23 +85,12 @@ export function explainPlan(input: Omit<OracleInput, 'options' | 'prices'>, plan
   const phase = (seconds: TimeParts, use: PhaseUse, lasts: number): Phase => ({
     seconds,
     use,
-    joules: joulesOf(input, use, lasts),
+    joules: joulesByCause(pair.power, { ...use, edgeSeconds: use.edgeBusySeconds }, lasts),
   })
   const prefill = phase(walk.trace(first.deliver, 0), prefillUse, ttft)
   const decode = phase(walk.trace(last, ttft), decodeUse, e2e - ttft)
   const latency = latencyTerm(input.objective.latency, ttft, e2e, stall)
   return { prefill, decode, cost: costOf(input, prefill, decode, latency, program.accuracyLoss) }
-}
-
-function joulesOf({ pair }: Pick<OracleInput, 'pair'>, use: PhaseUse, lastsSeconds: number): JouleParts {
-  const { busyWatts, idleWatts, radioJoulesPerByte, radioJoulesPerMessage } = pair.power
-  return {
-    idleJoules: idleWatts * lastsSeconds,
-    computeJoules: (busyWatts - idleWatts) * use.edgeBusySeconds,
-    radioUpJoules: radioJoulesPerByte * use.upBytes,
-    radioDownJoules: radioJoulesPerByte * use.downBytes,
-    messageJoules: radioJoulesPerMessage * use.messages,
-  }
 }
 
 function costOf(

@@ -1,5 +1,5 @@
 import { layerEdges, problemOf } from './paths.ts'
-import { CLOUD, EDGE, type BoundaryBits, type Plan, type Side } from '../plan.ts'
+import { CLOUD, EDGE, needsCloud, type BoundaryBits, type Plan, type Side } from '../plan.ts'
 import type { OracleInput } from '../price/question.ts'
 import { solve, type SearchBudget, type Path } from './solve.ts'
 import { AttentionTimes, layerTables } from './tables.ts'
@@ -27,7 +27,7 @@ export function optimalPlan(
   }
   if (input.options.earlyExit) {
     for (const plan of exitPlans(input.pair, input.options)) {
-      if (reachable(input) || plan.exit?.mode === 'standalone') best = pricedPlan(input, plan, best)
+      if (reachable(input) || !needsCloud(plan)) best = pricedPlan(input, plan, best)
     }
   }
   return best

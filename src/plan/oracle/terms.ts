@@ -1,3 +1,4 @@
+import { energyPrices } from '../price/energy.ts'
 import { boundaryLoss } from '../profile/accuracy.ts'
 import type { BoundaryBits } from '../plan.ts'
 import type { OracleInput } from '../price/question.ts'
@@ -22,17 +23,16 @@ export interface Terms {
 export function termsOf(input: OracleInput, bits: BoundaryBits): Terms {
   const { weights, latency } = input.objective
   const { power, accuracy } = input.pair
-  const idle = weights.energy * power.idleWatts
-  const perByte = weights.energy * power.radioJoulesPerByte
+  const energy = energyPrices(power, weights.energy)
   const qoe = latency.form === 'qoe'
   return {
-    prefillSecond: weights.latency + idle,
-    decodeSecond: (qoe ? 0 : weights.latency) + idle,
-    edgeSecond: weights.energy * (power.busyWatts - power.idleWatts) + input.prices.edgeSecond,
+    prefillSecond: weights.latency + energy.idleSecond,
+    decodeSecond: (qoe ? 0 : weights.latency) + energy.idleSecond,
+    edgeSecond: energy.computeSecond + input.prices.edgeSecond,
     cloudSecond: weights.cloud + input.prices.cloudSecond,
-    upByte: weights.bytes / 1e6 + perByte + input.prices.upByte,
-    downByte: perByte,
-    message: weights.energy * power.radioJoulesPerMessage,
+    upByte: weights.bytes / 1e6 + energy.byte + input.prices.upByte,
+    downByte: energy.byte,
+    message: energy.message,
     crossing: weights.accuracy * boundaryLoss(accuracy, bits),
     timeOfPrefill: latency.form === 'convex' ? 1 : 0,
     timeOfDecode: latency.form === 'mean' ? 0 : 1,

@@ -1,6 +1,7 @@
 import { slowProgram } from '../price/program.ts'
 import { compileProgram, edgeMemory } from '../price/compile.ts'
-import { edgeJoulesAlone, evaluateProgram, type PlanCost } from '../price/evaluate.ts'
+import { edgeJoules } from '../price/energy.ts'
+import { evaluateProgram, type PlanCost } from '../price/evaluate.ts'
 import { exitUse } from './exits.ts'
 import { planAccuracyLoss } from '../price/loss.ts'
 import { latencyTerm, requestCost } from '../price/objective.ts'
@@ -45,7 +46,7 @@ export function exitValue(input: OracleInput, plan: Plan, exit: EarlyExit): numb
   const use = exitUse(pair, input.state, exit, plan.boundaryBits, input.readingTokensPerSecond)
   const used = requestCost(objective.weights, {
     latencySeconds: latencyTerm(objective.latency, use.ttftSeconds, use.e2eSeconds, use.stallSeconds),
-    edgeJoules: edgeJoulesAlone(pair.power, use),
+    edgeJoules: edgeJoules(pair.power, use, use.e2eSeconds),
     cloudSeconds: use.cloudSeconds,
     upBytes: use.upBytes,
     accuracyLoss: planAccuracyLoss(pair.accuracy, pairUnits(pair), plan),

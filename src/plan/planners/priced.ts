@@ -2,7 +2,7 @@ import { exitPlans, planCost } from '../oracle/value.ts'
 import { optimalPlan } from '../oracle/oracle.ts'
 import type { OracleInput, Prices } from '../price/question.ts'
 import { pairUnits } from '../price/pair.ts'
-import { EDGE, uniformPlan, type Plan } from '../plan.ts'
+import { EDGE, needsCloud, uniformPlan, type Plan } from '../plan.ts'
 import { fitsEdge, planValue } from '../oracle/value.ts'
 import { isOutage, oracleInput, optionsIn, type DecisionProblem } from '../price/problem.ts'
 import type { Policy, Situation } from '../price/situation.ts'
@@ -41,12 +41,7 @@ export function perStateDp(problem: DecisionProblem, hysteresis = 0.05): Policy 
 
 function usable(input: OracleInput, situation: Situation, plan: Plan): boolean {
   if (!fitsEdge(input.pair, plan, input.options)) return false
-  return !isOutage(situation) || plan.exit?.mode === 'standalone' || (plan.exit === null && isEdgeOnly(plan))
-}
-
-function isEdgeOnly(plan: Plan): boolean {
-  const none = (part: number): boolean => part === 0
-  return plan.embed === EDGE && plan.head === EDGE && plan.ffn.every(none) && plan.unitsOnCloud.every(none)
+  return !isOutage(situation) || !needsCloud(plan)
 }
 
 /** Prices of a second on each side: p0 + p1 x edge backlog, p2 + p3 x cloud backlog: docs/model.md (59). */

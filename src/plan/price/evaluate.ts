@@ -1,8 +1,9 @@
 import { RESOURCE, askedOfCloud, curveAt, type Program, type Stage, type StageList } from './program.ts'
+import { edgeJoules } from './energy.ts'
 import { latencyTerm, requestCost, type Objective } from './objective.ts'
 import { latencySeconds } from './network.ts'
 import type { LinkState } from './boundary.ts'
-import type { EdgePower, DevicePair } from './pair.ts'
+import type { DevicePair } from './pair.ts'
 
 /** What a plan takes for one request alone under a constant, warm link. */
 export interface PlanCost {
@@ -59,14 +60,14 @@ function summarise(
   stall: number,
 ): PlanCost {
   const { edgeSeconds, cloudSeconds, upBytes, downBytes, messages } = walk
-  const used = { edgeSeconds, e2eSeconds: e2e, upBytes, downBytes, messages }
-  const edgeJoules = edgeJoulesAlone(input.pair.power, used)
+  // Alone on the device, a request pays for the idle power of its own duration.
+  const joules = edgeJoules(input.pair.power, { edgeSeconds, upBytes, downBytes, messages }, e2e)
   const latencySeconds = latencyTerm(input.objective.latency, ttft, e2e, stall)
   const { accuracyLoss } = program
   return {
     cost: requestCost(input.objective.weights, {
       latencySeconds,
-      edgeJoules,
+      edgeJoules: joules,
       cloudSeconds,
       upBytes,
       accuracyLoss,
@@ -75,7 +76,7 @@ function summarise(
     tpotSeconds: input.outputTokens > 1 ? (e2e - ttft) / (input.outputTokens - 1) : null,
     e2eSeconds: e2e,
     stallSeconds: stall,
-    edgeJoules,
+    edgeJoules: joules,
     edgeSeconds: walk.edgeSeconds,
     cloudSeconds,
     upBytes,
@@ -83,19 +84,6 @@ function summarise(
     messages: walk.messages,
     accuracyLoss,
   }
-}
-
-/** Edge joules of one request alone on the device: idle power while it lasts, what its work adds, and the radio. */
-export function edgeJoulesAlone(
-  power: EdgePower,
-  used: { edgeSeconds: number; e2eSeconds: number; upBytes: number; downBytes: number; messages: number },
-): number {
-  return (
-    (power.busyWatts - power.idleWatts) * used.edgeSeconds +
-    power.idleWatts * used.e2eSeconds +
-    power.radioJoulesPerByte * (used.upBytes + used.downBytes) +
-    power.radioJoulesPerMessage * used.messages
-  )
 }
 
 /** Times of one request's stages; each resource serves them in order. */

@@ -4,7 +4,7 @@ import { compileProgram } from './compile.ts'
 import { evaluateProgram } from './evaluate.ts'
 import { DEFAULT_OBJECTIVE } from './objective.ts'
 import { callCosts, pairUnits, type DevicePair } from './pair.ts'
-import { CLOUD, EDGE, samePlan, usesNetwork, type Plan } from '../plan.ts'
+import { CLOUD, EDGE, samePlan, needsCloud, type Plan } from '../plan.ts'
 import { RESOURCE, askedOfCloud, curveAt, type Program, type StageList } from './program.ts'
 import { slowProgram } from './program.ts'
 
@@ -111,7 +111,7 @@ function nextTokenSeconds(input: KvRebuildInput): number {
  */
 function replaySeconds(input: KvRebuildInput): number | null {
   const { pair, from, to, promptTokens, deliveredTokens } = input
-  if (!samePlan(from, to) || !usesNetwork(to)) return null
+  if (!samePlan(from, to) || !needsCloud(to)) return null
   const compiled = compileProgram(pair, to, { promptTokens, loadBytes: 0, decisionSeconds: 0 })
   const program = slowed(compiled, input)
   const line = new ReplayLine(input, program)
@@ -155,7 +155,7 @@ class ReplayLine {
 function boundarySeconds(input: KvRebuildInput): number | null {
   const { pair, from, to, promptTokens, deliveredTokens, edgeSlowdown, loadBytes } = input
   const cut = keptCut(from, pairUnits(pair))
-  if (cut === null || usesNetwork(to)) return null
+  if (cut === null || needsCloud(to)) return null
   const top = to.exit?.layer ?? pair.model.layers
   const next = nextTokenSeconds(input)
   if (top <= cut) return next

@@ -7,6 +7,7 @@ import { exitPlans } from '../../plan/oracle/value.ts'
 import {
   CLOUD,
   EDGE,
+  endsNeedCloud,
   sideAfterFfn,
   type BoundaryBits,
   type EarlyExit,
@@ -193,7 +194,7 @@ export class PlanDecoder {
 
   /** Whether a plan-wide choice can do without the network. */
   private isAlone(i: number): boolean {
-    return !needsNetwork(this.choices[i]) && (this.choices[i].exit !== null || this.wholeFits)
+    return !endsNeedCloud(this.choices[i]) && (this.choices[i].exit !== null || this.wholeFits)
   }
 
   private layerInput(layer: number, features: Float32Array, mask: Uint8Array): number {
@@ -312,11 +313,6 @@ export class PlanDecoder {
     const ffn = new Uint8Array(this.layers).fill(1, choice.exit?.layer ?? this.layers)
     return { ...choice, unitsOnCloud, ffn }
   }
-}
-
-/** Whether a plan-wide choice puts anything in the cloud. */
-function needsNetwork({ embed, head, exit }: GlobalChoice): boolean {
-  return exit === null ? embed === CLOUD || head === CLOUD : exit.mode === 'collaborative'
 }
 
 function layerSeconds(problem: DecisionProblem, s: Situation, bits: number): LayerSeconds {

@@ -1,7 +1,7 @@
 import type { Clock } from '../../core/clock.ts'
 import type { RandomStream } from '../../core/random.ts'
 import type { ConstraintBudgets, InitialProbe } from '../observation/observer.ts'
-import { samePlan, usesNetwork, type Plan } from '../../plan/plan.ts'
+import { samePlan, needsCloud, type Plan } from '../../plan/plan.ts'
 import { InputError } from '../../core/errors.ts'
 import { cheapestKvRebuild } from '../../plan/price/rebuild.ts'
 import { oracleInput } from '../../plan/price/problem.ts'
@@ -126,7 +126,7 @@ export class PlanController {
     const isOut = this.isOut(now, link)
     const decided = this.choose(ask, now, isOut, false, this.options.explore ?? null)
     const explored = decided.source === 'policy' && (this.options.explore ?? null) !== null
-    this.announced.set(ask.request, { alone: isOut && !usesNetwork(decided.plan), explored })
+    this.announced.set(ask.request, { alone: isOut && !needsCloud(decided.plan), explored })
     return this.timed(decided, began)
   }
 
@@ -136,7 +136,7 @@ export class PlanController {
     const now = this.now()
     this.estimator?.seen(present)
     const isOut = this.isOut(now, link)
-    if (isOut) return usesNetwork(present.plan) ? this.goOffline(present, now, began) : null
+    if (isOut) return needsCloud(present.plan) ? this.goOffline(present, now, began) : null
     const flight = this.estimator?.tracker(present.request) ?? null
     if (this.estimator === null) return this.returnUnpriced(present, now, began)
     if (flight === null || now - flight.lookedAtSeconds < this.hysteresis.intervalSeconds) return null
@@ -152,7 +152,7 @@ export class PlanController {
     this.announced.delete(ask.request)
     const now = this.now()
     // An executor may go alone by itself; that is an outage too.
-    const alone = !usesNetwork(plan) && (known.alone || (again && this.watch.upSeconds(now) === null))
+    const alone = !needsCloud(plan) && (known.alone || (again && this.watch.upSeconds(now) === null))
     if (this.options.bundle === null && alone) this.announced.set(ask.request, { alone, explored: false })
     this.estimator?.began(ask, plan, { alone, explored: known.explored && !again }, again, now)
   }
@@ -187,7 +187,7 @@ export class PlanController {
 
   private unguided(ask: RequestSnapshot, isOut: boolean): UntimedDecision {
     const { fallback, offlinePlan: alone } = this.options
-    const plan = isOut && usesNetwork(fallback) ? (alone ?? fallback) : fallback
+    const plan = isOut && needsCloud(fallback) ? (alone ?? fallback) : fallback
     const predictedOutputTokens = Math.max(1, ask.maxNewTokens)
     return {
       ...{ plan, source: 'fallback', propensity: 1, observation: null, situation: null },
@@ -197,7 +197,7 @@ export class PlanController {
 
   private goOffline(present: RunningRequest, now: number, began: number): ControllerChange | null {
     const decided = this.choose(present, now, true, true, null)
-    if (usesNetwork(decided.plan)) return null
+    if (needsCloud(decided.plan)) return null
     this.announced.set(present.request, { alone: true, explored: false })
     const rebuild = this.rebuildOf(present, decided)
     return { ...this.timed(decided, began), reason: 'outage', rebuild, gainShare: null }
@@ -206,7 +206,7 @@ export class PlanController {
   /** Without profiles there is no price: back as soon as the link has been stable. */
   private returnUnpriced(present: RunningRequest, now: number, began: number): ControllerChange | null {
     const known = this.announced.get(present.request)
-    if (known?.alone !== true || usesNetwork(present.plan)) return null
+    if (known?.alone !== true || needsCloud(present.plan)) return null
     if ((this.watch.upSeconds(now) ?? 0) < this.hysteresis.stableSeconds) return null
     const decided = this.unguided(present, false)
     if (samePlan(decided.plan, present.plan)) return null

@@ -2,6 +2,7 @@ import { Observer } from '../observation/observer.ts'
 import type { ConstraintBudgets, InitialProbe } from '../observation/observer.ts'
 import { NO_WORK, type Work } from '../observation/work.ts'
 import { CLOUD, type Plan } from '../../plan/plan.ts'
+import { edgeJoules, type EnergyUse } from '../../plan/price/energy.ts'
 import { OUTAGE_SECONDS, type DecisionProblem } from '../../plan/price/problem.ts'
 import type { Situation } from '../../plan/price/situation.ts'
 import { queueStateOf, requestTokens, clamp } from './queueState.ts'
@@ -146,12 +147,12 @@ export class StateEstimator {
     { edgeSeconds }: RequestTracker,
     { upBytes = 0, downBytes = 0, messages = 0 }: FinishedRequestStats,
   ): number {
-    const { power } = this.problem.pair
-    const bytes = clamp(upBytes, 0, MOST_BYTES) + clamp(downBytes, 0, MOST_BYTES)
-    return (
-      (power.busyWatts - power.idleWatts) * edgeSeconds +
-      power.radioJoulesPerByte * bytes +
-      power.radioJoulesPerMessage * clamp(messages, 0, MOST_BYTES)
-    )
+    const use: EnergyUse = {
+      edgeSeconds,
+      upBytes: clamp(upBytes, 0, MOST_BYTES),
+      downBytes: clamp(downBytes, 0, MOST_BYTES),
+      messages: clamp(messages, 0, MOST_BYTES),
+    }
+    return edgeJoules(this.problem.pair.power, use, 0)
   }
 }

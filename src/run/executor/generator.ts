@@ -1,6 +1,6 @@
 import type { Clock } from '../../core/clock.ts'
 import type { ModelSpec } from '../../model/spec.ts'
-import { CLOUD, EDGE } from '../../plan/plan.ts'
+import { CLOUD, EDGE, needsCloud } from '../../plan/plan.ts'
 import type { Timers } from '../../core/timers.ts'
 import type { Connection } from '../wire/types.ts'
 import type { RequestKvCache } from './kvCache.ts'
@@ -18,7 +18,7 @@ import { checkPlan } from './request.ts'
 import type { SubgraphRunner } from './subgraphRunner.ts'
 import { lowerPlan } from './loweredPlan.ts'
 import type { Semaphore } from './semaphore.ts'
-import { planKvCacheMigration, usesCloud, type KvCacheMigration } from './kvCacheMigration.ts'
+import { planKvCacheMigration, type KvCacheMigration } from './kvCacheMigration.ts'
 import type { ExecutionEvent, OutputToken, GenerationRequest, RequestOutput } from './types.ts'
 import { recordRun, executePlan, type PeerChannel, type ExecutionContext } from './executePlan.ts'
 
@@ -106,8 +106,8 @@ export class SplitGenerator implements GeneratorHandle {
     this.result.catch(() => {})
   }
 
-  get usesCloud(): boolean {
-    return usesCloud(this.host.model, this.resolvedPlan)
+  get needsCloud(): boolean {
+    return needsCloud(this.resolvedPlan.plan)
   }
 
   get waitingSinceSeconds(): number | null {
@@ -176,8 +176,8 @@ export class SplitGenerator implements GeneratorHandle {
   }
 
   private requireCloud(placed: ResolvedPlan): void {
-    const { link, model } = this.host
-    if (!usesCloud(model, placed)) return
+    const { link } = this.host
+    if (!needsCloud(placed.plan)) return
     if (link === null)
       throw new ExecutionError('E_NO_CLOUD', 'the plan needs the cloud, and there is no connection to one')
     if (!link.resumes && link.connection === null) throw noCloud('it does not come back')
@@ -188,7 +188,7 @@ export class SplitGenerator implements GeneratorHandle {
     const { explain = false } = this.options
     // Before the first pass: pings in a busy queue say little.
     const connection = link?.connection ?? null
-    if (explain && this.usesCloud && connection !== null)
+    if (explain && this.needsCloud && connection !== null)
       await this.host.clockOffset(connection).catch(() => 0)
     const dispatchSeconds = clock.nowSeconds()
     this.watch.dispatched()
@@ -233,9 +233,9 @@ export class SplitGenerator implements GeneratorHandle {
   }
 
   private openStream(): PeerChannel {
-    const { model, streams: calls } = this.host
+    const { streams: calls } = this.host
     this.call = null
-    if (calls === null || !usesCloud(model, this.resolvedPlan)) return NOBODY
+    if (calls === null || !this.needsCloud) return NOBODY
     const { sampling, stopIds } = this.request
     const { explain = false, recovery = { waitSeconds: DEFAULT_WAIT_SECONDS } } = this.options
     const owner = {

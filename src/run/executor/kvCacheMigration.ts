@@ -1,6 +1,6 @@
 import type { Subgraph } from '../../model/graphs/subgraphTypes.ts'
 import { attentionUnits, type ModelSpec } from '../../model/spec.ts'
-import { EDGE, type BoundaryBits } from '../../plan/plan.ts'
+import { EDGE, needsCloud, type BoundaryBits } from '../../plan/plan.ts'
 import { FRAME } from '../wire/types.ts'
 import { decodeBoundary } from './boundary.ts'
 import { layersOf, UPLOAD } from './earlyExit.ts'
@@ -20,12 +20,6 @@ export function cutOf(model: ModelSpec, { plan }: ResolvedPlan): number | null {
   const cut = first < 0 ? model.layers : first
   const whole = onCloud.every((_, i) => i < cut || (plan.unitsOnCloud[i] === units && plan.ffn[i] === 1))
   return whole ? cut : null
-}
-
-/** Whether a plan needs a cloud. */
-export function usesCloud(model: ModelSpec, { plan, cloudUnits }: ResolvedPlan): boolean {
-  if (plan.exit !== null) return plan.exit.mode === 'collaborative'
-  return lowerPlan(model, plan, cloudUnits).usesCloud
 }
 
 /** How caches above the cut are filled: the segment to run on the kept rows; null where there is nothing above. */
@@ -48,7 +42,7 @@ export function planKvCacheMigration(
   count: number,
 ): KvCacheMigration | null {
   const cut = cutOf(model, from)
-  if (cut === null || !usesCloud(model, from) || usesCloud(model, to)) return null
+  if (cut === null || !needsCloud(from.plan) || needsCloud(to.plan)) return null
   const top = to.plan.exit?.layer ?? model.layers
   if (top <= cut) return { segment: null, rows: new Float32Array(0), count }
   const rows = keptRows(model, kept, uploadStep(model, from), count)

@@ -44,7 +44,6 @@ export interface LoweredPlan {
   readonly decode: readonly ExecutionStep[]
   /** Where the sampler sits. */
   readonly lmHead: Side
-  readonly usesCloud: boolean
 }
 
 /**
@@ -59,8 +58,7 @@ export function lowerPlan(
 ): LoweredPlan {
   const prefill = pass(model, plan, cloudUnits, true)
   const decode = pass(model, plan, cloudUnits, false)
-  const usesCloud = prefill.some((step) => step.kind === 'send' || step.side === CLOUD)
-  return { prefill, decode, lmHead: plan.head, usesCloud }
+  return { prefill, decode, lmHead: plan.head }
 }
 
 function pass(

@@ -40,7 +40,7 @@ export interface GeneratorHandle {
   readonly resolvedPlan: ResolvedPlan
   readonly planSwitches: readonly PlanSwitch[]
   /** Whether the present plan needs the cloud. */
-  readonly usesCloud: boolean
+  readonly needsCloud: boolean
   /** Since when it has been waiting for a message of the cloud; null: it is not. */
   readonly waitingSinceSeconds: number | null
   /** Of its messages in either direction, headers and what was sent again included. */

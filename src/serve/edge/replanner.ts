@@ -1,5 +1,5 @@
 import { EdgewiseError } from '../../core/errors.ts'
-import { usesNetwork } from '../../plan/plan.ts'
+import { needsCloud } from '../../plan/plan.ts'
 import type { RequestRunner, RequestRunnerOptions } from './requestRunner.ts'
 import type { RequestState } from './requestState.ts'
 import { timed } from './timed.ts'
@@ -64,7 +64,7 @@ export class Replanner {
     if (handle === null || pending !== null) return
     const { resolvedPlan: placed } = handle
     const now = time.clock.nowSeconds()
-    const isAlone = !usesNetwork(placed.plan)
+    const isAlone = !needsCloud(placed.plan)
     if (isAlone && now < progress.avoidCloudUntilSeconds) return
     const away = this.awaySeconds(job, now)
     const view = away === null ? this.options.linkStatus() : gone(away)

@@ -1,5 +1,5 @@
 import type { ResolvedPlan } from '../../run/executor/messages.ts'
-import { usesNetwork } from '../../plan/plan.ts'
+import { needsCloud } from '../../plan/plan.ts'
 import type { PlanChange, PlanDecision, PlanSelector, TelemetryListener, LinkStatus } from './types.ts'
 
 export interface StaticSelectorOptions {
@@ -17,7 +17,7 @@ export interface StaticSelectorOptions {
 /** One plan for every request; alone while the cloud is away, and back once it has been there for a while. */
 export function staticSelector(options: StaticSelectorOptions): PlanSelector {
   const { name, source, placed, alone, outageSeconds, stableSeconds } = options
-  const needsCloud = usesNetwork(placed.plan)
+  const isCloudNeeded = needsCloud(placed.plan)
   const choice = (plan: ResolvedPlan): PlanDecision => ({
     ...{ placed: plan, source, propensity: 1, observation: null },
   })
@@ -29,12 +29,12 @@ export function staticSelector(options: StaticSelectorOptions): PlanSelector {
   const isAway = (link: LinkStatus): boolean =>
     link.up ? link.silentSeconds > outageSeconds : link.sinceSeconds > outageSeconds
   return {
-    ...{ name, worksOffline: alone !== null || !needsCloud },
+    ...{ name, worksOffline: alone !== null || !isCloudNeeded },
     telemetry: NOTHING,
-    decide: (_ask, link) => choice(needsCloud && alone !== null && isAway(link) ? alone : placed),
+    decide: (_ask, link) => choice(isCloudNeeded && alone !== null && isAway(link) ? alone : placed),
     reconsider: (request, link) => {
-      if (!needsCloud || alone === null) return null
-      if (usesNetwork(request.placed.plan)) return isAway(link) ? change(alone, 'outage') : null
+      if (!isCloudNeeded || alone === null) return null
+      if (needsCloud(request.placed.plan)) return isAway(link) ? change(alone, 'outage') : null
       const isBack = link.up && link.sinceSeconds >= stableSeconds && link.silentSeconds <= outageSeconds
       return isBack ? change(placed, 'return') : null
     },

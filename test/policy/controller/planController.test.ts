@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { randomStream } from '../../../src/core/random.ts'
 import { OBSERVATION_SIZE, encodeObservation } from '../../../src/policy/observation/observation.ts'
 import { LearnedPolicy } from '../../../src/policy/actor/learned.ts'
-import { cutPlan, EDGE, samePlan, usesNetwork, type Plan } from '../../../src/plan/plan.ts'
+import { cutPlan, EDGE, samePlan, needsCloud, type Plan } from '../../../src/plan/plan.ts'
 import { InputError } from '../../../src/core/errors.ts'
 import { driftPlusPenalty } from '../../../src/plan/planners/priced.ts'
 import { compileProgram } from '../../../src/plan/price/compile.ts'
@@ -158,7 +158,7 @@ describe('a request in flight', () => {
       wait(0.2)
       const change = governor.reconsider(presentOf(cut, 5), { linkDown })
       expect(change?.reason).toBe('outage')
-      expect(usesNetwork(change!.plan)).toBe(false)
+      expect(needsCloud(change!.plan)).toBe(false)
       expect(change!.situation).toMatchObject({ replanning: true, deliveredTokens: 5, promptTokens: 65 })
       // Layers 6 to 11 from kept tensors cost less than all twelve from ids.
       expect(change!.rebuild).toBe(change!.plan.exit === null || change!.plan.exit.layer > 6 ? 'boundary' : change!.rebuild) // prettier-ignore

@@ -4,7 +4,7 @@ import { lowerPlan, subgraphLabel, type ExecutionStep } from '../../../src/run/e
 import type { ModelSpec } from '../../../src/model/spec.ts'
 import { boundaryBytes, tokenIdBytes } from '../../../src/plan/price/boundary.ts'
 import { compileProgram } from '../../../src/plan/price/compile.ts'
-import { CLOUD, EDGE } from '../../../src/plan/plan.ts'
+import { CLOUD, EDGE, needsCloud } from '../../../src/plan/plan.ts'
 import { RESOURCE, type StageList } from '../../../src/plan/price/program.ts'
 import { randomPair } from '../../plan/random-pair.ts'
 import { cutAt, randomPlan, withRandomWidths } from './random-plan.ts'
@@ -106,12 +106,16 @@ describe('the schedule of a plan', () => {
     ])
   })
 
-  test('says whether the cloud is needed', () => {
+  test('has a step that is not on the edge exactly where the plan needs the cloud', () => {
     const { model } = randomPair(randomStream(1, 'need'), { layers: 2, units: 2 })
-    const needs = (cut: number, end: 0 | 1) => {
-      const { plan, cloudUnits } = cutAt(model, cut, end, end)
-      return lowerPlan(model, plan, cloudUnits).usesCloud
-    }
+    const needs = (cut: number, end: 0 | 1) => needsCloud(cutAt(model, cut, end, end).plan)
     expect([needs(2, EDGE), needs(1, EDGE), needs(0, CLOUD)]).toEqual([false, true, true])
+    for (let seed = 0; seed < 200; seed++) {
+      const random = randomStream(seed, 'need')
+      const { plan, cloudUnits } = randomPlan(random, { ...model, layers: 1 + random.integer(2) })
+      const { prefill } = lowerPlan({ ...model, layers: plan.ffn.length }, plan, cloudUnits)
+      const isAway = (step: ExecutionStep) => step.kind === 'send' || step.side === CLOUD
+      expect(needsCloud(plan)).toBe(prefill.some(isAway))
+    }
   })
 })

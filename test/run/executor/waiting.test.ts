@@ -95,7 +95,7 @@ describe('requests without a cloud, by hand-made time', () => {
     expect(tokens.map(({ id }) => id)).toEqual(expected)
     expect(schedule).toMatchObject([{ rebuild: 'start' }, { rebuild: 'boundary', fromToken: 3 }])
     expect(linked.events.find(({ kind }) => kind === 'request-switched')).toMatchObject({ fromToken: 3 })
-    expect(handle.usesCloud).toBe(false)
+    expect(handle.needsCloud).toBe(false)
     handle.switchPlan(cut)
     expect(handle.resolvedPlan).toBe(alone)
   })

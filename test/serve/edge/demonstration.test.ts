@@ -13,7 +13,7 @@ import { GREEDY } from '../../../src/run/executor/types.ts'
 import { openDecisionLog, readDecisionLog } from '../../../src/core/journal/decisions.ts'
 import type { DecisionRecord, HeaderRecord, LogRecord } from '../../../src/core/journal/types.ts'
 import { OBSERVATION_NAMES, OBSERVATION_VERSION } from '../../../src/policy/observation/observation.ts'
-import { CLOUD, cutPlan, EDGE, usesNetwork } from '../../../src/plan/plan.ts'
+import { CLOUD, cutPlan, EDGE, needsCloud } from '../../../src/plan/plan.ts'
 import { startRelay, type Relay } from '../../../src/trace/replay/relay.ts'
 import { Governor, openBundle } from '../../../src/policy/controller/edge.ts'
 import { resolvePlan } from '../../../src/serve/edge/resolvePlan.ts'
@@ -198,7 +198,7 @@ describe.skipIf(absent)(
       const networked = decisions
         .filter(({ reason, source }) => reason === 'dispatch' && source === 'policy')
         .map((record) => ({ ...toSwitch(record), mbps: Math.exp(record.observation![at('logUpMbpsShort')]) }))
-        .filter(({ plan }) => usesNetwork(plan))
+        .filter(({ plan }) => needsCloud(plan))
       const ratesWith = (bits: number): number[] =>
         networked.filter(({ plan }) => plan.boundaryBits === bits).map(({ mbps }) => mbps)
       expect(Math.min(...ratesWith(4))).toBeLessThan(20)

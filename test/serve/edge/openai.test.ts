@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, test } from 'vitest'
 import type { ResolvedPlan } from '../../../src/run/executor/messages.ts'
 import { attentionUnits } from '../../../src/model/spec.ts'
-import { CLOUD, cutPlan, EDGE, uniformPlan, usesNetwork, type Plan } from '../../../src/plan/plan.ts'
+import { CLOUD, cutPlan, EDGE, uniformPlan, needsCloud, type Plan } from '../../../src/plan/plan.ts'
 import { resolvePlan } from '../../../src/serve/edge/resolvePlan.ts'
 import { staticSelector } from '../../../src/serve/edge/staticSelector.ts'
 import { openStack, spec, type Stack } from './stack.ts'
@@ -82,7 +82,7 @@ describe('the openai client, the real model, and a cloud that comes and goes', (
     await expect.poll(() => stack!.opened.link!.state, { timeout: 20_000 }).toBe('up')
     expect(await textOf(stack)).toBe(whole)
     const last = events.findLast((event) => event.kind === 'decision')
-    expect(usesNetwork(last!.placed.plan)).toBe(true)
+    expect(needsCloud(last!.placed.plan)).toBe(true)
   })
 
   test('a client that leaves ends its request on both sides', async () => {
