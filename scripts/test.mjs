@@ -1,23 +1,38 @@
-// `npm test`: install, build, types, tests. The last line is the count, alone on its line.
-// Arguments go to vitest: `npm test -- test/plan`. `--slow` (npm run test:slow) runs the long forms of some tests.
+// `npm test`: install, build, types, lint, format, tests. The last line is the count, alone on its line.
+// Arguments go to vitest, and lint and format are left out: `npm test -- test/plan`.
+// `--slow` (npm run test:slow) runs the long forms of some tests.
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { INTERRUPTED, runNode, tool } from './process.mjs'
 import { setup } from './setup.mjs'
 
+/** What `npm run check` runs, too. */
+const CHECKS = {
+  types: [tool('typescript', 'bin', 'tsc'), '--noEmit', '--pretty', 'false'],
+  lint: [tool('eslint', 'bin', 'eslint.js'), '.'],
+  format: [tool('prettier', 'bin', 'prettier.cjs'), '--check', '--log-level', 'warn', '.'],
+}
+
+/** Options of vitest begin with a dash; what does not names the tests to run. */
+const isPath = (arg) => !arg.startsWith('-')
+
 async function main(args) {
   const ready = await setup()
   if (ready !== 0) return ready
-  const types = await runNode([tool('typescript', 'bin', 'tsc'), '--noEmit', '--pretty', 'false'])
-  if (types.code === INTERRUPTED) return INTERRUPTED
+  const checks = []
+  for (const [name, program] of Object.entries(args.some(isPath) ? { types: CHECKS.types } : CHECKS)) {
+    const { code } = await runNode(program)
+    if (code === INTERRUPTED) return INTERRUPTED
+    checks.push({ name, passed: code === 0 })
+  }
   const folder = mkdtempSync(join(tmpdir(), 'edgewise-test-'))
   try {
     const result = join(folder, 'result.json')
     const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${result}`]
     const tests = await runNode([tool('vitest', 'vitest.mjs'), 'run', ...reporters, ...args])
     if (tests.code === INTERRUPTED) return INTERRUPTED
-    return close(count(result, tests.code), types.code)
+    return close(count(result, tests.code), checks)
   } finally {
     rmSync(folder, { recursive: true, force: true })
   }
@@ -42,10 +57,11 @@ function count(path, exitCode) {
   }
 }
 
-/** The type check counts as one test. */
-function close({ passed, failed, skipped }, typesCode) {
-  if (typesCode !== 0) console.log('types: failed (see above)')
-  const total = { passed: passed + (typesCode === 0 ? 1 : 0), failed: failed + (typesCode === 0 ? 0 : 1) }
+/** Each check counts as one test. */
+function close({ passed, failed, skipped }, checks) {
+  const broken = checks.filter((check) => !check.passed)
+  for (const { name } of broken) console.log(`${name}: failed (see above)`)
+  const total = { passed: passed + checks.length - broken.length, failed: failed + broken.length }
   console.log(`${total.passed} passed, ${total.failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`)
   return total.failed === 0 ? 0 : 1
 }

@@ -1,16 +1,15 @@
 import { once } from 'node:events'
-import { existsSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
-import { resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, describe, expect, it } from 'vitest'
 import { systemClock } from '../../src/core/clock.ts'
 import { runCli } from '../../src/cli/program.ts'
 import { COMMANDS } from '../../src/cli/registry.ts'
+import { itShared, sharedPath } from '../shared.ts'
 import { recordIo } from './io.ts'
 
-const cellular = resolve(import.meta.dirname, '../../../shared/traces/mahimahi-us-cellular')
+const cellular = 'traces/mahimahi-us-cellular'
 const cleanups: (() => Promise<unknown> | void)[] = []
 afterEach(async () => {
   for (let last = cleanups.pop(); last !== undefined; last = cleanups.pop()) await last()
@@ -79,19 +78,16 @@ describe('edgewise link replay', () => {
     expect(io.err()).toContain('time compressed 20 times')
   })
 
-  it.skipIf(!existsSync(cellular))(
-    'composes recordings, those of one drive on one time axis (needs ../shared/traces)',
-    async () => {
-      const drive = resolve(cellular, 'TMobile-UMTS-driving')
-      const { io, port } = await replay(
-        ...['--up', `${drive}.up`, '--down', `${drive}.down`, '--rtt-ms', '90', '--speed', '50'],
-        ...['--listen', '127.0.0.1:0', '--to', await echoServer()],
-      )
-      expect(await echo(port, 'drive')).toBe('drive')
-      expect(io.out()).toContain('uplink: recorded raw-capacity "TMobile-UMTS-driving"')
-      expect(io.out()).toContain('rtt: constant 90 ms')
-    },
-  )
+  itShared('composes recordings, those of one drive on one time axis', [cellular], async () => {
+    const drive = sharedPath(`${cellular}/TMobile-UMTS-driving`)
+    const { io, port } = await replay(
+      ...['--up', `${drive}.up`, '--down', `${drive}.down`, '--rtt-ms', '90', '--speed', '50'],
+      ...['--listen', '127.0.0.1:0', '--to', await echoServer()],
+    )
+    expect(await echo(port, 'drive')).toBe('drive')
+    expect(io.out()).toContain('uplink: recorded raw-capacity "TMobile-UMTS-driving"')
+    expect(io.out()).toContain('rtt: constant 90 ms')
+  })
 
   it.each([
     [['constant:up=1,down=1,rtt=1', '--to', '10.0.0.1:1'], /--to[^]*loopback[^]*remedy/],

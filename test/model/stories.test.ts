@@ -1,6 +1,4 @@
-import { existsSync } from 'node:fs'
-import { resolve } from 'node:path'
-import { describe, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 import { openEngine } from '../../src/core/engine/open.ts'
 import type { Engine, Session } from '../../src/core/engine/types.ts'
 import { attentionDecodeGraph } from '../../src/model/graphs/attention.ts'
@@ -11,9 +9,9 @@ import type { ModelSpec } from '../../src/model/spec.ts'
 import { sliceUnits } from '../../src/model/graphs/weights.ts'
 import { tensor } from '../../src/core/onnx/tensor.ts'
 import { openPretrained } from '../../src/model/weights/open.ts'
+import { describeShared, sharedPath } from '../shared.ts'
 
-const folder = resolve(import.meta.dirname, '../../../shared/weights/stories260K')
-const absent = !existsSync(folder)
+const checkpoint = 'weights/stories260K/stories260K.bin'
 
 /** What llama2.c prints for this checkpoint at temperature 0 and 200 steps (its own test's expected output). */
 const EXPECTED = `Once upon a time, there was a little girl named Lily. She loved to play outside in the park. One day, she saw a big, red ball. She wanted to play with it, but it was too high.
@@ -92,9 +90,9 @@ async function step(
   return (await layer.second.run({ x: residual, hidden: inner })).y.data as Float32Array
 }
 
-describe.skipIf(absent)('a real model (skipped where ../shared/weights is absent)', () => {
+describeShared('a real model', [checkpoint], () => {
   test('decomposed, stories260K tells the story that llama2.c tells', async () => {
-    const { source, tokenizer } = openPretrained(resolve(folder, 'stories260K.bin'))
+    const { source, tokenizer } = openPretrained(sharedPath(checkpoint))
     const { model } = source
     const engine = await openEngine('native')
     const embed = await engine.create(embeddingGraph(model, source.embedding()).serialize())

@@ -1,4 +1,3 @@
-import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { parse } from 'yaml'
@@ -13,9 +12,9 @@ import { checkLinkModel, longRun, sampleLink } from '../../src/trace/markov.ts'
 import { fitRecipe, readRecipes } from '../../src/trace/import/recipe.ts'
 import { quantile } from '../../src/core/quantile.ts'
 import { makeTrace } from '../../src/trace/table.ts'
+import { itShared, sharedPath } from '../shared.ts'
 
 const root = join(import.meta.dirname, '../..')
-const recordings = join(root, '../shared/traces')
 const models = listLinkModels(join(root, 'traces/links'))
 
 const text: LinkModelText = {
@@ -170,12 +169,12 @@ describe('shipped link models', () => {
   })
 
   // Without the recordings, whose licences keep them out of this repository, there is nothing to fit to.
-  it.skipIf(!existsSync(recordings))('are what their recipes give (needs ../shared/traces)', () => {
+  itShared('are what their recipes give', ['traces'], () => {
     const recipes = readRecipes(join(root, 'traces/recipes.yaml'))
     expect(recipes.map(({ name }) => name).sort()).toEqual(models.map(({ name }) => name).sort())
     for (const recipe of recipes) {
       const shipped = models.find(({ name }) => name === recipe.name)
-      expect(fitRecipe(recipe, recordings)).toEqual(shipped)
+      expect(fitRecipe(recipe, sharedPath('traces'))).toEqual(shipped)
     }
   })
 

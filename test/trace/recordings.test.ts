@@ -1,13 +1,13 @@
-import { existsSync, readdirSync } from 'node:fs'
+import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { describe, expect, it } from 'vitest'
+import { expect, it } from 'vitest'
 import { importTraceFile } from '../../src/trace/import/detect.ts'
 import type { ImportOptions } from '../../src/trace/import/detect.ts'
 import { rateStatistics, rttStatistics } from '../../src/trace/statistics.ts'
 import type { Direction } from '../../src/trace/types.ts'
+import { describeShared, sharedPath } from '../shared.ts'
 
-const root = join(import.meta.dirname, '../../../shared/traces')
-const here = existsSync(root)
+const root = sharedPath('traces')
 
 interface Row {
   source: string
@@ -138,47 +138,44 @@ function load(row: Row) {
 }
 
 // The recordings' licences keep them out of this repository; without them there is nothing to compare.
-describe.skipIf(!here)(
-  'importers reproduce the published statistics of recordings (needs ../shared/traces)',
-  () => {
-    it.each(rows)('$source $column', (row) => {
-      const traces = load(row)
-      const found = rateStatistics(traces, row.column)!
-      const megabits = [
-        found.meanBitsPerSecond,
-        found.sdBitsPerSecond,
-        found.p5BitsPerSecond,
-        found.p50BitsPerSecond,
-        found.p95BitsPerSecond,
-      ].map((rate) => rate / 1e6)
-      const all = [found.traces, found.hours, found.dtSeconds, ...megabits, 100 * found.silentShare]
-      for (const [i, expected] of row.table.entries()) {
-        if (Number.isNaN(expected)) continue
-        // 1 %, or half of the last digit that the table prints.
-        const printed = i === 8 ? 0.051 : 0.0051
-        expect(Math.abs(all[i] - expected), `figure ${i}: ${all[i]}`).toBeLessThanOrEqual(
-          Math.max(0.01 * expected, printed),
-        )
-      }
-    })
+describeShared('importers reproduce the published statistics of recordings', ['traces'], () => {
+  it.each(rows)('$source $column', (row) => {
+    const traces = load(row)
+    const found = rateStatistics(traces, row.column)!
+    const megabits = [
+      found.meanBitsPerSecond,
+      found.sdBitsPerSecond,
+      found.p5BitsPerSecond,
+      found.p50BitsPerSecond,
+      found.p95BitsPerSecond,
+    ].map((rate) => rate / 1e6)
+    const all = [found.traces, found.hours, found.dtSeconds, ...megabits, 100 * found.silentShare]
+    for (const [i, expected] of row.table.entries()) {
+      if (Number.isNaN(expected)) continue
+      // 1 %, or half of the last digit that the table prints.
+      const printed = i === 8 ? 0.051 : 0.0051
+      expect(Math.abs(all[i] - expected), `figure ${i}: ${all[i]}`).toBeLessThanOrEqual(
+        Math.max(0.01 * expected, printed),
+      )
+    }
+  })
 
-    it('conext25-la-boston RTT', () => {
-      const found = rttStatistics(
-        load({ source: 'conext25-la-boston', files: /ping/, column: up.column, table: [] }),
-      )!
-      // The table's 4222 samples hold one more a nuttcp connection, and one duplicate.
-      expect(found.count).toBe(4167)
-      expect(found.p5Seconds / 0.0433).toBeCloseTo(1, 1)
-      expect(found.p50Seconds / 0.0645).toBeCloseTo(1, 1)
-      expect(found.p95Seconds / 0.125).toBeCloseTo(1, 1)
-    })
+  it('conext25-la-boston RTT', () => {
+    const found = rttStatistics(
+      load({ source: 'conext25-la-boston', files: /ping/, column: up.column, table: [] }),
+    )!
+    // The table's 4222 samples hold one more a nuttcp connection, and one duplicate.
+    expect(found.count).toBe(4167)
+    expect(found.p5Seconds / 0.0433).toBeCloseTo(1, 1)
+    expect(found.p50Seconds / 0.0645).toBeCloseTo(1, 1)
+    expect(found.p95Seconds / 0.125).toBeCloseTo(1, 1)
+  })
 
-    it('starlink-mmsys24 RTT of the sending side', () => {
-      const found = rttStatistics(load(rows[3]))!
-      expect(found.count).toBe(3000)
-      expect(found.p5Seconds).toBeCloseTo(0.0447, 4)
-      expect(found.p50Seconds).toBeCloseTo(0.0567, 4)
-      expect(found.p95Seconds).toBeCloseTo(0.104, 3)
-    })
-  },
-)
+  it('starlink-mmsys24 RTT of the sending side', () => {
+    const found = rttStatistics(load(rows[3]))!
+    expect(found.count).toBe(3000)
+    expect(found.p5Seconds).toBeCloseTo(0.0447, 4)
+    expect(found.p50Seconds).toBeCloseTo(0.0567, 4)
+    expect(found.p95Seconds).toBeCloseTo(0.104, 3)
+  })
+})

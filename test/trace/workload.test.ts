@@ -1,4 +1,3 @@
-import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
@@ -9,10 +8,11 @@ import { checkStepSeries, stepAt } from '../../src/trace/step.ts'
 import { meanTenants, onOffTenants, sampleTenants } from '../../src/trace/tenants.ts'
 import { sampleArrivals } from '../../src/trace/workload.ts'
 import type { ArrivalProcess, Workload } from '../../src/trace/workload.ts'
+import { itShared, sharedPath } from '../shared.ts'
 
 const root = join(import.meta.dirname, '../..')
 const model = readLengthModel(join(root, 'traces/lengths/azure-conversation.yaml'))
-const azure = join(root, '../shared/workloads/AzureLLMInferenceTrace_conv.csv')
+const azure = 'workloads/AzureLLMInferenceTrace_conv.csv'
 const csv = [
   'TIMESTAMP,ContextTokens,GeneratedTokens',
   '2023-11-16 18:15:46.6805900,374,44',
@@ -62,8 +62,8 @@ describe('the Azure trace', () => {
     )
   })
 
-  it.skipIf(!existsSync(azure))('gives the shipped length model (needs ../shared/workloads)', () => {
-    const read = readAzureTrace(azure)
+  itShared('gives the shipped length model', [azure], () => {
+    const read = readAzureTrace(sharedPath(azure))
     expect(read.promptTokens.length).toBe(19366)
     expect(fitLengthModel(read, model)).toEqual(model)
   })

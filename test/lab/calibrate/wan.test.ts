@@ -9,10 +9,11 @@ import { resolvedPlanToJson } from '../../../src/run/executor/messages.ts'
 import { openPretrained } from '../../../src/model/weights/open.ts'
 import { accuracyTable } from '../../../src/plan/profile/accuracy.ts'
 import { wanObstacle, withWan, type WanSide } from '../../../src/trace/replay/namespaces.ts'
+import { sharedPath } from '../../shared.ts'
 
 const root = resolve(import.meta.dirname, '../../..')
 const cli = join(root, 'dist', 'cli.js')
-const sourcePath = resolve(root, '../shared/tools/wan-emulator.c')
+const sourcePath = sharedPath('tools/wan-emulator.c')
 const reason = existsSync(cli) ? wanObstacle(sourcePath) : 'dist is not built: `npm run build`'
 const cache = mkdtempSync(join(tmpdir(), 'edgewise-calibrate-wan-'))
 afterAll(() => rmSync(cache, { recursive: true, force: true }))

@@ -1,31 +1,23 @@
 import fc from 'fast-check'
-import {
-  copyFileSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs'
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
-import { afterAll, describe, expect, test } from 'vitest'
+import { afterAll, expect, test } from 'vitest'
 import { InputError } from '../../../src/core/errors.ts'
 import { mergePieces } from '../../../src/model/tokenizers/merge.ts'
 import { openPretrained } from '../../../src/model/weights/open.ts'
 import { readPieces } from '../../../src/model/tokenizers/pieces.ts'
+import { describeShared, sharedPath } from '../../shared.ts'
 import { greedy } from './greedy.ts'
 
-const weights = resolve(import.meta.dirname, '../../../../shared/weights/stories260K')
-const absent = !existsSync(weights)
+const weights = sharedPath('weights/stories260K')
 const fixture = (name: string) =>
   JSON.parse(readFileSync(resolve(import.meta.dirname, '../../fixtures', name), 'utf8'))
 
 const folder = mkdtempSync(join(tmpdir(), 'edgewise-llama2c-'))
 afterAll(() => rmSync(folder, { recursive: true }))
 
-describe.skipIf(absent)('stories260K (skipped where ../shared/weights is absent)', () => {
+describeShared('stories260K', ['weights/stories260K'], () => {
   const checkpoint = resolve(weights, 'stories260K.bin')
   const tokenizerFile = resolve(weights, 'tok512.bin')
 

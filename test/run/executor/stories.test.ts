@@ -1,6 +1,5 @@
-import { existsSync, readFileSync } from 'node:fs'
-import { resolve } from 'node:path'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { readFileSync } from 'node:fs'
+import { afterAll, beforeAll, expect, test } from 'vitest'
 import { systemClock } from '../../../src/core/clock.ts'
 import { randomStream } from '../../../src/core/random.ts'
 import { GREEDY } from '../../../src/run/executor/types.ts'
@@ -11,13 +10,12 @@ import { startRelay, type Relay } from '../../../src/trace/replay/relay.ts'
 import { composeLink } from '../../../src/trace/compose.ts'
 import { importTraceFile } from '../../../src/trace/import/detect.ts'
 import { createLink } from '../../../src/trace/link.ts'
+import { describeShared, sharedPath } from '../../shared.ts'
 import { cutAt, randomPlan } from './random-plan.ts'
 import { listenSplit, type SocketSplit } from './sockets.ts'
 
-const shared = resolve(import.meta.dirname, '../../../../shared')
-const checkpoint = resolve(shared, 'weights/stories260K/stories260K.bin')
-const recording = resolve(shared, 'traces/mahimahi-us-cellular/ATT-LTE-driving.up')
-const absent = !existsSync(checkpoint) || !existsSync(recording)
+const checkpoint = 'weights/stories260K/stories260K.bin'
+const recording = 'traces/mahimahi-us-cellular/ATT-LTE-driving.up'
 
 /** What llama2.c itself prints; the file says with which command. */
 const fixture = new URL('../../fixtures/stories260K.greedy.json', import.meta.url)
@@ -30,14 +28,14 @@ const SPEED = slow ? 1 : 20
 const IN_FLIGHT = 64
 const PATIENCE = 1_800_000
 
-describe.skipIf(absent)('stories260K over a recorded LTE link (skipped where ../shared is absent)', () => {
-  const { source } = openPretrained(checkpoint, {})
+describeShared('stories260K over a recorded LTE link', [checkpoint, recording], () => {
+  const { source } = openPretrained(sharedPath(checkpoint), {})
   const { model } = source
   let relay: Relay
   let split: SocketSplit
 
   beforeAll(async () => {
-    const trace = importTraceFile(recording, {
+    const trace = importTraceFile(sharedPath(recording), {
       name: 'ATT-LTE-driving.up',
       origin: 'mahimahi',
       licence: 'MIT',

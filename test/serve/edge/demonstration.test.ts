@@ -1,7 +1,7 @@
-import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, test } from 'vitest'
 import { randomStream } from '../../../src/core/random.ts'
 import { systemClock } from '../../../src/core/clock.ts'
 import { systemTimers } from '../../../src/core/timers.ts'
@@ -23,12 +23,12 @@ import { importTraceFile } from '../../../src/trace/import/detect.ts'
 import { createLink } from '../../../src/trace/link.ts'
 import { connect } from '../../../src/run/wire/client.ts'
 import { attentionUnits } from '../../../src/model/spec.ts'
+import { describeShared, sharedPath } from '../../shared.ts'
 import { openStack, openTales, spec, tales, TalesCloud, type Stack } from './stack.ts'
 
 const root = join(import.meta.dirname, '../../..')
 /** A campus Wi-Fi uplink in Beijing, Mbit/s a second: the G. Lv et al. "Solis" traces, MIT. */
-const recording = join(root, '../shared/traces/solis-wifi-beijing/wifi_campus_231115-194559.txt')
-const absent = !existsSync(recording)
+const recording = 'traces/solis-wifi-beijing/wifi_campus_231115-194559.txt'
 
 /** There the recording goes 44 54 77 108, then 0 0 1 9 7 11 9, then 49 60 67, 3 0 3, and from second 61 on 26 to 123. */
 const START_SECONDS = 44
@@ -48,7 +48,7 @@ const everyUnit = Array.from({ length: spec.layers }, () => [...Array(attentionU
 
 async function recordedLink() {
   const source = { name: 'campus', origin: 'https://github.com/GreenLv/Solis-WiFi-Trace', licence: 'MIT' }
-  const trace = importTraceFile(recording, { ...source, direction: 'up' }, { stamp: 'start' })
+  const trace = importTraceFile(sharedPath(recording), { ...source, direction: 'up' }, { stamp: 'start' })
   const parts = {
     uplink: { kind: 'recording', trace },
     downlink: { kind: 'ratio', value: 2 },
@@ -79,8 +79,9 @@ interface Asked {
 /** What happens at the n-th piece of a stream. */
 type Happenings = Readonly<Record<number, () => Promise<void>>>
 
-describe.skipIf(absent)(
-  'a chat over a recorded link that falls from 100 to 10 Mbit/s (needs ../shared/traces)',
+describeShared(
+  'a chat over a recorded link that falls from 100 to 10 Mbit/s, the cloud killed twice',
+  [recording],
   () => {
     const folder = mkdtempSync(join(tmpdir(), 'edgewise-demonstration-'))
     const asked: Asked[] = []

@@ -5,8 +5,9 @@ import { promisify } from 'node:util'
 import { describe, expect, it } from 'vitest'
 import { wanObstacle, withWan } from '../../../src/trace/replay/namespaces.ts'
 import type { Wan } from '../../../src/trace/replay/namespaces.ts'
+import { sharedPath } from '../../shared.ts'
 
-const sourcePath = resolve(import.meta.dirname, '../../../../shared/tools/wan-emulator.c')
+const sourcePath = sharedPath('tools/wan-emulator.c')
 const obstacle = wanObstacle(sourcePath)
 const link = {
   sourcePath,
