@@ -1,7 +1,7 @@
 import { dirname, join, resolve } from 'node:path'
 import { systemClock } from '../src/core/clock.ts'
 import { readConfig } from '../src/core/schema.ts'
-import { packageRoot } from '../src/cli/root.ts'
+import { packageRoot } from '../src/core/packageRoot.ts'
 import { openEngine } from '../src/core/engine/open.ts'
 import { createTrainer } from '../src/learn/ppo/ppo.ts'
 import { loadScenario } from '../src/sim/scenario/scenario.ts'

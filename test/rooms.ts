@@ -102,11 +102,11 @@ export const DISTRICTS: Readonly<Record<string, District>> = {
   },
   serve: {
     folder: 'src/serve',
-    purpose: 'HTTP API and the edge as a service',
-    rooms: ['http', 'edge'],
+    purpose: 'edge and cloud put together as services: HTTP API, admission, plans, logs',
+    rooms: ['.', 'http', 'edge', 'cloud'],
     imports: {
       core: 'the journal',
-      model: 'tokenizers and chat templates',
+      model: 'opens the model; tokenizers and chat templates',
       plan: 'plans by which it serves',
       policy: 'the controller that decides',
       run: 'the executor',

@@ -3,7 +3,7 @@ import { systemClock } from '../core/clock.ts'
 import type { CliEntry } from './command.ts'
 import type { Io } from './io.ts'
 import { EXIT_INTERRUPTED, runCli } from './program.ts'
-import { packageVersion } from './root.ts'
+import { packageVersion } from '../core/packageRoot.ts'
 
 /** How long clean-up may take after Ctrl-C before the process ends anyway, where a command asked for no more. */
 const CLEANUP_SECONDS = 5

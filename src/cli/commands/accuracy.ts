@@ -11,8 +11,8 @@ import { printJson, printLine } from '../io.ts'
 import { integerOption, numberOption } from '../options.ts'
 import { EXIT_INTERRUPTED } from '../program.ts'
 import { startProgress, type Progress } from '../progress.ts'
-import { packageRoot } from '../root.ts'
-import { openSubgraphFolder, type SubgraphFolder } from '../split/cache.ts'
+import { packageRoot } from '../../core/packageRoot.ts'
+import { openSubgraphFolder, type SubgraphFolder } from '../../model/graphs/subgraphFolder.ts'
 import { describeAssessment, perplexityPoints } from './accuracy-table.ts'
 
 interface Options {
@@ -99,7 +99,7 @@ async function assessment(options: Options, pretrained: PretrainedModel, io: Io)
     return await assess({
       ...{ engine, source, fingerprint, windows, text: name, clock: io.clock },
       files: (precision) => {
-        const cache = openSubgraphFolder(io, options.cache, fingerprint, precision)
+        const cache = openSubgraphFolder(io.env, options.cache, fingerprint, precision)
         folders.set(precision, cache)
         return openSegmentStore(cache.folder, source, precision)
       },

@@ -10,7 +10,7 @@ import { addExamples, addJson } from '../command.ts'
 import type { Io } from '../io.ts'
 import { printJson, printLine } from '../io.ts'
 import { startProgress } from '../progress.ts'
-import { packageRoot } from '../root.ts'
+import { packageRoot } from '../../core/packageRoot.ts'
 
 /** One measured figure. */
 export interface BenchFigure {

@@ -11,8 +11,8 @@ import { openPretrained } from '../../model/weights/open.ts'
 import { addExamples, type CliCommand } from '../command.ts'
 import type { Io } from '../io.ts'
 import { requireChoice } from '../options.ts'
-import { packageRoot, packageVersion } from '../root.ts'
-import { openSubgraphFolder } from '../split/cache.ts'
+import { packageRoot, packageVersion } from '../../core/packageRoot.ts'
+import { openSubgraphFolder } from '../../model/graphs/subgraphFolder.ts'
 
 interface Options {
   readonly model: string
@@ -71,7 +71,7 @@ async function openSide(options: Options, io: Io): Promise<Opened> {
   })
   const { model } = source
   const { clock } = io
-  const graphs = openSubgraphFolder(io, options.cache, fingerprint, 'fp32')
+  const graphs = openSubgraphFolder(io.env, options.cache, fingerprint, 'fp32')
   const files = openSubgraphStore(graphs.folder, source, 'fp32')
   const insecureNetwork = options.insecureNetwork === true
   const open = (maxBatch: number) => openExecution({ model, files, clock, threads: 1, maxBatch })

@@ -22,10 +22,10 @@ import { printJson, printLine } from '../io.ts'
 import { freshFolder, RUNS_FOLDER } from '../json/runs.ts'
 import { integerOption, numberOption, requireChoice } from '../options.ts'
 import { startProgress, type Progress } from '../progress.ts'
-import { packageRoot } from '../root.ts'
+import { packageRoot } from '../../core/packageRoot.ts'
 import { canPin, withSides, type Sides } from './calibrate-sides.ts'
 import { errorTable, sideBySide, tableText, verdict } from './calibrate-table.ts'
-import { accuracyOf } from '../split/accuracy.ts'
+import { accuracyTableOf } from '../../plan/profile/accuracyFile.ts'
 import { openLinkSource } from './link/source.ts'
 
 interface Options {
@@ -140,7 +140,7 @@ async function carryOut(options: Options, folder: string, io: Io): Promise<Outco
   const pretrained = openPretrained(options.model, { builtinFolder: join(packageRoot(), 'models') })
   const { model } = pretrained.source
   const given = givenProfile(options, model.id)
-  const accuracy = accuracyOf(options, pretrained)
+  const accuracy = accuracyTableOf(model, pretrained.path, options.accuracy)
   const links = await linksOf(options)
   const wan = wanOf(options, links)
   const pinned = canPin(io)

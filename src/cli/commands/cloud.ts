@@ -1,6 +1,7 @@
-import { setTimeout as sleep } from 'node:timers/promises'
-import { serveStatus } from '../../serve/edge/statusPage.ts'
-import { listen, type WireServer } from '../../run/wire/server.ts'
+import { DEFAULT_ADDRESS, formatAddress, parseAddress } from '../../core/address.ts'
+import { formatBytes } from '../../report/numbers.ts'
+import { createCloud, DEFAULT_CLOUD_LIMITS, type Cloud } from '../../serve/cloud/create.ts'
+import type { CloudEvent } from '../../serve/cloud/types.ts'
 import type { CliCommand } from '../command.ts'
 import { addExamples, addJson } from '../command.ts'
 import type { Io } from '../io.ts'
@@ -8,17 +9,11 @@ import { printLine } from '../io.ts'
 import type { ListeningJson } from '../json/split.ts'
 import { integerOption, numberOption } from '../options.ts'
 import { EXIT_INTERRUPTED } from '../program.ts'
-import {
-  addTransportOptions,
-  readTransportOptions,
-  type TransportOptions,
-} from '../serve/transportOptions.ts'
-import { CloudServer } from '../serve/cloudServer.ts'
+import { addTransportOptions, readTransportOptions, type TransportFlags } from '../serve/transportOptions.ts'
 import { untilAborted } from '../serve/wait.ts'
-import { DEFAULT_ADDRESS, formatAddress, parseAddress } from '../split/address.ts'
-import { addSideOptions, openSide, type OpenedSide, type SideOptions } from '../split/side.ts'
+import { addSideOptions, sideOptions, type SideFlags } from '../split/side.ts'
 
-interface Options extends SideOptions, TransportOptions {
+interface CloudFlags extends SideFlags, TransportFlags {
   readonly listen: string
   readonly maxBatch: number
   readonly sessionMb: number
@@ -33,9 +28,10 @@ interface Options extends SideOptions, TransportOptions {
 /** To say goodbye and close, after the requests under way. */
 const CLOSING_SECONDS = 5
 
+const defaults = DEFAULT_CLOUD_LIMITS
 const seconds = numberOption({ min: 0, max: 86_400, exclusiveMin: true })
 
-export const cloud: CliCommand<Options> = {
+export const cloud: CliCommand<CloudFlags> = {
   name: 'cloud',
   summary: 'carry out the cloud part of a split model for edges that connect',
   configure(command) {
@@ -50,16 +46,26 @@ export const cloud: CliCommand<Options> = {
         '--max-batch <n>',
         'sequences that decode in one run (1 switches batching off)',
         integerOption({ min: 1, max: 8 }),
-        8,
+        defaults.maxBatch,
       )
       .option(
         '--session-mb <n>',
         'what the caches and messages of all requests may hold, 10^6 bytes; more is refused (E_BUSY)',
         numberOption({ min: 0, exclusiveMin: true }),
-        4096,
+        defaults.sessionBytes / 1e6,
       )
-      .option('--idle-seconds <s>', 'a request whose edge is silent for so long is freed', seconds, 120)
-      .option('--max-connections <n>', 'edges at a time', integerOption({ min: 1, max: 65_536 }), 64)
+      .option(
+        '--idle-seconds <s>',
+        'a request whose edge is silent for so long is freed',
+        seconds,
+        defaults.idleSeconds,
+      )
+      .option(
+        '--max-connections <n>',
+        'edges at a time',
+        integerOption({ min: 1, max: 65_536 }),
+        defaults.maxConnections,
+      )
       .option(
         '--allow <name...>',
         'certificates that may connect, by their names (default: all of the authority)',
@@ -85,51 +91,52 @@ export const cloud: CliCommand<Options> = {
   },
 }
 
-async function serve(options: Options, io: Io): Promise<number> {
-  const address = parseAddress('--listen', options.listen)
-  const statusAt = options.status === undefined ? null : parseAddress('--status', options.status)
-  const carriage = readTransportOptions(options, io)
-  const allowed = options.allow === undefined ? null : new Set(options.allow)
-  const side = await openSide(options, io, options.maxBatch)
-  try {
-    const limits = { sessionBytes: options.sessionMb * 1e6, idleSeconds: options.idleSeconds }
-    const hall = new CloudServer(side, limits, io)
-    const status = statusAt && (await serveStatus(statusAt, hall))
-    try {
-      const server = await listen({
-        ...{ ...address, ...carriage, clock: io.clock, maxConnections: options.maxConnections },
-        ...(allowed === null ? {} : { allow: (identity: string) => allowed.has(identity) }),
-        greet: (peer) => hall.greet(peer),
-        onConnection: (connection) => hall.admit(connection),
-        onRejected: (error) => io.stderr.write(`a client was turned away: ${error.message}\n`),
-      })
-      announce(server, side, options, io)
-      await untilAborted(io.signal)
-      await Promise.race([hall.drain(), sleep(1000 * options.drainSeconds, undefined, { ref: false })])
-      await server.close()
-      return EXIT_INTERRUPTED
-    } finally {
-      await status?.close()
+async function serve(flags: CloudFlags, io: Io): Promise<number> {
+  const { maxBatch, sessionMb, idleSeconds, maxConnections, drainSeconds } = flags
+  const cloud = await createCloud({
+    ...sideOptions(flags, io),
+    listen: parseAddress('--listen', flags.listen),
+    transport: readTransportOptions(flags, io),
+    allow: flags.allow,
+    status: flags.status === undefined ? undefined : parseAddress('--status', flags.status),
+    limits: { maxBatch, sessionBytes: sessionMb * 1e6, idleSeconds, maxConnections },
+    onEvent: (event) => io.stderr.write(`${eventText(event)}\n`),
+  })
+  announce(cloud, flags, io)
+  await untilAborted(io.signal)
+  await cloud.close({ drainSeconds })
+  return EXIT_INTERRUPTED
+}
+
+function eventText(event: CloudEvent): string {
+  switch (event.kind) {
+    case 'connection-opened': {
+      const { connection, identity, software, precision } = event
+      const who = identity === null ? '' : `${identity}, `
+      return `connection ${connection} opened: ${who}${software}, ${precision}`
     }
-  } finally {
-    await side.close()
+    case 'connection-closed': {
+      const { connection, reason, receivedBytes, sentBytes } = event
+      const bytes = `${formatBytes(receivedBytes)} up, ${formatBytes(sentBytes)} down`
+      return `connection ${connection} closed: ${reason}; ${bytes}`
+    }
+    case 'connection-rejected':
+      return `a client was turned away: ${event.reason}`
   }
 }
 
-function announce(server: WireServer, side: OpenedSide, options: Options, io: Io): void {
-  const { address: host, port } = server
-  const { model, precision, maxBatch = 1 } = side.greeting
-  if (options.json === true) {
-    const { id, fingerprint } = model
-    const listening = { host, port, model: id, fingerprint, precision, maxBatch }
+function announce({ address, model, precision, maxBatch }: Cloud, flags: CloudFlags, io: Io): void {
+  const { id, fingerprint } = model
+  if (flags.json === true) {
+    const listening = { ...address, model: id, fingerprint, precision, maxBatch }
     io.stdout.write(`${JSON.stringify({ listening } satisfies ListeningJson)}\n`)
     return
   }
+  const where = formatAddress(address)
+  const keys = flags.tls === undefined ? '' : ' --tls <keys of the edge>'
   printLine(
     io,
-    `${model.id} (${precision}) listens on ${formatAddress({ host, port })}; Ctrl-C ends it.\n` +
-      `On the edge: edgewise edge --model ${options.model} --cloud ${formatAddress({ host, port })}${
-        options.tls === undefined ? '' : ' --tls <keys of the edge>'
-      } --plan cloud`,
+    `${id} (${precision}) listens on ${where}; Ctrl-C ends it.\n` +
+      `On the edge: edgewise edge --model ${flags.model} --cloud ${where}${keys} --plan cloud`,
   )
 }

@@ -1,36 +1,28 @@
 import type { Command } from 'commander'
 import { setMaxListeners } from 'node:events'
+import { DEFAULT_ADDRESS, parseAddress } from '../../core/address.ts'
 import { InputError } from '../../core/errors.ts'
+import { formatBitsPerSecond, formatNumber, formatSeconds } from '../../report/numbers.ts'
 import type { ResolvedPlan } from '../../run/executor/messages.ts'
-import { EdgeExecutor } from '../../run/executor/edge.ts'
-import { fixedLink } from '../../run/executor/link.ts'
-import { needsCloud } from '../../plan/plan.ts'
 import type { GenerationRequest } from '../../run/executor/types.ts'
-import type { WeightSource } from '../../model/graphs/source.ts'
+import type { BundleDecision } from '../../serve/edge/decideByBundle.ts'
+import { DirectEdge, type DirectEdgeOptions } from '../../serve/edge/direct.ts'
+import type { DeciderOptions } from '../../serve/edge/planSelector.ts'
+import { SHORTHANDS } from '../../serve/edge/planWords.ts'
 import type { CliCommand } from '../command.ts'
 import { addExamples, addJson } from '../command.ts'
 import type { Io } from '../io.ts'
 import { integerOption, integersOption, numberOption } from '../options.ts'
 import { EXIT_INTERRUPTED } from '../program.ts'
-import {
-  addTransportOptions,
-  readTransportOptions,
-  type TransportOptions,
-} from '../serve/transportOptions.ts'
-import { addServeOptions, type ServeOptions } from '../serve/options.ts'
-import { accuracyOf } from '../split/accuracy.ts'
-import { DEFAULT_ADDRESS, parseAddress } from '../split/address.ts'
-import { decideByBundle } from '../split/decide.ts'
-import { generateOne } from '../split/generate.ts'
-import { connectToCloud } from '../split/link.ts'
-import { MeteredConnection } from '../split/meter.ts'
-import { readPlan, SHORTHANDS } from '../split/plan.ts'
-import { readTrust, addTrust } from '../trust.ts'
-import { readPrompts, type PromptOptions } from '../split/prompts.ts'
+import { addServeOptions, type ServeFlags } from '../serve/options.ts'
+import { addTransportOptions, readTransportOptions, type TransportFlags } from '../serve/transportOptions.ts'
 import { printerOf } from '../split/print.ts'
-import { addSideOptions, openSide, type OpenedSide, type SideOptions } from '../split/side.ts'
+import { readPrompts, type PromptOptions } from '../split/prompts.ts'
+import { addSideOptions, sideOptions, type SideFlags } from '../split/side.ts'
+import { addTrust, readTrust } from '../trust.ts'
+import { describePlan } from './oracle-table.ts'
 
-export interface EdgeOptions extends SideOptions, PromptOptions, ServeOptions, TransportOptions {
+export interface EdgeFlags extends SideFlags, PromptOptions, ServeFlags, TransportFlags {
   readonly cloud?: string
   readonly plan?: string
   readonly bundle?: string
@@ -49,7 +41,7 @@ export interface EdgeOptions extends SideOptions, PromptOptions, ServeOptions, T
 /** To say goodbye and close, after the requests under way. */
 const CLOSING_SECONDS = 5
 
-export const edge: CliCommand<EdgeOptions> = {
+export const edge: CliCommand<EdgeFlags> = {
   name: 'edge',
   summary: 'generate text with a model that is split between this device and a cloud, or serve it',
   configure(command) {
@@ -130,13 +122,13 @@ function addPromptOptions(command: Command): void {
 }
 
 /** The API's packages are loaded only where it is served. */
-async function serve(options: EdgeOptions, io: Io): Promise<number> {
+async function serve(options: EdgeFlags, io: Io): Promise<number> {
   checkServing(options)
   const { serveEdge } = await import('../serve/serveEdge.ts')
   return serveEdge(options, io)
 }
 
-function checkServing(options: EdgeOptions): void {
+function checkServing(options: EdgeFlags): void {
   const { plan, bundle, prompt, promptFile, prompts, ids, explain } = options
   const refuse = (found: string, expected: string): never => {
     throw new InputError({ where: '--listen', expected, found })
@@ -149,64 +141,80 @@ function checkServing(options: EdgeOptions): void {
     refuse(`--${given[0].replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)}`, 'no prompt: applications ask')
 }
 
-async function generate(options: EdgeOptions, io: Io): Promise<number> {
-  checkOptions(options)
-  const side = await openSide(options, io)
+async function generate(flags: EdgeFlags, io: Io): Promise<number> {
+  checkOptions(flags)
+  const { signal } = io
+  const { maxInFlight, maxNewTokens, count } = flags
+  // Every request listens, and there may be thousands.
+  setMaxListeners(0, signal)
+  const edge = await DirectEdge.open({
+    ...sideOptions(flags, io),
+    ...reachOptions(flags, io),
+    ...deciderOptions(flags),
+    maxInFlight,
+    signal,
+  })
   try {
-    const { source } = side.pretrained
-    const prompts = await readPrompts(options, side.pretrained, io)
-    const given =
-      options.plan === undefined
-        ? null
-        : readPlan(options.plan, source, accuracyOf(options, side.pretrained).ranking)
-    if (given !== null) requireCloud(given, options.cloud)
-    const connection = await connectionOf(options, side, io)
-    try {
-      const placed = given ?? (await decide(options, source, connection, prompts, io))
-      requireCloud(placed, options.cloud)
-      return await carryOut(options, side, connection, requestsOf(options, side, placed, prompts), io)
-    } finally {
-      await connection?.close()
-    }
+    const prompts = await readPrompts(flags, edge.pretrained, io)
+    const promptTokens = Math.max(...prompts.map(({ length }) => length))
+    const expected = { promptTokens, maxNewTokens, requests: prompts.length * count }
+    const { plan, decision } = await edge.prepare(expected)
+    if (decision !== null) io.stderr.write(`${decisionText(decision, promptTokens)}\n`)
+    return await carryOut(flags, edge, requestsOf(flags, edge, plan, prompts), io)
   } finally {
-    await side.close()
+    await edge.close()
   }
 }
 
 async function carryOut(
-  options: EdgeOptions,
-  side: OpenedSide,
-  connection: MeteredConnection | null,
+  flags: EdgeFlags,
+  edge: DirectEdge,
   requests: readonly GenerationRequest[],
   io: Io,
 ): Promise<number> {
-  const { pretrained, execution } = side
-  const { clock, signal } = io
-  const explain = options.explain === true
-  // Every request listens, and there may be thousands.
-  setMaxListeners(0, signal)
-  const link = connection === null ? null : fixedLink(connection)
-  const executor = new EdgeExecutor({
-    ...{ model: pretrained.source.model, runner: execution.runner, clock, link },
-    maxInFlight: options.maxInFlight,
-  })
-  const printer = printerOf(pretrained, requests.length, { explain, json: options.json === true }, io)
+  const explain = flags.explain === true
+  const printer = printerOf(edge.pretrained, requests.length, { explain, json: flags.json === true }, io)
   const settled = await Promise.allSettled(
     requests.map(async (request, index) => {
-      const onToken = printer.onToken(index)
-      const generation = await generateOne(executor, request, { signal, explain, onToken })
+      const generation = await edge.generate(request, { explain, onToken: printer.onToken(index) })
       printer.onDone(index, generation)
       return generation
     }),
   )
   const generations = settled.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []))
   const failure = settled.find((one) => one.status === 'rejected')
-  printer.end(generations, connection?.bytes ?? null, failure !== undefined)
+  printer.end(generations, edge.bytes, failure !== undefined)
   if (failure !== undefined) throw failure.reason
-  return signal.aborted ? EXIT_INTERRUPTED : 0
+  return io.signal.aborted ? EXIT_INTERRUPTED : 0
 }
 
-function checkOptions({ plan, bundle, explain, count, prompts }: EdgeOptions): void {
+/** What the flags say of the way to the cloud. Throws InputError for an address or a file that cannot be read. */
+export function reachOptions(flags: EdgeFlags, io: Io): Pick<DirectEdgeOptions, 'cloud' | 'transport'> {
+  const { cloud } = flags
+  const transport = readTransportOptions(flags, io)
+  return { cloud: cloud === undefined ? undefined : parseAddress('--cloud', cloud), transport }
+}
+
+/** What the flags say of who decides. Throws InputError for a key that cannot be read. */
+export function deciderOptions({ plan, bundle, trust, accuracy }: EdgeFlags): DeciderOptions {
+  return { plan, bundle, trust: readTrust(trust).trust, accuracyFile: accuracy }
+}
+
+/** What a bundle decided and why, for a person. */
+function decisionText(decision: BundleDecision, promptTokens: number): string {
+  const { bundleName, problem, plan, decideSeconds, link, maxNewTokens } = decision
+  const seen =
+    link === null
+      ? 'no cloud'
+      : `RTT ${formatSeconds(link.rttSeconds)}, ${formatBitsPerSecond(link.upBitsPerSecond)} up, ` +
+        `${formatBitsPerSecond(link.downBitsPerSecond)} down`
+  return (
+    `${bundleName} decides: ${describePlan(problem, plan)}, in ${formatSeconds(decideSeconds)}, ` +
+    `because of ${seen}; prompt ${formatNumber(promptTokens)}, answer up to ${formatNumber(maxNewTokens)} tokens`
+  )
+}
+
+function checkOptions({ plan, bundle, explain, count, prompts }: EdgeFlags): void {
   if ((plan === undefined) === (bundle === undefined)) {
     throw new InputError({
       where: '--plan and --bundle',
@@ -224,50 +232,18 @@ function checkOptions({ plan, bundle, explain, count, prompts }: EdgeOptions): v
   }
 }
 
-async function connectionOf(
-  options: EdgeOptions,
-  { greeting }: OpenedSide,
-  io: Io,
-): Promise<MeteredConnection | null> {
-  const { cloud, model } = options
-  if (cloud === undefined) return null
-  const address = parseAddress('--cloud', cloud)
-  return new MeteredConnection(
-    await connectToCloud(address, greeting, model, io, readTransportOptions(options, io)),
-  )
-}
-
-function decide(
-  { bundle, maxNewTokens, count, trust }: EdgeOptions,
-  source: WeightSource,
-  connection: MeteredConnection | null,
-  prompts: readonly (readonly number[])[],
-  io: Io,
-): Promise<ResolvedPlan> {
-  const promptTokens = Math.max(...prompts.map(({ length }) => length))
-  const demand = { promptTokens, maxNewTokens, requests: prompts.length * count }
-  return decideByBundle(bundle!, readTrust(trust), source, connection, demand, io)
-}
-
-function requireCloud({ plan }: ResolvedPlan, cloud: string | undefined): void {
-  if (!needsCloud(plan) || cloud !== undefined) return
-  throw new InputError({
-    where: '--cloud',
-    expected: 'an address: this plan needs a cloud',
-    found: 'nothing',
-    remedy: `say --cloud ${DEFAULT_ADDRESS}, or --plan edge`,
-  })
-}
-
 function requestsOf(
-  { maxNewTokens, temperature, topK, topP, seed, count }: EdgeOptions,
-  { pretrained: { stopIds } }: OpenedSide,
-  placed: ResolvedPlan,
+  { maxNewTokens, temperature, topK, topP, seed, count }: EdgeFlags,
+  { pretrained: { stopIds } }: DirectEdge,
+  resolved: ResolvedPlan,
   prompts: readonly (readonly number[])[],
 ): GenerationRequest[] {
   const all = prompts.flatMap((prompt) => Array.from({ length: count }, () => prompt))
   return all.map((prompt, index) => ({
-    ...{ ...placed, prompt, maxNewTokens, stopIds },
+    ...resolved,
+    prompt,
+    maxNewTokens,
+    stopIds,
     sampling: { temperature, topK, topP, seed: seed + index },
   }))
 }

@@ -26,7 +26,7 @@ import type { EvalJson } from '../json/eval.ts'
 import { isRun, learnedPolicy, readTrained, scenarioOfRun } from '../json/runs.ts'
 import { tunedFor } from '../json/tuned.ts'
 import { startProgress } from '../progress.ts'
-import { packageRoot, packageVersion } from '../root.ts'
+import { packageRoot, packageVersion } from '../../core/packageRoot.ts'
 
 export const STATIC_CUT = 'best-static-cut'
 /** Every planner, in the order of the table before it is sorted. */

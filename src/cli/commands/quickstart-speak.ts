@@ -4,24 +4,16 @@ import { z } from 'zod'
 import { systemClock } from '../../core/clock.ts'
 import { readText, writeAtomic } from '../../core/files.ts'
 import { check, parseJson } from '../../core/schema.ts'
-import { CLOUD_DEFAULTS, CloudExecutor } from '../../run/executor/cloud.ts'
-import { EdgeExecutor } from '../../run/executor/edge.ts'
-import { fixedLink } from '../../run/executor/link.ts'
 import { GREEDY } from '../../run/executor/types.ts'
-import type { PretrainedModel } from '../../model/weights/pretrained.ts'
-import { accuracyTable, readAccuracyTable, type AccuracyTable } from '../../plan/profile/accuracy.ts'
-import { accuracyFileIn } from '../../plan/profile/shipped.ts'
 import { startRelay } from '../../trace/replay/relay.ts'
 import { formatSeconds } from '../../report/numbers.ts'
 import { createLink } from '../../trace/link.ts'
-import { listen } from '../../run/wire/server.ts'
+import { createCloud } from '../../serve/cloud/create.ts'
+import { DirectEdge } from '../../serve/edge/direct.ts'
 import type { Io } from '../io.ts'
 import { printLine } from '../io.ts'
-import { packageRoot } from '../root.ts'
-import { connectToCloud } from '../split/link.ts'
-import { generateOne, timingOf } from '../split/generate.ts'
-import { readPlan } from '../split/plan.ts'
-import { openSide, type OpenedSide } from '../split/side.ts'
+import { packageRoot } from '../../core/packageRoot.ts'
+import { timingOf } from '../split/generationJson.ts'
 import { openLinkSource } from './link/source.ts'
 
 const MODEL = 'tales'
@@ -66,70 +58,51 @@ export async function speakOnce(file: string, io: Io): Promise<Spoken[]> {
   return spoken
 }
 
-/** The built-in model generates, split between two executors over the real wire and a replayed link. */
+/** The built-in model generates, split between an edge and a cloud over the real wire and a replayed link. */
 async function speak(io: Io): Promise<Spoken[]> {
-  const options = { model: MODEL, precision: 'fp32', threads: 1, memoryGb: 1 }
-  const [edge, cloud] = [await openSide(options, io), await openSide(options, io, 4)]
+  const { clock, env, signal } = io
+  const side = { model: MODEL, memoryBytes: 1e9, clock, env }
+  const cloud = await createCloud({ ...side, listen: ANY_PORT, limits: { maxBatch: 4 } })
   try {
-    return await speakBetween(edge, cloud, io)
+    const path = join(packageRoot(), 'traces', 'links', `${LINK}.yaml`)
+    const link = createLink(await openLinkSource(path, { seed: 1, modelSeconds: 600 }))
+    const relay = await startRelay({ listen: ANY_PORT, to: cloud.address, link, clock })
+    try {
+      const edge = await DirectEdge.open({ ...side, plan: 'cloud', cloud: relay, maxInFlight: 1, signal })
+      try {
+        return await speakAll(edge, io)
+      } finally {
+        await edge.close()
+      }
+    } finally {
+      await relay.close()
+    }
   } finally {
-    await edge.close()
-    await cloud.close()
+    await cloud.close({ drainSeconds: 0 })
   }
 }
 
-async function speakBetween(edge: OpenedSide, cloud: OpenedSide, io: Io): Promise<Spoken[]> {
-  const { clock } = io
-  const { model } = cloud.pretrained.source
-  const { runner } = cloud.execution
-  const server = await listen({
-    ...{ ...ANY_PORT, clock, greet: () => ({ welcome: cloud.greeting }) },
-    onConnection: (connection) => new CloudExecutor(connection, { model, runner, clock, ...CLOUD_DEFAULTS }),
-  })
-  const path = join(packageRoot(), 'traces', 'links', `${LINK}.yaml`)
-  const link = createLink(await openLinkSource(path, { seed: 1, modelSeconds: 600 }))
-  const to = { host: ANY_PORT.host, port: server.port }
-  const relay = await startRelay({ listen: ANY_PORT, to, link, clock })
-  try {
-    const connection = await connectToCloud(relay, edge.greeting, MODEL, io)
-    const executor = new EdgeExecutor({
-      model,
-      runner: edge.execution.runner,
-      clock,
-      link: fixedLink(connection),
-      maxInFlight: 1,
-    })
-    const spoken: Spoken[] = []
-    for (const task of PLANS) spoken.push(await sayOnce(executor, edge, task, spoken, io))
-    await connection.close()
-    return spoken
-  } finally {
-    await relay.close()
-    await server.close()
-  }
-}
-
-/** The order in which heads go to the cloud: as it was measured, where it was. */
-function rankingOf({ path, source: { model } }: PretrainedModel): AccuracyTable['ranking'] {
-  const file = accuracyFileIn(path, model.id)
-  return (file === null ? accuracyTable(model) : readAccuracyTable(file, model)).ranking
+async function speakAll(edge: DirectEdge, io: Io): Promise<Spoken[]> {
+  const prompt = edge.pretrained.tokenizer!.encode(PROMPT)
+  await edge.prepare({ promptTokens: prompt.length, maxNewTokens: PLANS[0].tokens, requests: PLANS.length })
+  const spoken: Spoken[] = []
+  for (const task of PLANS) spoken.push(await sayOnce(edge, prompt, task, spoken, io))
+  return spoken
 }
 
 async function sayOnce(
-  executor: EdgeExecutor,
-  { pretrained }: OpenedSide,
+  edge: DirectEdge,
+  prompt: readonly number[],
   { plan, tokens }: (typeof PLANS)[number],
   before: readonly Spoken[],
   io: Io,
 ): Promise<Spoken> {
-  const { source, tokenizer, stopIds } = pretrained
-  const placed = readPlan(plan, source, rankingOf(pretrained))
-  const prompt = tokenizer!.encode(PROMPT)
-  const request = { prompt, maxNewTokens: tokens, sampling: GREEDY, stopIds, ...placed }
+  const { tokenizer, stopIds } = edge.pretrained
+  const request = { ...edge.readPlan(plan), prompt, maxNewTokens: tokens, sampling: GREEDY, stopIds }
   // Once for the sessions, once for the clock.
-  const options = { signal: io.signal, explain: false, onToken: () => {} }
-  await generateOne(executor, { ...request, maxNewTokens: 2 }, options)
-  const generation = await generateOne(executor, request, options)
+  const options = { explain: false, onToken: () => {} }
+  await edge.generate({ ...request, maxNewTokens: 2 }, options)
+  const generation = await edge.generate(request, options)
   const text = tokenizer!.decode(generation.tokens.map(({ id }) => id))
   const { ttftSeconds, tpotSeconds } = timingOf(generation)
   const same = before.length === 0 || before[0].text.startsWith(text)

@@ -10,7 +10,7 @@ import { RUNS_FOLDER, freshFolder, versionsWith } from '../json/runs.ts'
 import { integerOption } from '../options.ts'
 import { EXIT_INTERRUPTED } from '../program.ts'
 import { startProgress, type Progress } from '../progress.ts'
-import { packageRoot } from '../root.ts'
+import { packageRoot } from '../../core/packageRoot.ts'
 
 interface Options {
   readonly out?: string

@@ -12,7 +12,7 @@ import {
 } from '../../sim/scenario/scenario.ts'
 import { RUN_FILES, readPolicy, readRun, type PolicyAbout } from '../../learn/runs/folder.ts'
 import { openRunScenario } from '../../learn/runs/run.ts'
-import { packageVersion } from '../root.ts'
+import { packageVersion } from '../../core/packageRoot.ts'
 
 /** `edgewise train --json`. */
 export const trainJsonSchema = z.strictObject({

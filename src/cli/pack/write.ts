@@ -21,8 +21,8 @@ import { BUNDLE_FILES, MANIFEST_FILE } from '../../policy/bundle/bundleManifest.
 import { SIGNATURE_FILE } from '../../policy/bundle/bundleSignature.ts'
 import { BUILTIN_MODELS, openPretrained } from '../../model/weights/open.ts'
 import type { PretrainedModel } from '../../model/weights/pretrained.ts'
-import { packageRoot, packageVersion } from '../root.ts'
-import { checkModel } from '../split/decide.ts'
+import { packageRoot, packageVersion } from '../../core/packageRoot.ts'
+import { checkModel } from '../../serve/edge/decideByBundle.ts'
 import { filesBelow, type PackedFile } from './folder.ts'
 import {
   describeFolder,

@@ -1,31 +1,6 @@
-import type { ResolvedPlan } from '../../run/executor/messages.ts'
-import { EDGE } from '../../plan/plan.ts'
 import { formatSeconds } from '../../report/numbers.ts'
+import { planText } from '../../serve/edge/planWords.ts'
 import type { ServiceEvent } from '../../serve/edge/types.ts'
-
-/** A plan in a few words: `cut:3@8`, `edge`, `cloud`, `exit:2@0.8@8` (its bits last), or how many layers lie where. */
-export function planText({ plan, cloudUnits }: ResolvedPlan, units: number): string {
-  const bits = plan.boundaryBits === 32 ? '' : `@${plan.boundaryBits}`
-  if (plan.exit !== null) {
-    const { layer, threshold, mode } = plan.exit
-    return mode === 'standalone' ? `exit:${layer}:standalone` : `exit:${layer}@${threshold}${bits}`
-  }
-  const whole = cloudUnits.map((there, layer) =>
-    there.length === 0 && plan.ffn[layer] === 0
-      ? 'e'
-      : there.length === units && plan.ffn[layer] === 1
-        ? 'c'
-        : 's',
-  )
-  const strip = whole.join('')
-  const layers = whole.length
-  if (strip === 'e'.repeat(layers) && plan.head === EDGE && plan.embed === EDGE) return 'edge'
-  const cut = strip.indexOf('c')
-  if (cut === 0 && strip === 'c'.repeat(layers) && plan.embed !== EDGE) return 'cloud'
-  if (cut > 0 && strip === 'e'.repeat(cut) + 'c'.repeat(layers - cut) && plan.head !== EDGE)
-    return `cut:${cut}${bits}`
-  return `${strip}${bits}`
-}
 
 /** One line for a person; null for what is of no interest by itself. */
 export function eventText(event: ServiceEvent, units: number): string | null {

@@ -2,8 +2,8 @@ import type { Command } from 'commander'
 import { DEFAULT_LIMITS } from '../../serve/edge/types.ts'
 import { integerOption, numberOption } from '../options.ts'
 
-/** What `edge --listen` takes beside the options of generating text. */
-export interface ServeOptions {
+/** Flags of `edge --listen` beside those of generating text. */
+export interface ServeFlags {
   readonly listen?: string
   readonly apiKeys?: string
   readonly apiTls?: string

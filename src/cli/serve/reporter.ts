@@ -1,16 +1,16 @@
-import type { OpenedService } from '../../serve/edge/open.ts'
+import type { Edge } from '../../serve/edge/create.ts'
 import type { ServiceEvent } from '../../serve/edge/types.ts'
 import type { Io } from '../io.ts'
-import { watchService } from './watch.ts'
 import { eventJson, eventText } from './eventText.ts'
+import { watchService } from './watch.ts'
 
 /** What becomes of events: a panel or lines with --watch, JSON lines with --json, else the news on standard error. */
 export function reporterOf(
   options: { readonly watch?: boolean; readonly json?: boolean },
-  { service, link, rttSeconds }: OpenedService,
-  units: number,
+  edge: Edge,
   io: Io,
 ): (event: ServiceEvent) => void {
+  const { units } = edge
   if (options.json === true) {
     return (event) => {
       if (event.kind !== 'token') io.stdout.write(`${JSON.stringify(eventJson(event, units))}\n`)
@@ -18,8 +18,8 @@ export function reporterOf(
   }
   if (options.watch === true) {
     return watchService(io, {
-      link: () => ({ state: link?.state ?? null, rttSeconds: rttSeconds() }),
-      queue: () => service.queue,
+      link: () => ({ state: edge.linkState, rttSeconds: edge.rttSeconds }),
+      queue: () => edge.queue,
       units,
     })
   }

@@ -2,19 +2,13 @@ import type { Command } from 'commander'
 import type { Clock } from '../../core/clock.ts'
 import { readText } from '../../core/files.ts'
 import { readTlsMaterial } from '../../core/trust/material.ts'
-import type { TlsMaterial } from '../../run/wire/tls.ts'
+import type { TransportOptions } from '../../run/executor/connectToCloud.ts'
 
-/** How a side reaches the other one: `edge` and `cloud` share them. */
-export interface TransportOptions {
+/** Flags that say how a side reaches the other one: `edge` and `cloud` share them. */
+export interface TransportFlags {
   readonly tls?: string
   readonly webSocket?: string
   readonly token?: string
-}
-
-/** TLS and WebSocket as src/run/wire takes them. */
-export interface TransportMaterial {
-  readonly tls?: TlsMaterial
-  readonly webSocket?: { readonly path: string; readonly token?: string }
 }
 
 const MAX_TOKEN_BYTES = 4096
@@ -29,11 +23,11 @@ export function addTransportOptions(command: Command): void {
     .option('--token <file>', 'file with the token that the WebSocket asks for')
 }
 
-/** Reads what the options name. Throws InputError. */
+/** Reads the files that the flags name. Throws InputError. */
 export function readTransportOptions(
-  { tls, webSocket, token }: TransportOptions,
+  { tls, webSocket, token }: TransportFlags,
   { clock }: { readonly clock: Clock },
-): TransportMaterial {
+): TransportOptions {
   const secret = token === undefined ? {} : { token: readText(token, MAX_TOKEN_BYTES).trim() }
   return {
     ...(tls === undefined ? {} : { tls: readTlsMaterial(tls, clock) }),

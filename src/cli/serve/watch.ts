@@ -2,9 +2,10 @@ import type { Clock } from '../../core/clock.ts'
 import type { ResolvedPlan } from '../../run/executor/messages.ts'
 import { formatSeconds } from '../../report/numbers.ts'
 import { paint } from '../../report/table.ts'
+import { planText } from '../../serve/edge/planWords.ts'
 import type { ServiceEvent } from '../../serve/edge/types.ts'
 import type { Io } from '../io.ts'
-import { eventText, planText } from './eventText.ts'
+import { eventText } from './eventText.ts'
 
 const KEPT_LINES = 12
 const DRAW_MILLISECONDS = 250

@@ -2,12 +2,13 @@ import type { OutputToken } from '../../run/executor/types.ts'
 import type { PretrainedModel } from '../../model/weights/pretrained.ts'
 import { formatBytes, formatNumber, formatSeconds } from '../../report/numbers.ts'
 import { paint } from '../../report/table.ts'
+import type { GenerationOutcome } from '../../serve/edge/direct.ts'
 import type { Io } from '../io.ts'
 import { printHint, printJson, printLine } from '../io.ts'
 import type { GenerationsJson } from '../json/split.ts'
 import { explainRequest } from './explain.ts'
-import { generationJson, timingOf, type GenerationOutcome } from './generate.ts'
-import type { RequestBytes } from './meter.ts'
+import { generationJson, timingOf } from './generationJson.ts'
+import type { RequestBytes } from '../../run/wire/metered.ts'
 
 export interface PrintOptions {
   readonly explain: boolean

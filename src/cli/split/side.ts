@@ -1,18 +1,11 @@
 import type { Command } from 'commander'
-import { join } from 'node:path'
-import { helloPayload, type HelloPayload } from '../../run/executor/hello.ts'
-import { openExecution, type Execution } from '../../run/executor/open.ts'
-import { openSubgraphStore } from '../../model/graphs/subgraphStore.ts'
-import { parseRuntimePrecision, RUNTIME_PRECISIONS, type RuntimePrecision } from '../../model/precision.ts'
-import { openPretrained } from '../../model/weights/open.ts'
-import type { PretrainedModel } from '../../model/weights/pretrained.ts'
+import { parseRuntimePrecision, RUNTIME_PRECISIONS } from '../../model/precision.ts'
+import { DEFAULT_MEMORY_BYTES, type SideOptions } from '../../serve/side.ts'
 import type { Io } from '../io.ts'
 import { integerOption, numberOption } from '../options.ts'
-import { packageRoot, packageVersion } from '../root.ts'
-import { openSubgraphFolder } from './cache.ts'
 
-/** Options of one side of a split model: `cloud` and `edge` share them. */
-export interface SideOptions {
+/** Flags of one side of a split model: `cloud` and `edge` share them. */
+export interface SideFlags {
   readonly model: string
   readonly precision: string
   readonly threads: number
@@ -33,42 +26,14 @@ export function addSideOptions(command: Command): void {
       '--memory-gb <n>',
       'weights that may be loaded at once, 10^9 bytes',
       numberOption({ min: 0, exclusiveMin: true }),
-      4,
+      DEFAULT_MEMORY_BYTES / 1e9,
     )
     .option('--cache <folder>', "where the graphs are kept (default: the user's cache folder)")
 }
 
-/** One side: its model and what it computes with. */
-export interface OpenedSide {
-  readonly pretrained: PretrainedModel
-  readonly precision: RuntimePrecision
-  readonly execution: Execution
-  /** What this side says of itself. */
-  readonly greeting: HelloPayload
-  close(): Promise<void>
-}
-
-/** Opens model and engine. Throws InputError. */
-export async function openSide(options: SideOptions, io: Io, maxBatch?: number): Promise<OpenedSide> {
-  const precision = parseRuntimePrecision(options.precision, '--precision')
-  const pretrained = openPretrained(options.model, { builtinFolder: join(packageRoot(), 'models') })
-  const { source, fingerprint } = pretrained
-  const { id } = source.model
-  const cache = openSubgraphFolder(io, options.cache, fingerprint, precision)
-  try {
-    const execution = await openExecution({
-      ...{ model: source.model, files: openSubgraphStore(cache.folder, source, precision), clock: io.clock },
-      ...{ threads: options.threads, budgetBytes: options.memoryGb * 1e9 },
-      ...(maxBatch === undefined ? {} : { maxBatch }),
-    })
-    const greeting = helloPayload(`edgewise ${packageVersion()}`, { id, fingerprint }, precision, maxBatch)
-    const close = async (): Promise<void> => {
-      await execution.close()
-      cache.close()
-    }
-    return { pretrained, precision, execution, greeting, close }
-  } catch (error) {
-    cache.close()
-    throw error
-  }
+/** What the flags ask for. Throws InputError for a precision that there is not. */
+export function sideOptions(flags: SideFlags, { clock, env }: Io): SideOptions {
+  const { model, threads, memoryGb, cache } = flags
+  const precision = parseRuntimePrecision(flags.precision, '--precision')
+  return { model, precision, threads, memoryBytes: memoryGb * 1e9, cacheFolder: cache, clock, env }
 }

@@ -1,21 +1,35 @@
+import type { Clock } from '../../core/clock.ts'
 import { InputError } from '../../core/errors.ts'
-import { resolvedPlanFromJson, type ResolvedPlan } from '../../run/executor/messages.ts'
 import type { WeightSource } from '../../model/graphs/source.ts'
 import type { ModelSpec } from '../../model/spec.ts'
+import type { Plan } from '../../plan/plan.ts'
 import { planToJson } from '../../plan/price/json.ts'
-import { formatBitsPerSecond, formatNumber, formatSeconds } from '../../report/numbers.ts'
+import type { DecisionProblem } from '../../plan/price/problem.ts'
 import { decideTimed, openBundle, type KernelBundle } from '../../policy/controller/edge.ts'
+import { resolvedPlanFromJson, type ResolvedPlan } from '../../run/executor/messages.ts'
 import type { Connection } from '../../run/wire/types.ts'
-import { describePlan } from '../commands/oracle-table.ts'
-import type { Io } from '../io.ts'
-import { checkExits } from './plan.ts'
-import { probeLink } from '../../serve/edge/probe.ts'
+import { checkExits } from './planWords.ts'
+import { probeLink, type LinkProbe } from './probe.ts'
 
 /** What the requests to decide for look like. */
 export interface ExpectedRequest {
   readonly promptTokens: number
   readonly maxNewTokens: number
   readonly requests: number
+}
+
+/** What a bundle decided, and on what. */
+export interface BundleDecision {
+  readonly bundleName: string
+  readonly problem: DecisionProblem
+  readonly plan: Plan
+  readonly resolved: ResolvedPlan
+  /** Median of repeated decisions. */
+  readonly decideSeconds: number
+  /** The link as it was measured, or null without a cloud. */
+  readonly link: LinkProbe | null
+  /** Tokens of an answer that it was decided for: the bundle knows no longer ones. */
+  readonly maxNewTokens: number
 }
 
 /** Above it, situations know no difference. */
@@ -25,44 +39,37 @@ const REPEATS = 20
 const NEVER_SECONDS = 3600
 
 /**
- * Lets a bundle decide for the link as it is now, and says on standard error what and why. Without a connection it
- * decides as in an outage. Throws InputError for a bundle of another model.
+ * Lets a bundle decide for the link as it is now. Without a connection it decides as in an outage. Throws InputError
+ * for a bundle of another model.
  */
 export async function decideByBundle(
   folder: string,
-  trust: { readonly trust?: readonly string[] },
+  trust: readonly string[] | undefined,
   source: Pick<WeightSource, 'model' | 'exitLayers'>,
   connection: Connection | null,
   demand: ExpectedRequest,
-  io: Io,
-): Promise<ResolvedPlan> {
-  const bundle = await openBundle(folder, trust)
+  clock: Clock,
+): Promise<BundleDecision> {
+  const bundle = await openBundle(folder, trust === undefined ? {} : { trust })
   try {
     checkModel(folder, source.model, bundle)
-    const link = connection === null ? null : await probeLink(connection, io.clock)
-    const { pair } = bundle.problem
-    const longest = Math.min(bundle.manifest.problem.maxNewTokens, demand.maxNewTokens)
+    const link = connection === null ? null : await probeLink(connection, clock)
+    const { problem, manifest } = bundle
+    const maxNewTokens = Math.min(manifest.problem.maxNewTokens, demand.maxNewTokens)
     const situation = bundle.situation({
       upMbps: link === null ? 0 : Math.min(MAX_MBPS, link.upBitsPerSecond / 1e6),
       downMbps: link === null ? 0 : Math.min(MAX_MBPS, link.downBitsPerSecond / 1e6),
       rttMs: link === null ? 0 : 1e3 * link.rttSeconds,
       promptTokens: demand.promptTokens,
-      outputTokens: longest,
+      outputTokens: maxNewTokens,
       waitingRequests: demand.requests,
       ...(link === null ? { sinceHeartbeatSeconds: NEVER_SECONDS } : {}),
     })
-    const { plan, medianSeconds } = await decideTimed(bundle, situation, io.clock, { repeats: REPEATS })
-    const seen =
-      link === null
-        ? 'no cloud'
-        : `RTT ${formatSeconds(link.rttSeconds)}, ${formatBitsPerSecond(link.upBitsPerSecond)} up, ` +
-          `${formatBitsPerSecond(link.downBitsPerSecond)} down`
-    io.stderr.write(
-      `${bundle.manifest.name} decides: ${describePlan(bundle.problem, plan)}, in ${formatSeconds(medianSeconds)}, ` +
-        `because of ${seen}; prompt ${formatNumber(demand.promptTokens)}, answer up to ${formatNumber(longest)} tokens\n`,
-    )
-    const placed = resolvedPlanFromJson(source.model, planToJson(pair, plan), `plan of ${folder}`)
-    return checkExits(source, placed)
+    const { plan, medianSeconds } = await decideTimed(bundle, situation, clock, { repeats: REPEATS })
+    const named = resolvedPlanFromJson(source.model, planToJson(problem.pair, plan), `plan of ${folder}`)
+    const resolved = checkExits(source, named)
+    const bundleName = manifest.name
+    return { bundleName, problem, plan, resolved, decideSeconds: medianSeconds, link, maxNewTokens }
   } finally {
     await bundle.close()
   }

@@ -14,6 +14,7 @@ import {
   type Plan,
 } from '../../plan/plan.ts'
 import type { AccuracyTable } from '../../plan/profile/accuracy.ts'
+import { resolvePlan } from './resolvePlan.ts'
 
 /** Plans in a word, as `--plan` takes them beside files. */
 export const SHORTHANDS: readonly (readonly [string, string])[] = [
@@ -31,6 +32,30 @@ export const SHORTHANDS: readonly (readonly [string, string])[] = [
 
 const MAX_PLAN_BYTES = 4 * 1024 * 1024
 
+/** A plan in a few words: `cut:3@8`, `edge`, `cloud`, `exit:2@0.8@8` (its bits last), or how many layers lie where. */
+export function planText({ plan, cloudUnits }: ResolvedPlan, units: number): string {
+  const bits = plan.boundaryBits === 32 ? '' : `@${plan.boundaryBits}`
+  if (plan.exit !== null) {
+    const { layer, threshold, mode } = plan.exit
+    return mode === 'standalone' ? `exit:${layer}:standalone` : `exit:${layer}@${threshold}${bits}`
+  }
+  const whole = cloudUnits.map((there, layer) =>
+    there.length === 0 && plan.ffn[layer] === 0
+      ? 'e'
+      : there.length === units && plan.ffn[layer] === 1
+        ? 'c'
+        : 's',
+  )
+  const strip = whole.join('')
+  const layers = whole.length
+  if (strip === 'e'.repeat(layers) && plan.head === EDGE && plan.embed === EDGE) return 'edge'
+  const cut = strip.indexOf('c')
+  if (cut === 0 && strip === 'c'.repeat(layers) && plan.embed !== EDGE) return 'cloud'
+  if (cut > 0 && strip === 'e'.repeat(cut) + 'c'.repeat(layers - cut) && plan.head !== EDGE)
+    return `cut:${cut}${bits}`
+  return `${strip}${bits}`
+}
+
 /** The plan of `--plan`: a shorthand or a file. Throws InputError. */
 export function readPlan(
   text: string,
@@ -39,15 +64,7 @@ export function readPlan(
 ): ResolvedPlan {
   const word = shorthand(text, source.model)
   if (word === null) return checkExits(source, planFile(text, source.model))
-  return checkExits(source, place(word, ranking))
-}
-
-/** Names the units of a plan: in each layer the first of the sensitivity ranking. */
-function place(plan: Plan, { unitsByLayer }: AccuracyTable['ranking']): ResolvedPlan {
-  const cloudUnits = Array.from(plan.unitsOnCloud, (count, layer) =>
-    unitsByLayer[layer].slice(0, count).sort((a, b) => a - b),
-  )
-  return { plan, cloudUnits }
+  return checkExits(source, resolvePlan(word, ranking.unitsByLayer))
 }
 
 /** Throws InputError for an early exit where the model has no exit head. */

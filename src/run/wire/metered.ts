@@ -1,5 +1,5 @@
-import { ForwardedConnection, frameBytes } from '../../run/wire/forwarded.ts'
-import { FRAME, type Frame } from '../../run/wire/types.ts'
+import { ForwardedConnection, frameBytes } from './forwarded.ts'
+import { FRAME, type Frame } from './types.ts'
 
 /** Bytes of the requests' messages in either direction, headers included. */
 export interface RequestBytes {

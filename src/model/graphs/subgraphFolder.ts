@@ -2,10 +2,12 @@ import { accessSync, constants, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { homedir, tmpdir } from 'node:os'
 import { isAbsolute, join, resolve } from 'node:path'
 import { InputError } from '../../core/errors.ts'
-import type { RuntimePrecision } from '../../model/precision.ts'
-import type { Io } from '../io.ts'
+import type { RuntimePrecision } from '../precision.ts'
 
-/** Where the graphs of one model's segments lie. */
+/** Variables of a process environment, by name. */
+export type Environment = Readonly<Record<string, string | undefined>>
+
+/** Where the graphs of one model's subgraphs lie. */
 export interface SubgraphFolder {
   readonly folder: string
   /** Removes a temporary folder; keeps a cache. */
@@ -13,32 +15,29 @@ export interface SubgraphFolder {
 }
 
 /**
- * The folder for the segments of a model: below `chosen` where one was named, else in the user's cache, else (where
+ * The folder for the subgraphs of a model: below `chosen` where one was named, else in the user's cache, else (where
  * that cannot be written) temporary. Throws InputError for a chosen folder that cannot be written.
  */
 export function openSubgraphFolder(
-  io: Pick<Io, 'env'>,
+  env: Environment,
   chosen: string | undefined,
   fingerprint: string,
   precision: RuntimePrecision,
 ): SubgraphFolder {
   const name = `${fingerprint.slice(0, 32)}-${precision}`
-  const folder = join(chosen === undefined ? userCache(io.env) : resolve(chosen), name)
+  const folder = join(chosen === undefined ? userCache(env) : resolve(chosen), name)
   const failure = makeWritable(folder)
   if (failure === null) return { folder, close: () => {} }
   if (chosen !== undefined) {
-    throw new InputError({
-      where: `--cache ${chosen}`,
-      expected: 'a folder that can be written',
-      found: failure,
-    })
+    const expected = 'a folder that can be written'
+    throw new InputError({ where: `--cache ${chosen}`, expected, found: failure })
   }
   const temporary = mkdtempSync(join(tmpdir(), 'edgewise-segments-'))
   return { folder: temporary, close: () => rmSync(temporary, { recursive: true, force: true }) }
 }
 
 /** The user's cache by the customs of the system (XDG Base Directory Specification on Linux). */
-function userCache(env: Io['env']): string {
+function userCache(env: Environment): string {
   const { XDG_CACHE_HOME: xdg, LOCALAPPDATA: local } = env
   const base =
     xdg !== undefined && isAbsolute(xdg)

@@ -1,4 +1,4 @@
-import { InputError, show } from '../../core/errors.ts'
+import { InputError, show } from './errors.ts'
 
 /** A host and a TCP port. */
 export interface Address {

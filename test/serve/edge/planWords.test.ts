@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
-import { planText } from '../../src/cli/serve/eventText.ts'
-import { CLOUD, cutPlan, EDGE, exitPlan, type BoundaryBits, type Plan } from '../../src/plan/plan.ts'
-import { resolvePlan } from '../../src/serve/edge/resolvePlan.ts'
+import { planText } from '../../../src/serve/edge/planWords.ts'
+import { CLOUD, cutPlan, EDGE, exitPlan, type BoundaryBits, type Plan } from '../../../src/plan/plan.ts'
+import { resolvePlan } from '../../../src/serve/edge/resolvePlan.ts'
 
 const UNITS = 2
 const LAYERS = 3

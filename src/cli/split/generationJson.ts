@@ -1,55 +1,10 @@
-import { EdgewiseError } from '../../core/errors.ts'
-import type { EdgeExecutor } from '../../run/executor/edge.ts'
-import { ExecutionError } from '../../run/executor/errors.ts'
 import { resolvedPlanToJson } from '../../run/executor/messages.ts'
-import type { OutputToken, GenerationRequest, RequestOutput } from '../../run/executor/types.ts'
+import type { RequestOutput } from '../../run/executor/types.ts'
 import type { ModelSpec } from '../../model/spec.ts'
 import type { TextTokenizer } from '../../model/tokenizers/types.ts'
+import type { RequestBytes } from '../../run/wire/metered.ts'
+import type { GenerationOutcome } from '../../serve/edge/direct.ts'
 import type { GenerationJson } from '../json/split.ts'
-import type { RequestBytes } from './meter.ts'
-
-/** One request, whole or as far as it came. */
-export interface GenerationOutcome {
-  readonly request: GenerationRequest
-  readonly tokens: readonly OutputToken[]
-  /** Null where it did not come to its end. */
-  readonly result: RequestOutput | null
-  readonly interrupted: boolean
-}
-
-export interface GenerateOptions {
-  readonly signal: AbortSignal
-  readonly explain: boolean
-  readonly onToken: (token: OutputToken) => void
-}
-
-/**
- * Carries a request out. An abort ends it with what it has; every other failure is thrown, the tokens so far went to
- * `onToken`.
- */
-export async function generateOne(
-  executor: EdgeExecutor,
-  request: GenerationRequest,
-  { signal, explain, onToken }: GenerateOptions,
-): Promise<GenerationOutcome> {
-  const tokens: OutputToken[] = []
-  try {
-    const result = await executor.generate(request, {
-      signal,
-      explain,
-      onToken: (token) => {
-        // A request that waits for no message hears of an abort here alone.
-        if (signal.aborted) throw new ExecutionError('E_CANCELLED', 'the request was cancelled')
-        tokens.push(token)
-        onToken(token)
-      },
-    })
-    return { request, tokens: result.tokens, result, interrupted: false }
-  } catch (error) {
-    if (!signal.aborted || !(error instanceof EdgewiseError)) throw error
-    return { request, tokens, result: null, interrupted: true }
-  }
-}
 
 /** Latencies of a request; null for what there is not. */
 export function timingOf({ tokens, result }: GenerationOutcome): GenerationJson['timing'] {

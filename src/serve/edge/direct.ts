@@ -1,0 +1,167 @@
+import type { Address } from '../../core/address.ts'
+import { systemClock } from '../../core/clock.ts'
+import { EdgewiseError, InputError } from '../../core/errors.ts'
+import type { PretrainedModel } from '../../model/weights/pretrained.ts'
+import { needsCloud } from '../../plan/plan.ts'
+import { accuracyTableOf } from '../../plan/profile/accuracyFile.ts'
+import { connectToCloud, type TransportOptions } from '../../run/executor/connectToCloud.ts'
+import { EdgeExecutor } from '../../run/executor/edge.ts'
+import { ExecutionError } from '../../run/executor/errors.ts'
+import { fixedLink } from '../../run/executor/link.ts'
+import type { ResolvedPlan } from '../../run/executor/messages.ts'
+import type { GenerationRequest, OutputToken, RequestOutput } from '../../run/executor/types.ts'
+import { MeteredConnection, type RequestBytes } from '../../run/wire/metered.ts'
+import { openSide, type OpenedSide, type SideOptions } from '../side.ts'
+import { decideByBundle, type BundleDecision, type ExpectedRequest } from './decideByBundle.ts'
+import { readPlan } from './planWords.ts'
+import type { DeciderOptions } from './planSelector.ts'
+
+export interface DirectEdgeOptions extends SideOptions, DeciderOptions {
+  /** Where the cloud listens; left out: plans that need one are refused. */
+  readonly cloud?: Address
+  readonly transport?: TransportOptions
+  /** Requests carried out at once. */
+  readonly maxInFlight: number
+  /** Ends the dialling, and every request. */
+  readonly signal: AbortSignal
+}
+
+/** One request, whole or as far as it came. */
+export interface GenerationOutcome {
+  readonly request: GenerationRequest
+  readonly tokens: readonly OutputToken[]
+  /** Null where it did not come to its end. */
+  readonly result: RequestOutput | null
+  readonly interrupted: boolean
+}
+
+export interface GenerateOptions {
+  readonly explain: boolean
+  readonly onToken: (token: OutputToken) => void
+}
+
+/** An edge for a fixed set of requests under one plan: one connection, no recovery, no API and no log. */
+export class DirectEdge {
+  readonly pretrained: PretrainedModel
+  private readonly options: DirectEdgeOptions
+  private readonly side: OpenedSide
+  private given: ResolvedPlan | null = null
+  private connection: MeteredConnection | null = null
+  private executor: EdgeExecutor | null = null
+
+  private constructor(options: DirectEdgeOptions, side: OpenedSide) {
+    this.options = options
+    this.side = side
+    this.pretrained = side.pretrained
+  }
+
+  /** Opens the model and reads the plan. Throws InputError. */
+  static async open(options: DirectEdgeOptions): Promise<DirectEdge> {
+    const side = await openSide(options)
+    try {
+      const edge = new DirectEdge(options, side)
+      if (options.plan !== undefined) edge.given = edge.readPlan(options.plan)
+      return edge
+    } catch (error) {
+      await side.close()
+      throw error
+    }
+  }
+
+  /** A plan in a word or a JSON file. Throws InputError for one that cannot be, or needs a cloud that there is not. */
+  readPlan(text: string): ResolvedPlan {
+    const { accuracyFile, cloud } = this.options
+    const { source, path } = this.pretrained
+    const { ranking } = accuracyTableOf(source.model, path, accuracyFile)
+    const plan = readPlan(text, source, ranking)
+    requireCloud(plan, cloud !== undefined)
+    return plan
+  }
+
+  /** Bytes of all requests so far, or null without a cloud. */
+  get bytes(): RequestBytes | null {
+    return this.connection?.bytes ?? null
+  }
+
+  /**
+   * Connects to the cloud, where there is one, and settles the plan: the one that was named, else the bundle's for the
+   * link as it is now. Throws InputError, ConnectionError or WireError.
+   */
+  async prepare(
+    expected: ExpectedRequest,
+  ): Promise<{ readonly plan: ResolvedPlan; readonly decision: BundleDecision | null }> {
+    const { bundle, trust, cloud, clock = systemClock, maxInFlight } = this.options
+    const { source } = this.pretrained
+    if (cloud !== undefined) this.connection ??= await this.connect(cloud)
+    const decision =
+      this.given === null
+        ? await decideByBundle(bundle!, trust, source, this.connection, expected, clock)
+        : null
+    const plan = this.given ?? decision!.resolved
+    requireCloud(plan, cloud !== undefined)
+    this.executor ??= new EdgeExecutor({
+      model: source.model,
+      runner: this.side.execution.runner,
+      clock,
+      link: this.connection === null ? null : fixedLink(this.connection),
+      maxInFlight,
+    })
+    return { plan, decision }
+  }
+
+  /**
+   * Carries a request out, after `prepare`. An abort ends it with the tokens that it has; every other failure is
+   * thrown, the tokens so far went to `onToken`.
+   */
+  generate(request: GenerationRequest, options: GenerateOptions): Promise<GenerationOutcome> {
+    return generateOne(this.executor!, request, options, this.options.signal)
+  }
+
+  async close(): Promise<void> {
+    await this.connection?.close()
+    await this.side.close()
+  }
+
+  private async connect(address: Address): Promise<MeteredConnection> {
+    const { transport = {}, model, clock = systemClock, signal } = this.options
+    const { greeting } = this.side
+    return new MeteredConnection(
+      await connectToCloud({ address, transport, greeting, modelArgument: model, clock, signal }),
+    )
+  }
+}
+
+async function generateOne(
+  executor: EdgeExecutor,
+  request: GenerationRequest,
+  { explain, onToken }: GenerateOptions,
+  signal: AbortSignal,
+): Promise<GenerationOutcome> {
+  const tokens: OutputToken[] = []
+  try {
+    const result = await executor.generate(request, {
+      signal,
+      explain,
+      onToken: (token) => {
+        // A request that waits for no message hears of an abort here alone.
+        if (signal.aborted) throw new ExecutionError('E_CANCELLED', 'the request was cancelled')
+        tokens.push(token)
+        onToken(token)
+      },
+    })
+    return { request, tokens: result.tokens, result, interrupted: false }
+  } catch (error) {
+    if (!signal.aborted || !(error instanceof EdgewiseError)) throw error
+    return { request, tokens, result: null, interrupted: true }
+  }
+}
+
+function requireCloud({ plan }: ResolvedPlan, hasCloud: boolean): void {
+  if (hasCloud || !needsCloud(plan)) return
+  throw new InputError({
+    where: '--cloud',
+    expected: 'an address: this plan needs a cloud',
+    found: 'nothing',
+    remedy: 'say --cloud 127.0.0.1:7400, or --plan edge',
+  })
+}

@@ -1,0 +1,123 @@
+import type { Clock } from '../../core/clock.ts'
+import { EdgewiseError, InputError } from '../../core/errors.ts'
+import { attentionUnits, type ModelSpec } from '../../model/spec.ts'
+import { CLOUD, EDGE, uniformPlan, needsCloud, type Plan } from '../../plan/plan.ts'
+import { accuracyTableOf } from '../../plan/profile/accuracyFile.ts'
+import { openBundle, Governor } from '../../policy/controller/edge.ts'
+import type { ResolvedPlan } from '../../run/executor/messages.ts'
+import type { OpenedSide } from '../side.ts'
+import { checkModel } from './decideByBundle.ts'
+import { checkExits, readPlan } from './planWords.ts'
+import { policySelector } from './policySelector.ts'
+import { resolvePlan, wholeModelBytes } from './resolvePlan.ts'
+import { staticSelector } from './staticSelector.ts'
+import type { PlanSelector, ServiceEvent } from './types.ts'
+
+/** How long a cloud must have been back before requests return to it. */
+const STABLE_SECONDS = 3
+
+/** Who is to decide. */
+export interface DeciderOptions {
+  /** A plan in a word or a JSON file: every request is carried out by it. */
+  readonly plan?: string
+  /** Folder of a bundle: its policy decides. Neither plan nor bundle: all on the edge, or all in the cloud. */
+  readonly bundle?: string
+  /** PEM texts of public keys, one of which must have signed the bundle; default: no signature is asked for. */
+  readonly trust?: readonly string[]
+  /** Accuracy table whose ranking says which heads go to the cloud first; default: the one beside the model. */
+  readonly accuracyFile?: string
+}
+
+export interface PlanSelectorOptions extends DeciderOptions {
+  readonly hasCloud: boolean
+  readonly outageSeconds: number
+  readonly clock: Clock
+  readonly onEvent: (event: ServiceEvent) => void
+}
+
+/** The plan without a cloud; null where the model does not fit this side's memory. */
+export function planAlone({ pretrained, precision, memoryBytes }: OpenedSide): ResolvedPlan | null {
+  const { model } = pretrained.source
+  if (wholeModelBytes(model, precision) > memoryBytes) return null
+  return everywhere(model, uniformPlan(model.layers, attentionUnits(model), EDGE))
+}
+
+/**
+ * Who decides: the forced plan, the bundle's policy, or a static fallback where the bundle is missing or invalid, of
+ * which an event tells. Throws InputError for a plan that cannot be, and where nothing could carry a request out.
+ */
+export async function planSelectorOf(
+  options: PlanSelectorOptions,
+  side: OpenedSide,
+  alone: ResolvedPlan | null,
+): Promise<PlanSelector> {
+  const { plan, bundle, accuracyFile, outageSeconds, clock, onEvent } = options
+  const { source, path } = side.pretrained
+  const { ranking } = accuracyTableOf(source.model, path, accuracyFile)
+  const common = { alone, outageSeconds, stableSeconds: STABLE_SECONDS }
+  if (plan !== undefined) {
+    const placed = readPlan(plan, source, ranking)
+    requireCloud(placed, options)
+    return staticSelector({ ...common, name: `the plan ${plan}`, source: 'forced', placed })
+  }
+  const fallback = alone ?? everywhere(source.model, cloudPlan(side))
+  requireCloud(fallback, options)
+  const policy = bundle === undefined ? 'no bundle was named' : await openPolicy(bundle, options, side, alone)
+  if (typeof policy !== 'string') return policy
+  onEvent({
+    kind: 'degraded',
+    atSeconds: clock.nowSeconds(),
+    part: 'policy',
+    reason: `${policy}; a static plan serves`,
+  })
+  return staticSelector({ ...common, name: 'the static fallback', source: 'fallback', placed: fallback })
+}
+
+/** The policy of the bundle in `folder`, or why there is none. */
+async function openPolicy(
+  folder: string,
+  { trust, outageSeconds, clock }: PlanSelectorOptions,
+  side: OpenedSide,
+  alone: ResolvedPlan | null,
+): Promise<PlanSelector | string> {
+  try {
+    const bundle = await openBundle(folder, trust === undefined ? {} : { trust })
+    const { source } = side.pretrained
+    checkModel(folder, source.model, bundle)
+    const { unitsByLayer } = bundle.problem.pair.accuracy.ranking
+    const fallback = alone?.plan ?? cloudPlan(side)
+    return policySelector({
+      name: bundle.manifest.name,
+      worksOffline: alone !== null || source.exitLayers.length > 0,
+      controller: new Governor({ bundle, fallback, offlinePlan: alone?.plan ?? null, clock }),
+      resolve: (plan) => checkExits(source, resolvePlan(plan, unitsByLayer)),
+      outageSeconds,
+    })
+  } catch (error) {
+    if (!(error instanceof EdgewiseError)) throw error
+    return `the bundle ${folder} is not used: ${error.message.replaceAll('\n', ';')}`
+  }
+}
+
+function cloudPlan({ pretrained }: OpenedSide): Plan {
+  const { model } = pretrained.source
+  return uniformPlan(model.layers, attentionUnits(model), CLOUD)
+}
+
+function everywhere(model: Pick<ModelSpec, 'layers' | 'kvHeads'>, plan: Plan): ResolvedPlan {
+  const all = Array.from({ length: model.kvHeads }, (_, unit) => unit)
+  return resolvePlan(
+    plan,
+    Array.from({ length: model.layers }, () => all),
+  )
+}
+
+function requireCloud(placed: ResolvedPlan, { hasCloud }: PlanSelectorOptions): void {
+  if (hasCloud || !needsCloud(placed.plan)) return
+  throw new InputError({
+    where: '--cloud',
+    expected: 'an address: the plan needs a cloud, or the model does not fit this memory',
+    found: 'nothing',
+    remedy: 'say --cloud host:port, --plan edge, or a larger --memory-gb',
+  })
+}

@@ -1,0 +1,103 @@
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, describe, expect, it } from 'vitest'
+import {
+  createCloud,
+  createEdge,
+  type CloudEvent,
+  type EdgeOptions,
+  type ServiceEvent,
+} from '../../src/serve/index.ts'
+
+const scratch = mkdtempSync(join(tmpdir(), 'edgewise-create-'))
+afterAll(() => rmSync(scratch, { recursive: true, force: true }))
+
+const ANY_PORT = { host: '127.0.0.1', port: 0 }
+const side = { model: 'tales', cacheFolder: join(scratch, 'cache') }
+const request = { prompt: 'Once there was', maxNewTokens: 16 }
+
+/** Sockets, servers and workers of this process that keep it alive. */
+function handles(): string[] {
+  return process
+    .getActiveResourcesInfo()
+    .filter((name) => /^(TCP|TLS|MessagePort|Worker|Pipe)/.test(name))
+    .sort()
+}
+
+async function alone(options: Partial<EdgeOptions> = {}) {
+  const edge = await createEdge({ ...side, plan: 'edge', ...options })
+  const output = await edge.generate(request)
+  await edge.close()
+  return output
+}
+
+describe('createEdge and createCloud', () => {
+  it('generate in one process by a split plan what the edge generates alone, and leave no handle', async () => {
+    const expected = await alone()
+    expect(expected.ids).toHaveLength(16)
+    expect(expected.text).toHaveLength(16)
+    const before = handles()
+    const [heard, seen]: [ServiceEvent[], CloudEvent[]] = [[], []]
+    const cloud = await createCloud({ ...side, listen: ANY_PORT, onEvent: (event) => seen.push(event) })
+    const edge = await createEdge({
+      ...side,
+      cloud: cloud.address,
+      plan: 'split:0.5',
+      listen: ANY_PORT,
+      logFolder: join(scratch, 'log'),
+      onEvent: (event) => heard.push(event),
+    })
+    expect(handles().length).toBeGreaterThan(before.length)
+    const streamed: number[] = []
+    const output = await edge.generate({ ...request, onToken: (id) => streamed.push(id) })
+    expect(output).toEqual(expected)
+    expect(streamed).toEqual(expected.ids)
+    const response = await fetch(`${edge.url}/v1/completions`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', connection: 'close' },
+      body: JSON.stringify({ model: 'tales', prompt: request.prompt, max_tokens: 16, temperature: 0 }),
+    })
+    const { choices } = (await response.json()) as { choices: { text: string }[] }
+    expect(choices[0].text).toBe(expected.text)
+    expect(edge).toMatchObject({ decider: 'the plan split:0.5', linkState: 'up', precision: 'fp32' })
+    expect(cloud.connections).toBe(1)
+    expect(await edge.close()).toEqual({ givenUp: 0 })
+    await cloud.close()
+    await expect.poll(handles).toEqual(before)
+    expect(heard.filter(({ kind }) => kind === 'request-ended')).toHaveLength(2)
+    expect(seen.map(({ kind }) => kind)).toEqual(['connection-opened', 'connection-closed'])
+    expect(readdirSync(join(scratch, 'log')).length).toBeGreaterThan(0)
+  })
+
+  it('close what was opened where a later step is refused', async () => {
+    const before = handles()
+    await expect(createEdge({ ...side, plan: 'cloud' })).rejects.toThrow('an address')
+    const anywhere = { host: '0.0.0.0', port: 0 }
+    await expect(createEdge({ ...side, plan: 'edge', listen: anywhere })).rejects.toThrow('loopback')
+    await expect(createCloud({ ...side, listen: anywhere, status: ANY_PORT })).rejects.toThrow('loopback')
+    await expect.poll(handles).toEqual(before)
+  })
+
+  it('give up at the end of the drain what is still under way, and take nothing new', async () => {
+    const edge = await createEdge({ ...side, plan: 'edge' })
+    let begun = (): void => {}
+    const first = new Promise<void>((resolve) => (begun = resolve))
+    const long = edge.generate({ ...request, maxNewTokens: 200, onToken: () => begun() })
+    const ended = long.catch((error: unknown) => error)
+    await first
+    expect(await edge.close({ drainSeconds: 0 })).toEqual({ givenUp: 1 })
+    expect(await ended).toMatchObject({ code: 'E_CANCELLED' })
+    await expect(edge.generate(request)).rejects.toMatchObject({ code: 'E_DRAINING' })
+  })
+
+  it.each([
+    [{ prompt: [] }, 'at least 1 token of prompt'],
+    [{ prompt: [9999] }, 'ids in 0..'],
+    [{ prompt: 'Once', maxNewTokens: 100_000 }, 'the context of tales'],
+  ])('refuse the request %j with what was expected', async (wrong, words) => {
+    const edge = await createEdge({ ...side, plan: 'edge' })
+    await expect(edge.generate(wrong)).rejects.toThrow(words)
+    await edge.close()
+  })
+})
