@@ -2,6 +2,7 @@ import { systemClock } from '../src/core/clock.ts'
 import { loadModel } from '../src/model/catalog.ts'
 import { DEFAULT_OBJECTIVE, type LatencyForm } from '../src/plan/price/objective.ts'
 import { optimalPlan } from '../src/plan/oracle/oracle.ts'
+import { OracleWorkspace } from '../src/plan/oracle/workspace.ts'
 import { NO_PRICES, defaultOptions, type OracleInput } from '../src/plan/price/question.ts'
 import { createPair } from '../src/plan/price/pair.ts'
 import { accuracyTable } from '../src/plan/profile/accuracy.ts'
@@ -72,11 +73,13 @@ function packed(input: OracleInput): OracleInput {
 }
 
 function median(of: (call: number) => OracleInput): number {
-  for (let call = 0; call < CALLS; call++) optimalPlan(of(call))
+  const workspace = new OracleWorkspace()
+  const solve = (input: OracleInput) => optimalPlan(input, { left: Infinity }, workspace)
+  for (let call = 0; call < CALLS; call++) solve(of(call))
   const times = Float64Array.from({ length: CALLS }, (_, call) => {
     const input = of(call)
     const start = systemClock.nowSeconds()
-    if (optimalPlan(input) === null) throw new Error('expected a plan')
+    if (solve(input) === null) throw new Error('expected a plan')
     return 1e3 * (systemClock.nowSeconds() - start)
   }).sort()
   return times[CALLS >> 1]

@@ -1,56 +1,13 @@
-import { FRESH, NODES, type Group, type Kind, type Layers, type Relaxation } from './relax.ts'
+import { FRESH, NODES, type Kind, type Layers, type Relaxation } from './relax.ts'
 import type { LayerTransition, SearchBudget, Path, Problem } from './solve.ts'
-
-/** Labels that memory is kept for; a longer search takes more and gives it back. */
-const KEPT = 1 << 14
-
-/** Labels of one search in columns; a label is its place. A device searches often: the columns are used again. */
-class Labels {
-  cost = new Float64Array(KEPT)
-  time = new Float64Array(KEPT)
-  bytes = new Float64Array(KEPT)
-  /** The label it extends; -1 for the first. */
-  before = new Int32Array(KEPT)
-  /** 2 choice + side before. */
-  step = new Int32Array(KEPT)
-  /** Of those kept of one front, the ones that dominate most: time rises, bytes fall. */
-  stairTime = new Float64Array(KEPT)
-  stairBytes = new Float64Array(KEPT)
-  count = 0
-
-  /** The place of a new label. */
-  take(): number {
-    if (this.count === this.cost.length) this.resize(2 * this.count)
-    return this.count++
-  }
-
-  reset(): void {
-    this.count = 0
-    if (this.cost.length > KEPT) this.resize(KEPT)
-  }
-
-  private resize(size: number): void {
-    const sized = <T extends Float64Array | Int32Array>(to: T, from: T): T => {
-      to.set(from.subarray(0, Math.min(size, this.count)))
-      return to
-    }
-    this.cost = sized(new Float64Array(size), this.cost)
-    this.time = sized(new Float64Array(size), this.time)
-    this.bytes = sized(new Float64Array(size), this.bytes)
-    this.before = sized(new Int32Array(size), this.before)
-    this.step = sized(new Int32Array(size), this.step)
-    this.stairTime = new Float64Array(size)
-    this.stairBytes = new Float64Array(size)
-  }
-}
-
-const labels = new Labels()
+import type { Labels } from './workspace.ts'
 
 /** Labels by node. */
 type Front = [number[], number[], number[]]
 
 interface Search {
   readonly problem: Problem
+  readonly labels: Labels
   readonly relaxations: readonly Relaxation[]
   readonly bar: number
   readonly effort: SearchBudget
@@ -68,19 +25,22 @@ interface Ranked {
   readonly values: Float64Array
 }
 
-/** Label setting, layer by layer; returns a path better than `bar`, or null if there is none or the effort ends first. */
+/**
+ * Label setting, layer by layer, with `labels` empty at the start; returns a path better than `bar`, or null if there is
+ * none or the effort ends first.
+ */
 export function searchLabels(
   problem: Problem,
   layers: Layers,
   relaxations: readonly Relaxation[],
   bar: number,
   effort: SearchBudget,
+  labels: Labels,
 ): Path | null {
   const useful = [...relaxations].sort((a, b) => b.bound - a.bound).slice(0, USEFUL)
   const ranked = layers.kinds.map((kind) => rank(kind, useful[0]))
-  labels.reset()
-  let front: Front = [[], [], [firstLabel(problem)]]
-  const search: Search = { problem, relaxations: useful, bar, effort }
+  let front: Front = [[], [], [firstLabel(problem, labels)]]
+  const search: Search = { problem, labels, relaxations: useful, bar, effort }
   for (let layer = 0; layer < layers.kindOf.length; layer++) {
     const next: Front = [[], [], []]
     const kind = layers.kindOf[layer]
@@ -90,12 +50,12 @@ export function searchLabels(
         if (effort.left < 0) return null
       }
     }
-    front = [undominated(next[0]), undominated(next[1]), undominated(next[FRESH])]
+    front = [undominated(next[0], labels), undominated(next[1], labels), undominated(next[FRESH], labels)]
   }
-  return bestEnd(problem, layers, useful[0].group, front, bar)
+  return bestEnd(search, layers, front)
 }
 
-function firstLabel({ start }: Problem): number {
+function firstLabel({ start }: Problem, labels: Labels): number {
   const first = labels.take()
   labels.cost[first] = start.cost
   labels.time[first] = start.time
@@ -104,10 +64,10 @@ function firstLabel({ start }: Problem): number {
   return first
 }
 
-function bestEnd(problem: Problem, layers: Layers, group: Group, front: Front, bar: number): Path | null {
+function bestEnd({ problem, labels, relaxations, bar }: Search, layers: Layers, front: Front): Path | null {
   let best = -1
   let least = bar
-  for (const node of group === 'leave' ? ([0, 1] as const) : ([0, 1, FRESH] as const)) {
+  for (const node of relaxations[0].group === 'leave' ? ([0, 1] as const) : ([0, 1, FRESH] as const)) {
     const last = problem.end[node === FRESH ? problem.startSide : node]
     for (const label of front[node]) {
       const value = labels.cost[label] + last.cost + problem.penalty(labels.time[label] + last.time)
@@ -117,7 +77,7 @@ function bestEnd(problem: Problem, layers: Layers, group: Group, front: Front, b
       }
     }
   }
-  return best < 0 ? null : { value: least, edges: trail(layers, best) }
+  return best < 0 ? null : { value: least, edges: trail(layers, labels, best) }
 }
 
 /** Index 2 side before + side after. */
@@ -134,7 +94,7 @@ function rank(kind: Kind, { slope, price }: Relaxation): Ranked[] {
 }
 
 function extend(
-  { problem, relaxations, bar, effort }: Search,
+  { problem, labels, relaxations, bar, effort }: Search,
   kind: Kind,
   ranked: readonly Ranked[],
   layer: number,
@@ -202,8 +162,7 @@ function boundAt(
  * Labels that no other label equals or betters in cost, time and bytes. The same choices in another order round
  * otherwise: times within rounding are equal.
  */
-function undominated(front: number[]): number[] {
-  const { cost, time, bytes, stairTime, stairBytes } = labels
+function undominated(front: number[], { cost, time, bytes, stairTime, stairBytes }: Labels): number[] {
   front.sort((a, b) => cost[a] - cost[b] || time[a] - time[b] || bytes[a] - bytes[b])
   let kept = 0
   let stairs = 0
@@ -238,7 +197,7 @@ function upperBound(values: Float64Array, count: number, limit: number): number 
   return low
 }
 
-function trail({ kinds, kindOf }: Layers, last: number): LayerTransition[] {
+function trail({ kinds, kindOf }: Layers, labels: Labels, last: number): LayerTransition[] {
   const edges = new Array<LayerTransition>(kindOf.length)
   for (let layer = kindOf.length - 1, at = last; layer >= 0; layer--, at = labels.before[at]) {
     const step = labels.step[at]

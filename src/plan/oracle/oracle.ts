@@ -3,6 +3,7 @@ import { CLOUD, EDGE, needsCloud, type BoundaryBits, type Plan, type Side } from
 import type { OracleInput } from '../price/question.ts'
 import { solve, type SearchBudget, type Path } from './solve.ts'
 import { AttentionTimes, layerTables } from './tables.ts'
+import { OracleWorkspace } from './workspace.ts'
 import { exitPlans, exitValue, fitsEdge, planValue } from './value.ts'
 
 export interface OracleResult {
@@ -13,15 +14,16 @@ export interface OracleResult {
 
 /**
  * The best plan of one request under a constant link, docs/model.md (53), or null if none fits. Exact, but where an
- * `effort` is given and runs out: then the best that was found until then.
+ * `effort` is given and runs out: then the best that was found until then. Who asks often hands in its own `workspace`.
  */
 export function optimalPlan(
   input: OracleInput,
   effort: SearchBudget = { left: Infinity },
+  workspace = new OracleWorkspace(),
 ): OracleResult | null {
   let best: OracleResult | null = null
   if (reachable(input)) {
-    best = bestSplit(input, effort)
+    best = bestSplit(input, effort, workspace)
   } else {
     best = pricedPlan(input, edgeOnlyPlan(input), best)
   }
@@ -55,7 +57,11 @@ function pricedPlan(input: OracleInput, plan: Plan, best: OracleResult | null): 
   return best !== null && best.value <= value ? best : { plan, value }
 }
 
-function bestSplit(input: OracleInput, effort: SearchBudget): OracleResult | null {
+function bestSplit(
+  input: OracleInput,
+  effort: SearchBudget,
+  workspace: OracleWorkspace,
+): OracleResult | null {
   const { pair, state, options } = input
   const times = new AttentionTimes(pair, state)
   const pinned = options.edgeLayersFirst + options.edgeLayersLast > 0
@@ -65,7 +71,7 @@ function bestSplit(input: OracleInput, effort: SearchBudget): OracleResult | nul
     return sides.flatMap((embed) => sides.map((head) => ({ bits, layers, embed, head })))
   })
   const problems = cases.map(({ bits, layers, embed, head }) => problemOf(input, bits, layers, embed, head))
-  const solution = solve(problems, Infinity, effort)
+  const solution = solve(problems, Infinity, effort, workspace)
   if (solution === null) return null
   const { embed, head, bits } = cases[solution.problem]
   return { plan: planOf(solution, embed, head, bits), value: solution.value }

@@ -1,4 +1,4 @@
-import { Pool } from './pool.ts'
+import type { OracleWorkspace, Pool } from './workspace.ts'
 import type { LayerTransition, End, LayerTransitions, Problem } from './solve.ts'
 
 /** The choices of equal layers in columns, by side before the layer. */
@@ -55,25 +55,21 @@ export interface Walk {
   readonly value: number
 }
 
-/** By layers and kinds; of the few last seen. */
-let pools: Pool[] = []
-const MOST_POOLS = 8
-
 /**
- * The kinds of each problem's layers; problems with the same list share theirs. Relaxations and paths of layers that were
- * asked for before may not be read any more: their buffers are filled anew.
+ * The kinds of each problem's layers; problems with the same list share theirs. Relaxations and paths that were made in
+ * `workspace` before may not be read any more: their buffers are filled anew.
  */
-export function layersOf(problems: readonly Pick<Problem, 'layers'>[]): Layers[] {
-  for (const pool of pools) pool.reset()
+export function layersOf(problems: readonly Pick<Problem, 'layers'>[], workspace: OracleWorkspace): Layers[] {
+  workspace.reset()
   const known = new Map<readonly LayerTransitions[], Layers>()
   return problems.map(({ layers: list }) => {
-    const found = known.get(list) ?? layersIn(list)
+    const found = known.get(list) ?? layersIn(list, workspace)
     known.set(list, found)
     return found
   })
 }
 
-function layersIn(list: readonly LayerTransitions[]): Layers {
+function layersIn(list: readonly LayerTransitions[], workspace: OracleWorkspace): Layers {
   const distinct: LayerTransitions[] = []
   const kindAt = new Uint8Array(list.length)
   for (let layer = 0; layer < list.length; layer++) {
@@ -81,15 +77,8 @@ function layersIn(list: readonly LayerTransitions[]): Layers {
     if (kind < 0) kind = distinct.push(list[layer]) - 1
     kindAt[layer] = kind
   }
-  return { kinds: distinct.map(kindOf), kindOf: kindAt, pool: poolOf(list.length, distinct.length) }
-}
-
-function poolOf(layers: number, kinds: number): Pool {
-  const found = pools.find((pool) => pool.layers === layers && pool.kinds === kinds)
-  if (found !== undefined) return found
-  const fresh = new Pool(layers, kinds)
-  pools = [fresh, ...pools.slice(0, MOST_POOLS - 1)]
-  return fresh
+  const pool = workspace.poolFor(list.length, distinct.length)
+  return { kinds: distinct.map(kindOf), kindOf: kindAt, pool }
 }
 
 function kindOf(edges: LayerTransitions): Kind {

@@ -10,6 +10,7 @@ import {
   type Relaxation,
   type Walk,
 } from './relax.ts'
+import { OracleWorkspace } from './workspace.ts'
 
 /**
  * The exact shortest path over (layer, side of the residual) with an optional convex penalty on time and an
@@ -69,21 +70,22 @@ export interface Solution extends Path {
 
 /**
  * The best path of all problems with a value below `bound` (Infinity for none), or null. Where `effort` runs out it is
- * the best of the relaxations' paths: no worse than the relaxation's gap.
+ * the best of the relaxations' paths: no worse than the relaxation's gap. `workspace` is overwritten; the answer is not in it.
  */
 export function solve(
   problems: readonly Problem[],
   bound: number,
   effort: SearchBudget = { left: Infinity },
+  workspace = new OracleWorkspace(),
 ): Solution | null {
   const best: Best = { bar: bound, problem: -1, walk: null, edges: null }
-  const layers = layersOf(problems)
+  const layers = layersOf(problems, workspace)
   const solver = (i: number, group: Group): Solver => new Solver(problems[i], layers[i], i, group, best)
   const hard = problems.map((_, i) => i).filter((i) => !solver(i, 'any').isEasy())
   const groups = hard.flatMap((i) => [solver(i, 'stay'), solver(i, 'leave')])
   // Good paths of one group spare the others their searches; where the lowest bound is, the best path is likeliest.
   const open = groups.filter((group) => !group.climb()).sort((a, b) => a.highest - b.highest)
-  for (const group of open) group.search(effort)
+  for (const group of open) group.search(effort, workspace)
   const { problem, walk, edges } = best
   if (walk === null && edges === null) return null
   const path = edges ?? (walk === null ? [] : edgesOf(layers[problem], walk))
@@ -145,9 +147,10 @@ class Solver {
     return this.isClosed(this.latest)
   }
 
-  search(effort: SearchBudget): void {
+  search(effort: SearchBudget, workspace: OracleWorkspace): void {
     if (this.isClosed({ bound: this.highest }) || effort.left < 0) return
-    const found = searchLabels(this.problem, this.layers, this.relaxations, this.best.bar, effort)
+    const labels = workspace.emptyLabels()
+    const found = searchLabels(this.problem, this.layers, this.relaxations, this.best.bar, effort, labels)
     if (found === null) return
     Object.assign(this.best, { bar: found.value, problem: this.index, walk: null, edges: found.edges })
   }

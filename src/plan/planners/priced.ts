@@ -1,5 +1,6 @@
 import { exitPlans, planCost } from '../oracle/value.ts'
 import { optimalPlan } from '../oracle/oracle.ts'
+import { OracleWorkspace } from '../oracle/workspace.ts'
 import type { OracleInput, Prices } from '../price/question.ts'
 import { pairUnits } from '../price/pair.ts'
 import { EDGE, needsCloud, uniformPlan, type Plan } from '../plan.ts'
@@ -10,8 +11,13 @@ import { cloudPlan, layerCut, pinEnds } from './fixed.ts'
 import { randomStream } from '../../core/random.ts'
 
 /** Where no plan is reachable and fits, the cloud (with pinned ends) is the plan that always fits. */
-function best(problem: DecisionProblem, input: OracleInput, steps = Infinity): Plan {
-  return optimalPlan(input, { left: steps })?.plan ?? cloudPlan(problem)
+function best(
+  problem: DecisionProblem,
+  input: OracleInput,
+  workspace: OracleWorkspace,
+  steps = Infinity,
+): Plan {
+  return optimalPlan(input, { left: steps }, workspace)?.plan ?? cloudPlan(problem)
 }
 
 /**
@@ -19,6 +25,7 @@ function best(problem: DecisionProblem, input: OracleInput, steps = Infinity): P
  * unless the new one is better by more than `hysteresis` (a share). A re-plan neither looks at it nor changes it.
  */
 export function perStateDp(problem: DecisionProblem, hysteresis = 0.05): Policy {
+  const workspace = new OracleWorkspace()
   let last: Plan | null = null
   return {
     name: 'per-state-dp',
@@ -27,7 +34,7 @@ export function perStateDp(problem: DecisionProblem, hysteresis = 0.05): Policy 
     },
     decide: (situation) => {
       const input = oracleInput(problem, situation)
-      const plan = best(problem, input)
+      const plan = best(problem, input, workspace)
       if (situation.replanning) return plan
       const keep =
         last !== null &&
@@ -49,9 +56,11 @@ export type PriceVector = readonly [number, number, number, number]
 
 /** The strongest planner known: the exact optimum with tuned prices on contended seconds. */
 export function priced(problem: DecisionProblem, prices: PriceVector): Policy {
+  const workspace = new OracleWorkspace()
   return {
     name: 'priced',
-    decide: (situation) => best(problem, oracleInput(problem, situation, pricesIn(prices, situation))),
+    decide: (situation) =>
+      best(problem, oracleInput(problem, situation, pricesIn(prices, situation)), workspace),
   }
 }
 
@@ -74,6 +83,7 @@ export function edgeWork(situation: Situation): number {
  * short after so many: for a device that has to answer in time.
  */
 export function driftPlusPenalty(problem: DecisionProblem, v: number, steps = Infinity): Policy {
+  const workspace = new OracleWorkspace()
   return {
     name: 'drift-plus-penalty',
     decide: (situation) => {
@@ -86,6 +96,7 @@ export function driftPlusPenalty(problem: DecisionProblem, v: number, steps = In
           cloudSecond: situation.cloudBacklogSeconds / v,
           upByte,
         }),
+        workspace,
         steps,
       )
     },
