@@ -6,8 +6,11 @@ import type { Space } from './spaces.ts'
 import { maxChoices } from '../src/policy/action/vectorEnv.ts'
 import type { VectorEnv } from '../src/policy/action/vectorEnv.ts'
 
+/** Additional information from reset and step, as in Gymnasium. */
 export type Info = Readonly<Record<string, unknown>>
+/** What `reset` returns. */
 export type ResetResult<O> = [observation: O, info: Info]
+/** What `step` returns. */
 export type StepResult<O> = [
   observation: O,
   reward: number,
@@ -17,22 +20,22 @@ export type StepResult<O> = [
 ]
 
 /**
- * One environment with Gymnasium's semantics (https://gymnasium.farama.org/api/env/). `terminated`:
- * the task itself ended, so nothing follows of value; `truncated`: a limit outside the task cut it.
- * After either, and before the first step, `reset` must be called; `step` refuses otherwise.
+ * One environment with Gymnasium's semantics (https://gymnasium.farama.org/api/env/). `terminated`: the task itself
+ * ended, so the remaining value is 0; `truncated`: a limit outside the task ended the episode. After either, and before
+ * the first step, `reset` must be called, otherwise `step` throws.
  */
 export interface Env<O, A> {
   readonly observationSpace: Space<O>
   readonly actionSpace: Space<A>
-  /** With a seed the random stream starts anew; without, it goes on (seed 0 if there never was one). */
+  /** With a seed the random stream restarts; without, it continues (from seed 0 if there never was a seed). */
   reset(options?: { seed?: number }): ResetResult<O>
   step(action: A): StepResult<O>
-  /** A random action that is allowed now; where absent, all of actionSpace is. */
+  /** Draws a random action that is allowed now; if absent, every action of actionSpace is allowed. */
   sampleAction?(stream: RandomStream): A
   close(): void
 }
 
-/** Presents a vector environment of one as a single environment; a one-row action is a number. */
+/** Adapts a vector environment with one environment to Env; an action with one row is a number. */
 export class SingleEnv implements Env<Float32Array, number | Int32Array> {
   readonly observationSpace: Space<Float32Array>
   readonly actionSpace: Space<number | Int32Array>
@@ -60,7 +63,7 @@ export class SingleEnv implements Env<Float32Array, number | Int32Array> {
   }
 
   reset(options: { seed?: number } = {}): ResetResult<Float32Array> {
-    // A vector environment has begun its next episode already when one ends.
+    // At the end of an episode a vector environment starts the next one by itself.
     if (options.seed !== undefined || !this.seeded) this.vector.reset(options.seed ?? 0)
     else if (this.running) this.vector.reset(nextSeed(this.vector))
     this.seeded = true
@@ -133,7 +136,7 @@ export class SingleEnv implements Env<Float32Array, number | Int32Array> {
   }
 }
 
-/** A seed that depends on the state so far, for a reset in mid-episode that continues the stream. */
+/** A seed derived from the current state, so that a reset in mid-episode continues the stream. */
 function nextSeed(vector: VectorEnv): number {
   return Number.parseInt(sha256(vector.save()).slice(0, 8), 16)
 }

@@ -5,8 +5,8 @@ import { loadArray, packArchive, unpackArchive } from '../src/core/archive.ts'
 import type { ActionSpec, VectorEnv } from '../src/policy/action/vectorEnv.ts'
 
 /**
- * The bookkeeping of a vector environment whose state is `stateSize` numbers and one random stream
- * per environment. A subclass says how an episode starts, what a step does, and what is seen of it.
+ * Bookkeeping of a vector environment whose state is `stateSize` numbers and one random stream for each environment. A
+ * subclass defines the first state, a step and the observation.
  */
 export abstract class VectorBase implements VectorEnv {
   readonly id: string
@@ -22,7 +22,7 @@ export abstract class VectorBase implements VectorEnv {
   readonly truncated: Uint8Array
   /** [N, stateSize] */
   protected readonly state: Float64Array
-  /** [N, R]: rows chosen for the action under construction. */
+  /** [N, R]: rows chosen so far for the current action. */
   protected readonly choices: Int32Array
   protected readonly stateSize: number
   protected streams: RandomStream[] = []
@@ -44,11 +44,11 @@ export abstract class VectorBase implements VectorEnv {
     this.choices = new Int32Array(count * action.headOf.length)
   }
 
-  /** Draws environment `env`'s first state. */
+  /** Draws the first state of environment `env`. */
   protected abstract start(env: number): void
-  /** Carries out `choices` of `env`: moves its state, sets rewards, tau, terminated and truncated. */
+  /** Applies the choices of environment `env`: updates its state, and sets rewards, tau, terminated and truncated. */
   protected abstract advance(env: number): void
-  /** Writes what is seen of `env`'s state to out[offset ...]. */
+  /** Writes the observation of environment `env` to out[offset ...]. */
   protected abstract observe(env: number, out: Float32Array, offset: number): void
 
   reset(seed: number): void {
@@ -117,7 +117,7 @@ export abstract class VectorBase implements VectorEnv {
     })
   }
 
-  /** Everything of the environments that is arrays, by name. */
+  /** All arrays of the environments, by name. */
   private buffers() {
     const { state, choices, observations, finalObservations } = this
     const { performance, stability, tauSeconds, terminated, truncated } = this

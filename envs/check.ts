@@ -7,8 +7,8 @@ import type { VectorEnv } from '../src/policy/action/vectorEnv.ts'
 const STEPS = 300
 
 /**
- * Runs environments made by `factory` against Gymnasium's contract and lists every violation found,
- * one sentence each; an empty list means none. Actions are drawn from one fixed stream.
+ * Checks environments made by `factory` against Gymnasium's contract, and returns every violation as one sentence; an
+ * empty list means none. Actions are drawn from one fixed stream.
  */
 export function checkEnv<O, A>(factory: () => Env<O, A>): string[] {
   const report = new Set<string>()
@@ -77,7 +77,7 @@ function checkStep<O, A>(env: Env<O, A>, result: unknown, report: Set<string>): 
 
 function checkSeeding<O, A>(factory: () => Env<O, A>, report: Set<string>): void {
   const [one, other] = [factory(), factory()]
-  // The second instance is used before it is seeded, and the first one between: neither may matter.
+  // The second instance is used before it is seeded, and the first one in between: neither may affect the result.
   other.reset({ seed: 77 })
   const first = trajectory(one, 5)
   if (trajectory(other, 5) !== first)
@@ -93,7 +93,7 @@ function checkSeeding<O, A>(factory: () => Env<O, A>, report: Set<string>): void
   if (seeded !== first) report.add('reset with a seed must start the random stream anew')
 }
 
-/** Two episodes (or their beginnings) after reset with a seed, as text. */
+/** Two episodes (or their beginnings) after a reset with a seed, as text. */
 function trajectory<O, A>(env: Env<O, A>, seed: number): string {
   const stream = randomStream(seed, 'checkEnv/actions')
   const log: unknown[] = [env.reset({ seed })]
@@ -115,18 +115,18 @@ function checkBadAction<O, A>(env: Env<O, A>, report: Set<string>): void {
 }
 
 /**
- * The same for a vector environment (of any count): masks agree with their counts, features and
- * observations are finite, tau is positive, equal seeds agree, environments are independent of the
- * order in which they are stepped, and restore(save()) continues exactly.
+ * The same for a vector environment with any number of environments: masks agree with their counts, features and
+ * observations are finite, tau is not negative, equal seeds give equal results, environments do not depend on the order
+ * in which they are stepped, and restore(save()) continues exactly.
  */
 export function checkVectorEnv(factory: () => VectorEnv, steps = 100): string[] {
   const report = new Set<string>()
   attempt(report, 'the vector environment', () => {
     const [one, other] = [factory(), factory()]
-    const first = walk(one, 1, steps, report, false)
-    if (walk(other, 1, steps, report, true) !== first)
+    const first = run(one, 1, steps, report, false)
+    if (run(other, 1, steps, report, true) !== first)
       report.add('equal seeds must agree whatever the order of stepping')
-    if (walk(other, 1, steps, report, false) !== first)
+    if (run(other, 1, steps, report, false) !== first)
       report.add('reset(seed) must forget everything before it')
     const saved = one.save()
     const straight = go(one, 9, steps, report, false)
@@ -138,7 +138,7 @@ export function checkVectorEnv(factory: () => VectorEnv, steps = 100): string[] 
   return [...report]
 }
 
-function walk(
+function run(
   vector: VectorEnv,
   seed: number,
   steps: number,
@@ -149,7 +149,7 @@ function walk(
   return go(vector, seed, steps, report, backwards)
 }
 
-/** Steps all environments `steps` times with random allowed choices; returns a log of all that was seen. */
+/** Steps all environments `steps` times with random allowed choices; returns a log of everything observed. */
 function go(vector: VectorEnv, seed: number, steps: number, report: Set<string>, backwards: boolean): string {
   const { count } = vector
   const streams = Array.from({ length: count }, (_, env) => randomStream(seed, `checkVectorEnv/${env}`))

@@ -12,36 +12,38 @@ import { loadArray, packArchive, unpackArchive, type ArchiveArray } from '../src
 import { RewardMeter, type RewardTerms } from './rewards.ts'
 import type { ActionSpec, VectorEnv } from '../src/policy/action/vectorEnv.ts'
 
+/** What Partition-v0 is made from. */
 export interface PartitionOptions {
   readonly problem: DecisionProblem
   readonly terms: EpisodeTerms
   readonly reward: RewardTerms
   readonly count: number
-  /** The world of one episode. */
+  /** Creates the inputs of the episode with this seed. */
   readonly world: (episodeSeed: number) => EpisodeInputs
   readonly createSimulation?: SimulationFactory
 }
 
-/** One environment's episode under way. */
+/** The running episode of one environment. */
 interface Slot {
   session: Episode
-  /** What is known at the decision that is due. */
+  /** The situation at the pending decision. */
   situation: Situation
   meter: RewardMeter
   walker: PlanDecoder
   episode: number
-  /** Rows of every action so far in this episode: with the seed, all there is to know. */
+  /** Rows of every action so far in this episode; with the seed, they reproduce it. */
   history: number[]
   action: Int32Array
 }
 
-/** Episode seeds of environment e are base + e + N x episode; resets with other seeds start elsewhere. */
+/** The seeds of environment e are base + e + N x episode; resets with different seeds must not overlap. */
 const SEED_STRIDE = 1_000_003
 
 /**
- * `edgewise/Partition-v0`: a semi-Markov decision process with one step per dispatched request, and one for each
- * that an outage catches in flight (the plan it has: go on). The action is the whole plan: a plan-wide row (boundary bits, ends, early exit), then one row a layer (heads in the cloud, FFN mode).
- * An episode ends when all its requests are served.
+ * `edgewise/Partition-v0`: a semi-Markov decision process with one step for each dispatched request, and one for each
+ * request that is in flight when an outage starts (with the option to keep its plan). The action is the whole plan: a
+ * plan-wide row (boundary bits, ends, early exit), then one row for each layer (units in the cloud, FFN mode). An
+ * episode ends when all its requests are served.
  */
 export class VectorPartition implements VectorEnv {
   readonly id = 'edgewise/Partition-v0'
@@ -106,7 +108,7 @@ export class VectorPartition implements VectorEnv {
     this.tauSeconds[env] = reward.tauSeconds
     this.terminated[env] = ended ? 1 : 0
     if (ended) {
-      // Nothing is observed after the last request: the critics' value there is 0.
+      // After the last request there is no observation: the critics' value there is 0.
       const from = env * OBSERVATION_SIZE
       this.finalObservations.set(this.observations.subarray(from, from + OBSERVATION_SIZE), from)
       this.slots[env] = this.start(env, slot.episode + 1, slot.walker)
@@ -148,7 +150,7 @@ export class VectorPartition implements VectorEnv {
     for (const [name, target] of Object.entries(this.buffers())) loadArray(archive, name, target, where)
   }
 
-  /** The session of an environment: what has happened in its present episode. */
+  /** The running episode of an environment. */
   sessionOf(env: number): Episode {
     return this.slotOf(env).session
   }
@@ -189,7 +191,7 @@ export class VectorPartition implements VectorEnv {
     }
   }
 
-  /** Dispatches the slot's action and runs to the next decision; true if there is none. */
+  /** Applies the slot's action and runs to the next decision; true if there is none. */
   private dispatch(slot: Slot): boolean {
     const { session, meter, walker } = slot
     const { outcomes } = session.simulation
@@ -231,7 +233,7 @@ export function partition(options: Omit<PartitionOptions, 'count'>): SingleEnv {
   return new SingleEnv(new VectorPartition({ ...options, count: 1 }))
 }
 
-/** The action of a problem: what an actor for it is built for. */
+/** The action space of a decision problem, from which an actor is built. */
 export function partitionAction(problem: DecisionProblem): ActionSpec {
   const walker = new PlanDecoder(problem)
   const units = pairUnits(problem.pair)

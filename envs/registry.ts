@@ -2,7 +2,7 @@ import { InputError } from '../src/core/errors.ts'
 import type { SingleEnv } from './api.ts'
 import { partition, type PartitionOptions } from './partition.ts'
 
-/** What each environment is made from; ids carry a version, as Gymnasium's do. */
+/** What each environment is made from; ids have a version, as in Gymnasium. */
 export interface EnvOptions {
   'edgewise/Partition-v0': Omit<PartitionOptions, 'count'>
 }
@@ -11,10 +11,10 @@ const FACTORIES: { readonly [Id in keyof EnvOptions]: (options: EnvOptions[Id]) 
   'edgewise/Partition-v0': partition,
 }
 
-/** Ids that `makeEnv` knows. */
+/** Ids that `makeEnv` accepts. */
 export const ENV_IDS = Object.keys(FACTORIES) as readonly (keyof EnvOptions)[]
 
-/** One environment by its id (gymnasium.make). Throws InputError for an id that is not registered. */
+/** Creates one environment by its id (like gymnasium.make). Throws InputError for an unknown id. */
 export function makeEnv<Id extends keyof EnvOptions>(id: Id, options: EnvOptions[Id]): SingleEnv {
   if (!Object.hasOwn(FACTORIES, id))
     throw new InputError({

@@ -3,27 +3,29 @@ import { CostAccrual } from '../src/sim/accrual.ts'
 import type { Episode } from '../src/sim/episode.ts'
 import type { EdgePower } from '../src/plan/price/pair.ts'
 
-/** The three rewards, docs/model.md (49) to (51). */
+/** The three forms of the reward, docs/model.md (49) to (51). */
 export type RewardForm = 'paper' | 'dpp' | 'shaped'
 
+/** Coefficients of the rewards. */
 export interface RewardTerms {
   readonly form: RewardForm
-  /** V on the penalty, for dpp. */
+  /** Weight V of the penalty, for dpp. */
   readonly v: number
   /** Cost per second of one waiting request, for shaped. */
   readonly holding: number
-  /** Discount rate beta (1/s) of the shaping: the stability critic's. */
+  /** Discount rate beta (1/s) of the shaping; must equal the stability critic's. */
   readonly discountRate: number
-  /** What one unit of each normalised queue is. */
+  /** Size of one unit of each normalised queue. */
   readonly scales: { readonly requests: number; readonly uplinkBytes: number; readonly cloudSeconds: number }
 }
 
-/** Normalised queues: physical, then virtual. */
+/** Normalised queues: physical ones, then virtual ones. */
 interface Queues {
   readonly physical: readonly number[]
   readonly virtual: readonly number[]
 }
 
+/** Reward of one step. */
 export interface Reward {
   readonly performance: number
   readonly stability: number
@@ -31,11 +33,11 @@ export interface Reward {
 }
 
 /**
- * Rewards between decisions, accrued continuously. performance is minus the cost accrued; stability is what the
- * queues say, and its form is the reward's:
- *   paper   -V(Q) D with D = L' - L and V(Q) = 0.1 + 9.9 e^(-Q/50)  (Splitwise, arXiv 2512.23310)
- *   dpp     -(sum Q (A - mu) + sum Z y), and V on the penalty       (Neely 2010)
- *   shaped  -holding + e^(-beta tau) Phi(s') - Phi(s), Phi = -L     (potential shaping, 0 at the end)
+ * Rewards between decisions, accrued continuously. performance is minus the accrued cost; stability depends on the
+ * queues and the form:
+ * - paper: -V(Q) D with D = L' - L and V(Q) = 0.1 + 9.9 e^(-Q/50) (Splitwise, arXiv 2512.23310)
+ * - dpp: -(sum Q (A - mu) + sum Z y), with V on the penalty (Neely 2010)
+ * - shaped: -holding + e^(-beta tau) Phi(s') - Phi(s), Phi = -L (potential shaping, 0 at the end)
  */
 export class RewardMeter {
   readonly accrual: CostAccrual
@@ -53,7 +55,7 @@ export class RewardMeter {
     this.queues = this.readQueues()
   }
 
-  /** What accrued since the last call (or the start). `ended`: the episode is over and its potential 0. */
+  /** The reward accrued since the last call (or the start). `ended`: the episode is over and its potential is 0. */
   read(ended: boolean): Reward {
     const { simulation } = this.session
     const tauSeconds = simulation.now - this.at

@@ -1,15 +1,15 @@
 import type { RandomStream } from '../src/core/random.ts'
 
-/** Gymnasium's spaces (https://gymnasium.farama.org/api/spaces/): what a value may be. */
+/** Gymnasium's spaces (https://gymnasium.farama.org/api/spaces/): the values that are allowed. */
 export interface Space<T> {
-  /** Whether `value` is a member; never throws, whatever it is given. */
+  /** Whether `value` is a member; never throws, for any argument. */
   contains(value: unknown): value is T
-  /** A member drawn from `stream`. */
+  /** Draws a member from `stream`. */
   sample(stream: RandomStream): T
   toString(): string
 }
 
-/** Real vectors with a bound on each side of each element; bounds may be infinite. */
+/** Real vectors with bounds for each element; bounds may be infinite. */
 export class Box implements Space<Float32Array> {
   readonly low: Float32Array
   readonly high: Float32Array
@@ -30,7 +30,7 @@ export class Box implements Space<Float32Array> {
     return value.every((x, i) => x >= this.low[i] && x <= this.high[i])
   }
 
-  /** Uniform where bounded, shifted exponential where bounded on one side, normal where unbounded. */
+  /** Uniform where both bounds are finite, shifted exponential where one is, normal where none is. */
   sample(stream: RandomStream): Float32Array {
     return this.low.map((low, i) => {
       const high = this.high[i]

@@ -6,7 +6,7 @@ import type { ModelSpec } from './spec.ts'
 
 const count = (limit: number) => z.int().min(1).max(limit)
 
-/** A transformer's shape, as a user writes it in YAML and as a profile file stores it. */
+/** Schema of a model's shape, as users write it in YAML and profile files store it. */
 export const modelSpecSchema = z
   .strictObject({
     id: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, 'an id of letters, digits, ".", "_" and "-"'),
@@ -33,7 +33,7 @@ export const modelSpecSchema = z
     message: 'an even number (rotary embedding turns pairs)',
   })
 
-/** GPT-2's published sizes (Radford et al. 2019, table 2); every head is headDim = width / heads. */
+/** GPT-2's published sizes (Radford et al. 2019, table 2); headDim = width / heads. */
 function gpt2(
   id: string,
   layers: number,
@@ -74,7 +74,7 @@ function llama(id: string, layers: number, width: number, heads: number, ffnWidt
   }
 }
 
-/** The one that ships with weights, which src/lab/pretrain trained: it speaks, in tales of a small grammar. */
+/** The model that is shipped with weights, trained by src/lab/pretrain; it writes tales in a small grammar. */
 const TALES: ModelSpec = {
   id: 'tales',
   family: 'llama',
@@ -91,7 +91,7 @@ const TALES: ModelSpec = {
   ropeBase: 10_000,
 }
 
-/** Built-in models. `tiny` is no real model: it makes tests and examples quick. */
+/** Built-in models. `tiny` has a shape only, for fast tests and examples. */
 export const MODELS: readonly ModelSpec[] = [
   gpt2('tiny', 4, 64, 4, 512, 512),
   TALES,
@@ -102,8 +102,8 @@ export const MODELS: readonly ModelSpec[] = [
 ]
 
 /**
- * The model of a built-in id, or of a YAML file that spells a ModelSpec out.
- * Throws InputError for an unknown id or a bad file.
+ * Loads a model by its built-in id, or from a YAML file with a ModelSpec. Throws InputError for an unknown id or a bad
+ * file.
  */
 export function loadModel(idOrFile: string): ModelSpec {
   const known = MODELS.find((model) => model.id === idOrFile)

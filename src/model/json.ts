@@ -1,14 +1,15 @@
 import { InputError } from '../core/errors.ts'
 import { parseJson } from '../core/schema.ts'
 
-/** What a text holds outside its strings, if it is JSON. */
+/** Structure of a JSON text, ignoring the contents of strings. */
 export interface JsonShape {
   /** Deepest nesting of objects and arrays. */
   readonly depth: number
-  /** Keys of all objects, those that occur twice counted twice. */
+  /** Number of keys in all objects, counting repeated keys each time. */
   readonly keys: number
 }
 
+/** Measures a JSON text without parsing it. */
 export function jsonShape(text: string): JsonShape {
   let [depth, deepest, keys] = [0, 0, 0]
   let quoted = false
@@ -25,7 +26,7 @@ export function jsonShape(text: string): JsonShape {
   return { depth: deepest, keys }
 }
 
-/** A JSON object of at most `maxDepth` levels: deeper ones would exhaust the stack of whoever walks them. */
+/** Parses a JSON object of at most `maxDepth` levels; a deeper one would exhaust the stack of recursive code. */
 export function parseObject(text: string, where: string, maxDepth: number): object {
   const { depth } = jsonShape(text)
   if (depth > maxDepth) {

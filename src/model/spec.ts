@@ -1,7 +1,6 @@
 /**
- * What Edgewise needs to know of a transformer's shape. The unit of placement
- * in attention is one K/V group: `heads / kvHeads` query heads with their key
- * and value head (one head where every head has its own K/V).
+ * The shape of a transformer. The unit of placement in attention is one K/V group: `heads / kvHeads` query heads with
+ * their key and value head (one query head without grouped queries).
  */
 export interface ModelSpec {
   readonly id: string
@@ -18,23 +17,23 @@ export interface ModelSpec {
   readonly vocabulary: number
   /** Longest context (prompt plus output) in tokens. */
   readonly contextTokens: number
-  /** True where the LM head shares the embedding's matrix. */
+  /** Whether the lm_head shares the embedding's matrix. */
   readonly tiedHead: boolean
-  /** Epsilon of every norm. Absent: the family's usual one (GPT-2 1e-5, LLaMA 1e-6). */
+  /** Epsilon of every norm. Default: the family's (GPT-2 1e-5, LLaMA 1e-6). */
   readonly normEpsilon?: number
-  /** Base of the rotary embedding's angles (LLaMA). Absent: 10,000. */
+  /** Base of the rotary embedding's angles (LLaMA). Default: 10,000. */
   readonly ropeBase?: number
 }
 
 /** The two halves of an FFN: `first` is W1 (and the gate), `second` is W2. */
 export type FfnPart = 'whole' | 'first' | 'second'
 
-/** Placement units of one attention block. */
+/** Number of placement units in one attention block. */
 export function attentionUnits(model: ModelSpec): number {
   return model.kvHeads
 }
 
-/** Query heads in one unit. */
+/** Number of query heads in one unit. */
 export function headsPerUnit(model: ModelSpec): number {
   return model.heads / model.kvHeads
 }
@@ -58,12 +57,12 @@ export function embeddingParameters(model: ModelSpec): number {
   return model.vocabulary * model.width + positions
 }
 
-/** Parameters of the final norm and LM head. */
+/** Parameters of final norm and lm_head. */
 export function lmHeadParameters(model: ModelSpec): number {
   return model.vocabulary * model.width
 }
 
-/** K/V cache bytes of one unit in one layer per token of context. */
+/** K/V cache bytes of one unit in one layer for each token. */
 export function kvBytesPerUnitToken(model: ModelSpec, bytesPerElement: number): number {
   return 2 * model.headDim * bytesPerElement
 }

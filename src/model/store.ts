@@ -5,20 +5,21 @@ import type { Initializer, Model } from '../core/onnx/proto.ts'
 import { bytesOf } from '../core/onnx/tensor.ts'
 import { encodeModel } from '../core/onnx/write.ts'
 
-/** Tensors from this size on go into the file beside the model. */
+/** Tensors of at least this many bytes go to the file beside the model. */
 const EXTERNAL_BYTES = 16_384
-/** ONNX Runtime maps external data from page boundaries. */
+/** Alignment of external data, which ONNX Runtime maps by pages. */
 const PAGE_BYTES = 4096
 
+/** A model on disk. */
 export interface StoredModel {
   readonly path: string
-  /** Bytes of all constants, in the model or beside it. */
+  /** Bytes of all constants, in the model and beside it. */
   readonly weightBytes: number
 }
 
 /**
- * Writes `folder/name.onnx` with its weights in `folder/name.bin`: a model may pass protobuf's limit of
- * 2 GB, and the runtime maps its weights instead of copying them.
+ * Writes `folder/name.onnx` with its weights in `folder/name.bin`: a model may exceed protobuf's limit of 2 GB, and the
+ * runtime maps the weights instead of copying them.
  */
 export function storeModel(folder: string, name: string, model: Model): StoredModel {
   const location = `${name}.bin`

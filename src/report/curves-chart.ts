@@ -1,9 +1,9 @@
 import type { TopLevelSpec } from 'vega-lite'
 import { INK, SERIES_COLOURS, THEME } from './theme.ts'
 
-/** One quantity over training, for one run. */
+/** The values of one metric during one run's training. */
 export interface LearningCurve {
-  /** The run's name; runs share panels. */
+  /** Name of the run; all runs share the panels. */
   readonly run: string
   readonly metric: string
   /** Unit of the metric, e.g. `s`; empty for a plain number. */
@@ -13,16 +13,17 @@ export interface LearningCurve {
   readonly y: readonly (number | null)[]
 }
 
+/** Options of curvesSpec. */
 export interface CurvesOptions {
   readonly title?: string
-  /** What x counts. */
+  /** Title of the x axis. */
   readonly xTitle: string
   readonly columns?: number
-  /** Half-width in points of a running mean drawn over the faint raw curve; 0 for none. */
+  /** Half-width in points of the running mean that is drawn over the faint raw curve; 0: no running mean. */
   readonly smooth?: number
 }
 
-/** Curves of metrics.jsonl records: one a metric, in the order of `metrics`. Records that lack x are passed over. */
+/** Curves from metrics.jsonl records, one for each metric in the order of `metrics`. Skips records without x. */
 export function curvesOf(
   run: string,
   records: readonly Readonly<Record<string, unknown>>[],
@@ -38,7 +39,7 @@ export function curvesOf(
   }))
 }
 
-/** Vega-Lite specification of one panel a metric, runs in colours. */
+/** Vega-Lite specification with one panel for each metric and one colour for each run. */
 export function curvesSpec(curves: readonly LearningCurve[], options: CurvesOptions): TopLevelSpec {
   const runs = [...new Set(curves.map((curve) => curve.run))]
   const metrics = [...new Set(curves.map((curve) => curve.metric))]
@@ -116,7 +117,7 @@ function points(curve: LearningCurve, smooth: number): object[] {
   }))
 }
 
-/** Mean of the measured values within `reach` points; null where there is none. */
+/** Mean of the measured values within `reach` points; null if there are none. */
 function meanAround(values: readonly (number | null)[], index: number, reach: number): number | null {
   const near = values.slice(Math.max(0, index - reach), index + reach + 1).filter((value) => value !== null)
   return near.length === 0 ? null : near.reduce((sum, value) => sum + value, 0) / near.length

@@ -3,7 +3,7 @@ import type { Cell, PicturedPlan } from './plan-picture.ts'
 import { captions, cellOf, hasUnused, rowsOf } from './plan-picture.ts'
 import { FAINT_INK, INK, PLACE_COLOURS, THEME } from './theme.ts'
 
-/** A rectangle in units of one cell. */
+/** A rectangle; units are cells. */
 interface Tile {
   readonly x: number
   readonly x2: number
@@ -18,11 +18,14 @@ interface Label {
   readonly text: string
 }
 
-/** Free space between a map's parts, in cells, and the seam between cells. */
+/** Space between the parts of a map, in cells, and the seam between cells. */
 const PART_GAP = 0.7
 const SEAM = 0.06
 
-/** Vega-Lite specification of heat maps side by side, one a plan: layers down, heads across, FFN matrices beside. */
+/**
+ * Vega-Lite specification of heat maps side by side, one for each plan: layers down, heads across, the FFN's matrices
+ * beside them.
+ */
 export function heatMapSpec(plans: readonly PicturedPlan[], title?: string): TopLevelSpec {
   const largest = Math.max(...plans.map((plan) => Math.max(plan.layers.length + 4, plan.heads + 4)))
   const cellPixels = Math.max(7, Math.min(20, Math.floor(420 / largest)))
@@ -112,7 +115,10 @@ interface Geometry {
   readonly exitLines: { readonly x: number; readonly x2: number; readonly y: number }[]
 }
 
-/** Places every tile: embedding, layers, LM head from top to bottom; heads and the FFN's two matrices from left to right. */
+/**
+ * Positions of all tiles: embedding, layers, lm_head from top to bottom; heads and the FFN's two matrices from left to
+ * right.
+ */
 function layOut(plan: PicturedPlan): Geometry {
   const ffnX = plan.heads + PART_GAP
   const width = ffnX + 2
@@ -146,7 +152,7 @@ function layOut(plan: PicturedPlan): Geometry {
   return { width, height: headY + 2.2, tiles, rowLabels, columnLabels, exitLines }
 }
 
-/** The first, the last, and every so many between. */
+/** Whether a layer gets a label: the first, the last, and some at equal distances. */
 function isLabelled(layer: number, layers: number): boolean {
   const step = layers <= 12 ? 1 : layers <= 24 ? 2 : layers <= 48 ? 4 : 8
   if (layer === 1 || layer === layers) return true

@@ -3,21 +3,25 @@ import type { Cell, PicturedPlan, PicturedRow } from './plan-picture.ts'
 import { captions, cellOf, hasUnused, rowsOf } from './plan-picture.ts'
 import { paint } from './table.ts'
 
+/** Layout of text heat maps. */
 export interface TextMapStyle {
   readonly colour: boolean
-  /** Width to fill with maps side by side; one below the other where they do not fit. */
+  /** Width in characters to fill with maps side by side; maps that do not fit are placed below. */
   readonly columns: number
-  /** Equal neighbouring layers become one line. */
+  /** Draws equal neighbouring layers as one line. */
   readonly collapse?: boolean
 }
 
 const GLYPHS: Readonly<Record<Cell, string>> = { edge: '·', cloud: '█', unused: ' ' }
 const COLOURS = { edge: 'cyan', cloud: 'yellow', unused: 'dim' } as const
 const GAP = '   '
-/** Room for `embed` and for a run of layers such as `17-32`. */
+/** Width for `embed` or a range of layers such as `17-32`. */
 const LABEL_WIDTH = 5
 
-/** Heat maps (layers x heads, FFN matrices beside) side by side, with a legend. No trailing newline. */
+/**
+ * Renders heat maps (layers x heads, with the FFN's matrices beside them) side by side, with a legend. No trailing
+ * newline.
+ */
 export function renderTextMaps(plans: readonly PicturedPlan[], style: TextMapStyle): string {
   const caption = captions(plans)
   const maps = plans.map((plan, index) => oneMap(plan, caption[index], style))
@@ -55,7 +59,7 @@ function oneMap(plan: PicturedPlan, caption: readonly string[], style: TextMapSt
   return lines
 }
 
-/** Runs of equal rows as [first, last]. */
+/** Ranges of equal rows as [first, last]. */
 function collapse(rows: readonly PicturedRow[]): (readonly [PicturedRow, PicturedRow])[] {
   const runs: [PicturedRow, PicturedRow][] = []
   for (const row of rows) {
@@ -85,7 +89,7 @@ function widthOf(text: string): number {
   return stripVTControlCharacters(text).length
 }
 
-/** How many of the maps fit beside each other; at least one. */
+/** How many maps fit side by side; at least one. */
 function fitting(maps: readonly (readonly string[])[], columns: number): number {
   let used = 0
   for (const [index, map] of maps.entries()) {

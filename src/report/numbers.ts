@@ -1,9 +1,10 @@
-/** Numbers with their units, for people. What was not measured says so and is never 0. */
+/** Formats numbers with units for people. Values that were not measured are printed as such, never as 0. */
 export const NOT_MEASURED = 'not measured'
 
+/** A measured value; null or undefined: not measured. */
 export type Measured = number | null | undefined
 
-/** Three significant digits; integers and large numbers in full, thousands apart. */
+/** Three significant digits; integers and large numbers in full, with thousands separated. */
 export function formatNumber(value: Measured, digits = 3): string {
   if (isMissing(value)) return NOT_MEASURED
   if (!Number.isFinite(value)) return value > 0 ? 'unbounded' : '-unbounded'
@@ -13,7 +14,7 @@ export function formatNumber(value: Measured, digits = 3): string {
   return plain(value, digits)
 }
 
-/** Seconds as s, ms, us or ns; minutes and hours above two minutes. */
+/** Seconds as s, ms, us or ns; minutes and hours from two minutes on. */
 export function formatSeconds(value: Measured): string {
   if (isMissing(value)) return NOT_MEASURED
   const size = Math.abs(value)
@@ -39,6 +40,7 @@ export function formatBytes(value: Measured): string {
   ])
 }
 
+/** Bits per second with a decimal prefix. */
 export function formatBitsPerSecond(value: Measured): string {
   return scaled(value, [
     [1e9, 'Gbit/s'],
@@ -48,6 +50,7 @@ export function formatBitsPerSecond(value: Measured): string {
   ])
 }
 
+/** Joules with a decimal prefix. */
 export function formatJoules(value: Measured): string {
   return scaled(value, [
     [1e3, 'kJ'],
@@ -56,6 +59,7 @@ export function formatJoules(value: Measured): string {
   ])
 }
 
+/** Watts with a decimal prefix. */
 export function formatWatts(value: Measured): string {
   return scaled(value, [
     [1, 'W'],
@@ -68,7 +72,7 @@ export function formatShare(value: Measured): string {
   return isMissing(value) ? NOT_MEASURED : `${plain(100 * value, 3)} %`
 }
 
-/** Mean with the half-width of its interval: "4.71 ± 0.12". */
+/** A mean with the half-width of its interval: "4.71 ± 0.12". */
 export function formatInterval(mean: Measured, low: Measured, high: Measured): string {
   if (isMissing(mean)) return NOT_MEASURED
   if (isMissing(low) || isMissing(high)) return formatNumber(mean)
@@ -87,7 +91,7 @@ function scaled(value: Measured, units: readonly (readonly [number, string])[]):
   return `${plain(value / size, 3)} ${name}`
 }
 
-/** Fixed notation with `digits` significant digits; trailing zeros kept, they are precision. */
+/** Fixed notation with `digits` significant digits; trailing zeros are kept, because they show the precision. */
 function plain(value: number, digits: number): string {
   if (value === 0) return '0'
   const magnitude = Math.floor(Math.log10(Math.abs(Number(value.toPrecision(digits)))))

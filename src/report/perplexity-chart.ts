@@ -1,15 +1,15 @@
 import type { TopLevelSpec } from 'vega-lite'
 import { INK, SERIES_COLOURS, THEME } from './theme.ts'
 
-/** Perplexity of something kept at so many bits. */
+/** Perplexity at one number of bits. */
 export interface PerplexityPoint {
-  /** What the bits are of; points of one series are joined. */
+  /** What is quantised; points of one series are joined by a line. */
   readonly series: string
   readonly bits: number
   readonly perplexity: number
 }
 
-/** Vega-Lite specification of perplexity against bits, both axes logarithmic. */
+/** Vega-Lite specification of perplexity against bits; both axes are logarithmic. */
 export function perplexitySpec(
   points: readonly PerplexityPoint[],
   title: string,

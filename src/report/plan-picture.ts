@@ -1,9 +1,9 @@
-/** A plan as plain data: what the heat maps draw. The same fields as a plan in `--json`. */
+/** A plan as plain data for heat maps, with the fields of a plan in `--json`. */
 export interface PicturedPlan {
   /** Caption, e.g. the link condition. */
   readonly title: string
   readonly subtitle?: string
-  /** Placement units per layer (heads, or K/V groups). */
+  /** Placement units in each layer (heads, or K/V groups). */
   readonly heads: number
   readonly layers: readonly PicturedLayer[]
   readonly embed: Place
@@ -12,23 +12,27 @@ export interface PicturedPlan {
   readonly exit?: PicturedExit | null
 }
 
+/** Where one layer's units and FFN run. */
 export interface PicturedLayer {
   readonly headsOnCloud: readonly number[]
   /** 0 = edge, 1 = cloud, 2 = first matrix on the edge, second in the cloud. */
   readonly ffn: 0 | 1 | 2
 }
 
+/** The plan's early exit. */
 export interface PicturedExit {
   readonly layer: number
   readonly threshold: number
   readonly mode: 'standalone' | 'collaborative'
 }
 
+/** A side, as a number or by name: 0 = edge, 1 = cloud. */
 export type Place = 0 | 1 | 'edge' | 'cloud'
 
-/** What one cell shows. `unused`: layers behind a standalone exit, which never run. */
+/** What a cell shows. `unused`: a layer after a standalone exit, which never runs. */
 export type Cell = 'edge' | 'cloud' | 'unused'
 
+/** The cells of one layer. */
 export interface PicturedRow {
   /** Layer number from 1. */
   readonly layer: number
@@ -37,7 +41,7 @@ export interface PicturedRow {
   readonly ffn: readonly [Cell, Cell]
 }
 
-/** Cells of every layer, first layer first. */
+/** The cells of every layer, from the first. */
 export function rowsOf(plan: PicturedPlan): PicturedRow[] {
   return plan.layers.map((layer, index) => {
     if (isUnused(plan, index)) {
@@ -64,6 +68,7 @@ export function rowsOf(plan: PicturedPlan): PicturedRow[] {
   })
 }
 
+/** The cell of a side. */
 export function cellOf(place: Place): Cell {
   return place === 1 || place === 'cloud' ? 'cloud' : 'edge'
 }
@@ -73,12 +78,12 @@ export function hasUnused(plan: PicturedPlan): boolean {
   return plan.layers.some((_, index) => isUnused(plan, index))
 }
 
-/** Whether a layer lies behind a standalone exit. */
+/** Whether a layer comes after a standalone exit. */
 function isUnused(plan: PicturedPlan, index: number): boolean {
   return plan.exit?.mode === 'standalone' && index >= plan.exit.layer
 }
 
-/** Whether anything that runs lies on the other side from the rest: then tensors travel, not only token ids. */
+/** Whether parts that run are on both sides, so that tensors cross the link and not only token ids. */
 function crosses(plan: PicturedPlan): boolean {
   const cells = rowsOf(plan).flatMap(({ heads, ffn }) => [...heads, ...ffn])
   const ends = plan.exit?.mode === 'standalone' ? [] : [cellOf(plan.head)]
@@ -86,7 +91,7 @@ function crosses(plan: PicturedPlan): boolean {
   return places.size > 1
 }
 
-/** The plan-wide choices in words, one a line: bits and exit. Empty where there is nothing to say. */
+/** Boundary bits and exit in words, one line each; empty if there is nothing to mention. */
 export function planNotes(plan: PicturedPlan): string[] {
   const notes: string[] = []
   if (!crosses(plan)) notes.push('no tensor crosses the link')
@@ -99,7 +104,7 @@ export function planNotes(plan: PicturedPlan): string[] {
   return notes
 }
 
-/** Caption lines below the title, as many for every plan, so that maps beside each other stay level. */
+/** Caption lines below the titles; every plan gets the same number, so that maps side by side are aligned. */
 export function captions(plans: readonly PicturedPlan[]): string[][] {
   const lines = plans.map((plan) => [
     ...(plan.subtitle === undefined ? [] : [plan.subtitle]),

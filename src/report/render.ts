@@ -1,7 +1,7 @@
 import type { TopLevelSpec } from 'vega-lite'
 import { FONT } from './theme.ts'
 
-/** Draws a Vega-Lite specification as SVG. The libraries are loaded when first needed. */
+/** Renders a Vega-Lite specification as SVG. Loads the libraries on first use. */
 export async function renderSvg(spec: TopLevelSpec): Promise<string> {
   const [{ compile }, { parse, View, Error: errorLevel }] = await Promise.all([
     import('vega-lite'),
@@ -15,7 +15,7 @@ export async function renderSvg(spec: TopLevelSpec): Promise<string> {
   }
 }
 
-/** Rasterises an SVG as PNG, `scale` pixels to a unit. Text is set in the system's fonts. */
+/** Rasterises an SVG as PNG with `scale` pixels per unit, with the system's fonts. */
 export async function renderPng(svg: string, scale = 2): Promise<Buffer> {
   const { Resvg } = await import('@resvg/resvg-js')
   const image = new Resvg(svg, {

@@ -1,9 +1,9 @@
-/** A course over time in one line of text. */
+/** Levels of a sparkline, lowest first. */
 const LEVELS = '▁▂▃▄▅▆▇█'
 
 /**
- * Means of `values` over `width` equal parts as bars from 0 to the largest. A part with no known value is
- * a space; a part that is all zeros is a low line, so that silence and gap look different.
+ * Draws the means of `values` over `width` equal parts as bars from 0 to the largest mean. A part without known values
+ * is a space and a part of zeros is the lowest bar, so that a gap and an outage look different.
  */
 export function sparkline(values: ArrayLike<number>, width: number): string {
   const parts = Math.min(width, values.length)
@@ -27,7 +27,7 @@ function bar(mean: number, largest: number): string {
   return LEVELS[Math.min(LEVELS.length - 1, Math.floor((mean / largest) * LEVELS.length))]
 }
 
-/** Mean of the values that are not NaN; NaN where there is none. */
+/** Mean of the values that are not NaN; NaN if there are none. */
 function knownMean(values: ArrayLike<number>, from: number, to: number): number {
   let sum = 0
   let count = 0

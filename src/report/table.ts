@@ -1,24 +1,28 @@
 import { stripVTControlCharacters, styleText } from 'node:util'
 import Table from 'cli-table3'
 
+/** A column of a table. */
 export interface Column {
   readonly title: string
   readonly align?: 'left' | 'right' | 'center'
 }
 
+/** Columns and rows of a table. */
 export interface TableData {
   readonly columns: readonly Column[]
   readonly rows: readonly (readonly string[])[]
-  /** Indices of rows to be set in bold. */
+  /** Indices of rows printed in bold. */
   readonly emphasis?: readonly number[]
 }
 
+/** How a table is printed. */
 export interface TableStyle {
-  /** Borders; without them columns stand two spaces apart, which suits files and pipes. */
+  /** Draws borders; without them columns are separated by two spaces, which suits files and pipes. */
   readonly isTerminal: boolean
   readonly colour: boolean
 }
 
+/** Style for files and pipes. */
 export const PLAIN: TableStyle = { isTerminal: false, colour: false }
 
 const NO_BORDERS = {
@@ -39,13 +43,13 @@ const NO_BORDERS = {
   middle: '  ',
 } as const
 
-/** A table as text, without a trailing newline. No control characters unless `colour`. */
+/** Renders a table as text without a trailing newline. Contains control characters only with `colour`. */
 export function renderTable(data: TableData, style: TableStyle = PLAIN): string {
   const table = new Table({
     head: data.columns.map((column) => paint(column.title, 'bold', style)),
     colAligns: data.columns.map((column) => column.align ?? 'left'),
     chars: NO_BORDERS,
-    // cli-table3 colours head and border by default, also when piped.
+    // By default cli-table3 colours head and border even when piped.
     style: { head: [], border: [], compact: true, 'padding-left': 0, 'padding-right': 0 },
   })
   for (const [index, row] of data.rows.entries()) {
@@ -62,14 +66,14 @@ export function renderTable(data: TableData, style: TableStyle = PLAIN): string 
   return style.isTerminal ? underline(lines, style) : lines.join('\n')
 }
 
-/** A rule below the header as wide as the widest line. */
+/** A line below the header, as wide as the widest line. */
 function underline(lines: readonly string[], style: TableStyle): string {
   const width = Math.max(...lines.map((line) => stripVTControlCharacters(line).length))
   const rule = paint('─'.repeat(width), 'dim', style)
   return [lines[0], rule, ...lines.slice(1)].join('\n')
 }
 
-/** Text in a style where colour is allowed, the bare text elsewhere. */
+/** Styles text if colour is allowed, otherwise returns it unchanged. */
 export function paint(
   text: string,
   format: Parameters<typeof styleText>[0],

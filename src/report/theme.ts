@@ -1,13 +1,15 @@
-/** One look for every chart. */
+/** Fonts of every chart. */
 export const FONT = 'DejaVu Sans, Verdana, Helvetica, Arial, sans-serif'
 
+/** Colour of texts. */
 export const INK = '#1f2933'
+/** Colour of axes and secondary texts. */
 export const FAINT_INK = '#66707a'
 
-/** Blue and amber stay apart for colour-blind readers and in grey print. */
+/** Blue and amber can be distinguished by colour-blind readers and in grey print. */
 export const PLACE_COLOURS = { edge: '#2f6690', cloud: '#f4a259', unused: '#e4e7eb' } as const
 
-/** Okabe and Ito's palette (https://jfly.uni-koeln.de/color/), without its yellow. */
+/** Okabe and Ito's palette (https://jfly.uni-koeln.de/color/) without yellow. */
 export const SERIES_COLOURS = [
   '#0072b2',
   '#d55e00',

@@ -1,22 +1,24 @@
 import { paint } from './table.ts'
 
-/** A stretch of one lane. */
+/** One bar of a track. */
 export interface TimelineSpan {
   readonly fromSeconds: number
   readonly toSeconds: number
-  /** Work and transfers are drawn full, loading is drawn faint. */
+  /** Work and transfers are drawn solid, loading is drawn faint. */
   readonly kind: 'work' | 'transfer' | 'load'
 }
 
+/** One track of a timeline. */
 export interface TimelineLane {
   readonly name: string
   readonly colour: 'cyan' | 'yellow' | 'green' | 'magenta'
   readonly spans: readonly TimelineSpan[]
 }
 
+/** Layout of a timeline. */
 export interface TimelineStyle {
   readonly colour: boolean
-  /** Width to fill, lane names included. */
+  /** Width in characters, including track names. */
   readonly columns: number
 }
 
@@ -24,13 +26,13 @@ type Kind = TimelineSpan['kind']
 
 const GLYPHS: Readonly<Record<Kind, string>> = { work: '█', transfer: '━', load: '░' }
 const IDLE = '·'
-/** What a cell shows where several kinds fall into it. */
+/** Which kind a cell shows if several kinds fall into it: the first. */
 const PRECEDENCE: readonly Kind[] = ['work', 'transfer', 'load']
 const MIN_CELLS = 10
 
 /**
- * Lanes over one stretch of time, one line each, below them the scale in milliseconds. A span fills every cell that
- * it touches, and is cut where it leaves the stretch. No trailing newline.
+ * Renders tracks over one interval of time, one line each, with a scale in milliseconds below. A span fills every cell
+ * that it touches and is clipped to the interval. No trailing newline.
  */
 export function renderTimeline(
   lanes: readonly TimelineLane[],
@@ -47,7 +49,7 @@ export function renderTimeline(
   return [...lines, `${' '.repeat(label)}  ${paint(scale(seconds, cells), 'dim', style)}`].join('\n')
 }
 
-/** What each kind of cell means, in one line. */
+/** The meaning of each kind of cell, in one line. */
 export function timelineLegend(): string {
   return `${GLYPHS.work} computes   ${GLYPHS.transfer} on its way   ${GLYPHS.load} loads weights`
 }
@@ -90,13 +92,13 @@ function paintRow(
   return text
 }
 
-/** Ticks at round milliseconds, as many as fit apart. */
+/** Ticks at round numbers of milliseconds, as many as fit. */
 function scale(seconds: number, cells: number): string {
   const step = roundStep((1e3 * seconds) / Math.max(1, Math.floor(cells / 12)))
   const line = new Array<string>(cells).fill(' ')
   for (let tick = 0; ; tick++) {
     const text = `${tick === 0 ? '' : '|'}${Number((tick * step).toPrecision(12))}${tick === 0 ? ' ms' : ''}`
-    // Rounding must not set a tick a cell too early.
+    // The 1e-6 keeps rounding from placing a tick one cell too early.
     const at = Math.floor((cells * tick * step) / (1e3 * seconds) + 1e-6)
     if (at + text.length > cells) break
     for (let i = 0; i < text.length; i++) line[at + i] = text[i]
@@ -104,7 +106,7 @@ function scale(seconds: number, cells: number): string {
   return line.join('').trimEnd()
 }
 
-/** The next of 1, 2, 5, 10, ... that is no less. */
+/** The smallest of 1, 2, 5, 10, ... that is at least `least`. */
 function roundStep(least: number): number {
   const power = 10 ** Math.floor(Math.log10(least))
   const factor = [1, 2, 5, 10].find((candidate) => candidate * power >= least * (1 - 1e-9)) ?? 10

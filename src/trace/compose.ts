@@ -174,7 +174,7 @@ function binCount(groups: readonly Group[], { seconds, binSeconds }: EpisodeWind
   return Math.max(1, Math.min(...longest))
 }
 
-const segmentsOf = (trace: Trace, lanes: readonly Lane[]): GapFreeSpan[] =>
+const spansOf = (trace: Trace, lanes: readonly Lane[]): GapFreeSpan[] =>
   gapFreeSpans(
     trace,
     lanes.map((lane) => COLUMN[lane]),
@@ -182,7 +182,7 @@ const segmentsOf = (trace: Trace, lanes: readonly Lane[]): GapFreeSpan[] =>
 
 /** Number of whole bins in each gap-free span. */
 const spanBins = (trace: Trace, lanes: readonly Lane[], binSeconds: number): number[] =>
-  segmentsOf(trace, lanes).map((s) => Math.floor((s.endSeconds - s.startSeconds) / binSeconds + 1e-9))
+  spansOf(trace, lanes).map((s) => Math.floor((s.endSeconds - s.startSeconds) / binSeconds + 1e-9))
 
 function drawStart(
   trace: Trace,
@@ -203,8 +203,8 @@ function drawStart(
     })
   }
   let draw = random.integer(total)
-  const segment = fits.findIndex((n) => (draw < n ? true : ((draw -= n), false)))
-  return segmentsOf(trace, lanes)[segment].startSeconds + draw * binSeconds
+  const span = fits.findIndex((n) => (draw < n ? true : ((draw -= n), false)))
+  return spansOf(trace, lanes)[span].startSeconds + draw * binSeconds
 }
 
 /**

@@ -61,7 +61,7 @@ export function encodeTrace(trace: Trace): Uint8Array {
   void parquet.finish()
   const bytes = new Uint8Array(writer.getBuffer())
   const at = hashPlace(bytes)
-  if (at === null) throw new Error('trace file: the Parquet writer put no hash where it was told to')
+  if (at === null) throw new Error('trace file: the Parquet writer did not write the placeholder of the hash')
   bytes.set(Buffer.from(sha256(bytes)), at)
   return bytes
 }

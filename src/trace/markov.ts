@@ -137,7 +137,7 @@ export function sampleLink(model: LinkModel, seconds: number, random: RandomStre
     })
   }
   const streams = model.chains.map(() => fork(random))
-  const paths = model.chains.map((chain, c) => walk(chain, count, streams[c]))
+  const paths = model.chains.map((chain, c) => sampleStates(chain, count, streams[c]))
   const values = {
     uplink: new Float64Array(count),
     downlink: new Float64Array(count),
@@ -180,7 +180,7 @@ function longRunOf(chain: LinkChain): readonly number[] {
 }
 
 /** Draws the chain's state in each of `count` bins. */
-function walk(chain: LinkChain, count: number, random: RandomStream): Uint8Array {
+function sampleStates(chain: LinkChain, count: number, random: RandomStream): Uint8Array {
   const path = new Uint8Array(count)
   let state = pick(longRunOf(chain), random)
   for (let i = 0; i < count; i++) {

@@ -37,15 +37,15 @@ export function resample(
 }
 
 /** Resamples a gap-free span; a last bin that is less than half covered is dropped. */
-export function resampleSegment(
+export function resampleSpan(
   trace: Trace,
   column: TraceColumn,
-  segment: GapFreeSpan,
+  span: GapFreeSpan,
   binSeconds: number,
 ): Float64Array {
-  const seconds = segment.endSeconds - segment.startSeconds
+  const seconds = span.endSeconds - span.startSeconds
   const count = Math.floor(seconds / binSeconds + 0.5 + 1e-9)
-  const bins = resample(trace, column, segment.startSeconds, binSeconds, count)
+  const bins = resample(trace, column, span.startSeconds, binSeconds, count)
   return bins.length > 0 && Number.isNaN(bins[bins.length - 1]) ? bins.subarray(0, bins.length - 1) : bins
 }
 

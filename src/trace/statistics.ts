@@ -1,5 +1,5 @@
 import { quantile } from '../core/quantile.ts'
-import { resampleSegment } from './resample.ts'
+import { resampleSpan } from './resample.ts'
 import { gapFreeSpans } from './table.ts'
 import type { Trace } from './table.ts'
 
@@ -40,14 +40,14 @@ export function rateStatistics(
   let measured = 0
   let seconds = 0
   for (const trace of traces) {
-    const segments = gapFreeSpans(trace, [column])
-    if (segments.length > 0) measured++
-    for (const segment of segments) {
-      for (const value of resampleSegment(trace, column, segment, 1)) bins.push(value)
-      for (let row = segment.first; row < segment.end; row++) {
+    const spans = gapFreeSpans(trace, [column])
+    if (spans.length > 0) measured++
+    for (const span of spans) {
+      for (const value of resampleSpan(trace, column, span, 1)) bins.push(value)
+      for (let row = span.first; row < span.end; row++) {
         steps.push(trace.timeSeconds[row + 1] - trace.timeSeconds[row])
       }
-      seconds += segment.endSeconds - segment.startSeconds
+      seconds += span.endSeconds - span.startSeconds
     }
   }
   if (bins.length === 0) return null

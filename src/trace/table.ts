@@ -130,7 +130,7 @@ export interface GapFreeSpan {
 
 /** The longest spans without a gap in any of `columns`; an episode lies inside one of them. */
 export function gapFreeSpans(trace: Trace, columns: readonly TraceColumn[]): GapFreeSpan[] {
-  const segments: GapFreeSpan[] = []
+  const spans: GapFreeSpan[] = []
   const { timeSeconds } = trace
   const count = timeSeconds.length - 1
   const known = (row: number) => columns.every((name) => !Number.isNaN(trace[name][row]))
@@ -141,10 +141,10 @@ export function gapFreeSpans(trace: Trace, columns: readonly TraceColumn[]): Gap
     }
     let end = first + 1
     while (end < count && known(end)) end++
-    segments.push({ first, end, startSeconds: timeSeconds[first], endSeconds: timeSeconds[end] })
+    spans.push({ first, end, startSeconds: timeSeconds[first], endSeconds: timeSeconds[end] })
     first = end
   }
-  return segments
+  return spans
 }
 
 /** Whether any row of the column was measured. */

@@ -17,7 +17,7 @@ export interface Loaded {
 }
 
 /** The names and shapes last sent to the worker: a run that repeats them sends neither again. */
-interface Told {
+interface Sent {
   readonly names: RunNames
   /** Type and dims of each feed, in order. */
   readonly shapes: readonly (DType | readonly number[])[]
@@ -32,7 +32,7 @@ export class WorkerSession implements Session {
   private readonly session: number
   private readonly names: NameChecker
   /** What was last sent to the worker, by RunNames.slot. */
-  private readonly told: Told[] = []
+  private readonly sent: Sent[] = []
   private disposed = false
 
   constructor(engine: Engine, link: WorkerLink, { session, inputNames, outputNames }: Loaded) {
@@ -49,10 +49,10 @@ export class WorkerSession implements Session {
     const names = this.names.check(feeds, options)
     const homes = homesOf<WorkerHome>(this.engine, names.residents, options)
     if (this.link.ended) throw new EngineError(this.link.reason)
-    const told = this.told[names.slot] as Told | undefined
-    const renamed = told?.names !== names
-    const reshaped = renamed || !haveShapes(names.feeds, feeds, told.shapes)
-    const now = reshaped ? { names, shapes: shapesOf(names.feeds, feeds) } : told
+    const sent = this.sent[names.slot] as Sent | undefined
+    const renamed = sent?.names !== names
+    const reshaped = renamed || !haveShapes(names.feeds, feeds, sent.shapes)
+    const now = reshaped ? { names, shapes: shapesOf(names.feeds, feeds) } : sent
     const question = {
       session: this.session,
       slot: names.slot,
@@ -67,7 +67,7 @@ export class WorkerSession implements Session {
       options.transferFeeds === true ? Object.values(feeds).map(({ data }) => data.buffer as ArrayBuffer) : []
     try {
       const answer = this.link.call('run', question, [...new Set(buffers)])
-      this.told[names.slot] = now
+      this.sent[names.slot] = now
       return unflatten(names.fetches, (await this.link.within(answer, options.timeoutSeconds)) as unknown[])
     } catch (error) {
       throw asEngineError(error, 'ONNX Runtime refused to run')
@@ -81,11 +81,11 @@ export class WorkerSession implements Session {
   }
 }
 
-function shapesOf(names: readonly string[], feeds: Feeds): Told['shapes'] {
+function shapesOf(names: readonly string[], feeds: Feeds): Sent['shapes'] {
   return names.flatMap((name) => [feeds[name].dtype, [...feeds[name].dims]])
 }
 
-function haveShapes(names: readonly string[], feeds: Feeds, shapes: Told['shapes']): boolean {
+function haveShapes(names: readonly string[], feeds: Feeds, shapes: Sent['shapes']): boolean {
   for (let i = 0; i < names.length; i++) {
     const { dtype, dims } = feeds[names[i]]
     const known = shapes[2 * i + 1]

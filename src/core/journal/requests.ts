@@ -215,9 +215,9 @@ export class RequestJournal {
   private load(path: string): void {
     if (this.loaded) return
     // Keys begun while the files could not be read: they are newer than the files' contents.
-    const told = new Set(this.byKey.keys())
+    const newer = new Set(this.byKey.keys())
     for (const entry of readRequests(path)) {
-      if (entry.key !== null && told.has(keyOf(entry.principal, entry.key))) continue
+      if (entry.key !== null && newer.has(keyOf(entry.principal, entry.key))) continue
       this.add(entry)
       this.next = Math.max(this.next, entry.request + 1)
     }

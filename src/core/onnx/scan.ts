@@ -89,13 +89,13 @@ class Scan {
   }
 
   model(reader: ProtoReader): void {
-    this.walk(reader, 'model', MODEL, 0, {
+    this.scan(reader, 'model', MODEL, 0, {
       14: (inner) => this.visitor.metadata(readTexts(inner)[0]),
     })
   }
 
   /** Scans one message; `depth` is its graph nesting. `also` reads the same message a second time. */
-  private walk(
+  private scan(
     reader: ProtoReader,
     name: string,
     fields: Fields,
@@ -128,7 +128,7 @@ class Scan {
     if (of === 'node') this.node(inner.again())
     else if (of === 'opset') this.opset(inner.again())
     else if (of === 'tensor') this.tensor(inner.again())
-    this.walk(inner, of, MESSAGES[of], within)
+    this.scan(inner, of, MESSAGES[of], within)
   }
 
   private node(reader: ProtoReader): void {

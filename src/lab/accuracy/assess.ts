@@ -14,34 +14,36 @@ import type { Additivity, Assessment, BoundaryLoss, Loss } from './types.ts'
 import { rankedWidths } from './widths.ts'
 import type { Window } from './windows.ts'
 
+/** Bits that are measured. */
 export const MEASURED_BITS: readonly BoundaryBits[] = [16, 8, 4]
 const QUANTISED = RUNTIME_PRECISIONS.filter((precision) => precision !== 'fp32')
 const NO_LOSS: Loss = { nats: 0, standardError: 0, divergence: 0 }
 
+/** What `assess` measures, and with what. */
 export interface AssessOptions {
   readonly engine: Engine
   readonly source: WeightSource
-  /** Of the weights; goes into what the result says of itself. */
+  /** Fingerprint of the weights; copied to the result. */
   readonly fingerprint: string
-  /** The text in words, e.g. `held-out tales (test stream, seed 1)`. */
+  /** Description of the text, e.g. `held-out tales (test stream, seed 1)`. */
   readonly text: string
   readonly windows: readonly Window[]
-  /** Where the segments of a precision lie. */
+  /** Where the subgraphs of a precision are stored. */
   readonly files: (precision: RuntimePrecision) => SubgraphFiles
   readonly clock: Clock
-  /** Weights that may be loaded at once. */
+  /** Bytes of weights that may be loaded at once. */
   readonly budgetBytes: number
-  /** Widths of single crossings; default 16, 8 and 4. With 4 among them. */
+  /** Bits of single crossings; default 16, 8 and 4. Must contain 4. */
   readonly bits?: readonly BoundaryBits[]
   readonly onProgress?: (done: number, total: number, note: string) => void
-  /** Asked between steps; once true, the measurement ends without a result. */
+  /** Called between steps; true ends the measurement without a result. */
   readonly stopped?: () => boolean
 }
 
 /**
- * What quantised boundaries, early exits and quantised weights lose on a text, teacher-forced: every token is predicted
- * from the true ones before it, all of which crossed alike. Equal arguments and engine give equal results.
- * Null where it was stopped.
+ * Measures what quantised boundaries, early exits and quantised weights lose on a text with teacher forcing: every
+ * token is predicted from the true tokens before it, which all crossed the same boundaries. Equal arguments and engine
+ * give equal results. Resolves to null if it was stopped.
  */
 export async function assess(options: AssessOptions): Promise<Assessment | null> {
   try {
@@ -54,11 +56,11 @@ export async function assess(options: AssessOptions): Promise<Assessment | null>
 
 class Stopped extends Error {}
 
-/** Many crossings, or other weights: gone through together once single crossings are known. */
+/** A combination of several crossings, or other weights; measured after the single crossings. */
 interface Combination {
   readonly note: string
   readonly passes: LayerwiseModel
-  /** Of the crossing into each layer, then of the one before the head. */
+  /** Bits of the crossing into each layer, then of the one before the lm_head. */
   readonly widths: readonly BoundaryBits[]
   readonly tally: LossAccumulator
 }
@@ -104,7 +106,7 @@ class Measurement {
     }
   }
 
-  /** One window: everything exact, then each crossing and exit alone. */
+  /** Measures one window: unquantised, then each crossing and exit alone. */
   private async single(
     passes: LayerwiseModel,
     window: Window,
@@ -172,7 +174,7 @@ class Measurement {
     }
   }
 
-  /** By sensitivity to the coarsest crossing. */
+  /** Bits by each boundary's sensitivity to the fewest bits. */
   private widths(alone: readonly BoundaryLoss[]): BoundaryBits[] {
     const coarsest = Math.min(...this.bits)
     return rankedWidths(alone.filter(({ bits }) => bits === coarsest).map(({ divergence }) => divergence))
@@ -197,7 +199,7 @@ class Measurement {
   }
 }
 
-/** Every `stride`-th boundary together against each of them alone. */
+/** Loss of every `stride`-th boundary together, compared with the sum of each alone. */
 function additivity(
   bits: BoundaryBits,
   stride: number,

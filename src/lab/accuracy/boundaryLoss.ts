@@ -6,16 +6,16 @@ import { rowDivergences, rowNats, LossAccumulator } from './lossAccumulator.ts'
 import type { BoundaryLoss, UnitSensitivity } from './types.ts'
 import type { Window } from './windows.ts'
 
-/** A unit's sensitivity is the divergence where its share is carried at so many bits. */
+/** A unit's sensitivity is the divergence when its share is sent with this many bits. */
 export const UNIT_BITS = 4
 
-/** What the other side receives of x [rows, width]: exactly what the runtime's messages do to it. */
+/** What the other side receives of x [rows, width]: exactly the effect of the runtime's messages. */
 export function fakeQuantize(x: Float32Array, width: number, bits: BoundaryBits): Float32Array {
   const rows = x.length / width
   return decodeBoundary(encodeBoundary(x, rows, bits), rows, width, bits)
 }
 
-/** One window without any crossing: the residual before each layer and before the head, and the predictions. */
+/** One window without quantisation: the residual before each layer and before the lm_head, and the predictions. */
 export interface ReferencePass {
   readonly window: Window
   readonly targets: readonly number[]
@@ -25,10 +25,11 @@ export interface ReferencePass {
   readonly between: readonly Float32Array[]
   /** [tokens, vocabulary]. */
   readonly logits: Float32Array
-  /** Log-losses, [tokens]. */
+  /** Negative log-probabilities of the targets, [tokens]. */
   readonly nats: Float64Array
 }
 
+/** Runs a window without quantisation. */
 export async function referencePass(passes: LayerwiseModel, window: Window): Promise<ReferencePass> {
   const targets = window.slice(1)
   const before = [await passes.embed(window.slice(0, -1))]
@@ -42,7 +43,7 @@ export async function referencePass(passes: LayerwiseModel, window: Window): Pro
   return { window, targets, before, between, logits, nats: rowNats(logits, vocabulary, targets) }
 }
 
-/** Adds what other logits [tokens, vocabulary] of the same window lose against the exact ones. */
+/** Adds the loss of other logits [tokens, vocabulary] of the same window, relative to the reference pass. */
 export function addLosses(tally: LossAccumulator, exact: ReferencePass, logits: Float32Array): void {
   const vocabulary = logits.length / exact.targets.length
   const nats = rowNats(logits, vocabulary, exact.targets)
@@ -50,7 +51,7 @@ export function addLosses(tally: LossAccumulator, exact: ReferencePass, logits: 
   for (let row = 0; row < nats.length; row++) tally.add(nats[row] - exact.nats[row], divergences[row])
 }
 
-/** Every boundary alone, and half of every attention alone, over the windows that it is given. */
+/** Measures every boundary alone, and half of every attention alone, over the given windows. */
 export class BoundaryLossMeter {
   private readonly passes: LayerwiseModel
   private readonly bits: readonly BoundaryBits[]
@@ -63,7 +64,7 @@ export class BoundaryLossMeter {
     this.bits = bits
   }
 
-  /** The residual crosses where it enters `layer` (`model.layers`: before the head). */
+  /** Quantises the residual where it enters `layer` (`model.layers`: before the lm_head). */
   async boundary(exact: ReferencePass, layer: number): Promise<void> {
     const { passes } = this
     for (const bits of this.bits) {
@@ -72,7 +73,7 @@ export class BoundaryLossMeter {
     }
   }
 
-  /** The first half of a layer's units computes on the other side and its share comes back. */
+  /** Computes the first half of a layer's units on the other side and quantises the share that comes back. */
   async partial(exact: ReferencePass, layer: number): Promise<void> {
     const half = Math.ceil(attentionUnits(this.passes.model) / 2)
     const units = Array.from({ length: half }, (_, unit) => unit)
@@ -80,7 +81,7 @@ export class BoundaryLossMeter {
       await this.share(exact, layer, units, bits, this.partials, `${layer} ${bits}`)
   }
 
-  /** Each unit's share crosses alone. */
+  /** Quantises each unit's share alone. */
   async everyUnit(exact: ReferencePass, layer: number): Promise<void> {
     for (let unit = 0; unit < attentionUnits(this.passes.model); unit++)
       await this.share(exact, layer, [unit], UNIT_BITS, this.units, `${layer} ${unit}`)
@@ -110,7 +111,7 @@ export class BoundaryLossMeter {
     )
   }
 
-  /** The attention's sum with one share as it arrives: the exact sum plus what the message changed of it. */
+  /** Sum of an attention with one share as received: the reference sum plus what the message changed. */
   private async share(
     exact: ReferencePass,
     layer: number,
@@ -139,7 +140,7 @@ export class BoundaryLossMeter {
   }
 }
 
-/** Logits [tokens, vocabulary] where the residual crosses every boundary l at bits[l]; 32 is no change. */
+/** Logits [tokens, vocabulary] when the residual crosses every boundary l at bits[l]; 32 changes nothing. */
 export async function logitsThrough(
   passes: LayerwiseModel,
   window: Window,

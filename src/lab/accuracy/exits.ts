@@ -9,7 +9,7 @@ interface Counts {
   readonly collaborative: LossAccumulator
 }
 
-/** One exit at every threshold: who leaves, and what it costs them. */
+/** Measures one exit at every threshold: how many tokens leave, and their loss. */
 export class ExitMeter {
   private readonly passes: LayerwiseModel
   private readonly layer: number

@@ -6,21 +6,22 @@ import { subgraphTensorNames } from '../../model/graphs/subgraphTypes.ts'
 import { attentionUnits, type ModelSpec } from '../../model/spec.ts'
 import { tensor, type Tensor } from '../../core/onnx/tensor.ts'
 
-/** Rows that a head is asked for at once: graphs of a batch have a fixed number. */
+/** Rows per call of a head, because graphs for a batch have a fixed number of rows. */
 const HEAD_ROWS = 64
 
+/** Options of a layerwise model. */
 export interface LayerwiseModelOptions {
   readonly engine: Engine
   readonly files: SubgraphFiles
   readonly model: ModelSpec
   readonly clock: Clock
-  /** Weights that may be loaded at once. */
+  /** Bytes of weights that may be loaded at once. */
   readonly budgetBytes: number
 }
 
 /**
- * A model half layer by half layer over whole windows, from nothing cached: what stands between two segments can be
- * changed as a boundary would change it. Tensors are float32 [tokens, width].
+ * Runs a model one attention or FFN at a time over whole windows, without a K/V cache, so that the tensors between two
+ * subgraphs can be changed as a boundary would change them. Tensors are float32 [tokens, width].
  */
 export class LayerwiseModel {
   readonly model: ModelSpec
@@ -43,7 +44,7 @@ export class LayerwiseModel {
     return this.attend(layer, this.allUnits, true, x)
   }
 
-  /** What some of a layer's units add to the residual. */
+  /** What the given units of a layer add to the residual. */
   share(layer: number, units: readonly number[], x: Float32Array): Promise<Float32Array> {
     return this.attend(layer, units, false, x)
   }
@@ -52,7 +53,7 @@ export class LayerwiseModel {
     return this.run({ input: 'x', parts: [{ kind: 'ffn', layer, part: 'whole' }] }, { x: this.rows(x) }, 0)
   }
 
-  /** Layers [from, model.layers). */
+  /** The residual after layers [from, model.layers). */
   async layersFrom(from: number, x: Float32Array): Promise<Float32Array> {
     let y = x
     for (let layer = from; layer < this.model.layers; layer++)
@@ -60,12 +61,12 @@ export class LayerwiseModel {
     return y
   }
 
-  /** Logits of every row by the model's head, float32 [tokens, vocabulary]. */
+  /** Logits of every row from the model's lm_head, float32 [tokens, vocabulary]. */
   head(x: Float32Array): Promise<Float32Array> {
     return this.logits({ input: 'x', parts: [{ kind: 'head' }] }, x)
   }
 
-  /** The same by an early exit's head. */
+  /** Logits of every row from an early exit's head. */
   exit(layer: number, x: Float32Array): Promise<Float32Array> {
     return this.logits({ input: 'x', parts: [{ kind: 'exit', layer }] }, x)
   }
@@ -104,7 +105,10 @@ export class LayerwiseModel {
     return out[name].data as Float32Array
   }
 
-  /** A batch's head gives logits of every row, where a sequence's gives those of the last. */
+  /**
+   * Uses a graph for a batch: it returns logits of every row, where the graph for one sequence returns those of the
+   * last row only.
+   */
   private async logits(segment: Subgraph, x: Float32Array): Promise<Float32Array> {
     const { width, vocabulary } = this.model
     const tokens = x.length / width
@@ -125,7 +129,7 @@ export class LayerwiseModel {
   }
 }
 
-/** A graph has `positions` only where its family or part needs them. */
+/** The feeds that the graph has: `positions` exists only where family or part need it. */
 function wanted(session: Session, feeds: Readonly<Record<string, Tensor>>): Record<string, Tensor> {
   return Object.fromEntries(Object.entries(feeds).filter(([name]) => session.inputNames.includes(name)))
 }

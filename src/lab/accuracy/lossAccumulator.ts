@@ -8,7 +8,7 @@ export function rowNats(logits: Float32Array, vocabulary: number, targets: reado
   })
 }
 
-/** Kullback-Leibler divergence of the predictions of `other` from those of `exact`, row by row, nats. */
+/** Kullback-Leibler divergence of the predictions `other` from `exact`, for each row, in nats. */
 export function rowDivergences(exact: Float32Array, other: Float32Array, vocabulary: number): Float64Array {
   return Float64Array.from({ length: exact.length / vocabulary }, (_, row) => {
     const from = row * vocabulary
@@ -33,14 +33,14 @@ function logOfSum(values: Float32Array, from: number, to: number): number {
   return largest + Math.log(sum)
 }
 
-/** Means of what is added token by token, and the standard error of the added log-perplexity. */
+/** Means of values added token by token, and the standard error of the added log-perplexity. */
 export class LossAccumulator {
   private count = 0
   private mean = 0
   private squares = 0
   private divergence = 0
 
-  /** Welford's update: sums of squares of small differences would cancel. */
+  /** Welford's update: sums of squares of small differences would lose precision. */
   add(nats: number, divergence: number): void {
     this.count++
     const before = nats - this.mean

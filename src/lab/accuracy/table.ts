@@ -5,9 +5,9 @@ import { UNIT_BITS } from './boundaryLoss.ts'
 import type { Assessment, BoundaryLoss, Loss } from './types.ts'
 
 /**
- * What was measured as the table that planners and simulators read (edgewise.accuracy/1). Losses are divergences: the
- * log-perplexity added on text of the model's own distribution, as what it generates is. What was added on the text that
- * was measured stands in each source: its noise is too large to plan by.
+ * Converts measurements to the table that planners and simulators read (edgewise.accuracy/1). Its losses are
+ * divergences: the log-perplexity added on text from the model's own distribution, which is what the model generates.
+ * The log-perplexity added on the measured text is given in each source; it is too noisy for planning.
  */
 export function measuredTable(found: Assessment): AccuracyTable {
   const basis =
@@ -37,7 +37,7 @@ export function measuredTable(found: Assessment): AccuracyTable {
   }
 }
 
-/** Per layer its units from least to most sensitive; equal ones by index. */
+/** Each layer's units from least to most sensitive; equal ones by index. */
 export function rankedUnits({ units }: Pick<Assessment, 'units'>): number[][] {
   const layers = 1 + Math.max(...units.map(({ layer }) => layer))
   return Array.from({ length: layers }, (_, layer) =>
@@ -55,7 +55,7 @@ export function meanBoundaryLoss(crossings: readonly BoundaryLoss[], bits: numbe
     rows.reduce((sum, row) => sum + of(row), 0) / rows.length
   return {
     nats: mean(({ nats }) => nats),
-    // Not independent (one text): the mean of the errors bounds the error of the mean.
+    // The losses are not independent (one text): the mean of their errors is an upper bound of the mean's error.
     standardError: mean(({ standardError }) => standardError),
     divergence: mean(({ divergence }) => divergence),
   }
@@ -63,7 +63,7 @@ export function meanBoundaryLoss(crossings: readonly BoundaryLoss[], bits: numbe
 
 type BoundaryRow = AccuracyTable['boundary'][number]
 
-/** A width that was not measured stays assumed. */
+/** A row for bits that were not measured stays assumed. */
 function boundaryRow(found: Assessment, row: BoundaryRow, basis: string): BoundaryRow {
   const { bits } = row
   if (bits === 32)

@@ -3,30 +3,31 @@ import { talesText } from '../pretrain/text.ts'
 import type { PretrainedModel } from '../../model/weights/pretrained.ts'
 import { cutWindows, textWindows, type Window } from './windows.ts'
 
-/** Of the built-in model's held-out tales. */
+/** Seed of the built-in model's held-out tales. */
 const TALES_SEED = 1
-/** Fewer than any tale has characters: so many tales suffice. */
+/** Every tale has more tokens than this, so that this many tales suffice. */
 const LEAST_TALE_TOKENS = 100
 
+/** Which text to measure on. */
 export interface TextChoice {
-  /** A text, and what to call it. */
+  /** A text and its description. */
   readonly text?: { readonly content: string; readonly name: string }
-  /** Token ids instead, for a model without a tokenizer. */
+  /** Token ids instead of text, for a model without a tokenizer. */
   readonly ids?: { readonly content: readonly number[]; readonly name: string }
-  /** Predictions to score at most. */
+  /** Largest number of predictions to score. */
   readonly tokens: number
 }
 
-/** What a model is measured on. */
+/** The text on which a model is measured. */
 export interface MeasuredText {
-  /** In words. */
+  /** Description of the text. */
   readonly name: string
   readonly windows: readonly Window[]
 }
 
 /**
- * Windows of the text that was chosen; for the built-in model without one, tales that it was not trained on. Throws
- * InputError where there is no text, no tokenizer for it, or an id that the model does not have.
+ * Splits the chosen text into windows; for the built-in model without a choice, tales that it was not trained on.
+ * Throws InputError if there is no text, no tokenizer for it, or an id that the model does not have.
  */
 export function measuredText(pretrained: PretrainedModel, choice: TextChoice): MeasuredText {
   const { contextTokens } = pretrained.source.model
@@ -42,7 +43,7 @@ export function measuredText(pretrained: PretrainedModel, choice: TextChoice): M
   return heldOutTales(pretrained, tokens)
 }
 
-/** Whole tales with the token that ends them. */
+/** Whole tales, each with its end token. */
 function heldOutTales(pretrained: PretrainedModel, tokens: number): MeasuredText {
   const { model } = pretrained.source
   if (model.id !== 'tales') {

@@ -1,84 +1,89 @@
 import type { RuntimePrecision } from '../../model/precision.ts'
 import type { BoundaryBits } from '../../plan/plan.ts'
 
-/** What something costs in predictions, nats a token. */
+/** Loss of prediction quality, nats per token. */
 export interface Loss {
-  /** Added log-perplexity on the text. May be below 0: which token came is chance, and quantisation may guess luckily. */
+  /**
+   * Added log-perplexity on the text. May be negative, because the actual tokens are random and quantisation may happen
+   * to favour them.
+   */
   readonly nats: number
-  /** Of `nats`, over the tokens. */
+  /** Standard error of `nats` over the tokens. */
   readonly standardError: number
   /**
-   * Mean Kullback-Leibler divergence from what the exact model predicts: the log-perplexity that would be added on text
-   * with the exact model's own distribution. Never below 0, and free of the chance of which token came.
+   * Mean Kullback-Leibler divergence from the reference predictions: the log-perplexity that would be added on text
+   * from the model's own distribution. Never negative, and independent of the actual tokens.
    */
   readonly divergence: number
 }
 
-/** One crossing of the boundary, everything else exact. */
+/** Loss of one crossing, everything else unquantised. */
 export interface BoundaryLoss extends Loss {
-  /** The crossing leads into this layer; for the residual, `model.layers` is the one before the LM head. */
+  /** The layer that the crossing leads into; for the residual, `model.layers` is the crossing before the lm_head. */
   readonly layer: number
   readonly bits: BoundaryBits
 }
 
-/** Several crossings at once against the sum of each alone. */
+/** Loss of several crossings together, and the sum of each alone. */
 export interface Additivity extends Loss {
   readonly bits: BoundaryBits
   readonly crossings: number
-  /** The sums of each alone. */
+  /** Sum of the losses of each alone, nats. */
   readonly summedNats: number
   readonly summedDivergence: number
-  /** Divergence of all over the sum of each; null where nothing diverged. */
+  /** Divergence of all together over the sum of each alone; null if nothing diverged. */
   readonly ratio: number | null
 }
 
-/** Every boundary crossed, each at a width of its own. */
+/** Loss of crossing every boundary, each with its own bits. */
 export interface RankedLoss extends Loss {
-  /** Of the crossing into each layer, then of the one before the LM head. */
+  /** Bits of the crossing into each layer, then of the one before the lm_head. */
   readonly bits: readonly BoundaryBits[]
   readonly meanBits: number
 }
 
+/** Measurements of one exit at one threshold. */
 export interface ExitQuality {
   readonly layer: number
   readonly threshold: number
   /** Share of tokens whose confidence reaches the threshold. */
   readonly leaveShare: number
   readonly leaving: number
-  /** Every token leaves here. */
+  /** Loss if every token leaves here. */
   readonly standalone: Loss
-  /** The confident ones leave here, the others are scored by the whole model. */
+  /** Loss if confident tokens leave here and the others run through the whole model. */
   readonly collaborative: Loss
 }
 
+/** Loss of one precision of the weights. */
 export interface PrecisionQuality extends Loss {
   readonly precision: RuntimePrecision
   readonly perplexity: number
 }
 
-/** What carrying one unit's share of an attention at UNIT_BITS costs. */
+/** Loss of sending one unit's share of an attention with UNIT_BITS. */
 export interface UnitSensitivity extends Loss {
   readonly layer: number
   readonly unit: number
 }
 
-/** What was measured on one model and text. */
+/** Everything measured on one model and text. */
 export interface Assessment {
   readonly modelId: string
   readonly fingerprint: string
-  /** Which text, in words. */
+  /** Description of the text. */
   readonly text: string
-  /** What ran the graphs, e.g. `onnxruntime-node 1.30.0`. */
+  /** The engine that ran the graphs, e.g. `onnxruntime-node 1.30.0`. */
   readonly engine: string
-  /** Predictions that were scored. */
+  /** Number of scored predictions. */
   readonly tokens: number
   readonly windows: number
-  /** Of the float32 weights without any crossing, nats a token. */
+  /** Log-perplexity of the float32 weights without any crossing, nats per token. */
   readonly nats: number
   readonly perplexity: number
-  /** The residual crosses at one layer boundary: layers 0..L at 16, 8 and 4 bits. */
+  /** Loss of the residual crossing at one layer boundary: layers 0..L at 16, 8 and 4 bits. */
   readonly boundaries: readonly BoundaryLoss[]
-  /** The share of half of a layer's units crosses. */
+  /** Loss of the share of half of a layer's units crossing. */
   readonly partials: readonly BoundaryLoss[]
   readonly additivity: readonly Additivity[]
   readonly ranked: RankedLoss

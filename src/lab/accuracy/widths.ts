@@ -1,12 +1,12 @@
 import type { BoundaryBits } from '../../plan/plan.ts'
 
-/** Splitwise's thresholds (arXiv 2512.23310): above the first 16 bits, above the second 8, else 4. */
+/** Splitwise's thresholds (arXiv 2512.23310): 16 bits above the first, 8 above the second, otherwise 4. */
 const WIDE = 0.2
 const MIDDLE = 0.1
 
 /**
- * Bits of each layer's boundary tensors by their sensitivity, which is normalised by the largest: its own measure
- * (divergence at 4 bits) does not depend on how many layers share it. Sensitivities below 0 count as 0.
+ * Bits of each layer's boundary tensors from their sensitivity (divergence at 4 bits), normalised by the largest, so
+ * that the result does not depend on the number of layers. Negative sensitivities count as 0.
  */
 export function rankedWidths(perLayerSensitivity: readonly number[]): BoundaryBits[] {
   const largest = Math.max(0, ...perLayerSensitivity)

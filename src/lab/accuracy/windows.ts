@@ -1,12 +1,12 @@
 import { InputError } from '../../core/errors.ts'
 
-/** Tokens of one window at most: attention over a window is quadratic in it. */
+/** Longest window in tokens, because the time of attention is quadratic in it. */
 export const WINDOW_TOKENS = 512
 
-/** Consecutive tokens: all but the last are fed, each predicts the one after it. */
+/** Consecutive tokens: all but the last are inputs, and each predicts the next one. */
 export type Window = readonly number[]
 
-/** Whole texts, each a window from its beginning, until `tokens` predictions are reached; the last may be cut. */
+/** Whole texts, each a window from its beginning, until `tokens` predictions are reached; the last one may be cut. */
 export function textWindows(texts: readonly Window[], contextTokens: number, tokens: number): Window[] {
   const limit = windowTokens(contextTokens) + 1
   const windows: Window[] = []
@@ -21,7 +21,10 @@ export function textWindows(texts: readonly Window[], contextTokens: number, tok
   return nonEmpty(windows)
 }
 
-/** One long text cut into windows; the last token of one is the first of the next, so that each is predicted once. */
+/**
+ * Cuts a long text into windows. The last token of one window is the first of the next, so that each token is predicted
+ * once.
+ */
 export function cutWindows(ids: Window, contextTokens: number, tokens: number): Window[] {
   const step = windowTokens(contextTokens)
   const end = Math.min(ids.length, tokens + 1)

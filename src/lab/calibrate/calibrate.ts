@@ -26,6 +26,7 @@ import {
   type PlanCase,
 } from './types.ts'
 
+/** What `calibrate` measures, and with what. */
 export interface CalibrateOptions {
   readonly model: ModelSpec
   readonly accuracy: AccuracyTable
@@ -34,37 +35,39 @@ export interface CalibrateOptions {
   readonly edge: EdgeProcess
   readonly cloud: CloudProcess
   readonly carriage: LinkEmulation
-  /** Whether TCP itself is slow at times, as over an emulated WAN. */
+  /** Whether TCP's own dynamics (windows, cold connections) add delays, as over an emulated WAN. */
   readonly tcpDynamics: boolean
-  /** With its messages measured: see profileSides. */
+  /** Profile with measured messages: see profileSides. */
   readonly profile: Profile
   readonly quick: boolean
-  /** Runs of each cell, 4 or more. */
+  /** Runs of each cell, at least 4. */
   readonly repeats: number
   readonly seed: number
   readonly pinned: boolean
-  /** A prompt of so many tokens; another one for each index. */
+  /** Creates a prompt with this many tokens, a different one for each index. */
   readonly prompt: (tokens: number, index: number) => readonly number[]
   readonly clock: Clock
-  /** Keeps a file of the outcome. */
+  /** Writes a file of the result. */
   readonly write: (name: string, text: string) => void
   readonly onPredicted?: (sha256: string, file: string) => void
   readonly onProgress?: (done: number, total: number, note: string) => void
   readonly signal?: AbortSignal
 }
 
+/** File of the predictions. */
 export const PREDICTIONS_FILE = 'predictions.json'
+/** File of the result. */
 export const RESULT_FILE = 'result.json'
 
-/** Between telling a process of a run and its beginning: telling takes time. */
+/** Time between announcing a run to both processes and its start, because the announcement takes time. */
 const LEAD_SECONDS = 0.05
-/** A run in which something was loaded is made again so often. */
+/** How often a run in which something was loaded is repeated. */
 const MOST_DISCARDED = 8
 
 /**
- * Holds the simulator to the runtime: predicts every cell of the grid from profile and link alone,
- * writes and hashes the predictions, and only then lets both sides run. Throws BytesError where a byte is not as
- * predicted, and what the sides throw.
+ * Compares the simulator with the runtime: predicts every cell of the grid from profile and link only, writes and
+ * hashes the predictions, and then runs both sides. Throws BytesError if a byte count differs from the prediction, and
+ * the errors of both sides.
  */
 export async function calibrate(options: CalibrateOptions): Promise<CalibrationResult> {
   const { profile, write } = options
@@ -83,8 +86,8 @@ export async function calibrate(options: CalibrateOptions): Promise<CalibrationR
 }
 
 /**
- * Connects through every link; returns what the carriage takes of a message beside any link: of an emulated WAN what
- * small frames, which know no window, take more than its round trip.
+ * Connects through every link. Resolves to what the emulation adds to a small message, in seconds: its one-way time
+ * minus the link's propagation delay and the one-way time without a relay (`direct`).
  */
 async function connectAll(
   { edge, carriage, links, tcpDynamics, quick }: CalibrateOptions,
@@ -132,10 +135,10 @@ interface Run {
   readonly answers: number | null
 }
 
-/** Lets both sides run every cell, round by round, so that what changes with time changes for all. */
+/** Runs every cell on both sides, round by round, so that changes over time affect all cells alike. */
 class Measurement {
   readonly runs = new Map<string, TermValues[]>()
-  /** Of cells whose number of answers follows from confidences: as many as there were in each run. */
+  /** For cells whose number of answers depends on confidences: the number in each run. */
   readonly answers = new Map<string, number[]>()
   discarded = 0
   private readonly options: CalibrateOptions
@@ -157,7 +160,7 @@ class Measurement {
   async runAll(): Promise<void> {
     const { repeats, seed } = this.options
     const { cells } = this.forecast
-    // Sessions are loaded and code is compiled before anything counts.
+    // Loads sessions and compiles code before anything is measured.
     for (const cell of this.warmUps()) await this.run(cell)
     for (let repeat = 0; repeat < repeats; repeat++) {
       const order = [...cells]
@@ -171,7 +174,10 @@ class Measurement {
     }
   }
 
-  /** On every link, so that every connection knows every plan; under load on one, for the cloud's sessions of batches. */
+  /**
+   * On every link, so that every connection knows every plan; under load on one link, for the cloud's sessions of
+   * batches.
+   */
   private warmUps(): Cell[] {
     const { cells } = this.forecast
     const seen = new Set<string>()
@@ -197,7 +203,7 @@ class Measurement {
     )
   }
 
-  /** Null where a session had to be loaded. */
+  /** Null if a session had to be loaded. */
   private async run(cell: Cell): Promise<Run | null> {
     const { edge, cloud, carriage, clock, model, signal } = this.options
     signal?.throwIfAborted()
@@ -224,7 +230,9 @@ class Measurement {
     return { figures: measuredFigures(cell, record, answers), answers }
   }
 
-  /** What loading takes depends on the plan alone: once a round for each, under its first cell of all links. */
+  /**
+   * The time to load depends only on the plan: measured once a round for each plan, in its first cell over all links.
+   */
   private async load(cell: Cell): Promise<number | null> {
     const { predictions, cells } = this.forecast
     const first = cells.find(({ plan }) => plan === cell.plan)

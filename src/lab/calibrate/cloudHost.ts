@@ -7,25 +7,26 @@ import { listen, type WireServer } from '../../run/wire/server.ts'
 import { HoldingConnection } from './counting.ts'
 import type { CloudProcess } from './types.ts'
 
+/** Options of the calibration's cloud process. */
 export interface CloudHostOptions {
   readonly model: ModelSpec
   readonly execution: Execution
   readonly greeting: HelloPayload
   readonly clock: Clock
-  /** Loopback unless `insecureNetwork`. */
+  /** Must be loopback unless `insecureNetwork`. */
   readonly host: string
-  /** Between the namespaces of a closed test network only. */
+  /** Allows plaintext between the network namespaces of a closed test. */
   readonly insecureNetwork?: boolean
 }
 
-/** The cloud of a calibration: a usual one, but for its reports, which wait until nobody is timed. */
+/** Opens the cloud of a calibration: a normal cloud whose reports are held back while requests are timed. */
 export async function openCloudHost(options: CloudHostOptions): Promise<CloudProcess> {
   const { model, execution, greeting, clock, host, insecureNetwork = false } = options
   const connections: HoldingConnection[] = []
   let held = false
   const server: WireServer = await listen({
     ...{ host, port: 0, clock, insecureNetwork },
-    // Nothing but what is measured goes over the link.
+    // Without heartbeats, so that only the measured frames cross the link.
     limits: { heartbeatSeconds: null },
     greet: (peer) => {
       const { mismatch } = checkHello(peer, greeting)

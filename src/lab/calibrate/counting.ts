@@ -6,9 +6,9 @@ const DATA: readonly number[] = [FRAME.tensor, FRAME.ids]
 const CONTROL: readonly number[] = [FRAME.plan, FRAME.open, FRAME.close]
 
 /**
- * The edge's end of a connection, which counts what requests take: pings belong to none, and reports exist only
- * because a calibration asks for them. Both sides read one clock, so that its offset is 0 and not what an uneven
- * link makes of a ping.
+ * The edge's end of a connection. Counts the bytes of requests: not pings, which belong to no request, and not reports,
+ * which exist only for the calibration. Both sides read the same clock, so the clock offset is set to 0 instead of
+ * being estimated from pings over an asymmetric link.
  */
 export class CountingConnection extends ForwardedConnection {
   private upData = 0
@@ -40,7 +40,7 @@ export class CountingConnection extends ForwardedConnection {
   }
 }
 
-/** The cloud's end of a connection: reports are held back while requests are timed, so that they delay no tensor. */
+/** The cloud's end of a connection. Holds reports back while requests are timed, so that they delay no tensor. */
 export class HoldingConnection extends ForwardedConnection {
   private readonly held: Frame[] = []
   private holds = false

@@ -23,27 +23,28 @@ import { connect } from '../../run/wire/client.ts'
 import { CountingConnection } from './counting.ts'
 import type { EdgeProcess, ProfileTask, RequestRecord, RunRecord, RunTask, WireBytes } from './types.ts'
 
+/** Options of the calibration's edge process. */
 export interface EdgeHostOptions {
   readonly source: WeightSource
   readonly greeting: HelloPayload
   readonly clock: Clock
-  /** A fresh engine with no session loaded. */
+  /** Opens a new engine without loaded sessions. */
   readonly openExecution: () => Promise<Execution>
-  /** Default `worker`, as the runtime has it. */
+  /** Default `worker`, as in the runtime. */
   readonly engine?: EngineKind
-  /** Between the namespaces of a closed test network only. */
+  /** Allows plaintext between the network namespaces of a closed test. */
   readonly insecureNetwork?: boolean
 }
 
-/** Admission is this room's own: a place is free at the last token, not at the report that follows it. */
-const EXECUTOR_IN_FLIGHT = 1024
-/** Frames as small as decode's: empty, and with payloads up to 224 bytes. */
-const PING_BYTES = [0, 32, 96, 224] as const
 /**
- * Between round trips: messages of a request come after a pause, when threads sleep and caches are cold.
+ * The calibration admits requests itself: a request's place is free at its last token, not at the report that follows.
  */
+const EXECUTOR_IN_FLIGHT = 1024
+/** Padding of pings, so that frames have the sizes of decode's frames: empty, and with payloads up to 224 bytes. */
+const PING_BYTES = [0, 32, 96, 224] as const
+/** Pause between round trips: messages of a request come after a pause too, when threads sleep and caches are cold. */
 const PAUSE_MILLISECONDS = 20
-/** Timers know whole milliseconds; the rest is spent in turns of the event loop. */
+/** Timers have whole milliseconds; the rest is waited for in turns of the event loop. */
 const TIMER_SLACK_SECONDS = 3e-3
 
 interface Line {
@@ -57,7 +58,7 @@ interface Running {
   readonly results: Promise<RequestRecord>[]
 }
 
-/** The edge of a calibration: carries out requests at set times and tells what they were like. */
+/** Opens the edge of a calibration, which runs requests at set times and records their events. */
 export async function openEdgeHost(options: EdgeHostOptions): Promise<EdgeProcess> {
   return new EdgeHost(options, await options.openExecution())
 }
@@ -75,7 +76,7 @@ class EdgeHost implements EdgeProcess {
 
   async connect(link: string, host: string, port: number): Promise<void> {
     const { greeting, clock, source, insecureNetwork = false } = this.options
-    // Nothing but what is measured goes over the link.
+    // Without heartbeats, so that only the measured frames cross the link.
     const limits = { heartbeatSeconds: null }
     const inner = await connect({ host, port, greeting, clock, insecureNetwork, limits })
     const connection = new CountingConnection(inner)
@@ -134,7 +135,7 @@ class EdgeHost implements EdgeProcess {
         }),
       )
     }
-    // A failure is told by `delivered`; collect() may never be called then.
+    // `delivered` reports a failure; collect() may never be called then.
     for (const result of results) result.catch(() => undefined)
     await Promise.all(delivered)
   }
@@ -190,7 +191,7 @@ class EdgeHost implements EdgeProcess {
     maxNewTokens: number,
     onDelivered: () => void,
   ): Promise<RequestOutput> {
-    // No stop ids: lengths are as asked.
+    // Without stop ids, so that outputs have the requested lengths.
     const request = { ...placed, prompt, maxNewTokens, sampling: GREEDY, stopIds: [] }
     return executor.generate(request, {
       explain: true,
@@ -206,7 +207,7 @@ function recordOf(arrivalSeconds: number, result: RequestOutput): RequestRecord 
   return { arrivalSeconds, dispatchSeconds, tokenSeconds: tokens.map(({ atSeconds }) => atSeconds), events }
 }
 
-/** The segments whose sessions a plan needs on the edge, each once. */
+/** The subgraphs whose sessions a plan needs on the edge, each once. */
 export function edgeSubgraphs(model: ModelSpec, { plan, cloudUnits }: ResolvedPlan): Subgraph[] {
   if (plan.exit !== null) return [belowExit(model, plan.exit)]
   const { prefill, decode } = lowerPlan(model, plan, cloudUnits)

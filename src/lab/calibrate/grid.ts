@@ -2,36 +2,40 @@ import type { RandomStream } from '../../core/random.ts'
 import type { ModelSpec } from '../../model/spec.ts'
 import type { Cell, Lengths, LinkCase, PlanCase } from './types.ts'
 
-/** Prompt and output tokens. */
+/** Combinations of prompt and output tokens. */
 export const LENGTHS: readonly Lengths[] = [
   { promptTokens: 16, outputTokens: 12 },
   { promptTokens: 200, outputTokens: 16 },
 ]
 
+/** Largest number of requests in flight. */
 export const MAX_IN_FLIGHT = 3
 /** Requests of one cell under load. */
 const LOADED_REQUESTS = 4
-/** Mean gap between arrivals over what a request takes alone: about so many are there at a time. */
+/**
+ * Ratio of the time of one unloaded request to the mean interarrival time: about this many requests are there at once.
+ */
 const OFFERED = 2
-/** Plans of the small grid: the ends, a cut each way, an exit where the model has one. */
+/** Plans of the small grid: edge, cloud, one cut in each direction, and an exit if the model has one. */
 const QUICK_PLANS = [
   ...['edge', 'cloud', 'cut 32 bits, sampler at the edge', 'cut 8 bits, sampler in the cloud'],
   'early exit, collaborative',
 ]
 
+/** What the grid is made from. */
 export interface GridOptions {
   readonly model: ModelSpec
   readonly plans: readonly PlanCase[]
   readonly links: readonly LinkCase[]
   readonly quick: boolean
   readonly random: RandomStream
-  /** What a request takes alone as predicted, seconds. */
+  /** Predicted time of one unloaded request of the cell, seconds. */
   readonly aloneSeconds: (cell: Omit<Cell, 'arrivalSeconds'>) => number
 }
 
 /**
- * Every combination alone; under Poisson load the shortest requests only, which is where queues form soonest, and in
- * the small grid over the first link only.
+ * Every combination unloaded; under Poisson load only the shortest requests, with which queues form soonest, and in the
+ * small grid only over the first link.
  */
 export function gridCells(options: GridOptions): Cell[] {
   const { model, links, quick, random } = options
@@ -62,7 +66,7 @@ function named(
   return { id, plan, link, load, ...lengths }
 }
 
-/** The first at 0. */
+/** Poisson arrivals, the first at 0. */
 function poisson(count: number, meanSeconds: number, random: RandomStream): number[] {
   const times = [0]
   while (times.length < count) times.push(times[times.length - 1] + random.exponential(meanSeconds))

@@ -5,20 +5,23 @@ import { constantLink, createLink } from '../../trace/link.ts'
 import type { Link } from '../../trace/types.ts'
 import type { LinkCase } from './types.ts'
 
-/** What carries the frames of a calibration over a link. */
+/** The path of a calibration's frames, with emulated links. */
 export interface LinkEmulation {
-  /** Where the edge connects for a link. */
+  /** The address to which the edge connects for a link. */
   address(link: string): Endpoint
-  /** Makes the recording of a link stand at its phase when the machine's clock shows `atSeconds`; nothing is on its way. */
+  /**
+   * Sets the link so that its recording is at its phase when the machine's clock shows `atSeconds`. Nothing may be in
+   * transit.
+   */
   seek(link: string, atSeconds: number): void
   close(): Promise<void>
 }
 
-/** The name of a line without a link: only the relay's own work. */
+/** Name of the path without a link: only the relay's own work. */
 export const NO_LINK = 'bare relay'
 const BARE_BITS_PER_SECOND = 1e12
 
-/** One relay for each link, and one that imposes nothing. Throws InputError. */
+/** Opens one relay for each link, and one that imposes no link. Throws InputError. */
 export async function openRelays(
   links: readonly LinkCase[],
   to: Endpoint,
@@ -53,12 +56,12 @@ export async function openRelays(
   }
 }
 
-/** An emulated WAN: the cloud's own address, and a link that is always the same. */
+/** An emulated WAN: the cloud's own address, and one link that never changes. */
 export function overWan(cloud: Endpoint): LinkEmulation {
   return { address: () => cloud, seek: () => {}, close: () => Promise.resolve() }
 }
 
-/** A link seen from another moment of it: a recording can be wound to where a request is to begin. */
+/** A link shifted in time: its recording can be moved to the point where a request is to begin. */
 export class ShiftedLink implements Link {
   private readonly inner: Link
   private readonly phaseSeconds: number
@@ -70,7 +73,7 @@ export class ShiftedLink implements Link {
     this.shiftSeconds = phaseSeconds
   }
 
-  /** From now on the phase lies at `atSeconds` of this link's own time. */
+  /** From now on the phase is at `atSeconds` of this link's time. */
   seek(atSeconds: number): void {
     this.shiftSeconds = this.phaseSeconds - atSeconds
   }

@@ -16,12 +16,12 @@ import {
   type RunRecord,
 } from './types.ts'
 
-/** Whether something was loaded meanwhile: such a run tells of a first use, and is made again. */
+/** Whether a session was loaded during the run. Such a run measures a first use, and is repeated. */
 export function hasLoads({ requests }: RunRecord): boolean {
   return requests.some(({ events }) => events.some(({ kind }) => kind === 'load'))
 }
 
-/** The terms of a cell as they were in one run of it. `answers`: see answersOf. */
+/** The terms of a cell as measured in one run. `answers`: see answersOf. */
 export function measuredFigures(cell: Cell, { requests }: RunRecord, answers: number | null): TermValues {
   const alone = cell.load === 'alone'
   const over = (of: (record: RequestRecord) => number): number => mean(requests.map(of))
@@ -35,17 +35,20 @@ export function measuredFigures(cell: Cell, { requests }: RunRecord, answers: nu
     edgeCompute: over(({ events }) => computeSeconds(events, 'edge')),
     cloudCompute: over(({ events }) => computeSeconds(events, 'cloud')),
     transferUp: alone ? over(({ events }) => transferSeconds(events, 'edge')) : null,
-    // Where nothing was asked, nothing is said about what an answer takes.
+    // Without any question to the cloud there is no answer whose time could be measured.
     transferDown: alone && answers !== 0 ? over(({ events }) => transferSeconds(events, 'cloud')) : null,
   }
 }
 
-/** A request alone begins when it is taken up; how late a timer was is no part of it. In a queue its arrival counts. */
+/**
+ * For an unloaded request the time starts at its dispatch, so that the lateness of timers does not count; under load it
+ * starts at its arrival.
+ */
 function begin({ arrivalSeconds, dispatchSeconds }: RequestRecord, alone: boolean): number {
   return alone ? dispatchSeconds : arrivalSeconds
 }
 
-/** Time in the engine; what waits for it does not count. */
+/** Seconds in the engine, without waiting for it. */
 function computeSeconds(events: readonly ExecutionEvent[], side: ExecutionEvent['side']): number {
   return events.reduce(
     (sum, event) =>
@@ -54,7 +57,7 @@ function computeSeconds(events: readonly ExecutionEvent[], side: ExecutionEvent[
   )
 }
 
-/** From the send of each message to its receipt; one that nobody waited for any more does not count. */
+/** Sum over messages from sending to receiving; messages that no step waited for do not count. */
 function transferSeconds(events: readonly ExecutionEvent[], from: ExecutionEvent['side']): number {
   const key = ({ step, position }: ExecutionEvent): string => `${step}/${position}`
   const receipts = new Map(
@@ -71,14 +74,17 @@ function transferSeconds(events: readonly ExecutionEvent[], from: ExecutionEvent
   return seconds
 }
 
-/** Tokens that came down on being asked for, as the edge received them; null where a plan's messages are all foreseen. */
+/**
+ * Tokens that the cloud sent in answer to a question, as received by the edge; null if the number of a plan's messages
+ * does not depend on confidence.
+ */
 export function answersOf({ placed }: PlanCase, { requests }: RunRecord): number | null {
   if (!dependsOnConfidence(placed)) return null
   const events = requests.flatMap((request) => request.events)
   return events.filter(({ kind, side }) => kind === 'receive' && side === 'edge').length
 }
 
-/** Bytes are exact or the model of the wire is wrong. */
+/** A byte count that differs from the prediction: the model of the wire is wrong. */
 export class BytesError extends EdgewiseError {
   constructor(cell: string, what: string, expected: number, found: number) {
     super('E_BYTES', `${cell}: ${what}\n  predicted: ${expected} bytes\n  found: ${found} bytes`)
@@ -86,9 +92,9 @@ export class BytesError extends EdgewiseError {
 }
 
 /**
- * Holds the bytes of every run to what was predicted: data by the program, control by the encoders of its frames. It
- * follows which plans each connection has said. Of a collaborative exit the program knows how many answers there
- * will be only on average: there every answer must have the bytes of one.
+ * Compares the bytes of every run with the prediction: data by the program, control by the encoders of its frames.
+ * Tracks which plans each connection has sent. For a collaborative exit the program gives only the mean number of
+ * answers; there, every answer must have the size of one.
  */
 export class ByteAudit {
   private readonly model: ModelSpec
@@ -98,7 +104,7 @@ export class ByteAudit {
     this.model = model
   }
 
-  /** Throws BytesError. */
+  /** Throws BytesError on any difference. */
   check(cell: Cell, plan: PlanCase, prediction: Prediction, run: RunRecord): void {
     const { upData, downData, upControl } = run.bytes
     const expect = (what: string, expected: number, found: number): void => {
@@ -134,7 +140,7 @@ function sizeOf({ payload }: Pick<Frame, 'payload'>): number {
   return FRAME_HEADER_BYTES + payload.byteLength
 }
 
-/** One token, asked of the cloud. */
+/** Bytes of one token sent by the cloud. */
 export const ANSWER_BYTES = sizeOf(idsFrame([0], { step: 0, position: 0 }))
 
 function sent(events: readonly ExecutionEvent[], from: ExecutionEvent['side']): number {

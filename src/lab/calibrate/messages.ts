@@ -3,23 +3,24 @@ import type { Profile } from '../../plan/profile/types.ts'
 import { median } from './statistics.ts'
 import type { CloudProcess, EdgeProcess } from './types.ts'
 
-/** The name of the line from process to process with nothing between. */
+/** Name of the path between the processes without a relay. */
 const DIRECT = 'loopback'
-/** Round trips at first that warm code and sockets. */
+/** First round trips that are ignored, because code and sockets are cold. */
 const COLD_ROUND_TRIPS = 10
 const ROUND_TRIPS = 80
 const QUICK_ROUND_TRIPS = 40
 
+/** Options of profileSides. */
 export interface ProfileSidesOptions {
   readonly edge: EdgeProcess
   readonly cloud: CloudProcess
-  /** Null: measured now. */
+  /** Null: the profile is measured now. */
   readonly profile: Profile | null
   readonly quick: boolean
   readonly clock: Clock
 }
 
-/** The profile that predictions are made from: the edge's, with messages between the two processes as they are now. */
+/** The profile for the predictions: the edge's, with message times between the two processes measured now. */
 export async function profileSides(options: ProfileSidesOptions): Promise<Profile> {
   const { edge, cloud, quick, clock } = options
   const { host, port } = await cloud.address()
@@ -34,7 +35,7 @@ export async function profileSides(options: ProfileSidesOptions): Promise<Profil
   }
 }
 
-/** One message of a few bytes over a line: half the median round trip, seconds. */
+/** Time of one message of a few bytes: half the median round trip, seconds. */
 export async function messageTime(edge: EdgeProcess, link: string, quick: boolean): Promise<number> {
   await edge.roundTrips(link, COLD_ROUND_TRIPS)
   return median(await edge.roundTrips(link, quick ? QUICK_ROUND_TRIPS : ROUND_TRIPS)) / 2

@@ -4,15 +4,16 @@ import { CLOUD, cutPlan, EDGE, exitPlan, type BoundaryBits, type Plan, type Side
 import type { AccuracyTable } from '../../plan/profile/accuracy.ts'
 import type { PlanCase } from './types.ts'
 
-/** A plan that cannot be held to the runtime here, and why. */
+/** A plan that cannot be compared with the runtime here, and why. */
 export interface SkippedPlan {
   readonly plan: string
   readonly reason: string
 }
 
+/** Threshold of the collaborative exits in the grid. */
 export const EXIT_THRESHOLD = 0.8
 
-/** The plans of the grid: one of every kind that docs/model.md (1) has, as far as the model goes. */
+/** The plans of the grid: one of every kind in docs/model.md (1) that the model supports. */
 export function gridPlans(
   model: ModelSpec,
   accuracy: AccuracyTable,
@@ -68,12 +69,14 @@ function exitPlans(
   return { plans: [make(standalone, 'standalone')], leftOut: [{ plan: collaborative, reason }] }
 }
 
-/** Whether the number of messages follows from the tokens themselves: a collaborative exit asks where it is not sure. */
+/**
+ * Whether the number of messages depends on the tokens: a collaborative exit asks the cloud where it is not confident.
+ */
 export function dependsOnConfidence({ plan }: ResolvedPlan): boolean {
   return plan.exit?.mode === 'collaborative'
 }
 
-/** Names the units: in each layer the least sensitive first. */
+/** Resolves a plan's units: in each layer the least sensitive ones first. */
 function place(plan: Plan, { ranking }: AccuracyTable): ResolvedPlan {
   const cloudUnits = Array.from(plan.unitsOnCloud, (count, layer) =>
     ranking.unitsByLayer[layer].slice(0, count).sort((a, b) => a - b),
@@ -81,7 +84,7 @@ function place(plan: Plan, { ranking }: AccuracyTable): ResolvedPlan {
   return { plan, cloudUnits }
 }
 
-/** A table in which every exit of the grid stands: what a standalone exit loses does not matter to time. */
+/** Adds every exit of the grid to a table: the loss of a standalone exit does not affect times. */
 export function withExits(accuracy: AccuracyTable, exitLayers: readonly number[]): AccuracyTable {
   const missing = exitLayers.filter(
     (layer) => !accuracy.exits.some((one) => one.layer === layer && one.threshold === EXIT_THRESHOLD),

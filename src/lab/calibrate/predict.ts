@@ -23,28 +23,28 @@ import {
 } from './types.ts'
 import { simulateUnloaded } from './unloaded.ts'
 
-/** Sequences that the cloud decodes at once. */
+/** Sequences in the cloud's decode batch. */
 export const CLOUD_BATCH = 8
 
-/** What the simulator says of a cell before anything is measured. */
+/** What the simulator predicts for a cell before anything is measured. */
 export interface Prediction {
   readonly cell: string
-  /** Seconds of a request; under load the mean over requests. */
+  /** Seconds of one request; under load the mean over requests. */
   readonly figures: TermValues
-  /** Of all requests of the cell, frame headers included. */
+  /** Bytes of all requests of the cell, including frame headers. */
   readonly upBytes: number
   readonly downBytes: number
 }
 
-/** What carries the frames, beside the link itself. */
+/** Terms of the path besides the link itself. */
 export interface LinkEmulationTerms {
-  /** What a message takes more than over loopback, seconds: the relay's own work, or 0. */
+  /** Additional time of a message compared with loopback, seconds: the relay's own work, or 0. */
   readonly excessSeconds: number
-  /** Whether it is TCP's own dynamics that are seen: windows, cold connections. */
+  /** Whether TCP's own dynamics add delays: windows, cold connections. */
   readonly tcpDynamics: boolean
 }
 
-/** The simulator with one profile on both sides: the processes run on one machine. */
+/** The simulator with one profile for both sides, because both processes run on one machine. */
 export class Predictor {
   readonly pair: DevicePair
   private readonly plans: ReadonlyMap<string, PlanCase>
@@ -70,7 +70,7 @@ export class Predictor {
   private alone(cell: Cell): Prediction {
     const link = this.links.get(cell.link)!
     const program = this.program(cell, 0)
-    const walk = simulateUnloaded(
+    const times = simulateUnloaded(
       program,
       createLink(link.series),
       this.pair.network,
@@ -81,20 +81,20 @@ export class Predictor {
     return {
       cell: cell.id,
       figures: {
-        ttft: walk.ttftSeconds,
-        tpot: further === 0 ? null : (walk.endToEndSeconds - walk.ttftSeconds) / further,
-        endToEnd: walk.endToEndSeconds,
-        edgeCompute: walk.edgeSeconds,
-        cloudCompute: walk.cloudSeconds,
-        transferUp: walk.upSeconds,
-        transferDown: walk.downSeconds,
+        ttft: times.ttftSeconds,
+        tpot: further === 0 ? null : (times.endToEndSeconds - times.ttftSeconds) / further,
+        endToEnd: times.endToEndSeconds,
+        edgeCompute: times.edgeSeconds,
+        cloudCompute: times.cloudSeconds,
+        transferUp: times.upSeconds,
+        transferDown: times.downSeconds,
         load: this.loadSeconds(cell),
       },
-      ...{ upBytes: walk.upBytes - openingOf(program, cell), downBytes: walk.downBytes },
+      ...{ upBytes: times.upBytes - openingOf(program, cell), downBytes: times.downBytes },
     }
   }
 
-  /** The reference simulator over the same arrivals. */
+  /** Predicts a loaded cell with the reference simulator over the same arrivals. */
   private loaded(cell: Cell): Prediction {
     const { series, phaseSeconds } = this.links.get(cell.link)!
     const { promptTokens, outputTokens } = cell
@@ -129,14 +129,14 @@ export class Predictor {
     }
   }
 
-  /** Loading in a fresh engine: what a program with loading takes more of the edge than one without. */
+  /** Seconds to load sessions in a new engine: the additional edge time of a program with loading. */
   private loadSeconds(cell: Cell): number | null {
     const { edgeWeightBytes, prefill } = this.program(cell, 0)
     if (edgeWeightBytes === 0) return null
     return edgeSeconds(this.program(cell, edgeWeightBytes).prefill) - edgeSeconds(prefill)
   }
 
-  /** No policy decides here. The opening of a request travels with its first message. */
+  /** Nothing is decided here: the plan is the cell's. The opening of a request travels with its first message. */
   private program(cell: Cell, loadBytes: number): Program {
     const { placed } = this.plans.get(cell.plan)!
     const input = { promptTokens: cell.promptTokens, loadBytes, decisionSeconds: 0 }
@@ -149,13 +149,13 @@ export class Predictor {
   }
 }
 
-/** What the edge says of a request of a cell before its first message. */
+/** What the edge sends for a request before its first message. */
 export function openingOfCell({ promptTokens, outputTokens }: Lengths, plan: number): OpenMessage {
   const lengths = { promptTokens, maxNewTokens: outputTokens }
   return { plan, ...lengths, sampling: GREEDY, stopIds: [], report: true }
 }
 
-/** Plans are numbered as a connection hears of them: another number may take another byte. */
+/** Plans are numbered in the order in which a connection first uses them; larger numbers may take more bytes. */
 const ANY_PLAN = 1
 
 function openingBytes(cell: Lengths): number {
@@ -170,7 +170,7 @@ function withOpening(list: StageList, bytes: number): StageList {
   return { ...list, stages }
 }
 
-/** Bytes of a program that are no message's. */
+/** Bytes of a program that belong to no message. */
 function openingOf({ prefill }: Program, cell: Lengths): number {
   return firstUpload(prefill) < 0 ? 0 : openingBytes(cell)
 }
@@ -189,16 +189,17 @@ function networkOf(profile: Profile, { excessSeconds, tcpDynamics }: LinkEmulati
   return tcpDynamics ? terms : { ...terms, beyondWindowRtts: 0, coldRtts: 0 }
 }
 
+/** Arithmetic mean. */
 export function mean(values: readonly number[]): number {
   return values.reduce((sum, value) => sum + value, 0) / values.length
 }
 
-/** Plans by what stands in frames and files. */
+/** Plans in the JSON of frames and files. */
 export function plansAsJson(pair: Pick<DevicePair, 'model'>, plans: readonly PlanCase[]) {
   return plans.map(({ id, placed }) => ({ id, plan: resolvedPlanToJson(pair.model, placed) }))
 }
 
-/** Whether the edge tells the cloud that a request is over: it does unless the cloud has sampled the last token. */
+/** Whether the edge tells the cloud that a request has ended: yes, unless the cloud sampled the last token. */
 export function edgeCloses({ plan }: PlanCase['placed']): boolean {
   return plan.exit !== null || plan.head === EDGE
 }

@@ -3,6 +3,7 @@ import { CALIBRATION_SCHEMA, type Calibration } from '../../plan/profile/types.t
 import { TERMS } from './types.ts'
 import type { TermResult } from './statistics.ts'
 
+/** Name and version of result.json's format. */
 export const RESULT_SCHEMA = 'edgewise.calibration-result/1'
 
 const share = z.number()
@@ -13,6 +14,7 @@ const figures = z.strictObject({
 })
 const count = z.int().min(0)
 
+/** Schema of one term's result. */
 export const termResultSchema = z.strictObject({
   term: z.enum(TERMS),
   link: z.string(),
@@ -26,21 +28,24 @@ export const termResultSchema = z.strictObject({
   met: z.boolean(),
 })
 
-/** result.json, and `edgewise calibrate --json`. Seconds of a request; under load the mean over requests. */
+/**
+ * Schema of result.json and `edgewise calibrate --json`. Times are seconds of one request; under load the mean over
+ * requests.
+ */
 export const resultSchema = z.strictObject({
   schema: z.literal(RESULT_SCHEMA),
   at: z.string(),
   model: z.string(),
   carriage: z.enum(['relay', 'wan']),
-  /** Whether each side had a core of its own. */
+  /** Whether each side had a processor core of its own. */
   pinned: z.boolean(),
-  /** Of predictions.json, known before anything was measured. */
+  /** Hash of predictions.json, fixed before anything was measured. */
   predictionsSha256: z.string().regex(/^[0-9a-f]{64}$/),
   messageSeconds: z.number(),
-  /** What the carriage adds to a message, measured on a line without a link. */
+  /** What the path adds to a message, measured without a link. */
   excessSeconds: z.number(),
   repeats: z.int().min(1),
-  /** Runs in which a session was loaded, and which were made again. */
+  /** Repeated runs, because a session was loaded in them. */
   discardedRuns: count,
   links: z.array(z.strictObject({ id: z.string(), label: z.string(), phaseSeconds: z.number() })),
   leftOut: z.array(z.strictObject({ plan: z.string(), reason: z.string() })),
@@ -55,21 +60,25 @@ export const resultSchema = z.strictObject({
       promptTokens: count,
       outputTokens: count,
       predicted: figures,
-      /** Medians of the runs. */
+      /** Medians over the runs. */
       measured: figures,
       runs: z.array(figures),
-      /** Predicted, and found to be so; down but for answers of another number than predicted. */
+      /** As predicted, and verified; down except for answers whose number differed from the prediction. */
       upBytes: count,
       downBytes: count,
-      /** Tokens asked of the cloud by all requests, where confidences decide: by the measured share, and in fact. */
+      /**
+       * Answers of the cloud for all requests, if their number depends on confidence: predicted from the measured
+       * share, and actual.
+       */
       answers: z.strictObject({ predicted: count, measured: z.number().min(0) }).nullable(),
     }),
   ),
 })
 
+/** Result of a calibration. */
 export type CalibrationResult = z.infer<typeof resultSchema>
 
-/** What a profile keeps of a result. */
+/** The part of a result that is stored in a profile. */
 export function calibrationOf(result: CalibrationResult, file?: string): Calibration {
   return {
     schema: CALIBRATION_SCHEMA,

@@ -5,7 +5,7 @@ import { EdgewiseError } from '../../core/errors.ts'
 import { check } from '../../core/schema.ts'
 import type { CloudProcess, EdgeProcess } from './types.ts'
 
-/** Messages in both directions between a parent and its child: what Node's IPC channel is. */
+/** Messages in both directions between a parent process and its child, as over Node's IPC channel. */
 export interface RpcChannel {
   send(message: unknown): void
   onMessage(listener: (message: unknown) => void): void
@@ -22,13 +22,13 @@ const answerSchema = z.strictObject({
   value: z.unknown().optional(),
   error: z.strictObject({ code: z.string(), message: z.string() }).optional(),
 })
-/** What a child says when it is ready to be called. */
+/** What a child sends when it can be called. */
 const READY = -1
 
-/** What may be called by name. */
+/** Methods that can be called by name. */
 export type RpcMethods = Readonly<Record<string, (...args: never[]) => Promise<unknown>>>
 
-/** Lets the other end of the channel call `methods` by name. */
+/** Serves calls of `methods` from the other end of the channel. */
 export function serveRpc(methods: RpcMethods, channel: RpcChannel): void {
   channel.onMessage((message) => {
     const { id, method, args } = check(callSchema, message, 'call of a calibration process')
@@ -57,9 +57,9 @@ interface Waiting {
   readonly reject: (error: Error) => void
 }
 
-/** Calls methods at the other end; each call is rejected once the channel is closed. */
+/** Calls methods at the other end; calls are rejected once the channel is closed. */
 export class RpcClient {
-  /** When the other end serves. */
+  /** Resolves when the other end serves calls. */
   readonly ready: Promise<void>
   private readonly channel: RpcChannel
   private readonly waiting = new Map<number, Waiting>()
@@ -71,7 +71,7 @@ export class RpcClient {
     this.ready = new Promise((resolve, reject) =>
       this.waiting.set(READY, { resolve: () => resolve(), reject }),
     )
-    // Nobody may be waiting for it when the other end goes.
+    // Keeps a rejection from being reported as unhandled if the other end exits while nothing awaits this.
     this.ready.catch(() => undefined)
     channel.onMessage((message) => this.take(message))
     channel.onClose((why) => {
@@ -100,6 +100,7 @@ export class RpcClient {
   }
 }
 
+/** The edge in another process. */
 export function remoteEdge(caller: RpcClient): EdgeProcess {
   return {
     connect: (link, host, port) => caller.call('connect', link, host, port),
@@ -112,6 +113,7 @@ export function remoteEdge(caller: RpcClient): EdgeProcess {
   }
 }
 
+/** The cloud in another process. */
 export function remoteCloud(caller: RpcClient): CloudProcess {
   return {
     address: () => caller.call('address'),
@@ -120,9 +122,10 @@ export function remoteCloud(caller: RpcClient): CloudProcess {
   }
 }
 
+/** A child process. */
 export interface Child {
   readonly caller: RpcClient
-  /** Ends the process; resolves when it is gone. */
+  /** Ends the process; resolves when it has exited. */
   end(): Promise<void>
 }
 
@@ -155,7 +158,7 @@ export function startChild(command: readonly string[], name: string): Child {
   }
 }
 
-/** This process's end of the channel to the parent that started it; null where there is none. */
+/** The channel to the parent process; null if there is none. */
 export function parentChannel(): RpcChannel | null {
   if (process.send === undefined) return null
   return {

@@ -1,41 +1,46 @@
 import { quantile } from '../../plan/measure/timing.ts'
 import { TERMS, type TermValues, type Term } from './types.ts'
 
-/** One cell: what was predicted, and what each of its runs was like. */
+/** Prediction and runs of one cell. */
 export interface CellSamples {
   readonly link: string
   readonly predicted: TermValues
-  /** In the order of time. */
+  /** Runs in order of time. */
   readonly runs: readonly TermValues[]
 }
 
-/** How a term was predicted over the cells of one link. Shares, not per cent. */
+/** Errors of one term over the cells of one link, as shares (not per cent). */
 export interface TermResult {
   readonly term: Term
   readonly link: string
-  /** Cells. */
+  /** Number of cells. */
   readonly count: number
-  /** (predicted - measured) / measured, measured being the median of a cell's runs. */
+  /** Median of (predicted - measured) / measured, where measured is the median of a cell's runs. */
   readonly medianSignedError: number
   readonly medianError: number
   readonly p95Error: number
-  /** Of single runs instead of a cell's median. */
+  /** The same for single runs instead of a cell's median. */
   readonly p95ErrorOfRuns: number
-  /** A cell's even runs against its odd ones: |difference of medians| / mean. */
+  /** Median difference between a cell's even and odd runs: |difference of medians| / mean. */
   readonly medianNoise: number
   readonly p95Noise: number
   readonly met: boolean
 }
 
-/** Targets: the median within the larger of these, the 95th percentile within the last. */
+/**
+ * Targets: the median error must be within MEDIAN_TARGET or NOISE_TARGET x noise, whichever is larger, and the 95th
+ * percentile within P95_TARGET.
+ */
 export const MEDIAN_TARGET = 0.1
+/** Factor on the noise between even and odd runs. */
 export const NOISE_TARGET = 1.5
+/** Target for the 95th percentile of the error. */
 export const P95_TARGET = 0.25
 
-/** The error of what was predicted and did not happen at all. */
+/** Error of a term that was predicted but did not occur. */
 const NOTHING_HAPPENED = 1e9
 
-/** Every term of every link that has cells for it. */
+/** Results for every term and link with cells. */
 export function termResults(cells: readonly CellSamples[]): TermResult[] {
   const links = [...new Set(cells.map(({ link }) => link))]
   return links.flatMap((link) =>
@@ -74,7 +79,7 @@ function termResult(term: Term, link: string, cells: readonly CellSamples[]): Te
   }
 }
 
-/** Null where the term does not apply: nothing was predicted and nothing happened, or it is not looked at. */
+/** Null if the term does not apply: nothing was predicted and nothing occurred, or it is not evaluated. */
 function cellError(term: Term, { predicted, runs }: CellSamples): CellError | null {
   const expected = predicted[term]
   const values = runs.flatMap((run) => run[term] ?? [])
@@ -85,7 +90,7 @@ function cellError(term: Term, { predicted, runs }: CellSamples): CellError | nu
   return { error: relative(expected, middle), runs: values.map((value) => relative(expected, value)), noise }
 }
 
-/** Runs of even index against those of odd index: what two measurements of the same thing differ by. */
+/** Difference between runs of even and odd index: the noise between two measurements of the same quantity. */
 export function abNoise(values: readonly number[]): number {
   const half = (parity: number): number[] => values.filter((_, i) => i % 2 === parity)
   const [a, b] = [half(0), half(1)]
@@ -94,6 +99,7 @@ export function abNoise(values: readonly number[]): number {
   return x + y === 0 ? 0 : Math.abs(x - y) / ((x + y) / 2)
 }
 
+/** Median. */
 export function median(values: readonly number[]): number {
   return quantile([...values].sort(ascending), 0.5)
 }

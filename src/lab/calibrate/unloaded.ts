@@ -10,13 +10,13 @@ import {
 import type { Link } from '../../trace/types.ts'
 import type { Lengths } from './types.ts'
 
-/** What one request takes with the machine and the link to itself, seconds since its start. */
+/** Times of one request with machine and link to itself, seconds since its start. */
 export interface UnloadedTimes {
   readonly ttftSeconds: number
   readonly endToEndSeconds: number
   readonly edgeSeconds: number
   readonly cloudSeconds: number
-  /** Sums over messages of arrival less readiness. */
+  /** Sums over messages of arrival minus readiness. */
   readonly upSeconds: number
   readonly downSeconds: number
   readonly upBytes: number
@@ -32,9 +32,9 @@ interface Direction {
 }
 
 /**
- * Walks a request alone through its program over a link from `startSeconds` of it (docs/model.md (6) to (18)), term by
- * term. With nobody else there, what waits does so for earlier stages of its own request only, so that one pass in
- * the order of the stages is exact; tests hold it to the reference simulator. The connection is warm at the start.
+ * Simulates one request with its program over a link from the link's `startSeconds` on (docs/model.md (6) to (18)),
+ * term by term. Without other requests, a stage waits only for earlier stages of its own request, so that one pass in
+ * stage order is exact; tests compare it with the reference simulator. The connection is warm at the start.
  */
 export function simulateUnloaded(
   program: Program,
@@ -86,7 +86,7 @@ class UnloadedSimulator {
     this.down = { name: 'down', ...fresh }
   }
 
-  /** When each stage of one token is complete. */
+  /** Completion time of each stage of one token. */
   pass({ stages }: StageList, begin: number, context: number): number[] {
     const ends: number[] = []
     for (const stage of stages) {

@@ -23,12 +23,12 @@ import {
 } from './words.ts'
 import type { Pronouns } from './words.ts'
 
-/** Someone in a tale, and what the tale must remember of them. */
+/** A person in a tale, and the facts about them that the tale must recall. */
 export interface Person extends Pronouns {
   readonly name: string
   readonly kind: string
   readonly character: string
-  /** Such as "under the tall oak". */
+  /** For example "under the tall oak". */
   readonly home: string
   readonly color: string
   readonly treasure: string
@@ -43,6 +43,7 @@ export interface Cast {
   readonly good: string
 }
 
+/** Draws the people, place and goods of a tale. */
 export function drawCast(stream: RandomStream): Cast {
   const hero = drawPerson(stream, null)
   const friend = drawPerson(stream, hero)
@@ -63,19 +64,19 @@ function drawPerson(stream: RandomStream, other: Person | null): Person {
   }
 }
 
-/** "behind the white church": where something lives or lies. */
+/** Draws a place where something lives or lies: "behind the white church". */
 export function drawPlace(stream: RandomStream): string {
   return `${pick(stream, PREPOSITIONS)} the ${pick(stream, PLACE_KINDS)} ${pick(stream, PLACES)}`
 }
 
-/** "One cold evening". */
+/** Draws a time: "One cold evening". */
 export function drawTime(stream: RandomStream): string {
   const moment = pick(stream, MOMENTS)
   if (chance(stream, 0.2)) return `In the ${pick(stream, SEASONS)}`
   return chance(stream, 0.3) ? `The next ${moment}` : `One ${pick(stream, MOODS)} ${moment}`
 }
 
-/** A sentence of scenery, whose verb and pronoun agree with its subject: "A pale star hid behind the clouds." */
+/** Draws a sentence of scenery whose verb and pronoun agree with its subject: "A pale star hid behind the clouds." */
 export function drawScene(stream: RandomStream): string {
   const { adjectives, nouns, verbs, places, prepositions } = SCENE
   const [adjective, noun] = [pick(stream, adjectives), pick(stream, nouns)]
@@ -90,15 +91,17 @@ export function drawScene(stream: RandomStream): string {
 
 const COUNTS = ['two', 'three', 'many', 'some']
 
+/** Draws one of the choices. */
 export function pick<T>(stream: RandomStream, choices: readonly T[]): T {
   return choices[stream.integer(choices.length)]
 }
 
+/** True with this probability. */
 export function chance(stream: RandomStream, probability: number): boolean {
   return stream.uniform() < probability
 }
 
-/** Draws until it is not `taken`. */
+/** Draws until the result differs from `taken`. */
 function unlike(taken: string | undefined, draw: () => string): string {
   let drawn = draw()
   while (drawn === taken) drawn = draw()

@@ -10,15 +10,15 @@ const LENGTH_BYTES = 4
 
 const headerSchema = z.strictObject({
   format: z.literal(FORMAT),
-  /** What was trained, how, and by which engine: a checkpoint fits nothing else. */
+  /** What was trained, how, and by which engine; a checkpoint fits no other training. */
   identity: z.unknown(),
   step: z.int().min(0),
   powers: z.tuple([z.number(), z.number()]),
 })
 
-/** Where a training stands. Batches follow from the step's number, so that no random state is needed. */
+/** State of a training. Batches follow from the step's number, so there is no random state. */
 export interface TrainingState {
-  /** Steps done. */
+  /** Number of steps done. */
   step: number
   /** beta1^t and beta2^t. */
   powers: [number, number]
@@ -27,7 +27,7 @@ export interface TrainingState {
   secondMoment: Float32Array
 }
 
-/** Bytes of a checkpoint: header length (uint32), header (JSON), three arrays (float32), SHA-256; little-endian. */
+/** Encodes a checkpoint: header length (uint32), header (JSON), three arrays (float32), SHA-256; little-endian. */
 export function packState(identity: unknown, state: TrainingState): Uint8Array {
   const { step, powers } = state
   const json = Buffer.from(canonicalJson({ format: FORMAT, identity, step, powers }))
@@ -39,7 +39,7 @@ export function packState(identity: unknown, state: TrainingState): Uint8Array {
 
 /**
  * Reads a checkpoint of the training `identity` with vectors of `size`. Throws IntegrityError for damaged bytes and
- * InputError for those of another training.
+ * InputError for a checkpoint of another training.
  */
 export function unpackState(
   bytes: Uint8Array,
@@ -72,7 +72,7 @@ export function unpackState(
   return { step, powers, parameters: vector(0), firstMoment: vector(1), secondMoment: vector(2) }
 }
 
-/** Most bytes of a checkpoint of `size` parameters. */
+/** Upper bound on the bytes of a checkpoint with `size` parameters. */
 export function stateBytesLimit(size: number): number {
   return 12 * size + 65_536
 }

@@ -3,14 +3,15 @@ import { loadModel } from '../../model/catalog.ts'
 import type { ModelSpec } from '../../model/spec.ts'
 import type { Network } from './network.ts'
 
-/** The built-in model, as src/model knows it: small enough to train in minutes on one core, large enough to speak. */
+/** The built-in model: small enough to train in minutes on one core, large enough to form sentences. */
 export const TALES_MODEL: ModelSpec = loadModel('tales')
 
+/** The built-in model with its early exits. */
 export const TALES_NETWORK: Network = { model: TALES_MODEL, exitLayers: [2, 4] }
 
-/** A part of the training at one window length. */
+/** A part of the training with one window length. */
 export interface Stage {
-  /** Steps in this stage, as a share of all. */
+  /** Share of all steps that belong to this stage. */
   readonly share: number
   readonly batch: number
   readonly window: number
@@ -18,20 +19,21 @@ export interface Stage {
   readonly noteShare: number
 }
 
+/** Settings of a training. */
 export interface PretrainConfig {
   readonly seed: number
-  /** Optimiser steps in all. */
+  /** Total number of optimiser steps. */
   readonly steps: number
   /**
-   * Short windows and notes first. What a model learns last is to recall what it was told, and it learns that from
-   * texts that ask for little else; then it has to do so over longer and longer tales.
+   * Short windows and notes first. Recalling facts is what a model learns last, and it learns that from texts that
+   * require little else; later stages require it over longer and longer tales.
    */
   readonly stages: readonly Stage[]
   readonly peakLearningRate: number
-  /** Steps over which the rate rises from 0; afterwards it falls to `finalLearningRate` along a cosine. */
+  /** Steps over which the learning rate rises from 0; afterwards it falls to `finalLearningRate` along a cosine. */
   readonly warmupSteps: number
   readonly finalLearningRate: number
-  /** Weight of each exit's loss beside the end's. */
+  /** Weight of each exit's loss relative to the last layer's. */
   readonly exitWeight: number
   readonly maxGradientNorm: number
   readonly weightDecay: number
@@ -57,7 +59,7 @@ const DEFAULTS: PretrainConfig = {
   adamBeta2: 0.98,
 }
 
-/** The settings that made the shipped model, with some replaced. Throws InputError for steps or a seed out of range. */
+/** The settings of the shipped model, some of them replaced. Throws InputError for steps or a seed out of range. */
 export function pretrainConfig(overrides: Partial<PretrainConfig> = {}): PretrainConfig {
   const config = { ...DEFAULTS, ...overrides }
   const within = (name: 'steps' | 'seed', low: number, high: number): void => {
@@ -74,7 +76,7 @@ export function pretrainConfig(overrides: Partial<PretrainConfig> = {}): Pretrai
   return config
 }
 
-/** The stage that step `step` (from 0) belongs to. */
+/** The stage of step `step` (from 0). */
 export function stageAt({ stages, steps }: PretrainConfig, step: number): Stage {
   let end = 0
   for (const stage of stages) {

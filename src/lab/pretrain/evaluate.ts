@@ -7,10 +7,10 @@ import { networkLayout, networkLogits } from './network.ts'
 import type { Network } from './network.ts'
 import { encodeText } from './text.ts'
 
-/** A token leaves at an exit whose highest probability reaches this, in the figures below. */
+/** In the figures below, a token leaves at an exit if its highest probability is at least this. */
 export const CONFIDENCE = 0.8
 
-/** How one head predicts a text. Averages over its tokens, the end token included. */
+/** How well one head predicts a text: means over its tokens, including the end token. */
 export interface HeadQuality {
   /** Layers before the head. */
   readonly layer: number
@@ -18,19 +18,19 @@ export interface HeadQuality {
   readonly natsPerCharacter: number
   /** exp of that. */
   readonly perplexity: number
-  /** Share of tokens whose most probable prediction is right. */
+  /** Share of tokens whose most probable prediction is correct. */
   readonly accuracy: number
   /** Share of tokens whose highest probability is at least CONFIDENCE. */
   readonly confidentShare: number
-  /** Of those, the share that is right; null where there are none. */
+  /** Share of those whose prediction is correct; null if there are none. */
   readonly confidentAccuracy: number | null
 }
 
 const BATCH = 4
 
 /**
- * How every exit and the end of a network predict whole texts, each from its beginning.
- * Throws InputError for a text longer than the model's context.
+ * Evaluates how well every exit and the last layer predict whole texts, each from its beginning. Throws InputError for
+ * a text longer than the model's context.
  */
 export async function evaluate(
   engine: Engine,
@@ -93,7 +93,7 @@ function evaluationModel(network: Network, batch: number, window: number): Uint8
   return g.serialize()
 }
 
-/** Rows that a batch lacks stay zeros, as does what lies behind a text's end: nothing before it sees them. */
+/** Missing rows of a batch, and positions after a text's end, stay 0: no earlier position sees them. */
 function runBatch(
   session: Session,
   parameters: Float32Array,

@@ -5,13 +5,13 @@ import { PLOTS, asked } from './plots.ts'
 import type { Question } from './plots.ts'
 import { MORALS, article, capital } from './words.ts'
 
-/** Longest tale in characters: with its begin and end tokens it fits into a context of 512. */
+/** Longest tale in characters, so that with its begin and end tokens it fits into a context of 512. */
 export const TALE_LIMIT = 510
 
 /**
- * One tale: two people are introduced, something happens to them, and questions about it are asked and answered.
- * Most letters follow from their word; which word it is needs what was said up to a few hundred characters before
- * (names, pronouns, places, colours, numbers) or cannot be known. Ends with a newline.
+ * Draws one tale: two people are introduced, something happens to them, and questions about it are asked and answered.
+ * Most letters follow from their word; the word itself depends on text up to a few hundred characters before (names,
+ * pronouns, places, colours, numbers) or cannot be predicted. Ends with a newline.
  */
 export function drawTale(stream: RandomStream): string {
   for (;;) {
@@ -66,7 +66,7 @@ function homeQuestions(hero: Person, friend: Person): Question[] {
   return [hero, friend].map(({ name, home }) => ({ ask: `Where did ${name} live?`, answer: home }))
 }
 
-/** One or two different questions with their answers, a line each. */
+/** One or two different questions with their answers, one line each. */
 function ask(stream: RandomStream, questions: readonly Question[]): string[] {
   const left = [...questions]
   return Array.from({ length: 1 + stream.integer(2) }, () =>

@@ -7,18 +7,19 @@ import { layoutParameters } from '../../core/onnx/parameters.ts'
 import type { ParameterLayout } from '../../core/onnx/parameters.ts'
 import { tensor } from '../../core/onnx/tensor.ts'
 
-/** A LLaMA-shaped network with early exits, as training needs it: whole windows, no cache. */
+/** A LLaMA-shaped network with early exits, for training: whole windows, no K/V cache. */
 export interface Network {
   readonly model: ModelSpec
-  /** Layers after which an exit head stands, ascending. */
+  /** Layers after which there is an exit head, ascending. */
   readonly exitLayers: readonly number[]
 }
 
+/** The parameters as values of a graph, by name. */
 export type ParameterHandles = Readonly<Record<string, Handle>>
 
 /**
- * Parameters in one flat vector, matrices [in, out] first and norms after them, so that weight decay is one
- * slice. Query, key and value columns share a matrix, unit-major; gate and first as well: fewer, larger products.
+ * Parameters in one flat vector, matrices [in, out] first and norms last, so that weight decay applies to one slice.
+ * Query, key and value columns share a matrix, unit-major; so do gate and first: fewer, larger products.
  */
 export function networkLayout({ model, exitLayers }: Network): ParameterLayout {
   const { width, heads, kvHeads, headDim, ffnWidth, layers } = model
@@ -40,16 +41,16 @@ export function networkLayout({ model, exitLayers }: Network): ParameterLayout {
   ])
 }
 
-/** Length of the front part of the flat vector that weight decay shrinks: all matrices. */
+/** Length of the part of the flat vector that weight decay applies to: all matrices, at the front. */
 export function decayedSize(layout: ParameterLayout): number {
   return layout.entries.find(({ dims }) => dims.length === 1)!.offset
 }
 
-/** Spread of the embedding, which is the LM head too: logits start with a spread of about half a nat. */
+/** Spread of the embedding, which is the lm_head too: logits start with a spread of about half a nat. */
 const EMBEDDING_SPREAD = 0.05
 
 /**
- * Normal draws of spread 1 / sqrt(in); matrices that write into the residual are smaller by sqrt(2 layers), as in
+ * Normal draws with spread 1 / sqrt(in); for matrices that write into the residual divided by sqrt(2 layers), as in
  * GPT-2 (Radford et al. 2019, section 2.3). Norms are 1.
  */
 export function initialParameters(network: Network, stream: RandomStream): Float32Array {
@@ -66,8 +67,8 @@ export function initialParameters(network: Network, stream: RandomStream): Float
 }
 
 /**
- * Logits of every exit and of the end: [(exits + 1) * batch * window, vocabulary], the shallowest exit's rows first.
- * `ids` is int32 or int64 [batch, window]; a window's positions count from 0.
+ * Logits of every exit and of the last layer: [(exits + 1) * batch * window, vocabulary], the lowest exit's rows first.
+ * `ids` is int32 or int64 [batch, window]; positions count from 0 in each window.
  */
 export function networkLogits(
   g: GraphBuilder,
@@ -105,7 +106,7 @@ interface Window {
   readonly mask: Handle
 }
 
-/** x [batch * window, width], normed, to the attention's share of the same shape. */
+/** The attention's share, from the normed x [batch * window, width]; same shape. */
 function attention(
   g: GraphBuilder,
   model: ModelSpec,
@@ -147,13 +148,13 @@ function ffn(
   return g.matmul(g.mul(g.silu(gate), first), parameters[`${layer}.second`])
 }
 
-/** RMS normalisation; the reciprocal stays one number a row, which keeps its gradient cheap. */
+/** RMS normalisation; the reciprocal stays one number per row, which keeps its gradient cheap. */
 function norm(g: GraphBuilder, model: ModelSpec, x: Handle, scale: Handle): Handle {
   const mean = g.reduceMean(g.square(x), [1], true)
   return g.mul(g.mul(x, g.reciprocal(g.sqrt(g.add(mean, normEpsilon(model))))), scale)
 }
 
-/** Turns pairs (i, i + headDim / 2) of [batch, heads, window, headDim] by their position's angle. */
+/** Rotates pairs (i, i + headDim / 2) of [batch, heads, window, headDim] by their position's angle. */
 function rotation(g: GraphBuilder, model: ModelSpec, window: number): (x: Handle) => Handle {
   const half = model.headDim / 2
   const tables = ropeTables({ ...model, contextTokens: window })
@@ -166,7 +167,7 @@ function rotation(g: GraphBuilder, model: ModelSpec, window: number): (x: Handle
   }
 }
 
-/** [window, window]: 0 up to the diagonal, very negative after it (finite, so that no gradient is NaN). */
+/** [window, window]: 0 up to the diagonal, a large negative number after it (finite, so that no gradient is NaN). */
 function causalMask(g: GraphBuilder, window: number): Handle {
   const mask = Float32Array.from({ length: window * window }, (_, i) =>
     i % window <= Math.floor(i / window) ? 0 : -1e9,

@@ -11,8 +11,8 @@ interface Fact {
 }
 
 /**
- * A note: one fact about each of two people, and questions about both. A tale in small, about 100 characters long,
- * where what must be recalled is near and there is little else: for the beginning of a training.
+ * Draws a note: one fact about each of two people, and questions about both. A short form of a tale, about 100
+ * characters, in which the fact to recall is near: for the beginning of a training.
  */
 export function drawNote(stream: RandomStream): string {
   const cast = drawCast(stream)

@@ -2,20 +2,22 @@ import { chance, drawPlace, drawTime, pick } from './cast.ts'
 import type { Cast } from './cast.ts'
 import { FEELINGS, NUMBERS, article, capital, counted, plural } from './words.ts'
 
-/** What happens in a tale, and what may be asked about it afterwards. */
+/** The events of a tale, and the questions that may be asked about it. */
 export interface Story {
   readonly sentences: readonly string[]
   readonly questions: readonly Question[]
 }
 
+/** A question with its answer. */
 export interface Question {
   readonly ask: string
   readonly answer: string
 }
 
+/** Draws the events of a tale for a cast. */
 export type Plot = (cast: Cast) => Story
 
-/** The hero gives some of what was counted away. */
+/** The hero gives some of the counted goods away. */
 const sharing: Plot = ({ stream, hero, friend, good, goal }) => {
   const had = 2 + stream.integer(5)
   const given = 1 + stream.integer(had - 1)

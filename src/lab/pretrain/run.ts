@@ -18,43 +18,48 @@ import { Pretrainer } from './trainer.ts'
 import type { StepReport } from './trainer.ts'
 import { parametersOf, sourceOf } from './weights.ts'
 
-/** Where a training that was stopped stands; gone when it is finished. */
+/** Checkpoint of a training that was stopped; deleted when the training is finished. */
 export const CHECKPOINT_FILE = 'training.checkpoint'
 /** What was trained and how well it predicts: a PretrainSummary. */
 export const SUMMARY_FILE = 'training.json'
 
-/** Tales of the validation split that a finished model is measured on. */
+/** Tales of the validation split on which a finished model is measured. */
 const VALIDATION_TALES = 256
 /** Steps between checkpoints: a fraction of a minute. */
 const CHECKPOINT_STEPS = 100
 
+/** Options of `pretrain`. */
 export interface PretrainOptions {
   readonly engine: Engine
   readonly folder: string
   readonly steps?: number
   readonly seed?: number
-  /** Goes on where the checkpoint in the folder stands. */
+  /** Continues from the checkpoint in the folder. */
   readonly resume?: boolean
-  /** Asked between steps; once true, a checkpoint is written and the training ends unfinished. */
+  /** Called between steps; true writes a checkpoint and ends the training unfinished. */
   readonly stopped?: () => boolean
   readonly onStep?: (report: StepReport, total: number) => void
-  /** The network and the number of validation tales, for tests. */
+  /** The network and the number of validation tales; for tests. */
   readonly network?: Network
   readonly validationTales?: number
 }
 
-/** What a finished training leaves. Deterministic: equal settings and engine give equal summaries. */
+/** Result of a finished training. Deterministic: equal settings and engine give equal summaries. */
 export interface PretrainSummary {
   readonly finished: true
   readonly parameters: number
   readonly config: PretrainConfig
   readonly engine: EngineInfo
   readonly validationTales: number
-  /** Each exit, then the end: with the float32 weights of the training, and with the rounded ones that were written. */
+  /**
+   * Each exit, then the last layer: with the float32 weights of the training, and with the rounded weights that were
+   * written.
+   */
   readonly float32: readonly HeadQuality[]
   readonly float16: readonly HeadQuality[]
 }
 
+/** Result of a training that was stopped. */
 export interface PretrainStopped {
   readonly finished: false
   readonly step: number
@@ -63,8 +68,8 @@ export interface PretrainStopped {
 
 /**
  * Trains the built-in model and writes it as a Hugging Face directory (F16, with exits and tokenizer). Equal settings
- * and engine give equal bytes, with or without interruption. Throws InputError where a checkpoint is missing or in the
- * way.
+ * and engine give equal bytes, with or without interruption. Throws InputError if a checkpoint is missing, or exists
+ * and was not asked for.
  */
 export async function pretrain(options: PretrainOptions): Promise<PretrainSummary | PretrainStopped> {
   const { engine, folder, network = TALES_NETWORK } = options
@@ -103,7 +108,7 @@ function requireCheckpoint(path: string, wanted: boolean): void {
   })
 }
 
-/** Until the training is finished or stopped; the checkpoint on disk is then where it stands. */
+/** Trains until finished or stopped; then the checkpoint on disk is the current state. */
 async function train(trainer: Pretrainer, checkpoint: string, options: PretrainOptions): Promise<void> {
   while (!trainer.finished && options.stopped?.() !== true) {
     const report = await trainer.advance()
@@ -113,7 +118,7 @@ async function train(trainer: Pretrainer, checkpoint: string, options: PretrainO
   writeAtomic(checkpoint, trainer.checkpoint())
 }
 
-/** Measures, writes, and measures again what was written. */
+/** Measures the float32 weights, writes them rounded, and measures what was written. */
 async function finish(
   trainer: Pretrainer,
   folder: string,

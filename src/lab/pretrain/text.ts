@@ -4,11 +4,15 @@ import type { RandomStream } from '../../core/random.ts'
 import { drawTale } from './grammar.ts'
 import { drawNote } from './notes.ts'
 
-/** Every character of the vocabulary, in the order of their ids (after the two special tokens). */
+/** Every character of the vocabulary, in order of ids (after the two special tokens). */
 export const ALPHABET = `\n !"',-.:?ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz`
+/** Text of the token that begins a text. */
 export const BEGIN = '<s>'
+/** Text of the token that ends a text. */
 export const END = '</s>'
+/** Id of BEGIN. */
 export const BEGIN_ID = 0
+/** Id of END. */
 export const END_ID = 1
 const FIRST_CHARACTER_ID = 2
 
@@ -17,19 +21,19 @@ export const VOCABULARY = ALPHABET.length + FIRST_CHARACTER_ID
 
 const ids = new Map(Array.from(ALPHABET, (character, i) => [character, i + FIRST_CHARACTER_ID]))
 
-/** Which texts: no tale of one is drawn from the random numbers of another. */
+/** The splits of the texts. No tale of one split is drawn from the random numbers of another. */
 export type Split = 'train' | 'validation' | 'test'
 
-/** A tale that the model was not trained on, and its first sentences as a prompt. */
+/** A tale on which the model was not trained, and its first sentences as a prompt. */
 export interface HeldOutTale {
   readonly text: string
-  /** The beginning of `text`, up to and with the end of its second sentence. */
+  /** The beginning of `text` up to the end of its second sentence. */
   readonly prompt: string
 }
 
 /**
- * `count` tales of the test split under `seed`, for measuring the model: its perplexity on `text`, or what it makes
- * of `prompt`. The first tales of a longer list are those of a shorter one.
+ * Draws `count` tales of the test split under `seed`, to measure the perplexity on `text` or the continuation of
+ * `prompt`. A longer list starts with the tales of a shorter one.
  */
 export function talesText(seed: number, count: number): HeldOutTale[] {
   if (!Number.isInteger(count) || count < 1 || count > 100_000) {
@@ -48,7 +52,7 @@ export function tales(split: Split, seed: number, count: number): string[] {
   return Array.from({ length: count }, () => drawTale(stream))
 }
 
-/** The random numbers of one split; `part` names an independent stream within it. */
+/** The random stream of one split; `part` names an independent stream within it. */
 export function splitStream(split: Split, seed: number, part = ''): RandomStream {
   return randomStream(seed, `pretrain/tales/${split}${part === '' ? '' : `/${part}`}`)
 }
@@ -63,7 +67,7 @@ export function encodeText(text: string): number[] {
   return [BEGIN_ID, ...inner, END_ID]
 }
 
-/** The text of ids, special tokens left out. */
+/** The text of ids, without special tokens. */
 export function decodeIds(tokens: readonly number[]): string {
   return tokens
     .map((id) => (id < FIRST_CHARACTER_ID ? '' : ALPHABET.charAt(id - FIRST_CHARACTER_ID)))
@@ -71,9 +75,9 @@ export function decodeIds(tokens: readonly number[]): string {
 }
 
 /**
- * A training window: `window` + 1 ids of consecutive texts, a `noteShare` of which are notes and the others tales. Half
- * of the windows begin where a text begins, as prompts do, the others anywhere in their first text: otherwise short
- * windows would never see how a tale ends.
+ * Draws a training window: `window` + 1 ids of consecutive texts, a share `noteShare` of which are notes and the others
+ * tales. Half of the windows begin at the start of a text, as prompts do; the others begin anywhere in their first
+ * text, because otherwise short windows would never contain the end of a tale.
  */
 export function trainingWindow(stream: RandomStream, window: number, noteShare: number): number[] {
   const next = (): number[] => encodeText(stream.uniform() < noteShare ? drawNote(stream) : drawTale(stream))

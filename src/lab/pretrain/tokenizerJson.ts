@@ -1,8 +1,8 @@
 import { ALPHABET, BEGIN, BEGIN_ID, END, END_ID } from './text.ts'
 
 /**
- * The content of tokenizer.json: every character of the alphabet is a token, and a text begins with `<s>`. What the
- * alphabet lacks (digits, accents) reads as a space: the model knows nothing of it, and a prompt keeps its length.
+ * The content of tokenizer.json: every character of the alphabet is a token, and a text begins with `<s>`. Characters
+ * outside the alphabet (digits, accents) become spaces, so that a prompt keeps its length.
  */
 export function talesTokenizer(): object {
   const special = (id: number, content: string) => ({
@@ -21,7 +21,7 @@ export function talesTokenizer(): object {
     padding: null,
     added_tokens: [special(BEGIN_ID, BEGIN), special(END_ID, END)],
     normalizer: { type: 'Replace', pattern: { Regex: `[^${escaped(ALPHABET)}]` }, content: ' ' },
-    // A token each: without this the whole text would be one word to the merges.
+    // Splits into single characters: without this the whole text would be one word for the merges.
     pre_tokenizer: { type: 'Split', pattern: { Regex: '[\\s\\S]' }, behavior: 'Isolated', invert: false },
     post_processor: {
       type: 'TemplateProcessing',
@@ -48,7 +48,7 @@ export function talesTokenizer(): object {
   }
 }
 
-/** For use within the brackets of a regular expression; nothing else in the alphabet has a meaning there. */
+/** Escapes characters for a bracket expression; no other character of the alphabet is special there. */
 function escaped(characters: string): string {
   return characters.replace('\n', '\\n').replace('-', '\\-')
 }

@@ -6,11 +6,12 @@ import { parameterViews } from '../../core/onnx/parameters.ts'
 import { decayedSize, networkLayout, networkLogits } from './network.ts'
 import type { Network } from './network.ts'
 
+/** Options of the training step's graph. */
 export interface TrainStepOptions {
-  /** Windows in a step, and tokens in a window. */
+  /** Windows per step, and tokens per window. */
   readonly batch: number
   readonly window: number
-  /** Weight of each exit's loss beside the end's. */
+  /** Weight of each exit's loss relative to the last layer's. */
   readonly exitWeight: number
   readonly maxGradientNorm: number
   readonly weightDecay: number
@@ -19,15 +20,13 @@ export interface TrainStepOptions {
 }
 
 /**
- * One step of training as one static graph: forward, cross-entropy of the end plus `exitWeight` times each exit's,
- * backward, clip by global norm, Adam with decoupled weight decay on the matrices (Loshchilov & Hutter 2019,
- * algorithm 2).
- *
- * With P parameters, B windows of W tokens and E exits:
- * inputs   parameters, firstMoment, secondMoment float32 [P]; beta1Power, beta2Power float64 [];
- *          learningRate float32 []; ids int32 [B, W]; targets int32 [B, W], the token that follows each.
- * outputs  the first five, after the step, under next.<name>; losses float32 [E + 1] (nats a token, exits first);
- *          gradientNorm [].
+ * One training step as one static graph: forward, cross-entropy of the last layer plus `exitWeight` times each exit's,
+ * backward, clip by global norm, Adam with decoupled weight decay on the matrices (Loshchilov & Hutter 2019, algorithm
+ * 2). With P parameters, B windows of W tokens and E exits:
+ * - inputs: parameters, firstMoment, secondMoment float32 [P]; beta1Power, beta2Power float64 []; learningRate float32
+ * []; ids int32 [B, W]; targets int32 [B, W], the token after each id.
+ * - outputs: the first five after the step, as next.<name>; losses float32 [E + 1] (nats per token, exits first);
+ * gradientNorm [].
  */
 export function trainStepModel(network: Network, options: TrainStepOptions): Uint8Array {
   const g = new GraphBuilder('pretrain-step')

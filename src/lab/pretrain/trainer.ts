@@ -11,11 +11,11 @@ import type { Network } from './network.ts'
 import { splitStream, trainingWindow } from './text.ts'
 import { trainStepModel } from './trainGraph.ts'
 
-/** One step's report. Deterministic. */
+/** Metrics of one step. Deterministic. */
 export interface StepReport {
-  /** Steps done, this one included. */
+  /** Number of steps done, including this one. */
   readonly step: number
-  /** Nats a token of the step's batch: each exit, then the end. */
+  /** Nats per token of the step's batch: each exit, then the last layer. */
   readonly losses: readonly number[]
   readonly gradientNorm: number
   readonly learningRate: number
@@ -29,7 +29,7 @@ export class Pretrainer {
   private readonly engine: Engine
   private readonly size: number
   private state: TrainingState
-  /** The session of the stage that is being trained. */
+  /** The session of the current stage. */
   private current: { readonly stage: Stage; readonly session: Session } | null = null
 
   constructor(network: Network, config: PretrainConfig, engine: Engine) {
@@ -46,7 +46,7 @@ export class Pretrainer {
     }
   }
 
-  /** Steps done. */
+  /** Number of steps done. */
   get step(): number {
     return this.state.step
   }
@@ -55,12 +55,12 @@ export class Pretrainer {
     return this.state.step >= this.config.steps
   }
 
-  /** The parameters as they stand (networkLayout), by reference. */
+  /** The current parameters (networkLayout), not a copy. */
   get parameters(): Float32Array {
     return this.state.parameters
   }
 
-  /** One optimiser step. Throws EdgewiseError E_DIVERGED where the loss is no longer a number. */
+  /** Performs one optimiser step. Throws EdgewiseError E_DIVERGED if the loss is not finite. */
   async advance(): Promise<StepReport> {
     const { config, state, size } = this
     const stage = stageAt(config, state.step)
@@ -98,7 +98,7 @@ export class Pretrainer {
     return packState(this.identity(), this.state)
   }
 
-  /** Goes on exactly where a checkpoint of the same training stood. Throws as unpackState does. */
+  /** Continues exactly from a checkpoint of the same training. Throws as unpackState does. */
   restore(bytes: Uint8Array, where: string): void {
     this.state = unpackState(bytes, this.identity(), this.size, where)
   }
@@ -112,7 +112,7 @@ export class Pretrainer {
     return { network: this.network, config: this.config, engine: this.engine.info }
   }
 
-  /** Only the stage at work holds a session: its activations are what takes the memory. */
+  /** Only the current stage holds a session, because its activations take most of the memory. */
   private async sessionOf(stage: Stage): Promise<Session> {
     if (this.current?.stage === stage) return this.current.session
     await this.close()
@@ -121,7 +121,7 @@ export class Pretrainer {
     return session
   }
 
-  /** Each window has random numbers of its own, named by step and row. */
+  /** Draws a batch; each window has a random stream of its own, named by step and row. */
   private batch({ batch, window, noteShare }: Stage) {
     const ids = new Int32Array(batch * window)
     const targets = new Int32Array(batch * window)

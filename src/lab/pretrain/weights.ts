@@ -4,7 +4,7 @@ import { parameterOf } from '../../core/onnx/parameters.ts'
 import { networkLayout } from './network.ts'
 import type { Network } from './network.ts'
 
-/** The weights that a flat parameter vector (networkLayout) stands for. Copies are made as they are asked for. */
+/** The weights in a flat parameter vector (networkLayout), copied on demand. */
 export function sourceOf({ model, exitLayers }: Network, parameters: Float32Array): WeightSource {
   const layout = networkLayout({ model, exitLayers })
   const get = (name: string): Float32Array => parameterOf(layout, parameters, name)
@@ -66,7 +66,7 @@ export function parametersOf(source: WeightSource): Float32Array {
   return flat
 }
 
-/** A matrix [rows, sum of widths] cut into blocks of columns, [rows, width] each. */
+/** Splits a matrix [rows, sum of widths] into blocks of columns, [rows, width] each. */
 function columns(matrix: Float32Array, widths: readonly number[]): Float32Array[] {
   const stride = widths.reduce((sum, width) => sum + width, 0)
   const rows = matrix.length / stride

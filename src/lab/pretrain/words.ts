@@ -1,7 +1,7 @@
 /**
- * The words of the tales; their letters are those of ALPHABET (text.ts). The words of a list differ in their first
- * letter, so that a choice is made, or recalled, in one character and the rest is spelling: a small model learns to
- * recall a letter much sooner than a string.
+ * The words of the tales, in letters of ALPHABET (text.ts). The words of a list differ in their first letter, so that
+ * one character determines the choice and the rest is spelling: a small model learns to recall a letter much sooner
+ * than a string.
  */
 
 export interface Pronouns {
@@ -33,7 +33,7 @@ export const PLACE_KINDS = words(
 export const PLACES = words(
   'barn church dam fort gate hill inn lake mill oak pond river shop tower village wood yard',
 )
-/** Where people go to. */
+/** Places that people go to. */
 export const GOALS = words(
   'beach castle desert forest garden harbor island library market palace school theater valley zoo',
 )
@@ -42,7 +42,7 @@ export const GOALS = words(
 export const GOODS = words(
   'apple button cake egg feather grape key lemon marble nut onion pear ribbon shell toy',
 )
-/** Things of which there is one. */
+/** Things that are unique. */
 export const TREASURES = words(
   'boat cup drum flute globe hat kite lamp mirror necklace pipe ring scarf trumpet umbrella violin wheel',
 )
@@ -52,7 +52,7 @@ export const MOMENTS = words('morning day evening night')
 export const SEASONS = words('spring summer autumn winter')
 export const MOODS = words('bright cold dark fine gray rainy warm')
 
-/** Who and what is seen beside the story: adjective, noun, verb in the past, where to. */
+/** What is seen beside the story: adjective, noun, verb in the past tense, direction. */
 export const SCENE = {
   adjectives: words('fat golden heavy lonely noisy pale soft tiny white'),
   nouns: words('bird cow gull kitten leaf pigeon sheep wagon'),
@@ -60,7 +60,7 @@ export const SCENE = {
   places: words('clouds fields hills roofs stones trees waves'),
   prepositions: words('above behind near over'),
 }
-/** Plurals that take no plain s. */
+/** Plurals that are not formed with s. */
 const PLURALS: Readonly<Record<string, string>> = { leaf: 'leaves', sheep: 'sheep' }
 
 export const NUMBERS = words('zero one two three four five six seven eight nine ten eleven twelve')

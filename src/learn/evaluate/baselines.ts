@@ -13,32 +13,36 @@ import type { Policy } from '../../plan/price/situation.ts'
 import type { Scenario, Split } from '../../sim/scenario/scenario.ts'
 import { mean, runEpisode } from './episode.ts'
 
-/** Known planners that are not built (docs/model.md, section 13), with the reason: every table lists them. */
+/**
+ * Known planners that are not implemented (docs/model.md, section 13), with the reason; every table of results lists
+ * them.
+ */
 export const ABSENT_BASELINES: Readonly<Record<string, string>> = {
   'edgeshard-dp': 'per-state DP covers layer cuts between two devices; more devices come later',
   mpc: 'model-predictive control with a bandwidth forecast: not built yet',
   clairvoyant: 'branch and bound over whole runs: not built yet',
 }
 
-/** How much work the tuning of a planner may take. */
+/** Limits on the work of tuning a planner. */
 export interface TuningBudget {
-  /** Training episodes each candidate is run on. */
+  /** Training episodes on which each candidate is run. */
   readonly episodes: number
   /** Candidates for the four prices. */
   readonly candidates: number
-  /** Awaited, so that a caller may let signals in, and throw to end the tuning. */
+  /** Awaited after each candidate, so that the caller can let signals through or throw to stop the tuning. */
   readonly onProgress?: (what: string, done: number, total: number) => void | Promise<void>
 }
 
+/** The tuned parameters of the baselines. */
 export interface TunedBaselines {
   readonly prices: PriceVector
   readonly v: number
-  /** Edge seconds up to which threshold routing keeps requests at the edge. */
+  /** Threshold routing keeps requests on the edge up to this many edge seconds. */
   readonly thresholdSeconds: number
 }
 
 const V_SWEEP = [0.3, 1, 3, 10, 30, 100]
-/** Edge seconds tried for threshold routing. */
+/** Values of thresholdSeconds that are tried. */
 const THRESHOLD_SWEEP = [0, 0.5, 1, 2, 4, 8, 16, 32]
 
 /** Tunes the priced planner, drift-plus-penalty's V and the threshold on training episodes. */
@@ -69,12 +73,12 @@ export async function tuneBaselines(scenario: Scenario, budget: TuningBudget): P
   return { v, thresholdSeconds, prices: await tunePrices(scenario, budget, cost) }
 }
 
-/** Episodes for tuning lie apart from those the learner draws. */
+/** Seeds of tuning episodes, which differ from the seeds that the learner uses. */
 const TUNING_SEED = 900_000_000
 
 /**
- * Four prices by a (1 + lambda) evolution strategy with log-normal steps: a start at zero prices and at
- * plain backlogs, then mutations of the best. Every candidate meets the same episodes.
+ * Tunes four prices with a (1 + lambda) evolution strategy with log-normal steps: starts at zero prices and at plain
+ * backlogs, then mutates the best. Every candidate runs the same episodes.
  */
 async function tunePrices(
   scenario: Scenario,
@@ -121,7 +125,9 @@ function mutate(prices: PriceVector, step: number, normal: () => number, uniform
   return [move(prices[0]), move(prices[1]), move(prices[2]), move(prices[3])]
 }
 
-/** All planners of the comparison that the scenario allows, but the best static cut: that is chosen in hindsight. */
+/**
+ * All planners of the comparison that the scenario allows, except the best static cut, which is selected in hindsight.
+ */
 export function baselines(scenario: Scenario, tuned: TunedBaselines): Policy[] {
   const { problem } = scenario
   return [
@@ -139,7 +145,7 @@ export function baselines(scenario: Scenario, tuned: TunedBaselines): Policy[] {
   ]
 }
 
-/** The static cut with the least cost on the very episodes of the evaluation: hindsight. */
+/** The static cut with the lowest cost on the evaluation episodes themselves: selected in hindsight. */
 export async function bestStaticCut(
   scenario: Scenario,
   split: Split,

@@ -5,23 +5,23 @@ import { Episode, type RequestMetrics } from '../../sim/episode.ts'
 import type { SimulationFactory, EpisodeInputs } from '../../sim/types.ts'
 import type { Scenario, Split } from '../../sim/scenario/scenario.ts'
 
-/** One policy on one episode. All figures are simulated. */
+/** Result of one policy on one episode. All values are simulated. */
 export interface EpisodeResult {
   readonly requests: readonly RequestMetrics[]
-  /** Mean cost of a request, the idle device's energy included. */
+  /** Mean cost of a request, including the energy of the idle device. */
   readonly cost: number
-  /** Edge joules of the whole run over its requests. */
+  /** Edge joules of the whole episode, divided by its requests. */
   readonly edgeJoulesPerRequest: number
-  /** Until all has drained, work that no token waits for included. */
+  /** Until all work has finished, including work that no token waits for. */
   readonly durationSeconds: number
   readonly queueMean: number
   readonly queueMax: number
-  /** When each request had its last token, absolute seconds. */
+  /** Time of each request's last token, seconds from the start of the episode. */
   readonly finishSeconds: Float64Array
   readonly layersDecided: number
 }
 
-/** Runs a policy through the episode `seed` of a split. */
+/** Runs a policy on the episode with this seed from a split of the scenario. */
 export function runEpisode(
   scenario: Scenario,
   policy: Policy,
@@ -32,7 +32,7 @@ export function runEpisode(
   return runWorld(scenario, policy, scenario.world(split, seed), seed, create)
 }
 
-/** Runs a policy through a world; `seed` is for policies that draw. */
+/** Runs a policy on given episode inputs; `seed` is for policies that draw random numbers. */
 export function runWorld(
   scenario: Scenario,
   policy: Policy,
@@ -67,7 +67,7 @@ function summarise(scenario: Scenario, session: Episode): EpisodeResult {
   }
 }
 
-/** Arithmetic mean; NaN of nothing. */
+/** Arithmetic mean; NaN of an empty list. */
 export function mean(values: readonly number[]): number {
   let sum = 0
   for (const value of values) sum += value

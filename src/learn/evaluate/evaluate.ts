@@ -6,30 +6,33 @@ import type { Scenario, Split } from '../../sim/scenario/scenario.ts'
 import { mean, runWorld, type EpisodeResult } from './episode.ts'
 import { bootstrapInterval, distribution, type Distribution } from './statistics.ts'
 
-/** One policy's row. Everything is simulated; provenance says what the simulation rests on. */
+/** One policy's row of an evaluation. All values are simulated; `provenance` says which inputs were measured. */
 export interface PolicyReport {
   readonly cost: { readonly mean: number; readonly ci95: readonly [number, number] | null }
-  /** Cost minus the tuned priced planner's on the same episodes; null where that was not run, and for itself. */
+  /**
+   * Cost minus that of the tuned priced planner on the same episodes; null for that planner itself, or if it was not
+   * run.
+   */
   readonly costMinusPriced: { readonly mean: number; readonly ci95: readonly [number, number] | null } | null
   /** (cost - lower bound) / lower bound. */
   readonly gapToLowerBound: number | null
   readonly ttftSeconds: Distribution | null
-  /** Null where every output is a single token. */
+  /** Null if every output is a single token. */
   readonly tpotSeconds: Distribution | null
   readonly e2eSeconds: Distribution | null
-  /** Per request, the idle device's share included. */
+  /** Joules per request, including the idle device's share. */
   readonly edgeJoules: number
   readonly cloudSeconds: number
   readonly upBytes: number
   readonly downBytes: number
   readonly accuracyLoss: number
   readonly queue: { readonly mean: number; readonly max: number }
-  /** Share of decided layers with heads on both sides. */
+  /** Share of decided layers with units on both sides. */
   readonly mixedHeadShare: number
   readonly provenance: Provenances
 }
 
-/** What the figures of a row rest on. */
+/** Whether the inputs of a row were measured, modelled or assumed. */
 export interface Provenances {
   readonly figures: 'simulated'
   readonly edge: string
@@ -39,21 +42,23 @@ export interface Provenances {
   readonly links: string
 }
 
+/** Result of `evaluate`. */
 export interface EvaluationReport {
   readonly policies: Readonly<Record<string, PolicyReport>>
   readonly lowerBound: number
-  /** (per-state DP - best policy) / per-state DP; null where per-state DP was not run. */
+  /** (cost of per-state DP - cost of the best policy) / cost of per-state DP; null if per-state DP was not run. */
   readonly headroom: number | null
   readonly seeds: number
   readonly decisions: number
 }
 
+/** What `evaluate` compares, and on which episodes. */
 export interface EvaluationInput {
   readonly scenario: Scenario
   readonly policies: readonly Policy[]
   readonly split: Split
   readonly seeds: readonly number[]
-  /** Awaited, so that a caller may let signals in, and throw to end the evaluation. */
+  /** Awaited after each episode, so that the caller can let signals through or throw to stop the evaluation. */
   readonly onProgress?: (done: number, total: number) => void | Promise<void>
 }
 
@@ -94,8 +99,8 @@ export async function evaluate(input: EvaluationInput): Promise<EvaluationReport
 }
 
 /**
- * Mean over a world's requests of a bound that no policy can undercut which finishes each request
- * by the given times (absolute seconds; one array a policy).
+ * Mean over an episode's requests of a lower bound on the cost: no policy that finishes each request by the given times
+ * (absolute seconds, one array for each policy) can cost less.
  */
 export function worldLowerBound(
   scenario: Scenario,
@@ -113,7 +118,7 @@ export function worldLowerBound(
   )
 }
 
-/** The mean difference over paired episodes, with its interval. */
+/** Mean difference over paired episodes, with its confidence interval. */
 function paired(
   own: readonly EpisodeResult[],
   other: readonly EpisodeResult[] | undefined,

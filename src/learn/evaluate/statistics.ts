@@ -1,6 +1,7 @@
 import { randomStream } from '../../core/random.ts'
 import { mean } from './episode.ts'
 
+/** Mean and quantiles of a set of values. */
 export interface Distribution {
   readonly mean: number
   readonly p50: number
@@ -8,7 +9,7 @@ export interface Distribution {
   readonly p99: number
 }
 
-/** Mean and quantiles (linear between order statistics); null where there is nothing. */
+/** Mean and quantiles (linear between order statistics); null without values. */
 export function distribution(values: readonly number[]): Distribution | null {
   if (values.length === 0) return null
   const sorted = Float64Array.from(values).sort()
@@ -30,8 +31,8 @@ function quantile(sorted: Float64Array, share: number): number {
 const RESAMPLES = 2000
 
 /**
- * 95 % percentile bootstrap interval of the mean of one value per episode (Efron 1979). The
- * resampling stream is fixed, so equal values give equal intervals; null for a single episode.
+ * 95 % percentile bootstrap interval of the mean of one value per episode (Efron 1979). The resampling stream is fixed,
+ * so that equal values give equal intervals; null for a single episode.
  */
 export function bootstrapInterval(perEpisode: readonly number[]): readonly [number, number] | null {
   const n = perEpisode.length

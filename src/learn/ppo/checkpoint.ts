@@ -9,7 +9,7 @@ import type { PpoConfig } from './config.ts'
 
 const FORMAT = 'edgewise-trainer-1'
 
-/** What a checkpoint must share with the trainer that resumes it. */
+/** What must agree between a checkpoint and the trainer that resumes it. */
 export interface TrainerIdentity {
   readonly environment: string
   readonly config: PpoConfig
@@ -17,7 +17,7 @@ export interface TrainerIdentity {
   readonly engine: EngineInfo
 }
 
-/** Counters, scales and random streams: all that is not an array. */
+/** Counters, scales and random streams: the state outside the arrays. */
 export interface TrainerState {
   readonly updates: number
   readonly powers: readonly [number, number]
@@ -30,7 +30,7 @@ export interface TrainerState {
 
 type Arrays = Readonly<Record<string, ArchiveArray>>
 
-/** A checkpoint's bytes: named arrays and JSON, closed by their hash. */
+/** Encodes a checkpoint: named arrays and JSON, followed by their hash. */
 export function packCheckpoint(
   identity: TrainerIdentity,
   state: TrainerState,
@@ -41,8 +41,8 @@ export function packCheckpoint(
 }
 
 /**
- * Reads a checkpoint for a trainer of this identity; `load` then copies its arrays over `arrays`. Throws
- * IntegrityError for damaged bytes and InputError, naming what differs, for another trainer's.
+ * Reads a checkpoint for a trainer of this identity; `load` then copies its arrays into `arrays`. Throws IntegrityError
+ * for damaged bytes, and InputError naming the difference for a checkpoint of another trainer.
  */
 export function unpackCheckpoint(
   bytes: Uint8Array,

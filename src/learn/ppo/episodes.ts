@@ -2,7 +2,7 @@ import type { RolloutBuffer } from './rolloutBuffer.ts'
 
 /** Undiscounted returns and lengths of the episodes that ended since the last report. */
 export class EpisodeLog {
-  /** [N, 3]: performance, stability, decisions of the episodes under way. */
+  /** [N, 3]: performance, stability, decisions of the running episodes. */
   private readonly running: Float64Array
   private readonly ended: [performance: number, stability: number, decisions: number][] = []
 
@@ -24,7 +24,7 @@ export class EpisodeLog {
     }
   }
 
-  /** Means over the episodes that ended; null where none did. Forgets them. */
+  /** Means over the episodes that ended, null if none did, and a reset. */
   report(): Record<'episodes' | 'performanceReturn' | 'stabilityReturn' | 'episodeDecisions', number | null> {
     const ended = this.ended.splice(0)
     const mean = (part: 0 | 1 | 2): number | null =>

@@ -1,27 +1,30 @@
-/** What the advantages of one critic are computed from; [T, N] arrays are indexed t * N + n. */
+/** Inputs of one critic's advantages; [T, N] arrays are indexed t * N + n. */
 export interface GaeInput {
   readonly steps: number
   readonly envs: number
   /** [T, N]: rewards of this critic. */
   readonly rewards: Float64Array
-  /** [T + 1, N]: values of the observations acted on; the last row is of those after the rollout. */
+  /**
+   * [T + 1, N]: values of the observations on which actions were chosen; the last row is for the observations after the
+   * rollout.
+   */
   readonly values: Float64Array
-  /** [T, N]: value of the final observation where an episode was truncated; not read elsewhere. */
+  /** [T, N]: value of the final observation where an episode was truncated; ignored elsewhere. */
   readonly finalValues: Float64Array
-  /** [T, N]: seconds each step took. */
+  /** [T, N]: duration of each step, seconds. */
   readonly tauSeconds: Float64Array
-  /** [T, N]: 1 where the step ended an episode. */
+  /** [T, N]: 1 where the step terminated an episode. */
   readonly terminated: Uint8Array
   readonly truncated: Uint8Array
-  /** Discount rate beta per second: a reward tau seconds ahead counts e^(-beta tau). */
+  /** Discount rate beta per second: a reward tau seconds later counts e^(-beta tau). */
   readonly discountRate: number
   readonly lambda: number
 }
 
 /**
- * Generalised advantage estimation (Schulman et al. 2016, equation 16) for a semi-Markov process: the
- * discount of a step is e^(-beta tau). After termination nothing of value follows; after truncation the
- * value of the final observation does, but no advantage flows back across either. Writes [T, N].
+ * Generalised advantage estimation (Schulman et al. 2016, equation 16) for a semi-Markov process: a step's discount is
+ * e^(-beta tau). After termination the remaining value is 0, after truncation it is the value of the final observation;
+ * advantages flow back across neither. Writes [T, N].
  */
 export function generalisedAdvantages(input: GaeInput, advantagesOut: Float64Array): void {
   const { steps, envs, rewards, values, finalValues, tauSeconds, terminated, truncated } = input
@@ -39,7 +42,7 @@ export function generalisedAdvantages(input: GaeInput, advantagesOut: Float64Arr
   }
 }
 
-/** Shifts and scales to mean 0 and standard deviation 1 (population), in place. */
+/** Shifts and scales in place to mean 0 and standard deviation 1 (population). */
 export function standardise(values: Float64Array): void {
   let sum = 0
   for (const value of values) sum += value

@@ -5,7 +5,7 @@ import type { ActorSpec } from '../../policy/actor/actor.ts'
 import { MASKED_LOGIT } from '../../policy/actor/actorGraph.ts'
 import type { HeadRolloutBuffer, RolloutBuffer } from './rolloutBuffer.ts'
 
-/** The data a training step is computed from, per decision. */
+/** Inputs of a training step, one row for each decision. */
 export interface BatchSource {
   readonly rollout: RolloutBuffer
   /** [M], standardised. */
@@ -39,7 +39,7 @@ export class Minibatch {
     })
   }
 
-  /** Sets a scalar or vector of settings. */
+  /** Sets a scalar or vector input. */
   setVector(name: string, values: readonly number[], dims: readonly number[] = [values.length]): void {
     this.feeds[name] = tensorOf('float32', dims, values)
   }
@@ -86,7 +86,7 @@ export class Minibatch {
   }
 }
 
-/** Fisher and Yates, in place. */
+/** Fisher-Yates shuffle in place. */
 export function shuffle(order: Int32Array, stream: RandomStream): void {
   for (let i = order.length - 1; i > 0; i--) {
     const j = stream.integer(i + 1)

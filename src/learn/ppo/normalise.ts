@@ -1,6 +1,6 @@
 import type { Normaliser } from '../../policy/actor/actor.ts'
 
-/** Running mean and variance of vectors (Chan et al. 1979, the parallel update), in float64. */
+/** Running mean and variance of vectors in float64 (Chan et al. 1979, the parallel update). */
 export class RunningMoments {
   readonly mean: Float64Array
   /** Sums of squared deviations from the mean. */
@@ -12,7 +12,7 @@ export class RunningMoments {
     this.squares = new Float64Array(size)
   }
 
-  /** Takes in `rows` vectors, row-major. */
+  /** Adds `rows` vectors, row-major. */
   update(values: Float32Array, rows: number): void {
     const size = this.mean.length
     const total = this.count + rows
@@ -29,10 +29,10 @@ export class RunningMoments {
     this.count = total
   }
 
-  /** The float32 normaliser of the moments so far; identity before the first update. */
+  /** The float32 normaliser from the moments so far; the identity before the first update. */
   normaliser(): Normaliser {
     const mean = Float32Array.from(this.mean)
-    // An element that never changed stays what it is less its mean: nothing is known of its scale.
+    // An element that never changed has no known scale: only its mean is subtracted.
     const scale = Float32Array.from(this.squares, (squares) =>
       this.count === 0 || squares === 0 ? 1 : 1 / Math.sqrt(squares / this.count + 1e-8),
     )
@@ -41,9 +41,9 @@ export class RunningMoments {
 }
 
 /**
- * Scale of one critic's targets: exponentially forgotten mean and standard deviation of the returns.
- * The critic predicts (return - mean) / deviation; when these move, its last layer is rescaled so that
- * the returns it predicts stay what they were (PopArt, van Hasselt et al. 2016, equations 3 to 7).
+ * Scale of one critic's targets: exponentially weighted mean and standard deviation of the returns. The critic predicts
+ * (return - mean) / deviation. When these change, its last layer is rescaled so that the predicted returns stay the
+ * same (PopArt, van Hasselt et al. 2016, equations 3 to 7).
  */
 export class ReturnScale {
   mean = 0
@@ -52,7 +52,7 @@ export class ReturnScale {
   private second = 0
   private updates = 0
 
-  /** Takes in returns; rescales the critic's output weights and bias in place. */
+  /** Adds returns, and rescales the critic's output weights and bias in place. */
   update(returns: Float64Array, rate: number, weight: Float32Array, bias: Float32Array): void {
     let sum = 0
     let squares = 0
@@ -60,13 +60,13 @@ export class ReturnScale {
       sum += value
       squares += value * value
     }
-    // A plain average of the first updates, then forgetting.
+    // A plain average over the first updates, exponential weights afterwards.
     const step = Math.max(rate, 1 / ++this.updates)
     this.first += step * (sum / returns.length - this.first)
     this.second += step * (squares / returns.length - this.second)
     const mean = this.first
     const variance = Math.max(0, this.second - mean * mean)
-    // Returns that are all 0 (a critic without rewards) leave nothing to scale.
+    // If all returns are 0 (a critic without rewards), there is nothing to scale.
     const deviation = Math.max(Math.sqrt(variance), 1e-4 * Math.abs(mean)) || 1
     const ratio = this.deviation / deviation
     for (let i = 0; i < weight.length; i++) weight[i] *= ratio

@@ -23,29 +23,30 @@ import { Minibatch, shuffle } from './minibatch.ts'
 import { ReturnScale, RunningMoments, variance } from './normalise.ts'
 import { RolloutBuffer } from './rolloutBuffer.ts'
 
-/** Everything a policy is: its shape, its parameters (critics included) and its normaliser. */
+/** A complete policy: its shape, its parameters (including the critics) and its normaliser. */
 export interface PolicySnapshot {
   readonly spec: ActorSpec
   readonly parameters: Float32Array
   readonly normaliser: Normaliser
 }
 
-/** What one update reports. Deterministic: equal trainings give equal metrics. Null: nothing to report. */
+/** Metrics of one update. Deterministic: equal trainings give equal metrics. Null: not measured. */
 export type Metrics = Readonly<Record<string, number | null>>
 
-/** Wall-clock seconds of the last update, where a clock was given. */
+/** Wall-clock seconds of the last update, if a clock was given. */
 export interface UpdateTimings {
   readonly rolloutSeconds: number
   readonly learnSeconds: number
 }
 
+/** What a trainer needs. */
 export interface TrainerOptions {
   readonly clock?: Clock
-  /** Called with the mixed advantages [T x N] before they are standardised: for fault injection in tests. */
+  /** Called with the combined advantages [T x N] before they are standardised, for fault injection in tests. */
   readonly onAdvantages?: (advantages: Float64Array) => void
 }
 
-/** Compiles the graphs for `config` and `env` and starts a training; `env` is reset by config.seed. */
+/** Compiles the graphs for `config` and `env` and starts a training; resets `env` with config.seed. */
 export async function createTrainer(
   settings: PpoSettings,
   env: VectorEnv,
@@ -87,7 +88,7 @@ interface Graphs {
 export class Trainer {
   readonly config: PpoConfig
   readonly spec: ActorSpec
-  /** Updates done. */
+  /** Number of updates done. */
   updates = 0
   timings: UpdateTimings | null = null
   private readonly env: VectorEnv
@@ -132,7 +133,7 @@ export class Trainer {
     env.reset(seed)
   }
 
-  /** One update: a rollout of T decisions in every environment, then the epochs of gradient steps over it. */
+  /** Performs one update: a rollout of T decisions in every environment, then epochs of gradient steps over it. */
   async update(): Promise<Metrics> {
     const { config, rollout, env } = this
     const started = this.now()
@@ -160,7 +161,7 @@ export class Trainer {
     }
   }
 
-  /** The policy as it stands (copies). */
+  /** A copy of the current policy. */
   get policy(): PolicySnapshot {
     const { mean, scale } = this.normaliser
     return {
@@ -175,7 +176,7 @@ export class Trainer {
     await this.graphs.critics.dispose()
   }
 
-  /** One rollout of the untrained policy from which nothing is learned but the observations' scale. */
+  /** One rollout of the untrained policy, used only to learn the scale of the observations. */
   private warmUp(): void {
     this.kernel.load(this.parameters, this.normaliser)
     this.rollout.collect(this.env, this.kernel, this.actionStreams)
@@ -189,8 +190,8 @@ export class Trainer {
   }
 
   /**
-   * Values, advantages and value targets. Each critic's advantages are in units of reward; they are added
-   * into `mixed` with their weights. Targets and old values [M, K] are in the critics' normalised units.
+   * Computes values, advantages and value targets. Each critic's advantages are in units of reward and added to `mixed`
+   * with their weights. Targets and old values [M, K] are in the critics' normalised units.
    */
   private async evaluate(mixed: Float64Array) {
     const { rollout, config, spec } = this
@@ -260,7 +261,7 @@ export class Trainer {
     return performance.map((reward, i) => reward + this.config.stabilityWeight * stability[i])
   }
 
-  /** [rows, K] of normalised observations [rows, D]. */
+  /** Critic outputs [rows, K] for normalised observations [rows, D]. */
   private async criticOutputs(normalised: Float32Array): Promise<Float32Array> {
     const size = this.spec.observationSize
     const { values } = await this.graphs.critics.run({
@@ -270,7 +271,7 @@ export class Trainer {
     return values.data as Float32Array
   }
 
-  /** Epochs of minibatch steps; returns the means of their metrics. */
+  /** Runs the epochs of minibatch steps and returns the means of their metrics. */
   private async learn(source: Parameters<Minibatch['fill']>[0]): Promise<Record<string, number>> {
     const { config, minibatch, spec, updates } = this
     const decisions = source.advantages.length
@@ -327,7 +328,7 @@ export class Trainer {
     return next.metrics.data as Float32Array
   }
 
-  /** Everything needed to go on exactly: equal trainings give equal bytes. */
+  /** The complete state of the training: equal trainings give equal bytes. */
   checkpoint(): Uint8Array {
     const { powers, updates, moments } = this
     const state: TrainerState = {
@@ -343,9 +344,8 @@ export class Trainer {
   }
 
   /**
-   * Goes on where a checkpoint of the same settings, environment and engine stood. Throws InputError where
-   * they differ and IntegrityError for damaged bytes; the trainer is then as it was, unless the environment
-   * itself refuses its state.
+   * Continues from a checkpoint with the same settings, environment and engine. Throws InputError if they differ and
+   * IntegrityError for damaged bytes; the trainer then keeps its state, unless the environment itself refuses its part.
    */
   restore(bytes: Uint8Array, where = 'checkpoint'): void {
     const { state, environment, load } = unpackCheckpoint(bytes, this.identity(), this.arrays(), where)

@@ -8,19 +8,19 @@ export interface HeadRolloutBuffer {
   readonly rows: number
   /** [M, rows] */
   readonly choices: Int32Array
-  /** [M, rows, S]; empty where the head reads no features. */
+  /** [M, rows, S]; empty if the head has no features. */
   readonly features: Float32Array
-  /** [M, rows, C], 1 = allowed; empty where the head is never masked. */
+  /** [M, rows, C], 1 = allowed; empty if the head is never masked. */
   readonly masks: Uint8Array
 }
 
-/** What N environments did in T decisions each; index t * N + n. */
+/** T decisions in each of N environments; index t * N + n. */
 export class RolloutBuffer {
   readonly steps: number
   readonly envs: number
-  /** [M, D] as observed. */
+  /** [M, D], not normalised. */
   readonly observations: Float32Array
-  /** [(T + 1) N, D] normalised; the last N are those after the rollout. */
+  /** [(T + 1) N, D] normalised; the last N rows are for the observations after the rollout. */
   readonly normalised: Float32Array
   readonly heads: readonly HeadRolloutBuffer[]
   /** [M] */
@@ -30,13 +30,13 @@ export class RolloutBuffer {
   readonly tauSeconds: Float64Array
   readonly terminated: Uint8Array
   readonly truncated: Uint8Array
-  /** Decisions that were truncated, and the normalised final observations there, [F, D]. */
+  /** Indices of decisions at which an episode was truncated, and the normalised final observations there, [F, D]. */
   truncatedAt: number[] = []
   finals: number[] = []
 
   private readonly features: Float32Array
   private readonly mask: Uint8Array
-  /** Place of row r among the rows of its head. */
+  /** Index of row r among the rows of its head. */
   private readonly place: readonly number[]
 
   constructor(env: VectorEnv, steps: number) {
@@ -66,7 +66,7 @@ export class RolloutBuffer {
     this.place = action.headOf.map((head, row) => rows[head].indexOf(row))
   }
 
-  /** Fills the rollout from where the environments stand, one stream of uniforms per environment. */
+  /** Fills the buffer from the environments' current states, with one stream of uniforms for each environment. */
   collect(env: VectorEnv, kernel: ActorKernel, streams: readonly RandomStream[]): void {
     this.truncatedAt = []
     this.finals = []
@@ -79,7 +79,7 @@ export class RolloutBuffer {
     }
   }
 
-  /** One decision of environment n: its rows, then its step; everything is noted at index i. */
+  /** Performs one decision of environment n, row by row, and its step, and stores everything at index i. */
   private decide(env: VectorEnv, kernel: ActorKernel, stream: RandomStream, n: number, i: number): void {
     const { observationSize: size, action } = env
     const from = n * size

@@ -1,14 +1,15 @@
 import { z } from 'zod'
 import { ppoConfigSchema } from '../ppo/config.ts'
 
+/** Name and version of the training config's format. */
 export const TRAINING_SCHEMA = 'edgewise.training/1'
 
 const positive = z.number().positive()
 
-/** What `edgewise train` reads. */
+/** Schema of the file that `edgewise train` reads. */
 export const trainingSchema = z.strictObject({
   schema: z.literal(TRAINING_SCHEMA),
-  /** The scenario file, relative to this one. */
+  /** Path of the scenario, relative to this file. */
   scenario: z.string().min(1),
   environments: z.int().min(1).max(1024).default(16),
   reward: z
@@ -22,8 +23,8 @@ export const trainingSchema = z.strictObject({
     })
     .prefault({}),
   /**
-   * Discount over one mean time between arrivals, which sets ppo.discountRate to this times the scenario's
-   * arrival rate: a queue's effects last for so many requests, however fast the device is. Null: as ppo says.
+   * Discount over one mean interarrival time; sets ppo.discountRate to this times the scenario's arrival rate, so that
+   * a queue's effects last for a number of requests, however fast the device is. Null: ppo.discountRate is used.
    */
   discountPerRequest: z
     .strictObject({ performance: z.number().min(0), stability: z.number().min(0) })
@@ -41,9 +42,10 @@ export const trainingSchema = z.strictObject({
   checkpointEveryUpdates: z.int().min(1).default(10),
 })
 
+/** A training config. */
 export type TrainingConfig = z.infer<typeof trainingSchema>
 
-/** The config with everything that depends on the scenario filled in: what a run is made with. */
+/** Fills in everything that depends on the scenario: the config that a run uses. */
 export function resolveTraining(training: TrainingConfig, meanRatePerSecond: number): TrainingConfig {
   const { discountPerRequest: perRequest } = training
   if (perRequest === null) return training

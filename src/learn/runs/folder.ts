@@ -11,6 +11,7 @@ import type { Scenario } from '../../sim/scenario/scenario.ts'
 import { scenarioSchema } from '../../sim/scenario/schema.ts'
 import { trainingSchema, type TrainingConfig } from './config.ts'
 
+/** Name and version of run.json's format. */
 export const RUN_SCHEMA = 'edgewise.run/1'
 
 /** Names of a run folder's files. */
@@ -30,15 +31,15 @@ const runSchema = z.strictObject({
   training: trainingSchema,
   scenario: scenarioSchema,
   scenarioHash: z.string().regex(/^[0-9a-f]{64}$/),
-  /** Folder that the scenario's paths are relative to, relative to the run's own. */
+  /** Folder to which the scenario's paths are relative, itself relative to the run folder. */
   folder: z.string(),
   versions: z.record(z.string(), z.string()),
 })
 
-/** run.json: all that a run is made of, resolved. */
+/** run.json: everything that a run was made from, with defaults resolved. */
 export type RunDescription = z.infer<typeof runSchema>
 
-/** Starts a run folder. Throws InputError if it already holds a run. */
+/** Creates a run folder. Throws InputError if it already holds a run. */
 export function createRunFolder(
   path: string,
   scenario: Scenario,
@@ -67,11 +68,11 @@ export function createRunFolder(
     folder,
     versions,
   }
-  // Last: a folder without it is no run.
+  // Written last: a folder without it is not a run.
   writeAtomic(join(path, RUN_FILES.run), `${JSON.stringify(run, null, 2)}\n`)
 }
 
-/** Reads run.json and checks that both profiles are there. */
+/** Reads run.json and checks that both profiles exist. */
 export function readRun(path: string): RunDescription {
   const file = join(path, RUN_FILES.run)
   if (!existsSync(file)) {
@@ -102,13 +103,13 @@ export function writePolicy(path: string, numbers: PolicyNumbers, about: PolicyA
   )
 }
 
-/** When a policy was taken and what it cost on validation. */
+/** After which update a policy was saved, and its cost on validation. */
 export interface PolicyAbout {
   readonly update: number
   readonly validationCost: number | null
 }
 
-/** Reads what writePolicy wrote. Throws IntegrityError where a byte differs, InputError where it is no archive. */
+/** Reads a file of writePolicy. Throws IntegrityError if its bytes have changed, InputError if it is not an archive. */
 export function readPolicy(path: string): { numbers: PolicyNumbers; about: PolicyAbout } {
   const { json, arrays } = unpackArchive(readCapped(path, MAX_POLICY_BYTES), path)
   const { spec, about } = json as { spec: PolicyNumbers['spec']; about: PolicyAbout }

@@ -18,18 +18,19 @@ import { calibrationWarning } from './warning.ts'
 
 const MAX_CHECKPOINT_BYTES = 1024 * 1024 * 1024
 
-/** What surrounds a run. */
+/** Clock, engine and callbacks of a run. */
 export interface RunContext {
   readonly engine: Engine
   readonly clock: Clock
   readonly versions: Record<string, string>
   readonly onUpdate?: (progress: RunProgress) => void
-  /** Asked before each update; true ends the run after a checkpoint. */
+  /** Called before each update; true ends the run after a checkpoint. */
   readonly stopped?: () => boolean
-  /** Hears once, before the first update, what should be known of the profiles. */
+  /** Called once before the first update with a warning about the profiles, if there is one. */
   readonly onWarning?: (text: string) => void
 }
 
+/** State of a run after an update. */
 export interface RunProgress {
   readonly update: number
   readonly totalUpdates: number
@@ -39,6 +40,7 @@ export interface RunProgress {
   readonly stepsPerSecond: number
 }
 
+/** Result of a run. */
 export interface RunSummary {
   readonly folder: string
   readonly updates: number
@@ -48,7 +50,7 @@ export interface RunSummary {
   readonly finished: boolean
 }
 
-/** Starts a run in `out` from a training config. */
+/** Starts a run in folder `out` from a training config. */
 export async function startRun(
   configPath: string,
   out: string,
@@ -71,14 +73,14 @@ export async function startRun(
   return new Run(out, scenario, training, context).start(false)
 }
 
-/** Continues a run exactly where its last checkpoint stands, also after kill -9. */
+/** Continues a run exactly from its last checkpoint, also after kill -9. */
 export async function resumeRun(out: string, context: RunContext): Promise<RunSummary> {
   const run = readRun(out)
   const scenario = await openRunScenario(out)
   return new Run(out, scenario, run.training, context).start(true)
 }
 
-/** The scenario of a run, with the profiles the run was made with. */
+/** Opens the scenario of a run with the profiles that the run used. */
 export async function openRunScenario(out: string): Promise<Scenario> {
   const run = readRun(out)
   const scenario = await resolveScenario(run.scenario, resolve(out, run.folder), {
@@ -90,13 +92,13 @@ export async function openRunScenario(out: string): Promise<Scenario> {
       where: join(out, RUN_FILES.run),
       expected: `the scenario and profiles it was made with (${run.scenarioHash.slice(0, 12)})`,
       found: scenario.hash.slice(0, 12),
-      remedy: 'restore the files of the run folder, or train anew',
+      remedy: 'restore the files of the run folder, or start a new training',
     })
   }
   return scenario
 }
 
-/** The environments of a training. */
+/** Creates the environments of a training. */
 export function trainingEnvironment(scenario: Scenario, training: TrainingConfig): VectorPartition {
   return new VectorPartition({
     problem: scenario.problem,
@@ -170,14 +172,14 @@ class Run {
         bestValidationCost: this.best?.cost ?? null,
         stepsPerSecond,
       })
-      // Lets signals and timers in between updates.
+      // Lets signals and timers through between updates.
       await new Promise((done) => setImmediate(done))
     }
     tracker.sync()
     this.save(trainer)
   }
 
-  /** Mean cost of the greedy policy on validation episodes; the best so far is kept. */
+  /** Returns the mean cost of the greedy policy on validation episodes, and keeps the best policy so far. */
   private validate(trainer: Trainer): number {
     const numbers = trainer.policy
     const policy = new LearnedPolicy(this.scenario.problem, numbers)
@@ -197,7 +199,7 @@ class Run {
 
   private load(trainer: Trainer): void {
     const path = join(this.out, RUN_FILES.checkpoint)
-    // Killed before the first checkpoint: the run starts over.
+    // The run was killed before its first checkpoint: start over.
     if (!existsSync(path)) return
     const { json, arrays } = unpackArchive(readCapped(path, MAX_CHECKPOINT_BYTES), path)
     this.best = (json as { best: { update: number; cost: number } | null }).best

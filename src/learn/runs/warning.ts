@@ -1,8 +1,8 @@
 import type { Profile } from '../../plan/profile/types.ts'
 
 /**
- * What a training should know of the profile that it simulates the edge with: whether the simulator was ever held to
- * the real runtime with it. Null where it was, and met its targets. One line.
+ * A one-line warning if the simulator was never calibrated against the real runtime with the edge profile, or missed
+ * its targets; null if it was calibrated and met them.
  */
 export function calibrationWarning(profile: Profile): string | null {
   const { calibration, device, model, blocks } = profile

@@ -18,7 +18,7 @@ export function crc32c(bytes: Uint8Array): number {
   return (crc ^ 0xffffffff) >>> 0
 }
 
-/** TFRecord's masked checksum: rotated right by 15 bits plus a constant (tensorflow/core/lib/hash/crc32c.h). */
+/** TFRecord's masked checksum: rotated right by 15 bits, plus a constant (tensorflow/core/lib/hash/crc32c.h). */
 export function maskedCrc32c(bytes: Uint8Array): number {
   const crc = crc32c(bytes)
   return (((crc >>> 15) | (crc << 17)) + 0xa282ead8) >>> 0

@@ -6,17 +6,17 @@ import { writeAtomic } from '../../core/files.ts'
 /** One line of a log. NaN and infinities are written as null: not measured. */
 export type LogRecord = Readonly<Record<string, number | string | boolean | null>>
 
-/** Appends whole lines: a process that is killed leaves at most one torn line, and that at the end. */
+/** Appends whole lines: a process that is killed leaves at most one torn line, at the end. */
 export interface JsonlWriter {
   append(record: LogRecord): void
-  /** Forces what was appended onto the disk; call it before a checkpoint that relies on it. */
+  /** Syncs the appended lines to disk; call it before writing a checkpoint that relies on them. */
   sync(): void
   close(): void
 }
 
 /**
- * Opens a log for appending. With `keep`, records are dropped from the first one on for which it is
- * false: a run that resumes from a checkpoint throws away what came after it. A torn last line goes too.
+ * Opens a log for appending, and removes a torn last line. With `keep`, the first record for which it is false and all
+ * later ones are removed: a run that resumes from a checkpoint drops what came after it.
  */
 export function openJsonl(path: string, keep: (record: LogRecord) => boolean = () => true): JsonlWriter {
   mkdirSync(dirname(path), { recursive: true })
@@ -40,7 +40,7 @@ export function openJsonl(path: string, keep: (record: LogRecord) => boolean = (
   }
 }
 
-/** Reads a log. A torn last line is passed over; any other bad line is an InputError with its number. */
+/** Reads a log. Skips a torn last line; any other bad line is an InputError with its line number. */
 export function readJsonl(path: string): LogRecord[] {
   return parseLines(path, readFileSync(path, 'utf8')).map(({ record }) => record)
 }
@@ -52,7 +52,7 @@ interface ParsedLine {
 
 function parseLines(path: string, text: string): ParsedLine[] {
   const lines = text.split('\n')
-  // What follows the last newline is nothing, or a line that was being written when the process died.
+  // The text after the last newline is empty, or a line that was being written when the process died.
   lines.pop()
   return lines.map((line, index) => ({ text: line, record: parseRecord(line, `${path}:${index + 1}`) }))
 }

@@ -1,16 +1,16 @@
 import { maskedCrc32c } from './crc32c.ts'
 
 /**
- * TensorBoard's event file: TFRecords (length, masked crc of the length, data, masked crc of the data)
- * of tensorflow.Event messages (tensorflow/core/util/event.proto), scalars as simple_value.
+ * TensorBoard's event file: TFRecords (length, masked crc of the length, data, masked crc of the data) of
+ * tensorflow.Event messages (tensorflow/core/util/event.proto), scalars as simple_value.
  */
 
-/** The record every event file begins with. */
+/** The record with which every event file begins. */
 export function versionRecord(wallSeconds: number): Buffer {
   return tfRecord(Buffer.concat([double(1, wallSeconds), bytes(3, Buffer.from('brain.Event:2'))]))
 }
 
-/** One record with the scalars of one step; values that are not finite are left out. */
+/** One record with the scalars of one step; values that are not finite are omitted. */
 export function scalarsRecord(
   wallSeconds: number,
   step: number,

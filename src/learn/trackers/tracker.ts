@@ -5,13 +5,13 @@ import type { JsonlWriter, LogRecord } from './jsonl.ts'
 import { openJsonl } from './jsonl.ts'
 import { scalarsRecord, versionRecord } from './tensorboard.ts'
 
-/** Where a training says how it goes. Sinks of other services implement this. */
+/** Writes the metrics of a training. Implement it to send them to another service. */
 export interface Tracker {
-  /** Results of one step: the same for two runs with one seed. */
+  /** Results of one step: deterministic for a seed. */
   metrics(step: number, values: Scalars): void
-  /** Times and rates of one step: never the same twice, so kept apart. */
+  /** Times and rates of one step: not deterministic, so they are kept apart from metrics. */
   timings(step: number, values: Scalars): void
-  /** Everything given so far is on the disk when this returns. */
+  /** Returns once everything given so far is on disk. */
   sync(): void
   close(): void
 }
@@ -19,18 +19,21 @@ export interface Tracker {
 /** Null and NaN mean: not measured. */
 export type Scalars = Readonly<Record<string, number | null>>
 
+/** File of the metrics in a run folder. */
 export const METRICS_FILE = 'metrics.jsonl'
+/** File of the timings in a run folder. */
 export const TIMINGS_FILE = 'timings.jsonl'
 
+/** Options of openRunTracker. */
 export interface RunTrackerOptions {
   readonly clock: Clock
-  /** Resuming after this step: later records of an earlier life are dropped. */
+  /** Resume after this step: records of later steps from before the interruption are removed. */
   readonly resumeAfterStep?: number
 }
 
 /**
- * The tracker of a run folder: metrics.jsonl, timings.jsonl (both append-only, safe against kill -9)
- * and a TensorBoard event file of both, a new one each time the run is opened.
+ * Opens the tracker of a run folder: metrics.jsonl and timings.jsonl (append-only, safe against kill -9), and a new
+ * TensorBoard event file with both each time the run is opened.
  */
 export function openRunTracker(folder: string, options: RunTrackerOptions): Tracker {
   const { resumeAfterStep } = options
@@ -60,7 +63,7 @@ export function openRunTracker(folder: string, options: RunTrackerOptions): Trac
   }
 }
 
-/** Several trackers as one. */
+/** Combines several trackers into one. */
 export function teeTracker(trackers: readonly Tracker[]): Tracker {
   return {
     metrics: (step, values) => trackers.forEach((tracker) => tracker.metrics(step, values)),
@@ -83,7 +86,7 @@ function openEvents(folder: string, clock: Clock): EventFile {
   const wallSeconds = (): number => Date.parse(clock.wallTime()) / 1000
   const directory = join(folder, 'tensorboard')
   mkdirSync(directory, { recursive: true })
-  // TensorBoard reads a folder's files in the order of their names: the stamp orders a run's lives.
+  // TensorBoard reads a folder's files in order of name, so the time stamp puts a run's event files in order.
   const stamp = clock.wallTime().replaceAll(/[^0-9]/g, '')
   const handle = openSync(join(directory, `events.out.tfevents.${stamp}.edgewise`), 'a')
   writeSync(handle, versionRecord(wallSeconds()))

@@ -4,9 +4,9 @@ import type { Rope } from './layers.ts'
 import type { Scope } from './scope.ts'
 import { headsPerUnit } from '../spec.ts'
 
-/** Pieces of attention over U units of g query heads each, D = headDim. */
+/** Parts of the attention graph for U units of g query heads each; D = headDim. */
 
-/** Projections of rows: query [n, U g D], key and value [n, U D]. */
+/** Projected rows: query [n, U g D], key and value [n, U D]. */
 export interface Projected {
   readonly query: Handle
   readonly key: Handle
@@ -21,7 +21,7 @@ export interface Heads {
   readonly group: number
 }
 
-/** What was computed before: keys, values [U, capacity, D]; mask [1, capacity], -Infinity where nothing is held. */
+/** The K/V cache: keys, values [U, capacity, D]; mask [1, capacity], -Infinity where no token is stored. */
 export interface Cache {
   readonly keys: Handle
   readonly values: Handle
@@ -30,14 +30,14 @@ export interface Cache {
   readonly sizes: Handle
 }
 
-/** Norm and projections, queries and keys turned. */
+/** Norm and projections, with rotary embedding applied to queries and keys. */
 export function project(scope: Scope, x: Handle, rope: Rope): Projected {
   const normed = norm(scope, x)
   const side = (name: string) => linear(scope, name, normed, scope.has(`${name}Bias`) ? `${name}Bias` : null)
   return { query: rope(side('query')), key: rope(side('key')), value: side('value') }
 }
 
-/** Rows that are the tokens of one sequence. */
+/** Splits the rows of one sequence's tokens into heads. */
 export function sequenceHeads(scope: Scope, rows: Projected, units: number): Heads {
   const { graph, model } = scope
   const group = headsPerUnit(model)
@@ -47,7 +47,7 @@ export function sequenceHeads(scope: Scope, rows: Projected, units: number): Hea
   const byHead = reshape(graph, scale(scope, rows.query), [0, units, group, headDim])
   const query = op(graph, 'Transpose', [byHead], { perm: [1, 2, 0, 3] })
   return {
-    // The reshape also keeps the runtime from fusing the transpose into the products: with one token those are slower.
+    // The reshape also prevents the runtime from fusing the transpose into the products, which is slower for one token.
     query: reshape(graph, query, [units, -1, headDim]),
     keys: byUnit(rows.key),
     values: byUnit(rows.value),
@@ -55,7 +55,7 @@ export function sequenceHeads(scope: Scope, rows: Projected, units: number): Hea
   }
 }
 
-/** Rows that are one token each of `batch` sequences. */
+/** Splits rows that are one token each of `batch` sequences into heads. */
 export function rowHeads(scope: Scope, rows: Projected, units: number, batch: number): Heads[] {
   const { graph, model } = scope
   const group = headsPerUnit(model)
@@ -67,21 +67,21 @@ export function rowHeads(scope: Scope, rows: Projected, units: number, batch: nu
   return query.map((one, b) => ({ query: one, keys: keys[b], values: values[b], group }))
 }
 
-/** [batch, m] into batch times [1, m]. */
+/** Splits [batch, m] into `batch` tensors [1, m]. */
 function rowsApart(graph: GraphRecorder, value: Handle, batch: number): Handle[] {
   if (batch === 1) return [value]
   const sizes = integers(graph, new Array<number>(batch).fill(1))
   return graph.node('Split', [value, sizes], { axis: 0 }, { outputs: batch })
 }
 
-/** On the queries rather than on the scores: fewer products. */
+/** Scales the queries instead of the scores: fewer multiplications. */
 function scale(scope: Scope, query: Handle): Handle {
   return op(scope.graph, 'Mul', [query, scalar(scope.graph, 1 / Math.sqrt(scope.model.headDim))])
 }
 
 /**
- * Softmax over the cache and the new tokens together, mixed values, heads side by side: [n, U g D].
- * `causal` [n, n] hides later new tokens; null for a single one.
+ * One softmax over cache and new tokens, then the weighted values, heads side by side: [n, U g D]. `causal` [n, n]
+ * hides later new tokens; null for a single token.
  */
 export function attend(
   graph: GraphRecorder,
@@ -111,7 +111,7 @@ function softmax(graph: GraphRecorder, value: Handle): Handle {
   return op(graph, 'Softmax', [value], { axis: -1 })
 }
 
-/** Scores [U, g n, n] plus a mask [n, n] that is the same for every head. */
+/** Adds a mask [n, n], the same for every head, to scores [U, g n, n]. */
 function masked(graph: GraphRecorder, own: Handle, { query, group }: Heads, causal: Handle | null): Handle {
   if (causal === null) return own
   const units = query.dims[0] as number
@@ -120,7 +120,10 @@ function masked(graph: GraphRecorder, own: Handle, { query, group }: Heads, caus
   return reshape(graph, op(graph, 'Add', [byHead, causal]), [units, -1, 0])
 }
 
-/** The softmax over [.., capacity + n] into the cache's part and the new tokens'. `sizes` int64 [2] are capacity and n. */
+/**
+ * Splits the softmax over [.., capacity + n] into the parts of the cache and of the new tokens. `sizes` int64 [2] are
+ * capacity and n.
+ */
 function apart(
   graph: GraphRecorder,
   all: Handle,
@@ -133,7 +136,7 @@ function apart(
   return [ofCache, ofNew]
 }
 
-/** `sizes` of a cache with this mask [1, capacity] and n new tokens x [n, ..]; x null for a single one. */
+/** `sizes` for a cache with this mask [1, capacity] and n new tokens x [n, ..]; x is null for a single token. */
 export function cacheSizes(graph: GraphRecorder, mask: Handle, x: Handle | null): Handle {
   const capacity = op(graph, 'Shape', [mask], { start: 1, end: 2 })
   const tokens = x === null ? integers(graph, [1]) : op(graph, 'Shape', [x], { start: 0, end: 1 })
@@ -150,7 +153,7 @@ function sideBySide(graph: GraphRecorder, mixed: Handle, { group }: Heads): Hand
   return reshape(graph, op(graph, 'Transpose', [heads], { perm: [2, 0, 1, 3] }), [0, width])
 }
 
-/** [n, n]: 0 where the key's position is not after the query's, else -Infinity. */
+/** Mask [n, n]: 0 where the key's position is not after the query's, otherwise -Infinity. */
 export function causalMask(graph: GraphRecorder, positions: Handle): Handle {
   const seen = op(graph, 'LessOrEqual', [
     op(graph, 'Unsqueeze', [positions, integers(graph, [0])]),
@@ -159,14 +162,14 @@ export function causalMask(graph: GraphRecorder, positions: Handle): Handle {
   return op(graph, 'Where', [seen, scalar(graph, 0), scalar(graph, -Infinity)])
 }
 
-/** The output projection of mixed heads, with residual and bias on the side that has the residual. */
+/** The output projection of the heads; residual and output bias are added only on the side that has the residual. */
 export function finish(scope: Scope, x: Handle, mixed: Handle, residual: boolean): Handle {
   const bias = residual && scope.has('outputBias') ? 'outputBias' : null
   const sum = linear(scope, 'output', mixed, bias)
   return residual ? op(scope.graph, 'Add', [x, sum]) : sum
 }
 
-/** What the side of the residual gives where it has no units: x plus the output bias. */
+/** Output of the side with the residual if it has no units: x plus the output bias. */
 export function residualOnly(scope: Scope, x: Handle): Handle {
   if (!scope.has('outputBias')) return op(scope.graph, 'Identity', [x])
   return op(scope.graph, 'Add', [x, scope.weight('outputBias')])

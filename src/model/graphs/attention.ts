@@ -17,19 +17,20 @@ import { Scope } from './scope.ts'
 import type { ModelSpec } from '../spec.ts'
 import type { AttentionWeights } from './weights.ts'
 
+/** Options of an attention graph. */
 export interface AttentionOptions {
   /**
-   * Whether this part adds the residual and the output bias. Exactly one side of a split layer does, the
-   * one that has the residual; the sum of both outputs is then the layer's.
+   * Whether this part adds the residual and the output bias. On exactly one side of a split layer it does; the layer's
+   * output is the sum of both sides' outputs.
    */
   readonly residual: boolean
 }
 
 /**
- * Norm and attention of `weights.units` units over a whole prompt.
+ * Graph of norm and attention of `weights.units` units over a whole prompt.
  * Inputs: x float32 [tokens, width]; positions int64 [tokens].
- * Outputs: y float32 [tokens, width]; newKeys, newValues float32 [units, tokens, headDim].
- * Without units (and with the residual): x plus the output bias, no keys or values.
+ * Outputs: y float32 [tokens, width]; newKeys, newValues float32 [units, tokens, headDim]. Without units (and with the
+ * residual): x plus the output bias, no keys or values.
  */
 export function attentionPrefillGraph(
   model: ModelSpec,
@@ -49,10 +50,10 @@ export function attentionPrefillGraph(
 }
 
 /**
- * Norm and attention of `weights.units` units for one token against a padded, head-major cache.
- * Inputs: x float32 [1, width]; position int64 [1] (tokens before this one; LLaMA only); keys, values float32
- * [units, capacity, headDim]; mask float32 [1, capacity], 0 where the cache holds a token, else -Infinity.
- * Outputs: y float32 [1, width]; newKeys, newValues float32 [units, 1, headDim], which the host appends.
+ * Graph of norm and attention of `weights.units` units for one token, with a padded, head-major K/V cache.
+ * Inputs: x float32 [1, width]; position int64 [1] (tokens before this one; LLaMA only); keys, values float32 [units,
+ * capacity, headDim]; mask float32 [1, capacity], 0 where the cache holds a token, otherwise -Infinity.
+ * Outputs: y float32 [1, width]; newKeys, newValues float32 [units, 1, headDim], which the caller appends to the cache.
  */
 export function attentionDecodeGraph(
   model: ModelSpec,

@@ -6,7 +6,7 @@ import type { ModelSpec } from '../spec.ts'
 import type { RuntimePrecision } from '../precision.ts'
 import type { AttentionWeights, EmbeddingWeights, FfnWeights, LmHeadWeights } from './weights.ts'
 
-/** One tensor of a block, as it lies in a graph or in a file. Its data are made when they are asked for. */
+/** One tensor of a block. `data` creates its values when called. */
 export interface WeightTensor {
   readonly dtype: DType
   readonly dims: readonly number[]
@@ -14,13 +14,13 @@ export interface WeightTensor {
 }
 
 /**
- * The weights that a graph takes together: shapes are known at once. Data are made on demand and not kept, so that
- * the blocks of a model larger than memory can be gone through.
+ * Weights that a graph uses together. Names and shapes are known immediately; values are created on demand and not
+ * kept, so that a model larger than memory can be processed block by block.
  */
 export interface WeightBlock {
-  /** Before each tensor's name in a graph, e.g. `layer3.attention`. */
+  /** Prefix of each tensor's name in a graph, e.g. `layer3.attention`. */
   readonly name: string
-  /** Tells it from other blocks of its name, e.g. the units chosen: `u0-3`. */
+  /** Distinguishes blocks with the same name, e.g. by their units: `u0-3`. */
   readonly variant?: string
   readonly precision: RuntimePrecision
   readonly tensors: Readonly<Record<string, WeightTensor>>
@@ -29,12 +29,15 @@ export interface WeightBlock {
 type Fields = Record<string, WeightTensor>
 type Shape = readonly [rows: number, columns: number]
 
-/** One tensor as it is, e.g. a bias; left out where the model has none. */
+/** A tensor that is stored unquantised, e.g. a bias; empty if the model has none. */
 function plain(name: string, dims: readonly number[], data: () => Float32Array | null): Fields {
   return { [name]: { dtype: 'float32', dims, data: () => data()! } }
 }
 
-/** A matrix [in, out] that rows are multiplied by, in the block's precision: its levels and scales have names of their own. */
+/**
+ * A matrix [in, out] that rows are multiplied by, in the block's precision. If quantised, its levels and scales are
+ * separate tensors.
+ */
 function matrix(name: string, [k, n]: Shape, precision: RuntimePrecision, data: () => Float32Array): Fields {
   if (precision === 'fp32') return plain(name, [k, n], data)
   if (precision === 'int8') {
@@ -60,7 +63,7 @@ function normFields(
   return { ...scale, ...plain('normBias', [model.width], () => weights().normBias) }
 }
 
-/** `units` K/V groups of one attention. Without units: the output bias alone. */
+/** `units` K/V groups of one attention. Without units: the output bias only. */
 export function attentionBlock(
   name: string,
   model: ModelSpec,
@@ -123,7 +126,7 @@ export function ffnSecondBlock(
   return { name, precision, tensors }
 }
 
-/** Always float32: rows are looked up, not multiplied. */
+/** Always float32, because rows are looked up and not multiplied. */
 export function embeddingBlock(name: string, model: ModelSpec, weights: () => EmbeddingWeights): WeightBlock {
   const { vocabulary, width, contextTokens } = model
   const tensors: Fields = {
@@ -133,12 +136,18 @@ export function embeddingBlock(name: string, model: ModelSpec, weights: () => Em
   return { name, precision: 'fp32', tensors }
 }
 
-/** Weights of an LM head: the last layer suffers most from few bits, and 8 of them are as quick as 4. */
+/**
+ * Precision of an lm_head: never below 8 bits, because the last layer loses most accuracy with few bits, and 8 bits are
+ * as fast as 4.
+ */
 export function lmHeadPrecision(precision: RuntimePrecision): 'fp32' | 'int8' {
   return precision === 'fp32' ? 'fp32' : 'int8'
 }
 
-/** Norm and matrix of an LM head: `matrix` [vocabulary, width] in fp32, [width, vocabulary] in int8. `tied`: the norm alone. */
+/**
+ * Norm and matrix of an lm_head: `matrix` [vocabulary, width] in fp32, [width, vocabulary] in int8. `tied`: the norm
+ * only.
+ */
 export function lmHeadBlock(
   name: string,
   model: ModelSpec,
@@ -158,7 +167,7 @@ export function lmHeadBlock(
   return { name, precision, tensors: { ...fields, ...of } }
 }
 
-/** The rotary embedding's tables. */
+/** The tables of the rotary embedding. */
 export function ropeBlock(name: string, model: ModelSpec): WeightBlock {
   const dims = [model.contextTokens, model.headDim / 2]
   const tensors: Fields = {

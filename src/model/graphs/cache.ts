@@ -1,7 +1,7 @@
-/** K/V caches grow by this many tokens at a time; what is not held yet is masked. */
+/** K/V caches grow by this many tokens at a time; positions without a token are masked. */
 export const CACHE_CHUNK_TOKENS = 64
 
-/** Positions that a cache has when it is to hold `tokens` tokens; at least one chunk. */
+/** Capacity of a K/V cache for `tokens` tokens, at least one chunk. */
 export function cacheCapacity(tokens: number): number {
   return CACHE_CHUNK_TOKENS * Math.max(1, Math.ceil(tokens / CACHE_CHUNK_TOKENS))
 }

@@ -7,7 +7,7 @@ import type { ModelSpec } from '../spec.ts'
 import type { EmbeddingWeights, LmHeadWeights } from './weights.ts'
 
 /**
- * Token embedding, with GPT-2's learned positions.
+ * Graph of the token embedding, with GPT-2's learned positions.
  * Inputs: ids int64 [tokens]; positions int64 [tokens] (GPT-2 only). Output: x float32 [tokens, width].
  */
 export function embeddingGraph(model: ModelSpec, weights: EmbeddingWeights): GraphRecorder {
@@ -23,7 +23,10 @@ export function embeddingGraph(model: ModelSpec, weights: EmbeddingWeights): Gra
   return graph
 }
 
-/** Final norm and LM head of one position. Input: x float32 [1, width]. Output: logits float32 [1, vocabulary]. */
+/**
+ * Graph of final norm and lm_head for one position.
+ * Input: x float32 [1, width]. Output: logits float32 [1, vocabulary].
+ */
 export function lmHeadGraph(model: ModelSpec, weights: LmHeadWeights): GraphRecorder {
   const graph = new GraphRecorder('head')
   const scope = new Scope(
@@ -39,7 +42,7 @@ export function lmHeadGraph(model: ModelSpec, weights: LmHeadWeights): GraphReco
   return graph
 }
 
-/** Rows of the table, and of the learned positions where the model has them: [n, width]. */
+/** Rows of the embedding, plus those of the learned positions if the model has them: [n, width]. */
 export function embed(scope: Scope, ids: Handle, positions: Handle | null): Handle {
   const { graph } = scope
   const rows = op(graph, 'Gather', [scope.weight('tokens'), ids], { axis: 0 })
@@ -47,7 +50,9 @@ export function embed(scope: Scope, ids: Handle, positions: Handle | null): Hand
   return op(graph, 'Add', [rows, op(graph, 'Gather', [scope.weight('positions'), positions], { axis: 0 })])
 }
 
-/** Norm and projection of rows x [n, width]. Where the head's block has no matrix, `tied` is the embedding's. */
+/**
+ * Norm and lm_head projection of rows x [n, width]. If the head's block has no matrix, `tied` gives the embedding's.
+ */
 export function logitsOf(scope: Scope, x: Handle, tied: () => Handle): Handle {
   const normed = norm(scope, x)
   if (scope.has('matrix.int8')) return linear(scope, 'matrix', normed, null)

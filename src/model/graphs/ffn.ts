@@ -7,9 +7,9 @@ import type { FfnPart, ModelSpec } from '../spec.ts'
 import type { FfnWeights } from './weights.ts'
 
 /**
- * An FFN or a half of it.
- * whole: x [tokens, width] -> y [tokens, width], residual and norm included.
- * first: x [tokens, width] -> hidden [tokens, ffnWidth], norm and activation included.
+ * Graph of an FFN or a half of it.
+ * whole: x [tokens, width] -> y [tokens, width], including residual and norm.
+ * first: x [tokens, width] -> hidden [tokens, ffnWidth], including norm and activation.
  * second: hidden [tokens, ffnWidth] and the residual x [tokens, width] -> y [tokens, width].
  */
 export function ffnGraph(model: ModelSpec, part: FfnPart, weights: FfnWeights): GraphRecorder {
@@ -32,7 +32,7 @@ export function ffnGraph(model: ModelSpec, part: FfnPart, weights: FfnWeights): 
   return graph
 }
 
-/** GPT-2: gelu(x W1 + b1), gelu by tanh as GPT-2 has it. LLaMA: silu(x Wgate) * (x W1). */
+/** GPT-2: gelu(x W1 + b1) with the tanh approximation. LLaMA: silu(x Wgate) * (x W1). */
 export function ffnFirst(scope: Scope, x: Handle): Handle {
   const { graph } = scope
   const normed = norm(scope, x)

@@ -5,12 +5,12 @@ import { INT4_BLOCK } from './quantize.ts'
 import type { Scope } from './scope.ts'
 import type { ModelSpec } from '../spec.ts'
 
-/** Pieces that the sub-block graphs share. Values are [tokens, width] unless said otherwise. */
+/** Parts shared by the graphs of all blocks. Values are [tokens, width] unless said otherwise. */
 
-/** What a graph must declare to use ONNX Runtime's own operators. */
+/** Operator set that a graph must declare for ONNX Runtime's own operators. */
 export const RUNTIME_OPSETS = { opsets: { 'com.microsoft': 1 } }
 
-/** One node with one output. */
+/** Adds one node with one output. */
 export function op(
   graph: GraphRecorder,
   type: string,
@@ -20,19 +20,22 @@ export function op(
   return graph.node(type, inputs, attributes)[0]
 }
 
+/** Adds an int64 vector constant. */
 export function integers(graph: GraphRecorder, values: readonly number[]): Handle {
   return graph.constantTensor(tensorOf('int64', [values.length], values))
 }
 
+/** Adds a float32 scalar constant. */
 export function scalar(graph: GraphRecorder, value: number): Handle {
   return graph.constantTensor(tensorOf('float32', [], [value]))
 }
 
+/** Reshapes to constant dimensions. */
 export function reshape(graph: GraphRecorder, value: Handle, dims: readonly number[]): Handle {
   return op(graph, 'Reshape', [value, integers(graph, dims)])
 }
 
-/** x W + b, with W [in, out] of the scope's block in the block's precision; `bias` names a weight [out] or is null. */
+/** x W + b, with W [in, out] of the scope's block in the block's precision; `bias` names a weight [out], or is null. */
 export function linear(scope: Scope, name: string, x: Handle, bias: string | null): Handle {
   const { graph } = scope
   const shift = bias === null ? null : scope.weight(bias)
@@ -44,7 +47,7 @@ export function linear(scope: Scope, name: string, x: Handle, bias: string | nul
   return shift === null ? y : op(graph, 'Add', [y, shift])
 }
 
-/** Activations are quantised as they come, with one scale for all rows of x. */
+/** Activations are quantised at run time, with one scale for all rows of x. */
 function int8Product(scope: Scope, name: string, x: Handle, bias: Handle | null): Handle {
   const levels = scope.weight(`${name}.int8`)
   const inputs = [x, levels, scope.weight(`${name}.scales`), null, bias]
@@ -52,7 +55,7 @@ function int8Product(scope: Scope, name: string, x: Handle, bias: Handle | null)
   return scope.graph.node('DynamicQuantizeMatMul', inputs, {}, { domain: 'com.microsoft', outputs })[0]
 }
 
-/** Activations are quantised to 8 bits by blocks of 32, each row alone. */
+/** Activations are quantised to 8 bits in blocks of 32, each row separately. */
 function int4Product(scope: Scope, name: string, x: Handle): Handle {
   const levels = scope.weight(`${name}.int4`)
   const [k, n] = [x.dims[1] as number, levels.dims[0] as number]
@@ -69,17 +72,18 @@ export function norm(scope: Scope, x: Handle): Handle {
   const gain = scope.weight('normScale')
   if (model.family === 'gpt2')
     return op(graph, 'LayerNormalization', [x, gain, scope.weight('normBias')], attributes)
-  // ONNX Runtime's own operator, in the default domain: opset 21 has no RMS normalisation.
+  // ONNX Runtime's own operator, which is in the default domain: opset 21 has no RMS normalisation.
   const outputs = [{ dtype: x.dtype, dims: x.dims }]
   return graph.node('SimplifiedLayerNormalization', [x, gain], attributes, { outputs })[0]
 }
 
-/** GPT-2's code; LLaMA's code (arXiv 2302.13971). */
+/** Default norm epsilons: GPT-2's code; LLaMA's code (arXiv 2302.13971). */
 const GPT2_EPSILON = 1e-5
 const LLAMA_EPSILON = 1e-6
 /** RoFormer, arXiv 2104.09864, section 3.2.2. */
 const ROPE_BASE = 10_000
 
+/** Epsilon of the model's norms. */
 export function normEpsilon(model: ModelSpec): number {
   return model.normEpsilon ?? (model.family === 'gpt2' ? GPT2_EPSILON : LLAMA_EPSILON)
 }
@@ -100,15 +104,15 @@ export function ropeTables(model: ModelSpec): { cosine: Float32Array; sine: Floa
   return { cosine, sine }
 }
 
-/** Turns rows [n, heads * headDim] of queries or keys by the positions of their tokens. */
+/** Rotates rows [n, heads * headDim] of queries or keys by the positions of their tokens. */
 export type Rope = (x: Handle) => Handle
 
-/** GPT-2 has its positions in the embedding. */
+/** For GPT-2, whose embedding contains the positions. */
 export const noRope: Rope = (x) => x
 
 /**
- * Turns pairs (i, i + headDim / 2) of every head by the angle of the row's position: the "half" layout of
- * Hugging Face. `scope` holds the tables; positions int64 [n].
+ * Rotates pairs (i, i + headDim / 2) of every head by the angle of the row's position: the "half" layout of Hugging
+ * Face. `scope` holds the tables; positions int64 [n].
  */
 export function ropeAt(scope: Scope, positions: Handle): Rope {
   const { graph } = scope
@@ -116,7 +120,7 @@ export function ropeAt(scope: Scope, positions: Handle): Rope {
   const at = op(graph, 'Unsqueeze', [positions, first])
   const tables = [scope.weight('cosine'), scope.weight('sine')]
   return (x) => {
-    // ONNX Runtime's operator: one node where ONNX of this opset takes eight. It wants [1, n, heads * headDim].
+    // ONNX Runtime's operator: one node instead of eight standard ones. It takes [1, n, heads * headDim].
     const sequence = op(graph, 'Unsqueeze', [x, first])
     const outputs = [{ dtype: x.dtype, dims: sequence.dims }]
     const options = { domain: 'com.microsoft', outputs }

@@ -1,6 +1,6 @@
 /** Weight quantisation for ONNX Runtime's operators. Matrices are float32, row-major. */
 
-/** Columns of numbers in -127..127 with one scale each: w[k, n] is about values[k, n] * scales[n]. */
+/** A matrix as integers in -127..127 with one scale for each column: w[k, n] is about values[k, n] * scales[n]. */
 export interface Int8Matrix {
   readonly values: Int8Array // [K, N]
   readonly scales: Float32Array // [N]
@@ -10,17 +10,18 @@ export interface Int8Matrix {
 export const INT4_BLOCK = 32
 
 /**
- * As com.microsoft MatMulNBits takes it (bits 4, no zero points: 8 stands for 0). K is cut into blocks of 32, of which
- * the last may be short; what it lacks counts as 0.
+ * The input of com.microsoft MatMulNBits (bits 4, no zero points: 8 stands for 0). K is cut into blocks of 32; the last
+ * one is padded with zeros.
  */
 export interface Int4Matrix {
-  readonly values: Uint8Array // [N, ceil(K / 32), 16]: two numbers a byte, the earlier one in the low half
+  readonly values: Uint8Array // [N, ceil(K / 32), 16]: two numbers per byte, the earlier one in the low half
   readonly scales: Float32Array // [N, ceil(K / 32)]
 }
 
 /**
- * Symmetric, one scale per column of w [K, N]: its greatest magnitude becomes 127. The runtime multiplies these by
- * unsigned activations; x86 processors without VNNI add two such products in 16 bits and clip the rare sum beyond.
+ * Symmetric quantisation with one scale for each column of w [K, N]: the largest magnitude becomes 127. The runtime
+ * multiplies by unsigned activations; x86 processors without VNNI add two such products in 16 bits and clip the rare
+ * larger sum.
  */
 export function quantizeInt8(w: Float32Array, k: number, n: number): Int8Matrix {
   const scales = int8Scales(w, k, n)
@@ -32,7 +33,7 @@ export function quantizeInt8(w: Float32Array, k: number, n: number): Int8Matrix 
   return { values, scales }
 }
 
-/** The scales alone, [N]. */
+/** The scales of `quantizeInt8`, [N]. */
 export function int8Scales(w: Float32Array, k: number, n: number): Float32Array {
   const scales = new Float32Array(n)
   for (let i = 0; i < k; i++) {
@@ -44,7 +45,7 @@ export function int8Scales(w: Float32Array, k: number, n: number): Float32Array 
 }
 
 /**
- * Blocks of 32 along K of w [K, N]; each block's number of greatest magnitude becomes -8, so that all sixteen levels
+ * Quantises blocks of 32 along K of w [K, N]. The element of largest magnitude becomes -8, so that all sixteen levels
  * are used (llama.cpp's Q4_0).
  */
 export function quantizeInt4(w: Float32Array, k: number, n: number): Int4Matrix {
@@ -64,7 +65,7 @@ export function quantizeInt4(w: Float32Array, k: number, n: number): Int4Matrix 
   return { values, scales }
 }
 
-/** The scales alone, [N, ceil(K / 32)]. */
+/** The scales of `quantizeInt4`, [N, ceil(K / 32)]. */
 export function int4Scales(w: Float32Array, k: number, n: number): Float32Array {
   const blocks = Math.ceil(k / INT4_BLOCK)
   const most = new Float32Array(n * blocks)

@@ -3,7 +3,7 @@ import { tensor } from '../../core/onnx/tensor.ts'
 import type { WeightBlock, WeightTensor } from './blocks.ts'
 import type { ModelSpec } from '../spec.ts'
 
-/** Makes a block's tensor a constant of a graph: inside it, or as a reference to a file. */
+/** Adds a block's tensor to a graph: inside it, or as a reference to a file. */
 export type InitializerWriter = (
   graph: GraphRecorder,
   name: string,
@@ -11,11 +11,11 @@ export type InitializerWriter = (
   block: WeightBlock,
 ) => Handle
 
-/** The tensor's data become part of the graph. */
+/** Stores the tensor's data in the graph. */
 export const inline: InitializerWriter = (graph, name, { dtype, dims, data }) =>
   graph.initializer(name, tensor(dtype, dims, data()))
 
-/** One block's weights in one graph; each becomes a constant when it is first used. */
+/** One block's weights in one graph; each becomes a constant on first use. */
 export class Scope {
   readonly graph: GraphRecorder
   readonly model: ModelSpec

@@ -2,8 +2,8 @@ import type { ModelSpec } from '../spec.ts'
 import type { AttentionWeights, EmbeddingWeights, FfnWeights, LmHeadWeights } from './weights.ts'
 
 /**
- * A model's float32 weights, given block by block as they are asked for: a model may be larger than memory.
- * Calls may read a file and transpose; the caller keeps what it needs. Rotary pairs are in the "half" layout.
+ * Gives a model's float32 weights block by block on demand, because a model may be larger than memory. Each call may
+ * read a file and transpose; the caller keeps what it needs. Rotary pairs are in the "half" layout.
  */
 export interface WeightSource {
   readonly model: ModelSpec
@@ -15,6 +15,6 @@ export interface WeightSource {
   head(): LmHeadWeights
   /** Layers after which an early-exit head was trained, ascending; empty without any. */
   readonly exitLayers: readonly number[]
-  /** Norm and head of the exit after the first `layer` layers. Throws RangeError where there is none. */
+  /** Norm and head of the exit after the first `layer` layers. Throws RangeError if there is none. */
   exitHead(layer: number): LmHeadWeights
 }

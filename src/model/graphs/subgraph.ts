@@ -27,36 +27,37 @@ import type { RuntimePrecision } from '../precision.ts'
 import type { WeightSource } from './source.ts'
 import type { ModelSpec } from '../spec.ts'
 
+/** Options of buildSubgraph. */
 export interface SubgraphOptions {
-  /** Sequences, one token each; 1 (the default) is one sequence of any number of tokens. */
+  /** Number of sequences with one token each; 1 (the default) is one sequence with any number of tokens. */
   readonly batch?: number
-  /** Of the matrices; embedding, norms and biases are float32. Default fp32. */
+  /** Precision of the matrices; embedding, norms and biases are float32. Default fp32. */
   readonly precision?: RuntimePrecision
-  /** How weights become constants. Default: inside the graph. */
+  /** How weights become constants. Default: stored inside the graph. */
   readonly place?: InitializerWriter
 }
 
 /**
- * The graph of a segment; names and shapes of its values are those of `segmentNames`. A single sequence may feed
- * any n >= 1: prefill, decode and a chunk on top of a cache are the same graph. Throws InputError for a segment
- * that breaks the rules of `SegmentPart`.
+ * Builds the graph of a subgraph; `subgraphTensorNames` gives the names and shapes of its values. One sequence may feed
+ * any n >= 1 tokens: prefill, decode and a chunk after cached tokens use the same graph. Throws InputError for a
+ * subgraph that breaks the rules of `SubgraphPart`.
  */
 export function buildSubgraph(
   source: WeightSource,
-  segment: Subgraph,
+  subgraph: Subgraph,
   options: SubgraphOptions = {},
 ): GraphRecorder {
   const { batch = 1, precision = 'fp32', place = inline } = options
-  checkSubgraph(source, segment, batch)
-  return new SegmentBuilder(source.model, subgraphBlocks(source, precision), segment, batch, place).build()
+  checkSubgraph(source, subgraph, batch)
+  return new SubgraphBuilder(source.model, subgraphBlocks(source, precision), subgraph, batch, place).build()
 }
 
 type Attention = Extract<SubgraphPart, { kind: 'attention' }>
 
-class SegmentBuilder {
+class SubgraphBuilder {
   private readonly model: ModelSpec
   private readonly blocks: SubgraphBlocks
-  private readonly segment: Subgraph
+  private readonly subgraph: Subgraph
   private readonly batch: number
   private readonly place: InitializerWriter
   private readonly graph = new GraphRecorder('segment', RUNTIME_OPSETS)
@@ -68,20 +69,20 @@ class SegmentBuilder {
   constructor(
     model: ModelSpec,
     blocks: SubgraphBlocks,
-    segment: Subgraph,
+    subgraph: Subgraph,
     batch: number,
     place: InitializerWriter,
   ) {
     this.model = model
     this.blocks = blocks
-    this.segment = segment
+    this.subgraph = subgraph
     this.batch = batch
     this.place = place
     this.rows = batch === 1 ? 'tokens' : batch
   }
 
   build(): GraphRecorder {
-    const { input, parts } = this.segment
+    const { input, parts } = this.subgraph
     let x = input === 'ids' ? this.embedding() : this.input('x', this.model.width)
     if (input === 'x+partial') x = op(this.graph, 'Add', [x, this.input('partial', this.model.width)])
     for (const part of input === 'ids' ? parts.slice(1) : parts) x = this.add(part, x)
@@ -89,7 +90,7 @@ class SegmentBuilder {
     return this.graph
   }
 
-  /** The residual (or share) after one more part. */
+  /** Adds one part; returns the residual (or share) after it. */
   private add(part: SubgraphPart, x: Handle): Handle {
     if (part.kind === 'attention') return this.attention(part, x)
     if (part.kind === 'ffn') {
@@ -122,7 +123,7 @@ class SegmentBuilder {
     )
   }
 
-  /** n tokens of one sequence, after those in its cache: mixed heads [n, U g D]. */
+  /** Attention of n tokens of one sequence, after those in its cache: heads side by side [n, U g D]. */
   private sequence(scope: Scope, part: Attention, x: Handle): Handle {
     const causal = this.once('causal', () => causalMask(this.graph, this.positions()))
     const heads = sequenceHeads(scope, project(scope, x, this.turning()), part.units.length)
@@ -130,7 +131,7 @@ class SegmentBuilder {
     return attend(this.graph, heads, this.cache(part, 0, x), causal)
   }
 
-  /** One token of each of B sequences: mixed heads [B, U g D]. */
+  /** Attention of one token of each of B sequences: heads side by side [B, U g D]. */
   private sequences(scope: Scope, part: Attention, x: Handle): Handle {
     const heads = rowHeads(scope, project(scope, x, this.turning()), part.units.length, this.batch)
     const mixed = heads.map((one, b) => {
@@ -140,7 +141,7 @@ class SegmentBuilder {
     return op(this.graph, 'Concat', mixed, { axis: 0 })
   }
 
-  /** Declares one sequence's cache of one layer; `x` are its new tokens, null for a single one. */
+  /** Declares the inputs of one sequence's K/V cache for one layer. `x` are its new tokens; null for a single token. */
   private cache({ layer, units }: Attention, b: number, x: Handle | null): Cache {
     const { graph, batch } = this
     const capacity = batch === 1 ? 'capacity' : `capacity${b}`
@@ -180,7 +181,7 @@ class SegmentBuilder {
     return (this.rope ??= ropeAt(this.scope(this.blocks.rope()), this.positions()))
   }
 
-  /** A value that several parts use: built for the first of them. */
+  /** Builds a value that several parts use on its first use. */
   private once(name: string, make: () => Handle): Handle {
     const known = this.shared.get(name)
     if (known !== undefined) return known

@@ -14,19 +14,22 @@ import { attentionUnits } from '../spec.ts'
 import type { AttentionWeights } from './weights.ts'
 import { sliceUnits } from './weights.ts'
 
-/** The weight blocks of a source. The source is asked only when a tensor's data are. */
+/** The weight blocks of a source, which is read only when a tensor's data is needed. */
 export interface SubgraphBlocks {
   embedding(): WeightBlock
   attention(layer: number, units: readonly number[]): WeightBlock
   ffnFirst(layer: number): WeightBlock
   ffnSecond(layer: number): WeightBlock
-  /** Without `matrix` where it is the embedding's. */
+  /** Without `matrix` if it is tied to the embedding's. */
   head(): WeightBlock
   exit(layer: number): WeightBlock
   rope(): WeightBlock
 }
 
-/** Holds the weights that the source gave last, and no others: a block's tensors ask for them one after the other. */
+/**
+ * Creates the blocks. Keeps only the weights last read from the source, because a block's tensors are read one after
+ * the other.
+ */
 export function subgraphBlocks(source: WeightSource, precision: RuntimePrecision): SubgraphBlocks {
   const { model } = source
   const all = Array.from({ length: attentionUnits(model) }, (_, i) => i)
@@ -73,7 +76,7 @@ export function subgraphBlocks(source: WeightSource, precision: RuntimePrecision
   }
 }
 
-/** Units in their order, runs joined: [0, 1, 2, 5, 4] is `u0-2+5+4`. */
+/** Label of units in their order, with runs joined: [0, 1, 2, 5, 4] is `u0-2+5+4`. */
 export function unitsLabel(units: readonly number[]): string {
   const runs: { from: number; to: number }[] = []
   for (const unit of units) {

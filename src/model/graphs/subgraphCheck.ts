@@ -4,12 +4,12 @@ import type { WeightSource } from './source.ts'
 import { attentionUnits } from '../spec.ts'
 import type { ModelSpec } from '../spec.ts'
 
-/** Sequences in one graph: each adds a handful of nodes per layer. */
+/** Largest number of sequences in one graph; each adds a few nodes per layer. */
 export const MAX_BATCH = 256
 
-/** Throws InputError for a segment or batch that no graph can be built for. */
-export function checkSubgraph({ model, exitLayers }: WeightSource, segment: Subgraph, batch: number): void {
-  const { parts, input } = segment
+/** Throws InputError if no graph can be built for this subgraph or batch. */
+export function checkSubgraph({ model, exitLayers }: WeightSource, subgraph: Subgraph, batch: number): void {
+  const { parts, input } = subgraph
   if (!Number.isInteger(batch) || batch < 1 || batch > MAX_BATCH)
     throw problem('batch', `an integer in 1..${MAX_BATCH}`, String(batch))
   if (parts.length === 0) throw problem('parts', 'at least one part', 'none')
@@ -36,7 +36,7 @@ function checkPart(model: ModelSpec, part: SubgraphPart, i: number, count: numbe
   const where = `part ${i}`
   if (i > 0 && isSecondHalf(part))
     throw problem(where, "an FFN's second half only as the first part", label(part))
-  if (i < count - 1 && endsSegment(part)) throw problem(where, 'a part that others may follow', label(part))
+  if (i < count - 1 && endsSubgraph(part)) throw problem(where, 'a part that others may follow', label(part))
   if (part.kind === 'embed' || part.kind === 'head' || part.kind === 'exit') return
   const limit = model.layers - 1
   if (!Number.isInteger(part.layer) || part.layer < 0 || part.layer > limit)
@@ -56,13 +56,16 @@ function isSecondHalf(part: SubgraphPart): boolean {
   return part.kind === 'ffn' && part.part === 'second'
 }
 
-function endsSegment(part: SubgraphPart): boolean {
+function endsSubgraph(part: SubgraphPart): boolean {
   if (part.kind === 'attention') return !part.residual
   if (part.kind === 'ffn') return part.part === 'first'
   return part.kind === 'head' || part.kind === 'exit'
 }
 
-/** Place of a part in the model: embedding, then attention and FFN of each layer, an exit after its layers, the head. */
+/**
+ * Position of a part in the model: embedding, then attention and FFN of each layer, an exit after its layers, the
+ * lm_head.
+ */
 function order(model: ModelSpec, part: SubgraphPart): number {
   if (part.kind === 'embed') return -1
   if (part.kind === 'head') return 3 * model.layers + 3
@@ -75,5 +78,10 @@ function label(part: SubgraphPart): string {
 }
 
 function problem(where: string, expected: string, found: string): InputError {
-  return new InputError({ where: `segment: ${where}`, expected, found, remedy: 'mend the schedule' })
+  return new InputError({
+    where: `subgraph: ${where}`,
+    expected,
+    found,
+    remedy: 'correct the lowered plan that contains it',
+  })
 }

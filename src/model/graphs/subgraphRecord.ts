@@ -3,12 +3,14 @@ import { join } from 'node:path'
 import { z } from 'zod'
 import { sha256, writeAtomic } from '../../core/files.ts'
 
-/** What a stored graph needs beside itself; it lies in `<graph>.json`, written after all that it names. */
+/**
+ * What a stored graph needs besides itself. Stored as `<graph>.json`, which is written after everything that it names.
+ */
 export interface SubgraphRecord {
   readonly graphSha256: string
   /** Bytes of all constants of the graph. */
   readonly weightBytes: number
-  /** Files of weights in the same folder, by name, with their sizes. */
+  /** Files of weights in the same folder, with their sizes in bytes. */
   readonly blocks: Readonly<Record<string, number>>
 }
 
@@ -16,15 +18,16 @@ const count = z.int().min(0)
 const recordSchema = z.strictObject({
   graphSha256: z.string().regex(/^[0-9a-f]{64}$/),
   weightBytes: count,
-  // Names only: no path leaves the folder.
+  // File names only, so that no path leads out of the folder.
   blocks: z.record(z.string().regex(/^\w[\w.~+-]*\.bin$/), count),
 })
 
+/** Writes a graph's record beside it. */
 export function writeRecord(graphPath: string, record: SubgraphRecord): void {
   writeAtomic(`${graphPath}.json`, JSON.stringify(record))
 }
 
-/** The record of a graph that can be used as it lies there; null where anything is missing, cut short or another's. */
+/** The record of a graph if the graph can be used as it is; null if a file is missing or is not the recorded one. */
 export function usableRecord(folder: string, graphPath: string): SubgraphRecord | null {
   const record = readRecord(`${graphPath}.json`)
   if (record === null) return null
@@ -35,7 +38,7 @@ export function usableRecord(folder: string, graphPath: string): SubgraphRecord 
   return graph !== null && sha256(graph) === record.graphSha256 ? record : null
 }
 
-/** A damaged record is none: what it stands for is then made anew. */
+/** A damaged record counts as missing: the graph is then built again. */
 function readRecord(path: string): SubgraphRecord | null {
   const bytes = readOrNull(path)
   if (bytes === null) return null

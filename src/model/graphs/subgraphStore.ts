@@ -14,39 +14,45 @@ import type { Subgraph, SubgraphPart } from './subgraphTypes.ts'
 import type { RuntimePrecision } from '../precision.ts'
 import type { WeightSource } from './source.ts'
 
-/** ONNX Runtime maps external data from page boundaries. */
+/** Alignment of external data, which ONNX Runtime maps by pages. */
 const PAGE_BYTES = 4096
-/** Tensors below this share pages: norms and biases. */
+/** Smaller tensors (norms and biases) share pages. */
 const OWN_PAGE_BYTES = 16_384
 const SMALL_ALIGNMENT = 64
-/** Longest readable part of a file's name. */
+/** Longest readable part of a file name. */
 const LABEL_LIMIT = 80
-/** Raised with every change to what a weight file holds: older files are then left alone. */
+/** Version of the weight files' layout. Raise it with every change of their contents: older files are then ignored. */
 const LAYOUT = 1
-/** Raised with every change to the graphs that segments become: older files would be used for new ones otherwise. */
+/**
+ * Version of the graphs. Raise it with every change to the graphs that subgraphs become; otherwise older files would be
+ * used.
+ */
 export const GRAPH_VERSION = 1
 
+/** A subgraph in the store. */
 export interface StoredSubgraph {
-  /** The graph; its weights lie beside it. */
+  /** Path of the graph; its weights lie beside it. */
   readonly path: string
-  /** Bytes of all constants of the graph, wherever they lie. */
+  /** Bytes of all constants of the graph, in all files. */
   readonly weightBytes: number
-  /** What had to be written: 0 where everything was there. */
+  /** Bytes that had to be written: 0 if all files existed. */
   readonly writtenBytes: number
 }
 
+/** Stores subgraphs as files. */
 export interface SubgraphStore {
-  /** Throws InputError for a segment that no graph can be built for. */
-  store(segment: Subgraph, batch?: number): StoredSubgraph
+  /** Returns the files of a subgraph, and writes what is missing. Throws InputError if no graph can be built for it. */
+  store(subgraph: Subgraph, batch?: number): StoredSubgraph
 }
 
 /**
- * Segments as files in `folder`, which is the weights' own: nothing in it tells two models of one shape apart, so
- * name it after their fingerprint. A block's weights (layer, units, precision) lie in one file, written when a
- * segment first needs it; every graph that needs it refers to it, and the runtime maps it, so that equal blocks of
- * several segments and processes share memory. A file of the wrong size is written anew; files appear whole. A
- * graph that is there with all that it needs is used without being built: its name tells of everything that it
- * depends on, and a record beside it of the files it refers to.
+ * Opens a store of subgraphs in `folder`. Nothing in the folder distinguishes two models of the same shape, so name it
+ * by the weights' fingerprint.
+ * The weights of a block (layer, units, precision) lie in one file, written when a subgraph first needs it. Every graph
+ * that uses the block refers to this file and the runtime maps it, so that subgraphs and processes share the memory. A
+ * file of the wrong size is written again; files are written atomically.
+ * A graph whose files all exist is used without being built: its name identifies everything that it depends on, and a
+ * record beside it lists the files that it refers to.
  */
 export function openSubgraphStore(
   folder: string,
@@ -54,12 +60,12 @@ export function openSubgraphStore(
   precision: RuntimePrecision,
 ): SubgraphStore {
   return {
-    store(segment, batch = 1) {
-      const path = join(folder, segmentFile(source, segment, batch, precision))
+    store(subgraph, batch = 1) {
+      const path = join(folder, subgraphFile(source, subgraph, batch, precision))
       const record = usableRecord(folder, path)
       if (record !== null) return { path, weightBytes: record.weightBytes, writtenBytes: 0 }
       const files = new BlockFiles(folder)
-      const graph = buildSubgraph(source, segment, { batch, precision, place: files.place })
+      const graph = buildSubgraph(source, subgraph, { batch, precision, place: files.place })
       const model = graph.toModel()
       const weightBytes = model.graph.initializers.reduce(
         (sum, it) => sum + ('tensor' in it ? it.tensor.data.byteLength : it.external.lengthBytes),
@@ -74,10 +80,10 @@ export function openSubgraphStore(
   }
 }
 
-/** Places blocks in files, each written where it is not there yet. */
+/** Stores blocks in files, and writes each file that does not exist yet. */
 class BlockFiles {
   writtenBytes = 0
-  /** Bytes of every file that was asked for. */
+  /** Size in bytes of every file that was requested. */
   readonly sizes: Record<string, number> = {}
   private readonly folder: string
   private readonly placed = new Map<WeightBlock, ReadonlyMap<WeightTensor, ExternalData>>()
@@ -118,7 +124,7 @@ function layOut(block: WeightBlock, location: string) {
   return { places, endBytes }
 }
 
-/** A file's bytes, one tensor in memory at a time. */
+/** A file's bytes, with one tensor in memory at a time. */
 function* chunksOf(places: ReadonlyMap<WeightTensor, ExternalData>): Generator<Uint8Array> {
   let at = 0
   for (const [{ dtype, dims, data }, { offsetBytes, lengthBytes }] of places) {
@@ -134,14 +140,17 @@ function blockFile({ name, variant, precision }: WeightBlock): string {
   return `${label}.${precision}.v${LAYOUT}.bin`
 }
 
-/** E.g. `embed+attention0.u0-5+ffn0+head.fp32.1f0c2b5a77d1e4b0.onnx`; the digest tells segments of one label apart. */
-function segmentFile(
+/**
+ * E.g. `embed+attention0.u0-5+ffn0+head.fp32.1f0c2b5a77d1e4b0.onnx`; the digest distinguishes subgraphs with the same
+ * label.
+ */
+function subgraphFile(
   { model, exitLayers }: WeightSource,
-  segment: Subgraph,
+  subgraph: Subgraph,
   batch: number,
   precision: RuntimePrecision,
 ): string {
-  const { input, parts } = segment
+  const { input, parts } = subgraph
   const versions = { layout: LAYOUT, graph: GRAPH_VERSION }
   const all = { ...{ model, exitLayers, input, parts, batch, precision }, ...versions }
   const digest = sha256(canonicalJson(all)).slice(0, 16)
@@ -155,7 +164,7 @@ function partLabel(part: SubgraphPart): string {
   return part.kind === 'exit' ? `exit${part.layer}` : part.kind
 }
 
-/** A label as it is, or its beginning and a digest of the whole. */
+/** The label, or its beginning and a digest of the whole. */
 function bounded(label: string): string {
   return label.length <= LABEL_LIMIT ? label : `${label.slice(0, LABEL_LIMIT)}~${sha256(label).slice(0, 16)}`
 }

@@ -4,7 +4,7 @@ import type { ModelSpec } from '../spec.ts'
 
 /** Weights are float32, row-major, [in, out]: y = x W + b. */
 
-/** Of one attention block or of some of its units; U units, g query heads in each, D = headDim. */
+/** Weights of one attention block or of some of its units; U units with g query heads each, D = headDim. */
 export interface AttentionWeights {
   readonly units: number
   readonly normScale: Float32Array // [width]
@@ -16,9 +16,10 @@ export interface AttentionWeights {
   readonly queryBias: Float32Array | null // [U * g * D], GPT-2
   readonly keyBias: Float32Array | null // [U * D], GPT-2
   readonly valueBias: Float32Array | null // [U * D], GPT-2
-  readonly outputBias: Float32Array | null // [width], GPT-2; added where the residual is
+  readonly outputBias: Float32Array | null // [width], GPT-2; added by the part with the residual
 }
 
+/** Weights of one FFN. */
 export interface FfnWeights {
   readonly normScale: Float32Array // [width]
   readonly normBias: Float32Array | null // [width], GPT-2
@@ -29,30 +30,32 @@ export interface FfnWeights {
   readonly secondBias: Float32Array | null // [width], GPT-2
 }
 
+/** Weights of the embedding. */
 export interface EmbeddingWeights {
   readonly tokens: Float32Array // [vocabulary, width]
   readonly positions: Float32Array | null // [contextTokens, width], GPT-2
 }
 
+/** Weights of an lm_head. */
 export interface LmHeadWeights {
   readonly normScale: Float32Array // [width]
   readonly normBias: Float32Array | null // [width], GPT-2
-  readonly matrix: Float32Array // [vocabulary, width]: as the embedding has it, so that both can share it
+  readonly matrix: Float32Array // [vocabulary, width], the embedding's layout, so that both can share one matrix
 }
 
-/** Makes `size` numbers around `mean` with the given spread: where weights are not loaded. */
+/** Creates `size` random numbers around `mean` with the given spread, in place of weights from a file. */
 export type WeightFill = (size: number, mean: number, spread: number) => Float32Array
 
-/** Exact normal draws: for tests and small models. */
+/** Independent normal draws, for tests and small models. */
 export function normalFill(stream: RandomStream): WeightFill {
   return (size, mean, spread) => Float32Array.from({ length: size }, () => mean + spread * stream.normal())
 }
 
 /**
- * Views of one buffer (per spread, around 0) in which a run of normal draws repeats: all matrices of a model
- * for the memory of its largest. As good as random weights as far as time goes, and free of subnormal numbers,
- * which would not be. Each view starts elsewhere, for a runtime finds equal weights and computes with them once.
- * The views share memory: write them out, never change them.
+ * Views of one buffer (one for each spread, around 0) in which a block of normal draws repeats: the matrices of a whole
+ * model take the memory of its largest one. Timing equals that of random weights, and there are no subnormal numbers,
+ * which would slow it. Each view starts at a different offset, because a runtime detects equal weights and computes
+ * with them once. The views share memory: never modify them.
  */
 export function sharedFill(stream: RandomStream, tileLength = 65_537): WeightFill {
   const tile = Float32Array.from({ length: tileLength }, () => stream.normal())
@@ -71,7 +74,7 @@ export function sharedFill(stream: RandomStream, tileLength = 65_537): WeightFil
   }
 }
 
-/** A prime, so that starts do not meet before all of the tile is used. */
+/** A prime, so that offsets repeat only after the whole block was used. */
 const SHIFT = 4099
 
 function repeated(tile: Float32Array, size: number, spread: number): Float32Array {
@@ -89,6 +92,7 @@ function repeated(tile: Float32Array, size: number, spread: number): Float32Arra
 /** GPT-2's initial spread (Radford et al. 2019). */
 const SPREAD = 0.02
 
+/** Random weights of one attention block. */
 export function attentionWeights(model: ModelSpec, units: number, fill: WeightFill): AttentionWeights {
   const { width, headDim } = model
   const queries = units * headsPerUnit(model) * headDim
@@ -108,6 +112,7 @@ export function attentionWeights(model: ModelSpec, units: number, fill: WeightFi
   }
 }
 
+/** Random weights of one FFN. */
 export function ffnWeights(model: ModelSpec, fill: WeightFill): FfnWeights {
   const { width, ffnWidth } = model
   const gpt2 = model.family === 'gpt2'
@@ -122,6 +127,7 @@ export function ffnWeights(model: ModelSpec, fill: WeightFill): FfnWeights {
   }
 }
 
+/** Random weights of the embedding. */
 export function embeddingWeights(model: ModelSpec, fill: WeightFill): EmbeddingWeights {
   return {
     tokens: fill(model.vocabulary * model.width, 0, SPREAD),
@@ -129,6 +135,7 @@ export function embeddingWeights(model: ModelSpec, fill: WeightFill): EmbeddingW
   }
 }
 
+/** Random weights of an lm_head. */
 export function lmHeadWeights(model: ModelSpec, fill: WeightFill): LmHeadWeights {
   return {
     normScale: fill(model.width, 1, SPREAD),
@@ -137,7 +144,7 @@ export function lmHeadWeights(model: ModelSpec, fill: WeightFill): LmHeadWeights
   }
 }
 
-/** The weights of some units of a block, in the order given. */
+/** The weights of some units of an attention block, in the given order. */
 export function sliceUnits(
   model: ModelSpec,
   weights: AttentionWeights,
@@ -164,7 +171,7 @@ export function sliceUnits(
   }
 }
 
-/** Column blocks `units` (of `size` columns each, `all` in a row) of a row-major matrix. */
+/** Column blocks `units` (of `size` columns each, `all` in total) of a row-major matrix. */
 function gatherColumns(
   matrix: Float32Array,
   all: number,

@@ -9,7 +9,7 @@ import { check } from '../../core/schema.ts'
 import { parseObject } from '../json.ts'
 import type { ChatMessage, ChatTemplate } from './types.ts'
 
-/** What is used of the library, whose own types do not resolve under Node's module rules. */
+/** The used part of @huggingface/jinja, whose own types do not resolve under Node's module rules. */
 interface Jinja {
   readonly Environment: new () => { set(name: string, value: unknown): unknown }
   readonly Interpreter: new (environment: object) => { run(program: object): { readonly value: unknown } }
@@ -22,9 +22,9 @@ const MAX_TEMPLATE_BYTES = 256 * 1024
 const MAX_CONFIG_BYTES = 128 * 1024 * 1024
 const MAX_DEPTH = 64
 const MAX_RANGE = 10_000
-/** Of a rendered prompt, in UTF-16 units. */
+/** Longest rendered prompt, in UTF-16 units. */
 const MAX_TEXT = 4 * 1024 * 1024
-/** A template is a program that came with the weights: it may not hold the server up. */
+/** A template is code that comes with the weights: it must not block the server for long. */
 const MAX_RENDER_SECONDS = 2
 
 const tokenSchema = z.union([z.string(), z.looseObject({ content: z.string() })]).nullish()
@@ -37,7 +37,7 @@ const configSchema = z.looseObject({
   pad_token: tokenSchema,
 })
 
-/** What a model without a template has: the contents, one a line, for the model to continue. */
+/** For a model without a template: the contents, one per line, which the model continues. */
 export const PLAIN_CHAT: ChatTemplate = {
   origin: null,
   problem: null,
@@ -46,9 +46,9 @@ export const PLAIN_CHAT: ChatTemplate = {
 }
 
 /**
- * The chat template of a Hugging Face directory: chat_template.jinja, else `chat_template` of tokenizer_config.json (of a
- * named list the one called `default`), else PLAIN_CHAT. One that cannot be used does not keep the model from being opened:
- * `problem` says what is wrong, and `render` throws it.
+ * The chat template of a Hugging Face directory: chat_template.jinja, otherwise `chat_template` of
+ * tokenizer_config.json (from a named list the one called `default`), otherwise PLAIN_CHAT. The model opens even if the
+ * template cannot be used: `problem` then says why, and `render` throws it.
  */
 export function openChat(folder: string): ChatTemplate {
   const configPath = join(folder, 'tokenizer_config.json')
@@ -66,9 +66,9 @@ export function openChat(folder: string): ChatTemplate {
 }
 
 /**
- * A Jinja template as transformers renders it: `messages`, `add_generation_prompt` (true) and the special tokens by their
- * names. There is no clock in it (`strftime_now` is undefined): the same messages give the same prompt on any day.
- * Throws InputError for a text that is no template.
+ * Compiles a Jinja template as transformers renders it, with `messages`, `add_generation_prompt` (true) and the special
+ * tokens by name. It has no access to the time (`strftime_now` is undefined), so that the same messages give the same
+ * prompt on any day. Throws InputError for a text that is not a template.
  */
 export function chatTemplate(
   template: string,
@@ -124,8 +124,8 @@ const GLOBALS: Readonly<Record<string, unknown>> = {
 }
 
 /**
- * Runs `job` and stops it where it takes too long, which in one thread only node:vm can do. The script is a call and
- * nothing else: a template becomes no JavaScript.
+ * Runs `job` with a time limit, which in one thread only node:vm can enforce. The script is just a call of `job`: the
+ * template is never compiled to JavaScript.
  */
 function inTime(job: () => string): string {
   const call = new Script('job()')

@@ -1,9 +1,9 @@
 import type { Pieces } from './pieces.ts'
 
-/** Pieces that score less are never made (run.c, encode). */
+/** Pieces with a lower score are never formed (run.c, encode). */
 const LEAST_SCORE = -1e10
 
-/** A pair that could become one piece: the places of its two, what they were, and what they would be. */
+/** A pair of neighbours that could be merged: their positions, their ids, and the id of the merged piece. */
 interface Candidate {
   readonly score: number
   readonly left: number
@@ -14,8 +14,9 @@ interface Candidate {
 }
 
 /**
- * Merges neighbours into pieces of the vocabulary: always the pair of the highest score, of equal ones the leftmost
- * (run.c, encode). A heap of candidates over a linked list, so that a long prompt is no quadratic affair.
+ * Merges neighbours into pieces of the vocabulary, always the pair with the highest score, and of equal ones the
+ * leftmost (run.c, encode). Uses a heap of candidates over a linked list, so that the time for long prompts is not
+ * quadratic.
  */
 export function mergePieces(vocabulary: Pieces, first: readonly number[]): number[] {
   const { pieces, scores, ids } = vocabulary

@@ -10,22 +10,23 @@ const BEGIN_ID = 1
 const MAX_FILE_BYTES = 64 * 1024 * 1024
 const RECORD_BYTES = 8
 
-/** A vocabulary of byte strings, kept as latin1 text so that they can be looked up. */
+/** A vocabulary of byte strings, stored as latin1 text so that they can be looked up. */
 export interface Pieces {
   readonly pieces: readonly string[]
   readonly scores: Float32Array
-  /** The id of a piece. */
+  /** Id of each piece. */
   readonly ids: ReadonlyMap<string, number>
 }
 
 /**
- * llama2.c's tokenizer file (https://github.com/karpathy/llama2.c, tokenizer.py and run.c): int32 longest piece, then for
- * each id float32 score, int32 length, bytes. The number of ids stands in the checkpoint.
+ * Opens llama2.c's tokenizer file (https://github.com/karpathy/llama2.c, tokenizer.py and run.c): int32 longest piece,
+ * then for each id float32 score, int32 length, bytes. The number of ids is in the checkpoint.
  */
 export function openPieces(path: string, vocabulary: number): TextTokenizer {
   return pieceTokenizer(readPieces(readCapped(path, MAX_FILE_BYTES), path, vocabulary))
 }
 
+/** Reads the pieces of a llama2.c tokenizer file. */
 export function readPieces(file: Buffer, path: string, vocabulary: number): Pieces {
   const fail = (expected: string, found: string): never => {
     throw new InputError({
@@ -83,7 +84,7 @@ function pieceTokenizer(vocabulary: Pieces): TextTokenizer {
     let last = -1
     return {
       push(id: number): string {
-        // As run.c: after the beginning of text a leading space is the encoder's own.
+        // As in run.c: the first piece after the beginning of text loses its leading space, which the encoder added.
         const piece = bytes[id] ?? Buffer.alloc(0)
         const text = last === BEGIN_ID && piece[0] === 0x20 ? piece.subarray(1) : piece
         last = id
@@ -106,7 +107,10 @@ function pieceTokenizer(vocabulary: Pieces): TextTokenizer {
   }
 }
 
-/** One id a character where the vocabulary has it, else one a byte; a space comes before any text (run.c, encode). */
+/**
+ * One id for each character that the vocabulary has, otherwise one for each byte; a space is added before any text
+ * (run.c, encode).
+ */
 function firstIds(vocabulary: Pieces, text: string): number[] {
   const out: number[] = []
   const space = vocabulary.ids.get(' ')

@@ -8,7 +8,7 @@ import { check } from '../../core/schema.ts'
 import { parseObject } from '../json.ts'
 import type { TextTokenizer } from './types.ts'
 
-/** What is used of the library, whose own types do not resolve under Node's module rules. */
+/** The used part of @huggingface/tokenizers, whose own types do not resolve under Node's module rules. */
 interface Loaded {
   encode(text: string, options?: { add_special_tokens: boolean }): { ids: (number | undefined)[] }
   decode(
@@ -19,23 +19,23 @@ interface Loaded {
 const { Tokenizer } = library as unknown as { Tokenizer: new (json: object, config: object) => Loaded }
 
 const TOKENIZER_FILE = 'tokenizer.json'
-/** The largest in use (vocabularies of 256,000) have about 34 MB. */
+/** The largest ones in use (vocabularies of 256,000) take about 34 MB. */
 const MAX_TOKENIZER_BYTES = 128 * 1024 * 1024
 const MAX_DEPTH = 64
 const MAX_ID = 1 << 22
 
 const id = z.int().min(0).max(MAX_ID)
-/** What the library does not check itself: ids are places in its arrays. */
+/** What the library does not check itself: it uses ids as array indices. */
 const tokenizerSchema = z.looseObject({
   model: z.looseObject({
-    // Absent in files of GPT-2's time.
+    // Absent in files from GPT-2's time.
     type: z.enum(['BPE', 'Unigram', 'WordPiece']).optional(),
     vocab: z.union([z.record(z.string(), id), z.array(z.unknown()).max(MAX_ID)]),
   }),
   added_tokens: z.array(z.looseObject({ id, content: z.string().min(1) })).max(MAX_ID),
 })
 
-/** The tokenizer of a Hugging Face directory, null where it has none. `begin` is what an empty prompt becomes. */
+/** Opens the tokenizer of a Hugging Face directory; null if it has none. An empty prompt is encoded as `begin`. */
 export function openTokenizer(
   folder: string,
   vocabulary: number,
@@ -58,7 +58,7 @@ const AS_IT_IS = { skip_special_tokens: true, clean_up_tokenization_spaces: fals
 function build(json: object, config: object, path: string): Loaded {
   try {
     const tokenizer = new Tokenizer(json, config)
-    // Much of a file is only looked at when it is used.
+    // The library evaluates much of a file only on first use, so encode a probe text now.
     const { ids } = tokenizer.encode(PROBE)
     if (ids.length > 0)
       tokenizer.decode(
@@ -105,12 +105,12 @@ function textTokenizer(
   }
 }
 
-/** What a decoder gives for bytes that are no whole character (yet). */
+/** What a decoder returns for bytes that do not form a complete character (yet). */
 const INCOMPLETE = '\ufffd'
 
 /**
- * Decodes token by token. How a token reads may depend on the one before (spaces, bytes of one character), so the
- * tokens of the last text given are decoded again with the new ones, and what is longer is new.
+ * Decodes token by token. The text of a token may depend on the previous one (spaces, bytes of one character), so the
+ * tokens of the last returned text are decoded again together with the new ones, and the additional text is returned.
  */
 function streamDecoder(decode: (ids: readonly number[]) => string): ReturnType<TextTokenizer['stream']> {
   let given: number[] = []

@@ -1,34 +1,35 @@
-/** Text to token ids and back. */
+/** Converts text to token ids and back. */
 export interface TextTokenizer {
   readonly vocabulary: number
   /**
-   * Ids of a text as a prompt, the beginning-of-text token included where the model wants one. `bare`: nothing is added,
-   * for a text that has such tokens already, as a chat template's.
+   * Encodes a prompt, with the beginning-of-text token if the model needs one. `bare`: adds nothing, for a text that
+   * contains its special tokens already, such as a rendered chat template.
    */
   encode(text: string, bare?: boolean): number[]
-  /** The text of ids; special tokens are left out. */
+  /** Decodes ids; special tokens are omitted. */
   decode(ids: readonly number[]): string
   /**
-   * Decodes token by token: `push` gives the text that is complete so far (a character may span tokens), `end` the rest.
-   * All of it equals `decode` of all ids. A text that continues a prompt: push the prompt's ids first, for a tokenizer
-   * may drop the space before a text's first word.
+   * Decodes token by token: `push` returns the text that is complete so far (a character may span tokens), `end` the
+   * rest. Together they equal `decode` of all ids. To continue a prompt, push the prompt's ids first, because a
+   * tokenizer may drop the space before the first word.
    */
   stream(): { push(id: number): string; end(): string }
 }
 
+/** One message of a conversation. */
 export interface ChatMessage {
   readonly role: 'system' | 'user' | 'assistant'
   readonly content: string
 }
 
-/** How a conversation becomes a prompt that ends where the assistant's next message begins. */
+/** Converts a conversation to a prompt that ends where the assistant's next message begins. */
 export interface ChatTemplate {
-  /** Where it stands; null: the model has none, and messages are joined as they are. */
+  /** Where the template was found; null: the model has none, and messages are joined by line feeds. */
   readonly origin: string | null
-  /** Why it cannot be used, where it cannot. */
+  /** Why the template cannot be used; null if it can. */
   readonly problem: string | null
-  /** Whether the text has the model's special tokens: encode it bare. */
+  /** Whether rendered text contains the model's special tokens: then encode it with `bare`. */
   readonly hasSpecialTokens: boolean
-  /** Throws InputError for messages that the template refuses, e.g. roles that do not alternate. */
+  /** Renders messages. Throws InputError for messages that the template rejects, e.g. roles that do not alternate. */
   render(messages: readonly ChatMessage[]): string
 }

@@ -25,7 +25,9 @@ const VERSIONED = 0x616b3432
 /** run.c, rmsnorm. */
 const EPSILON = 1e-5
 
-/** Opens a checkpoint and the tokenizer beside it (`tok<vocabulary>.bin`, else `tokenizer.bin`), or the one given. */
+/**
+ * Opens a checkpoint with the given tokenizer, or the one beside it (`tok<vocabulary>.bin`, otherwise `tokenizer.bin`).
+ */
 export function openCheckpoint(path: string, tokenizerPath?: string): PretrainedModel {
   const full = resolve(path)
   const { model, fileBytes } = readHeader(full)
@@ -36,7 +38,7 @@ export function openCheckpoint(path: string, tokenizerPath?: string): Pretrained
     source: checkpointSource(model, store, new Map(dims)),
     tokenizer: tokenizer === null ? null : openPieces(tokenizer, model.vocabulary),
     chat: PLAIN_CHAT,
-    // A text ends where run.c stops (the next text's beginning) or its chat does (</s>).
+    // A text ends where run.c stops (at the next text's beginning) or where its chat does (</s>).
     stopIds: [1, 2],
     fingerprint: fingerprint(model, [
       { store, prefix: '', dims: dims.filter(([name]) => !UNUSED.test(name)) },
@@ -64,7 +66,10 @@ function readHeader(path: string): { model: ModelSpec; fileBytes: number } {
   }
 }
 
-/** dim, hidden_dim, n_layers, n_heads, n_kv_heads, vocab_size (negative: the head has its own matrix), seq_len. */
+/**
+ * Header: dim, hidden_dim, n_layers, n_heads, n_kv_heads, vocab_size (negative: the lm_head has a matrix of its own),
+ * seq_len.
+ */
 function checkpointSpec(header: Int32Array, path: string): ModelSpec {
   const [width, ffnWidth, layers, heads, kvHeads, vocabulary, contextTokens] = header
   const id = basename(path, '.bin')
@@ -87,10 +92,10 @@ function checkpointSpec(header: Int32Array, path: string): ModelSpec {
   )
 }
 
-/** Tables of rotary angles that run.c skips, too. */
+/** Tables of rotary angles, which run.c skips too. */
 const UNUSED = /^freq_cis_/
 
-/** The file's tensors in its order. */
+/** The file's tensors, in file order. */
 function sections(model: ModelSpec): NamedDims {
   const { layers, width, ffnWidth, vocabulary, contextTokens, headDim } = model
   const narrow = model.kvHeads * headDim
@@ -112,7 +117,7 @@ function sections(model: ModelSpec): NamedDims {
   ]
 }
 
-/** Places the sections one after another; the file must end where they do. */
+/** Offsets of consecutive sections; the file must end with the last one. */
 function locate(path: string, dims: NamedDims, fileBytes: number): TensorStore {
   const entries = new Map<string, TensorEntry>()
   let offset = HEADER_BYTES
@@ -136,7 +141,7 @@ function checkpointSource(
 ): WeightSource {
   const { width, headDim } = model
   const whole = (name: string) => readTensor(store, name, dims.get(name)!)
-  /** One layer's [out, in] matrix or vector of a section. */
+  /** One layer's [out, in] matrix or vector from a section. */
   const layerOf = (name: string, l: number) => {
     const size = elementCount(dims.get(name)!.slice(1))
     return readValues(store.entries.get(name)!, name, l * size, size)
@@ -168,7 +173,7 @@ function checkpointSource(
   }
 }
 
-/** Rows of each head from neighbouring pairs to halves: row 2i to i, row 2i + 1 to i + headDim / 2. */
+/** Reorders the rows of each head from neighbouring pairs to halves: row 2i to i, row 2i + 1 to i + headDim / 2. */
 function halves(matrix: Float32Array, columns: number, headDim: number): Float32Array {
   const out = new Float32Array(matrix.length)
   for (let row = 0; row < matrix.length / columns; row++) {

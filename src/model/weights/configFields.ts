@@ -1,10 +1,13 @@
 import { z } from 'zod'
 
-/** Pieces that the schemas of both families share. Hugging Face's files have many more fields; they are let through. */
+/** Schemas shared by both families. Hugging Face's files have many more fields, which are ignored. */
 
 export const count = z.int().min(1)
 
-/** A field that may be absent or null, and otherwise must be one of `allowed`: anything else is computed differently. */
+/**
+ * A field that may be absent or null, and otherwise must be one of `allowed`: other values would need computation that
+ * is not supported.
+ */
 export function only(...allowed: readonly (string | number | boolean)[]) {
   return z
     .unknown()
@@ -15,7 +18,7 @@ export function only(...allowed: readonly (string | number | boolean)[]) {
     .optional()
 }
 
-/** Fields of every model, of whatever family. */
+/** Fields of every family. */
 export const sharedFields = {
   quantization_config: z
     .unknown()

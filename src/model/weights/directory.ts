@@ -24,7 +24,7 @@ import type { PretrainedModel } from './pretrained.ts'
 const MAX_CONFIG_BYTES = 1024 * 1024
 const CONFIG_DEPTH = 32
 
-/** What differs between the families: how a configuration reads, and what the tensors are called. */
+/** What differs between the families: the configuration, and the names of tensors. */
 const FAMILIES = {
   gpt2: { spec: gpt2Spec, dims: gpt2Dims, source: gpt2Source, prefix: 'transformer.', first: 'wte.weight' },
   llama: {
@@ -57,7 +57,7 @@ const idsSchema = z.looseObject({
     .describe('an id or a list of ids'),
 })
 
-/** Opens a Hugging Face directory: config.json, safetensors, and tokenizer.json where it has one. */
+/** Opens a Hugging Face directory: config.json, safetensors, and tokenizer.json if present. */
 export function openDirectory(path: string, builtinId?: string): PretrainedModel {
   const folder = resolve(path)
   const where = join(folder, 'config.json')
@@ -87,7 +87,10 @@ function readObject(path: string): object {
   return parseObject(readText(path, MAX_CONFIG_BYTES), path, CONFIG_DEPTH)
 }
 
-/** The id in config.json, or the folder's name; of Hugging Face's cache (`models--owner--name/snapshots/<hash>`) the model's. */
+/**
+ * The id in config.json, otherwise the folder's name; in Hugging Face's cache (`models--owner--name/snapshots/<hash>`)
+ * the model's name.
+ */
 function modelId(folder: string, given: string | undefined): string {
   const cached = basename(dirname(folder)) === 'snapshots'
   const name = cached ? basename(dirname(dirname(folder))).replace(/^models--/, '') : basename(folder)
@@ -95,7 +98,9 @@ function modelId(folder: string, given: string | undefined): string {
   return clean.slice(0, 64) || 'model'
 }
 
-/** Tensors that the graphs would leave out, though the model needs them: biases of LLaMA's layers, layers past the last. */
+/**
+ * Refuses tensors that the model needs but the graphs would not use: biases of LLaMA's layers, layers beyond the last.
+ */
 function checkLeftOut(model: ModelSpec, store: TensorStore): void {
   for (const [name, entry] of store.entries) {
     const layer = /(?:^|\.)(?:layers|h)\.(\d+)\./.exec(name)
@@ -124,7 +129,7 @@ function openExits(folder: string): TensorStore {
   return { where: path, entries: openSafetensors(path) }
 }
 
-/** generation_config.json says what ends a text; where it does not, config.json. */
+/** Ids that end and begin a text, from generation_config.json, otherwise config.json. */
 function readIds(folder: string, config: object, where: string): { stop: number[]; begin: number | null } {
   const path = join(folder, 'generation_config.json')
   const general = check(idsSchema, config, where)

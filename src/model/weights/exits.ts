@@ -4,19 +4,20 @@ import { readTensor } from './tensorFile.ts'
 import type { TensorStore } from './tensorFile.ts'
 
 /**
- * Early-exit heads lie in `exits.safetensors` beside the model (this project's extension of the Hugging Face layout):
- * `exits.<layer>.norm.weight` [width], for GPT-2 `exits.<layer>.norm.bias`, and `exits.<layer>.head.weight`
- * [vocabulary, width]; without the latter the exit uses the embedding's matrix.
+ * Early-exit heads are stored in `exits.safetensors` beside the model (this project's extension of the Hugging Face
+ * layout): `exits.<layer>.norm.weight` [width], for GPT-2 `exits.<layer>.norm.bias`, and `exits.<layer>.head.weight`
+ * [vocabulary, width]. Without the last one the exit uses the embedding's matrix.
  */
 export const EXITS_FILE = 'exits.safetensors'
 
+/** Tensor names of one exit. */
 export const exitNames = (layer: number) => ({
   scale: `exits.${layer}.norm.weight`,
   bias: `exits.${layer}.norm.bias`,
   matrix: `exits.${layer}.head.weight`,
 })
 
-/** Tensors that the exits must or may have. */
+/** Names and dimensions of the exits' tensors. */
 export function exitDims(model: ModelSpec, store: TensorStore, exitLayers: readonly number[]) {
   return exitLayers.flatMap((layer) => {
     const names = exitNames(layer)
@@ -27,6 +28,7 @@ export function exitDims(model: ModelSpec, store: TensorStore, exitLayers: reado
   })
 }
 
+/** Reads the heads of the exits. */
 export function exitHeads(
   model: ModelSpec,
   store: TensorStore | null,

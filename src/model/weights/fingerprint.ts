@@ -5,22 +5,22 @@ import type { NamedDims } from './llama.ts'
 import { elementCount, expectTensor, readValues } from './tensorFile.ts'
 import type { TensorStore } from './tensorFile.ts'
 
-/** Samples of a tensor: this many runs, spread evenly from its beginning to its end, of this many values. */
+/** Samples of a tensor: this many runs, spread evenly over it, of this many values. */
 const RUNS = 4
 const RUN_VALUES = 16
 
-/** A group of tensors that the fingerprint covers, all of them checked on the way. */
+/** A group of tensors that the fingerprint covers and checks. */
 export interface Covered {
   readonly store: TensorStore
-  /** Taken off the names, so that two ways to save the same model agree. */
+  /** Removed from the names, so that two ways to save the same model give the same fingerprint. */
   readonly prefix: string
   readonly dims: NamedDims
 }
 
 /**
- * Sha256 (hex) over the model's shape (not its id) and, of every tensor, its name, dimensions and samples as float32:
- * equal weights agree however they are sharded, another precision does not. Throws InputError where a tensor is
- * missing, of the wrong shape or truncated.
+ * SHA-256 (hex) over the model's shape (not its id) and, for every tensor, its name, dimensions and samples as float32.
+ * Equal weights agree however they are sharded; another precision does not. Throws InputError for a tensor that is
+ * missing, truncated or of the wrong shape.
  */
 export function fingerprint(model: ModelSpec, covered: readonly Covered[]): string {
   const hash = createHash('sha256')

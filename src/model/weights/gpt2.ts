@@ -6,7 +6,10 @@ import { columnBlock } from './matrix.ts'
 import { readTensor } from './tensorFile.ts'
 import type { TensorStore } from './tensorFile.ts'
 
-/** Hugging Face's GPT-2 layout: Conv1D matrices are [in, out] as here, `c_attn` holds queries, keys and values side by side. */
+/**
+ * Hugging Face's GPT-2 layout: Conv1D matrices are [in, out] as here; `c_attn` holds queries, keys and values side by
+ * side.
+ */
 function layerDims(model: ModelSpec): { readonly attention: NamedDims; readonly ffn: NamedDims } {
   const { width, ffnWidth } = model
   return {
@@ -46,6 +49,7 @@ export function gpt2Dims(model: ModelSpec, prefix: string): NamedDims {
   ]
 }
 
+/** Reads GPT-2 weights from a store. */
 export function gpt2Source(
   model: ModelSpec,
   store: TensorStore,

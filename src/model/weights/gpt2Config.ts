@@ -15,7 +15,7 @@ const schema = z
     n_positions: count,
     vocab_size: count,
     layer_norm_epsilon: z.number().nullish(),
-    // Two names of one formula: gelu by tanh.
+    // Two names for the same formula, gelu with the tanh approximation.
     activation_function: only('gelu_new', 'gelu_pytorch_tanh'),
     scale_attn_weights: only(true),
     scale_attn_by_inverse_layer_idx: only(false),
@@ -23,7 +23,10 @@ const schema = z
   })
   .refine((c) => c.n_embd % c.n_head === 0, { path: ['n_head'], message: 'a divisor of n_embd' })
 
-/** The shape a GPT-2 config.json describes; transformers' defaults where it is silent. Throws InputError for what cannot be computed faithfully. */
+/**
+ * The shape described by a GPT-2 config.json, with transformers' defaults for absent fields. Throws InputError if the
+ * model cannot be computed faithfully.
+ */
 export function gpt2Spec(value: unknown, id: string, where: string): ModelSpec {
   const config = check(schema, value, where)
   const spec: ModelSpec = {

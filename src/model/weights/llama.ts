@@ -7,8 +7,8 @@ import { readTensor } from './tensorFile.ts'
 import type { TensorStore } from './tensorFile.ts'
 
 /**
- * Hugging Face's LLaMA layout: linear layers are [out, in], heads lie one after another (so the query heads of one
- * K/V group are neighbours), and rotary pairs are already halves.
+ * Hugging Face's LLaMA layout: linear layers are [out, in], heads are consecutive (so the query heads of one K/V group
+ * are neighbours), and rotary pairs are already halves.
  */
 
 export type NamedDims = readonly (readonly [name: string, dims: readonly number[]])[]
@@ -52,6 +52,7 @@ export function llamaDims(model: ModelSpec, prefix: string): NamedDims {
   ]
 }
 
+/** Reads LLaMA weights from a store. */
 export function llamaSource(
   model: ModelSpec,
   store: TensorStore,

@@ -6,7 +6,7 @@ import { count, only, sharedFields } from './configFields.ts'
 
 const PLAIN_ROPE = 'null or the type "default": scaled rotary embeddings are not supported'
 
-/** `type` in older files, `rope_type` in newer ones. */
+/** Named `type` in older files, `rope_type` in newer ones. */
 const rope = z
   .looseObject({ rope_theta: z.number().nullish() })
   .nullish()
@@ -53,7 +53,7 @@ const schema = z
       'null, or at least max_position_embeddings: sliding windows are not supported (a max_position_embeddings no larger than the window has the same effect)',
   })
 
-/** Mistral without the field has a window of 4,096 (transformers' default); LLaMA has none at all. */
+/** Without the field, Mistral has a window of 4,096 tokens (transformers' default) and LLaMA has none. */
 function slides(config: {
   model_type: string
   sliding_window?: number | null
@@ -64,7 +64,10 @@ function slides(config: {
   return typeof window === 'number' && window < max_position_embeddings
 }
 
-/** The shape a LLaMA or Mistral config.json describes; transformers' defaults where it is silent. Throws InputError for what cannot be computed faithfully. */
+/**
+ * The shape described by a LLaMA or Mistral config.json, with transformers' defaults for absent fields. Throws
+ * InputError if the model cannot be computed faithfully.
+ */
 export function llamaSpec(value: unknown, id: string, where: string): ModelSpec {
   const config = check(schema, value, where)
   const spec: ModelSpec = {

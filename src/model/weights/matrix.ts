@@ -1,7 +1,7 @@
-/** Square blocks in which a transpose walks: both sides then stay in the cache. */
+/** Side of the square blocks of a transpose, so that source and target stay in the processor's cache. */
 const BLOCK = 32
 
-/** [rows, columns] to [columns, rows], row-major. */
+/** Transposes [rows, columns] to [columns, rows], row-major. */
 export function transpose(matrix: Float32Array, rows: number, columns: number): Float32Array {
   const out = new Float32Array(matrix.length)
   for (let top = 0; top < rows; top += BLOCK) {

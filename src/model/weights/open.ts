@@ -8,16 +8,17 @@ import type { PretrainedModel } from './pretrained.ts'
 /** Models that ship with the project. */
 export const BUILTIN_MODELS = ['tales'] as const
 
+/** Where openPretrained looks for files. */
 export interface OpenOptions {
-  /** Folder of the models that ship with the project, each a Hugging Face directory of its id. */
+  /** Folder of the shipped models, each a Hugging Face directory named by its id. */
   readonly builtinFolder?: string
-  /** llama2.c's tokenizer file; absent: found beside the checkpoint. */
+  /** llama2.c's tokenizer file; default: found beside the checkpoint. */
   readonly tokenizerPath?: string
 }
 
 /**
- * Opens a built-in model by its id, a Hugging Face directory, a llama2.c checkpoint, or a folder with exactly one.
- * Weights stay on disk until they are asked for. Throws InputError for whatever cannot be run faithfully.
+ * Opens a built-in model by its id, a Hugging Face directory, a llama2.c checkpoint, or a folder with exactly one
+ * checkpoint. Weights stay on disk until needed. Throws InputError for a model that cannot be run faithfully.
  */
 export function openPretrained(idOrPath: string, options: OpenOptions = {}): PretrainedModel {
   if (BUILTIN_MODELS.some((id) => id === idOrPath)) return openBuiltin(idOrPath, options.builtinFolder)
@@ -46,7 +47,7 @@ function openBuiltin(id: string, builtinFolder: string | undefined): PretrainedM
   return openDirectory(join(builtinFolder, id), id)
 }
 
-/** Tokenizers of llama2.c end in .bin too. */
+/** llama2.c's tokenizer files also end in .bin; ignore them. */
 function onlyCheckpoint(folder: string): string {
   const found = readdirSync(folder).filter((name) => name.endsWith('.bin') && !/^tok.*\.bin$/.test(name))
   if (found.length === 1) return join(folder, found[0])

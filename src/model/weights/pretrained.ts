@@ -1,19 +1,19 @@
 import type { WeightSource } from '../graphs/source.ts'
 import type { ChatTemplate, TextTokenizer } from '../tokenizers/types.ts'
 
-/** A real model, opened from disk. Weights are read when they are asked for. */
+/** A model with weights, opened from disk. Weights are read on demand. */
 export interface PretrainedModel {
   readonly source: WeightSource
-  /** Null where the folder has none: such a model takes and gives ids. */
+  /** Null if the folder has none: the model then takes and returns ids. */
   readonly tokenizer: TextTokenizer | null
   readonly chat: ChatTemplate
   /** Tokens that end a text. */
   readonly stopIds: readonly number[]
   /**
-   * Sha256 (hex) over the shape and samples of every tensor: tells an edge and a cloud that they hold the same
-   * weights. Detects a wrong file; no defence against a forged one.
+   * SHA-256 (hex) over the shape and samples of every tensor, by which edge and cloud check that they hold the same
+   * weights. Detects a wrong file, not a forged one.
    */
   readonly fingerprint: string
-  /** The file or folder it was opened from. */
+  /** The file or folder from which it was opened. */
   readonly path: string
 }

@@ -11,10 +11,10 @@ import type { TensorEntry } from './tensorFile.ts'
  * { name: { dtype, shape, data_offsets: [begin, end] } }, then the tensors' bytes without holes, little-endian.
  */
 
-/** As in the reference implementation. */
+/** The limit of the reference implementation. */
 const MAX_HEADER_BYTES = 100_000_000
 const MAX_RANK = 16
-/** Header, tensor, shape. */
+/** Nesting of header, tensor, shape. */
 const HEADER_DEPTH = 3
 const LENGTH_BYTES = 8
 
@@ -33,7 +33,7 @@ const entrySchema = z.strictObject({
 })
 const metadataSchema = z.record(z.string(), z.string())
 
-/** Reads the header of a safetensors file. Nothing larger than the header is allocated. */
+/** Reads the header of a safetensors file. Allocates at most the header's size. */
 export function openSafetensors(path: string): Map<string, TensorEntry> {
   const file = openFile(path)
   try {
@@ -92,7 +92,7 @@ function readHeader(
     spans.push({ name, begin, end })
     entries.set(name, { path, fileBytes, dtype, dims: shape, offset: dataStart + begin })
   }
-  // JSON.parse keeps the last of equal names and says nothing.
+  // JSON.parse silently keeps the last of repeated keys.
   if (jsonShape(text).keys !== keys) {
     throw new InputError({
       where: `${path}: header`,
@@ -104,7 +104,7 @@ function readHeader(
   return entries
 }
 
-/** The tensors must cover the data without overlaps and holes: nothing is read twice, nothing hides in between. */
+/** The tensors must cover the data without overlaps and gaps, so that no bytes are read twice or stay hidden. */
 function checkCover(
   spans: { name: string; begin: number; end: number }[],
   path: string,

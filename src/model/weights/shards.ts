@@ -17,7 +17,7 @@ const indexSchema = z.looseObject({
   weight_map: z.record(z.string(), z.string().regex(/\.safetensors$/, 'the name of a .safetensors file')),
 })
 
-/** The tensors of a Hugging Face directory: of model.safetensors, or of the shards that its index names. */
+/** The tensors of a Hugging Face directory, from model.safetensors or the shards that its index names. */
 export function openWeights(folder: string): TensorStore {
   const whole = join(folder, WHOLE)
   if (existsSync(whole)) return { where: whole, entries: openSafetensors(whole) }

@@ -2,44 +2,45 @@ import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
 import { InputError } from '../../core/errors.ts'
 import { floatOfHalf } from '../../core/float16.ts'
 
-/** Element types that weights may have. */
+/** Supported element types of weights. */
 export type WeightDtype = 'F32' | 'F16' | 'BF16'
 
-/** Where a tensor lies in a file. */
+/** Position of a tensor in a file. */
 export interface TensorEntry {
   readonly path: string
-  /** The file's size when its header was read: a file that changed since is refused. */
+  /** The file's size when its header was read; the file is refused if it has changed since. */
   readonly fileBytes: number
   readonly dtype: string
   readonly dims: readonly number[]
-  /** First byte, from the file's beginning. */
+  /** Offset of the first byte in the file. */
   readonly offset: number
 }
 
-/** Named tensors of one or more files; values are read when asked for. */
+/** Named tensors in one or more files; values are read on demand. */
 export interface TensorStore {
-  /** The file or folder, for messages. */
+  /** The file or folder, for error messages. */
   readonly where: string
   readonly entries: ReadonlyMap<string, TensorEntry>
 }
 
 const ELEMENT_BYTES: Readonly<Record<WeightDtype, number>> = { F32: 4, F16: 2, BF16: 2 }
-/** What is read at once where values are converted: twice this is all the memory beside the result. */
+/** Bytes read at once for conversion; twice this is needed besides the result. */
 const CHUNK_BYTES = 1 << 22
-/** Linux reads at most 2 GiB at once. */
+/** Linux reads at most 2 GiB per call. */
 const READ_BYTES = 1 << 30
 
+/** Number of elements of a tensor with these dimensions. */
 export function elementCount(dims: readonly number[]): number {
   return dims.reduce((product, size) => product * size, 1)
 }
 
-/** A tensor's float32 values. Throws InputError where it is absent, of other dimensions, or of no float type. */
+/** Reads a tensor as float32. Throws InputError if it is missing, has other dimensions, or is not of a float type. */
 export function readTensor(store: TensorStore, name: string, dims: readonly number[]): Float32Array {
   const entry = expectTensor(store, name, dims)
   return readValues(entry, name, 0, elementCount(dims))
 }
 
-/** Checks that a tensor is there and fits, without reading it. */
+/** Checks that a tensor exists and has the right shape, without reading it. */
 export function expectTensor(store: TensorStore, name: string, dims: readonly number[]): TensorEntry {
   const entry = store.entries.get(name)
   const problem = (expected: string, found: string) =>
@@ -59,7 +60,7 @@ export function expectTensor(store: TensorStore, name: string, dims: readonly nu
   return entry
 }
 
-/** Values [from, from + count) of a tensor, row-major, as float32. */
+/** Reads values [from, from + count) of a tensor, row-major, as float32. */
 export function readValues(entry: TensorEntry, name: string, from: number, count: number): Float32Array {
   const dtype = entry.dtype as WeightDtype
   const bytes = ELEMENT_BYTES[dtype]
@@ -75,7 +76,7 @@ export function readValues(entry: TensorEntry, name: string, from: number, count
   }
 }
 
-/** Fills `out` from 16-bit values, which `read` gives from a byte offset on. BF16 is the upper half of a float32. */
+/** Converts 16-bit values to `out`; `read` returns bytes from an offset on. BF16 is the upper half of a float32. */
 function convertInto(
   out: Float32Array,
   dtype: 'F16' | 'BF16',
@@ -123,7 +124,7 @@ export function openFile(path: string): number {
   throw new InputError({ where: path, expected: 'a file', found: 'something else' })
 }
 
-/** Fills `into` from byte `offset` on. Throws InputError where the file ends before. */
+/** Fills `into` from byte `offset` on. Throws InputError if the file ends before. */
 export function readExactly(
   file: number,
   into: Uint8Array,

@@ -8,20 +8,21 @@ import { transpose } from './matrix.ts'
 import { writeSafetensors } from './writeSafetensors.ts'
 import type { TensorToWrite } from './writeSafetensors.ts'
 
+/** What a model directory holds besides weights. */
 export interface WriteOptions {
   readonly dtype: 'F16' | 'F32'
-  /** The content of tokenizer.json; null writes none. */
+  /** The content of tokenizer.json; null: none is written. */
   readonly tokenizerJson: object | null
   /** Tokens that end a text. */
   readonly stopIds: readonly number[]
-  /** The token a text begins with, if there is one. */
+  /** Token that begins a text, if there is one. */
   readonly beginId?: number
 }
 
 /**
- * Writes a LLaMA-shaped model as a Hugging Face directory that `openPretrained` and transformers open: config.json,
- * generation_config.json, model.safetensors, tokenizer.json, and exits.safetensors where there are exits. It is put
- * together in memory, so this is for small models. config.json comes last: a folder without it does not open.
+ * Writes a LLaMA-shaped model as a Hugging Face directory that `openPretrained` and transformers can open: config.json,
+ * generation_config.json, model.safetensors, tokenizer.json, and exits.safetensors if there are exits. Files are built
+ * in memory, so this is for small models. config.json is written last, because a folder without it does not open.
  */
 export function writeLlamaDirectory(folder: string, source: WeightSource, options: WriteOptions): void {
   const { model } = source
@@ -58,7 +59,7 @@ function llamaConfig(source: WeightSource, dtype: 'F16' | 'F32'): object {
     head_dim: model.headDim,
     vocab_size: model.vocabulary,
     max_position_embeddings: model.contextTokens,
-    // Absent: the same defaults here and there.
+    // If undefined, the field is omitted: transformers has the same defaults.
     rms_norm_eps: model.normEpsilon,
     rope_theta: model.ropeBase,
     rope_scaling: null,
@@ -102,7 +103,7 @@ function zip<A, B>(a: readonly A[], b: readonly B[]): [A, B][] {
   return a.map((value, i) => [value, b[i]])
 }
 
-/** An exit whose matrix is the embedding's stores none of its own. */
+/** An exit whose matrix is the embedding's stores no matrix. */
 function exitTensors(source: WeightSource, dtype: 'F16' | 'F32'): TensorToWrite[] {
   const { model } = source
   const { tokens } = source.embedding()

@@ -11,13 +11,14 @@ export interface TensorToWrite {
 }
 
 /**
- * Writes a safetensors file (whole or not at all; it is put together in memory, so this is for small models).
- * Throws RangeError for a name that occurs twice, data of another size than its dimensions, or a value F16 cannot hold.
+ * Writes a safetensors file atomically. It is built in memory, so this is for small models. Throws RangeError for a
+ * repeated name, data that does not match its dimensions, or a value that F16 cannot hold.
  */
 export function writeSafetensors(path: string, tensors: readonly TensorToWrite[]): void {
   writeAtomic(path, encodeSafetensors(tensors))
 }
 
+/** Encodes tensors as a safetensors file. */
 export function encodeSafetensors(tensors: readonly TensorToWrite[]): Uint8Array {
   const header: Record<string, unknown> = Object.create(null) as Record<string, unknown>
   header.__metadata__ = { format: 'pt' }
@@ -33,7 +34,7 @@ export function encodeSafetensors(tensors: readonly TensorToWrite[]): Uint8Array
     header[name] = { dtype, shape: dims, data_offsets: [begin, end] }
   }
   const json = Buffer.from(JSON.stringify(header))
-  // Spaces up to a multiple of 8, so that the data is aligned.
+  // Padded with spaces to a multiple of 8 bytes, so that the data is aligned.
   const length = Math.ceil(json.length / 8) * 8
   const out = Buffer.alloc(8 + length + end, ' ')
   out.writeBigUInt64LE(BigInt(length))

@@ -31,8 +31,8 @@ export class RelayedConnection {
     this.context = context
     this.open = new Set([client, target])
     target.once('connect', () => (this.connected = true))
-    this.carry(client, target, context.up)
-    this.carry(target, client, context.down)
+    this.pump(client, target, context.up)
+    this.pump(target, client, context.down)
   }
 
   /** Reads from each side while its pipe has space and its receiver takes the bytes. */
@@ -46,7 +46,7 @@ export class RelayedConnection {
     this.target.destroy()
   }
 
-  private carry(from: Socket, to: Socket, lane: Pipe): void {
+  private pump(from: Socket, to: Socket, lane: Pipe): void {
     const sink = sinkOf(to, () => this.flow())
     let ended = false
     const put = (cargo: PipeItem): void => {
