@@ -4,23 +4,24 @@ import { layoutParameters, parameterOf } from '../../core/onnx/parameters.ts'
 import type { ParameterLayout } from '../../core/onnx/parameters.ts'
 import type { ActionSpec } from '../action/vectorEnv.ts'
 
-/** One head of the actor as a checkpoint or a bundle describes it. */
+/** One head of the actor, as stored in a checkpoint or a bundle. */
 export interface ActorHead {
   readonly name: string
   /** Number of choices C. */
   readonly choices: number
   readonly masked: boolean
   readonly usesRowFeatures: boolean
-  /** Width of the head's hidden tanh layer; 0: linear. */
+  /** Width of the head's hidden tanh layer; 0: the head is linear. */
   readonly hidden: number
 }
 
 /**
- * The shape of actor and critics; plain data. The encoder is an MLP observation -> h (tanh). A head's
- * logits are, with s the row features and P the prior matrix [S, C]:
- *   hidden = 0:  h Wo + bo + s P
- *   hidden > 0:  tanh(h Wh + s Ws + bh) Wo + bo + s P      (without s where the head does not use it)
- * Each critic is an MLP of its own from the normalised observation to one value.
+ * The shape of actor and critics, as plain data. The encoder is an MLP observation -> h (tanh). The logits of a head,
+ * with the row features s and the prior matrix P [S, C], are:
+ * - hidden = 0: h Wo + bo + s P
+ * - hidden > 0: tanh(h Wh + s Ws + bh) Wo + bo + s P
+ * (without s if the head does not use it). Each critic is an MLP of its own from the normalised observation to one
+ * value.
  */
 export interface ActorSpec {
   readonly observationSize: number
@@ -29,7 +30,7 @@ export interface ActorSpec {
   /** Widths of the encoder's layers, at least one. */
   readonly encoder: readonly number[]
   readonly heads: readonly ActorHead[]
-  /** Head id of each row, as in ActionSpec. */
+  /** Head index of each row, as in ActionSpec. */
   readonly headOf: readonly number[]
   readonly rowFeatureSize: number
   readonly critics: readonly string[]
@@ -44,13 +45,16 @@ export interface Normaliser {
   readonly scale: Float32Array
 }
 
-/** Where each named parameter stands in the flat vector. The actor's come first, then the critics'. */
+/** Position of each named parameter in the flat vector: the actor's first, then the critics'. */
 export interface ActorLayout extends ParameterLayout {
-  /** Parameters of encoder and heads: the first of the vector. */
+  /** Number of parameters of encoder and heads, which come first in the vector. */
   readonly actorSize: number
 }
 
-/** An actor for an environment's action; hidden widths per head are by name (default `rowHidden`, 0 without row features). */
+/**
+ * Creates the shape of an actor for an environment's action. Hidden widths of heads are given by name (default
+ * `rowHidden`, 0 without row features).
+ */
 export function actorSpec(
   observationSize: number,
   action: ActionSpec,
@@ -80,7 +84,7 @@ export function actorSpec(
   }
 }
 
-/** The flat layout of a spec's parameters. Weights are [in, out], row-major. */
+/** The flat layout of an actor's parameters. Weights are [in, out], row-major. */
 export function actorLayout(spec: ActorSpec): ActorLayout {
   const specs: { name: string; dims: readonly number[] }[] = []
   const add = (name: string, ...dims: number[]): void => void specs.push({ name, dims })
@@ -96,7 +100,7 @@ export function actorLayout(spec: ActorSpec): ActorLayout {
     const prefix = `head.${head.name}`
     if (head.hidden > 0) {
       add(`${prefix}.hidden.weight`, encoded, head.hidden)
-      // The rows' part follows directly: [hidden.weight; row.weight] is one matrix [h + S, hidden].
+      // Directly after the hidden layer's weights, so that [hidden.weight; row.weight] is one matrix [h + S, hidden].
       if (head.usesRowFeatures) add(`${prefix}.row.weight`, spec.rowFeatureSize, head.hidden)
       add(`${prefix}.hidden.bias`, head.hidden)
     }
@@ -110,9 +114,9 @@ export function actorLayout(spec: ActorSpec): ActorLayout {
 }
 
 /**
- * Initial parameters: orthogonal weights with the gains of CleanRL's PPO (sqrt 2 inside, 0.01 for
- * policies), zero biases, priors from the environment (zeros where it gives none). Critics start at 0
- * exactly: the scale of the rewards is not known yet, and a random guess would drown small ones.
+ * Initial parameters: orthogonal weights with the gains of CleanRL's PPO (sqrt 2 for hidden layers, 0.01 for policy
+ * outputs), zero biases, priors from the environment (zeros if it has none). The critics' output is exactly 0 at first:
+ * the scale of the rewards is unknown, and a random output would hide small rewards.
  */
 export function initialParameters(spec: ActorSpec, action: ActionSpec, seed: number): Float32Array {
   const layout = actorLayout(spec)
@@ -155,7 +159,7 @@ export function orthogonal(
     Float64Array.from({ length: long }, () => stream.normal()),
   )
   for (let i = 0; i < short; i++) {
-    // Twice is enough (Kahan): the second pass removes what rounding left.
+    // Two passes are enough (Kahan): the second removes the first one's rounding errors.
     for (let pass = 0; pass < 2; pass++) {
       for (let j = 0; j < i; j++) addScaled(vectors[i], vectors[j], -dot(vectors[i], vectors[j]))
     }

@@ -12,7 +12,7 @@ export const MASKED_LOGIT = -1e9
 /** Named parameters as values of a graph, in their shapes. */
 export type ParameterHandles = Readonly<Record<string, Handle>>
 
-/** An MLP with tanh between its layers (and after the last if `lastTanh`); x [N, in] -> [N, out]. */
+/** An MLP with tanh between its layers (and after the last one if `lastTanh`); x [N, in] -> [N, out]. */
 function mlp(
   graph: GraphBuilder,
   parameters: ParameterHandles,
@@ -52,8 +52,8 @@ export function critic(
 }
 
 /**
- * Logits [N * rows, C] of `rows` rows of one head for each of N decisions: h [N, encoded], features
- * [N * rows, S] or null. The part that depends on h alone is computed once a decision.
+ * Logits [N * rows, C] for `rows` rows of one head in each of N decisions: h [N, encoded], features [N * rows, S] or
+ * null. The part that depends only on h is computed once for each decision.
  */
 export function headLogits(
   graph: GraphBuilder,
@@ -83,7 +83,7 @@ export function headLogits(
   return graph.gemm(graph.tanh(before), get('out.weight'), prior ?? get('out.bias'))
 }
 
-/** value [N, width] repeated for each row, plus `rest` [N * rows, width] or a bias [width]: [N * rows, width]. */
+/** Repeats value [N, width] for each row, and adds `rest` [N * rows, width] or a bias [width]: [N * rows, width]. */
 function spread(
   graph: GraphBuilder,
   value: Handle,
@@ -101,7 +101,9 @@ function spread(
   return graph.reshape(whole, [n * rows, width])
 }
 
-/** Both critics' values for normalised observations [N, D]: input `normalised`, output `values` [N, critics]. */
+/**
+ * Graph of the critics' values for normalised observations [N, D]: input `normalised`, output `values` [N, critics].
+ */
 export function criticModel(spec: ActorSpec): Uint8Array {
   const graph = new GraphBuilder('critics')
   const layout = actorLayout(spec)
@@ -113,11 +115,13 @@ export function criticModel(spec: ActorSpec): Uint8Array {
 }
 
 /**
- * The policy as one ONNX file, its normaliser inside. Inputs: observation [N, D]; row_features [N, S] if
- * any head reads them; mask.<head> [N, C] (bool, true = allowed) for masked heads; uniforms [N]. Outputs:
- * hidden [N, encoded]; for every head logits.<head> [N, C] (MASKED_LOGIT or below where not allowed),
- * greedy.<head> [N] (lowest index on a tie) and sampled.<head> [N] (first choice whose cumulated
- * probability exceeds the uniform), both int64. N is free.
+ * The policy as one ONNX model that includes its normaliser.
+ * - inputs: observation [N, D]; row_features [N, S] if any head uses them; mask.<head> [N, C] (bool, true = allowed)
+ * for masked heads; uniforms [N].
+ * - outputs: hidden [N, encoded]; for every head logits.<head> [N, C] (MASKED_LOGIT or below where not allowed),
+ * greedy.<head> [N] (lowest index on a tie) and sampled.<head> [N] (first choice whose cumulative probability exceeds
+ * the uniform), both int64.
+ * N is dynamic.
  */
 export function policyModel(
   spec: ActorSpec,
@@ -153,7 +157,7 @@ export function policyModel(
   return graph.serialize()
 }
 
-/** Index of the first choice whose cumulated probability exceeds uniform x total; never one of probability 0. */
+/** Index of the first choice whose cumulative probability exceeds uniform x total; never one with probability 0. */
 function inverseSample(graph: GraphBuilder, probabilities: Handle, uniforms: Handle): Handle {
   const choices = probabilities.dims[1] as number
   const cumulated = graph.cumSum(probabilities, 1)

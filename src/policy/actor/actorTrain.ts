@@ -8,12 +8,12 @@ import type { ActorSpec } from './actor.ts'
 import { critic, encoder, headLogits } from './actorGraph.ts'
 import type { ParameterHandles } from './actorGraph.ts'
 
-/** What the training step's graph is built for; everything that changes during a training is an input. */
+/** Constants of the training step's graph; everything that changes during a training is an input. */
 export interface TrainStepOptions {
   /** Decisions in a minibatch. */
   readonly batch: number
   readonly valueCoefficient: number
-  /** Clip range of the values (in the critics' normalised unit), or null for plain squared errors. */
+  /** Clip range of the values (in the critics' normalised unit); null: plain squared errors. */
   readonly valueClip: number | null
   readonly maxGradientNorm: number
   readonly adamBeta1: number
@@ -21,7 +21,7 @@ export interface TrainStepOptions {
   readonly adamEpsilon: number
 }
 
-/** Names of the metrics vector, in order. Losses are means over the minibatch. */
+/** Names of the elements of the metrics vector, in order. Losses are means over the minibatch. */
 export function metricNames(spec: ActorSpec): string[] {
   return [
     'policyLoss',
@@ -34,17 +34,15 @@ export function metricNames(spec: ActorSpec): string[] {
 }
 
 /**
- * One PPO minibatch step as one static graph: forward, losses, backward, clip by global norm, Adam.
- *
- * With B decisions, head j of R_j rows and C_j choices, P parameters, K critics, float32 unless said:
- * inputs   parameters, firstMoment, secondMoment [P]; beta1Power, beta2Power [] (float64; before the step);
- *          learningRate, clipRange []; entropyCoefficients [heads]; normalised [B, D];
- *          for each head j: choices.j [B R_j, 1] (int32), features.j [B R_j, S] if it reads them,
- *          maskBias.j [B R_j, C_j] (0 or MASKED_LOGIT) if it is masked;
- *          oldLogProbability, advantages [B]; targets [B, K]; oldValues [B, K] with valueClip.
- * outputs  the first five, after the step, under next.<name>; metrics [metricNames(spec).length].
- * The log-probability of a decision is the sum over its rows; a forced row (one choice allowed) adds
- * exactly 0 to it, to the entropy and to every gradient. Schulman et al. 2017, equations 7 and 9.
+ * One PPO minibatch step as one static graph: forward, losses, backward, clip by global norm, Adam. With B decisions,
+ * head j with R_j rows and C_j choices, P parameters, K critics, float32 unless noted:
+ * - inputs: parameters, firstMoment, secondMoment [P]; beta1Power, beta2Power [] (float64; before the step);
+ * learningRate, clipRange []; entropyCoefficients [heads]; normalised [B, D]; for each head j: choices.j [B R_j, 1]
+ * (int32), features.j [B R_j, S] if it uses them, maskBias.j [B R_j, C_j] (0 or MASKED_LOGIT) if it is masked;
+ * oldLogProbability, advantages [B]; targets [B, K]; oldValues [B, K] with valueClip.
+ * - outputs: the first five after the step, as next.<name>; metrics [metricNames(spec).length].
+ * The log-probability of a decision is the sum over its rows. A forced row (one allowed choice) adds exactly 0 to it,
+ * to the entropy and to every gradient. Schulman et al. 2017, equations 7 and 9.
  */
 export function trainStepModel(spec: ActorSpec, options: TrainStepOptions): Uint8Array {
   const graph = new GraphBuilder('ppo-step')
@@ -100,7 +98,7 @@ export function trainStepModel(spec: ActorSpec, options: TrainStepOptions): Uint
   return graph.serialize()
 }
 
-/** Log-probability [B] of the choices taken, and each head's entropy [1], summed over a decision's rows. */
+/** Log-probability [B] of the chosen actions, and each head's entropy [1], summed over a decision's rows. */
 function policyTerms(
   graph: GraphBuilder,
   spec: ActorSpec,
@@ -135,7 +133,7 @@ function policyTerms(
   return { logProbability: graph.addAll(logProbabilities), entropies }
 }
 
-/** Value losses [K]: half the mean squared error of each critic, clipped as in CleanRL where asked. */
+/** Value losses [K]: half the mean squared error of each critic, clipped as in CleanRL if valueClip is set. */
 function valueTerms(
   graph: GraphBuilder,
   values: Handle,

@@ -4,7 +4,7 @@ import type { ActorSpec, Normaliser } from './actor.ts'
 import { kernelMath } from './kernelMath.ts'
 import type { KernelMath } from './kernelMath.ts'
 
-/** A dense layer ready to run: byte addresses of weights [in, out] and bias [out], out padded to 4. */
+/** A dense layer: byte addresses of weights [in, out] and bias [out], with out padded to a multiple of 4. */
 interface Layer {
   readonly inputs: number
   readonly outputs: number
@@ -25,22 +25,22 @@ interface Head {
   readonly row: Layer | null
   readonly out: Layer
   readonly prior: Layer | null
-  /** [hidden]: h Wh + bh of the present decision; or [C]: h Wo + bo, for a linear head. */
+  /** [hidden]: h Wh + bh of the current decision; for a linear head [C]: h Wo + bo. */
   readonly base: Vector
 }
 
 /**
- * Actor and critics without a session: what rollouts and the runtime call. One decision is `encode`, then
- * `sample` or `greedy` row by row; everything that depends on the observation alone is computed once.
- * Nothing is allocated after construction. float32; agrees with the ONNX graph to 1e-5.
+ * Actor and critics without an ONNX session, for rollouts and the runtime. A decision is `encode`, then `sample` or
+ * `greedy` for each row; everything that depends only on the observation is computed once. Nothing is allocated after
+ * construction. float32; agrees with the ONNX graph within 1e-5.
  */
 export class ActorKernel {
   readonly spec: ActorSpec
-  /** [D]: the last observation encoded or normalised. */
+  /** [D]: the observation last encoded or normalised. */
   readonly normalised: Float32Array
   /** [maxChoices]: logits of the last row; -Infinity where masked. */
   readonly logits: Float32Array
-  /** Log-probability of the last choice taken. */
+  /** Log-probability of the last choice. */
   logProbability = 0
   private readonly mean: Float32Array
   private readonly scale: Float32Array
@@ -61,7 +61,7 @@ export class ActorKernel {
     const { observationSize, rowFeatureSize } = spec
     const choices = Math.max(...spec.heads.map((head) => head.choices))
     const encoded = spec.encoder[spec.encoder.length - 1]
-    // Planned first, then laid over one memory.
+    // Addresses are assigned first, then one block of memory is allocated for all.
     let bytes = 0
     const reserve = (floats: number): number => (bytes += align(floats) * 4) - align(floats) * 4
     const plan = (inputs: number, outputs: number): Layer => {
@@ -109,7 +109,7 @@ export class ActorKernel {
     this.scale = new Float32Array(observationSize).fill(1)
   }
 
-  /** Takes over parameters (the flat vector) and the normaliser. */
+  /** Copies parameters (the flat vector) and the normaliser into the kernel. */
   load(parameters: Float32Array, normaliser: Normaliser): void {
     const layout = actorLayout(this.spec)
     const get = (name: string): Float32Array => parameterOf(layout, parameters, name)
@@ -135,7 +135,7 @@ export class ActorKernel {
     this.scale.set(normaliser.scale)
   }
 
-  /** Normalises observation [offset, offset + D) and encodes it; the decision's rows follow. */
+  /** Normalises and encodes observation [offset, offset + D); the decision's rows follow. */
   encode(observations: Float32Array, offset = 0): void {
     this.normalise(observations, offset)
     let values = this.input
@@ -147,8 +147,8 @@ export class ActorKernel {
   }
 
   /**
-   * Writes the logits of a row of `head` for the encoded observation; masked choices get -Infinity.
-   * `features` (first S values) and `mask` (first C) are read where the head uses them.
+   * Writes the logits of a row of `head` for the encoded observation; masked choices get -Infinity. `features` (first S
+   * values) and `mask` (first C) are ignored if the head does not use them.
    */
   computeLogits(head: number, features: Float32Array, mask: Uint8Array): void {
     const { math, logits, output, hiddenRow } = this
@@ -172,7 +172,9 @@ export class ActorKernel {
     if (masked) for (let i = 0; i < choices; i++) if (mask[i] === 0) logits[i] = -Infinity
   }
 
-  /** Draws a choice by inverse distribution function: the first whose cumulated probability exceeds `uniform`. */
+  /**
+   * Samples a choice with the inverse distribution function: the first whose cumulative probability exceeds `uniform`.
+   */
   sample(head: number, features: Float32Array, mask: Uint8Array, uniform: number): number {
     this.computeLogits(head, features, mask)
     const { choices } = this.spec.heads[head]
@@ -190,7 +192,7 @@ export class ActorKernel {
     return choice
   }
 
-  /** The choice with the largest logit, the lowest index on a tie. */
+  /** The choice with the largest logit; the lowest index on a tie. */
   greedy(head: number, features: Float32Array, mask: Uint8Array): number {
     this.computeLogits(head, features, mask)
     const { choices } = this.spec.heads[head]
@@ -205,7 +207,7 @@ export class ActorKernel {
     return Math.log(this.exponentialOf(choice, this.spec.heads[head].choices))
   }
 
-  /** Critic `critic`'s output for the observation encoded (or normalised) last, in its normalised unit. */
+  /** Output of critic `critic`, in its normalised unit, for the observation last encoded or normalised. */
   value(critic: number): number {
     let values = this.input
     const layers = this.critics[critic]
@@ -216,7 +218,7 @@ export class ActorKernel {
     return values.values[0]
   }
 
-  /** Normalises without encoding, where only a value is wanted. */
+  /** Normalises an observation without encoding it, if only a value is needed. */
   normalise(observations: Float32Array, offset = 0): void {
     const { mean, scale, normalised } = this
     const clip = this.spec.observationClip
@@ -231,7 +233,7 @@ export class ActorKernel {
     return out
   }
 
-  /** Copies weights [in, out] into rows padded to whole vectors. */
+  /** Copies weights [in, out] into rows padded to whole SIMD vectors. */
   private place(source: Float32Array, { inputs, outputs, padded, weight }: Layer): void {
     const target = new Float32Array(this.memory, weight, inputs * padded)
     if (padded === outputs) target.set(source)

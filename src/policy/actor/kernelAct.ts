@@ -4,7 +4,7 @@ import type { ActionSpec, VectorEnv } from '../action/vectorEnv.ts'
 import type { ActorSpec, Normaliser } from './actor.ts'
 import { ActorKernel } from './kernel.ts'
 
-/** Builds whole actions with an actor, row by row: greedily, or by sampling from a stream. */
+/** Chooses whole actions with an actor, row by row: greedily, or by sampling. */
 export class KernelPolicy {
   readonly kernel: ActorKernel
   private readonly features: Float32Array
@@ -21,8 +21,8 @@ export class KernelPolicy {
   }
 
   /**
-   * Chooses all rows of environment `index`; the caller then steps it. Without a stream the choices are
-   * greedy. Returns the log-probability of the action under the policy. `choicesOut` receives the choices.
+   * Chooses all rows for environment `index`, which the caller then steps. Greedy without a stream. Returns the
+   * log-probability of the action under the policy, and writes the choices to `choicesOut`.
    */
   act(env: VectorEnv, index: number, stream: RandomStream | null, choicesOut?: Int32Array): number {
     const { kernel, features, mask } = this

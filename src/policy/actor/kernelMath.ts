@@ -1,23 +1,22 @@
 /**
- * The two loops that matter, as a WebAssembly module written here byte by byte (fixed-width SIMD, no
- * relaxed operations: the same bits on every machine). About six times faster than typed-array loops.
- * Opcodes: https://webassembly.github.io/spec/core/appendix/index-instructions.html
+ * The kernel's two hot loops as a WebAssembly module that is assembled here byte by byte (fixed-width SIMD without
+ * relaxed operations: the same bits on every machine). About six times faster than loops over typed arrays. Opcodes:
+ * https://webassembly.github.io/spec/core/appendix/index-instructions.html
  */
 export interface KernelMath {
   /**
-   * out[o] = bias[o] + sum_i x[i] w[i, o], float32, summed in the order of i. All arguments are byte
-   * addresses in `memory` but `inputs` (>= 1) and `outputs`, a multiple of 4; w is [inputs, outputs].
-   * `bias` may be `out`.
+   * out[o] = bias[o] + sum_i x[i] w[i, o] in float32, summed in the order of i. All arguments are byte addresses in
+   * `memory`, except `inputs` (>= 1) and `outputs` (a multiple of 4); w is [inputs, outputs]. `bias` may equal `out`.
    */
   dense(x: number, w: number, bias: number, out: number, inputs: number, outputs: number): void
   /**
-   * tanh of the float32s in [from, to), in place; both are multiples of 16. The rational approximation of
-   * Eigen (MathFunctionsImpl.h, ptanh_float), which ONNX Runtime uses too.
+   * tanh in place of the float32s in [from, to), both multiples of 16. Uses the rational approximation of Eigen
+   * (MathFunctionsImpl.h, ptanh_float), as ONNX Runtime does.
    */
   tanh(from: number, to: number): void
 }
 
-/** Instantiates the loops over `bytes` of fresh memory. */
+/** Instantiates the module with `bytes` of new memory. */
 export function kernelMath(bytes: number): { math: KernelMath; memory: ArrayBuffer } {
   const pages = Math.ceil(bytes / 65536)
   compiled ??= new WebAssembly.Module(moduleBytes())
@@ -26,7 +25,7 @@ export function kernelMath(bytes: number): { math: KernelMath; memory: ArrayBuff
   return { math: instance.exports as KernelMath, memory: memory.buffer }
 }
 
-/** The part of the platform's WebAssembly used here; Node's types leave it to the DOM library. */
+/** The used part of the platform's WebAssembly API; Node's types leave it to the DOM library. */
 declare const WebAssembly: {
   Module: new (bytes: Uint8Array) => object
   Memory: new (limits: { initial: number; maximum: number }) => { readonly buffer: ArrayBuffer }
@@ -59,11 +58,11 @@ const minF: Code = simd(0xe8)
 const maxF: Code = simd(0xe9)
 const constF = (value: number): Code => simd(0x0c, ...new Uint8Array(new Float32Array(4).fill(value).buffer))
 const advance = (local: number, by: Code): Code => [...get(local), ...by, ...add, ...set(local)]
-/** Runs `body` at least once, again while `condition` holds. */
+/** Runs `body` at least once, and repeats it while `condition` holds. */
 const repeat = (body: Code, condition: Code): Code => [0x03, EMPTY, ...body, ...condition, 0x0d, 0, 0x0b]
 const when = (condition: Code, body: Code): Code => [...condition, 0x04, EMPTY, ...body, 0x0b]
 
-/** Outputs o .. o + 4 accumulators - 1, then o moves on. Locals: see denseCode. */
+/** Computes outputs o .. o + 4 accumulators - 1 and advances o. Locals: see denseCode. */
 function denseBlock(accumulators: number): Code {
   const [X, W, BIAS, OUT, , , ROW_BYTES, O, XP, WP, END] = Array.from({ length: 11 }, (_, i) => i)
   const first = 11

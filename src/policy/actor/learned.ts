@@ -7,25 +7,25 @@ import type { Policy, Situation } from '../../plan/price/situation.ts'
 import type { ActorSpec, Normaliser } from './actor.ts'
 import { ActorKernel } from './kernel.ts'
 
-/** Everything a trained policy is, as numbers. */
+/** A trained policy as numbers. */
 export interface PolicyNumbers {
   readonly spec: ActorSpec
   readonly parameters: Float32Array
   readonly normaliser: Normaliser
 }
 
-/** A plan with what a log needs to learn from it. */
+/** A plan, with what a log needs for off-policy evaluation. */
 export interface Act {
   readonly plan: Plan
-  /** Probability of the plan under what chose it: the product over its rows; 1 where the choice was greedy. */
+  /** Probability with which the plan was drawn: the product over its rows; 1 for a greedy choice. */
   readonly propensity: number
-  /** What it was decided on, unnormalised [OBSERVATION_SIZE]; the caller's to keep. */
+  /** The unnormalised observation [OBSERVATION_SIZE]; the caller owns the array. */
   readonly observation: Float32Array
 }
 
 /**
- * A trained actor as a policy: observation, plan-wide choice, then layer by layer, always the likeliest
- * choice. The typed-array kernel decides; parity tests hold it to the exported graph.
+ * A trained actor as a policy: from the observation it chooses the plan-wide row, then layer by layer, each time the
+ * most likely choice. The typed-array kernel decides; parity tests compare it with the exported graph.
  */
 export class LearnedPolicy implements Policy {
   readonly name: string

@@ -1,6 +1,6 @@
 import type { RateEstimate } from '../../plan/price/situation.ts'
 
-/** Exponential moving average; the first value is taken whole. */
+/** Exponential moving average; it starts at the first value. */
 export class MovingAverage {
   value: number
   private readonly gain: number
@@ -22,7 +22,7 @@ export class MovingAverage {
 const SHORT_GAIN = 0.5
 const LONG_GAIN = 0.1
 
-/** Level and spread of one quantity at two horizons. */
+/** Mean and spread of one quantity at two horizons. */
 export class Level {
   private readonly short: MovingAverage
   private readonly long: MovingAverage
@@ -44,7 +44,7 @@ export class Level {
     return this.short.value
   }
 
-  /** Mean absolute deviation from the long mean. */
+  /** Mean absolute deviation from the long-horizon mean. */
   get spread(): number {
     return this.deviation.value
   }

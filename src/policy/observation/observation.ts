@@ -4,7 +4,7 @@ import { expectedCloudSlowdown, type DecisionProblem } from '../../plan/price/pr
 import type { Situation } from '../../plan/price/situation.ts'
 import type { BlockCosts } from '../../plan/profile/costs.ts'
 
-/** Names of the observation's elements, in order: part of the bundle's contract. */
+/** Names of the observation's elements, in order; part of the bundle's contract. */
 export const OBSERVATION_NAMES = [
   'log1pWaitingRequests',
   'inFlight',
@@ -51,14 +51,15 @@ export const OBSERVATION_NAMES = [
   'log1pDeliveredTokens',
 ] as const
 
+/** Number of elements of an observation. */
 export const OBSERVATION_SIZE = OBSERVATION_NAMES.length
 
-/** Version of the names and their meaning; a bundle of another version is refused. */
+/** Version of the names and their meaning; a bundle with another version is refused. */
 export const OBSERVATION_VERSION = 2
 
 /**
- * Writes the observation of a situation, [OBSERVATION_SIZE], unnormalised. The one function that
- * training, export and runtime share.
+ * Writes the unnormalised observation of a situation, [OBSERVATION_SIZE]. Training, export and runtime all use this
+ * function.
  */
 export function encodeObservation(problem: DecisionProblem, s: Situation, out: Float32Array): void {
   const { pair } = problem
@@ -120,7 +121,7 @@ function share(part: number, whole: number): number {
   return Number.isFinite(whole) && whole > 0 ? Math.min(1, part / whole) : 1
 }
 
-/** Profiled seconds of the whole request on one device, at the predicted length. */
+/** Profiled seconds of the whole request on one side, with the predicted length. */
 function wholeRequest(
   costs: BlockCosts,
   pair: DevicePair,

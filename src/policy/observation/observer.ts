@@ -4,27 +4,27 @@ import type { Direction } from '../../trace/types.ts'
 import { Level, MovingAverage } from './averages.ts'
 import { WorkLedger, expectedWork, type Work } from './work.ts'
 
-/** Smaller transfers say more of latency than of rate. */
+/** Smaller transfers measure latency rather than rate. */
 const RATE_SAMPLE_BYTES = 1024
 const ARRIVAL_GAIN = 0.1
 const SPEED_GAIN = 0.2
 const RESPONSE_GAIN = 0.2
 
-/** Budgets per request for the virtual queues; null where there is none. */
+/** Budgets per request for the virtual queues; null: no budget. */
 export interface ConstraintBudgets {
   readonly energyJoules: number | null
   readonly accuracyLoss: number | null
   readonly cloudSeconds: number | null
 }
 
-/** What the device measured when it connected, before any request. */
+/** Link measurements when the device connected, before any request. */
 export interface InitialProbe {
   readonly upBitsPerSecond: number
   readonly downBitsPerSecond: number
   readonly rttSeconds: number
 }
 
-/** What a finished request took. */
+/** Measurements of a finished request. */
 export interface FinishedStats {
   readonly seconds: number
   readonly outputTokens: number
@@ -33,7 +33,7 @@ export interface FinishedStats {
   readonly accuracyLoss: number
 }
 
-/** The part of a situation that the queue and the memory say, not the estimators. */
+/** The part of a situation that comes from queue and memory, not from estimators. */
 export type QueueState = Pick<
   Situation,
   | 'replanning'
@@ -52,8 +52,8 @@ export type QueueState = Pick<
 >
 
 /**
- * Turns events into estimates: transfers, heartbeats, stage times, arrivals, load reports.
- * The simulator and the runtime feed it alike; it never sees a trace.
+ * Turns events into estimates: transfers, heartbeats, stage times, arrivals, load reports. Simulator and runtime feed
+ * it the same events; it never sees a trace.
  */
 export class Observer {
   private up: Level
@@ -84,7 +84,7 @@ export class Observer {
     this.budgets = budgets
   }
 
-  /** A first measurement that came later than the first events: the link's estimates begin with it. */
+  /** Starts the link's estimates from a first measurement that came after the first events. */
   probe(probe: InitialProbe, atSeconds: number): void {
     this.up = new Level(probe.upBitsPerSecond)
     this.down = new Level(probe.downBitsPerSecond)
@@ -97,13 +97,13 @@ export class Observer {
     this.lastArrival = atSeconds
   }
 
-  /** A heartbeat that came back. One that did not is told by its absence. */
+  /** An answered heartbeat. An unanswered one shows only by its absence. */
   heartbeat(atSeconds: number, rttSeconds: number): void {
     this.lastHeartbeat = atSeconds
     this.rtt.add(rttSeconds)
   }
 
-  /** A message of `bytes` that held the link from `startSeconds` to `sentSeconds`. */
+  /** A message of `bytes` that occupied the link from `startSeconds` to `sentSeconds`. */
   transfer(direction: Direction, bytes: number, startSeconds: number, sentSeconds: number): void {
     if (bytes < RATE_SAMPLE_BYTES) return
     this.lastTransfer = sentSeconds
@@ -118,7 +118,7 @@ export class Observer {
     if (side === 1) this.lastCloudStage = atSeconds
   }
 
-  /** The cloud's load as it was at `measuredAtSeconds`. */
+  /** The cloud's load at `measuredAtSeconds`. */
   loadReport(tenants: number, measuredAtSeconds: number): void {
     this.tenants = tenants
     this.tenantsAt = measuredAtSeconds
@@ -130,7 +130,9 @@ export class Observer {
     this.edgePerRequest.add(work.edgeSeconds)
   }
 
-  /** Another plan for a request in flight; `had` is the work that it has had. Tokens and prompt as the new plan sees them. */
+  /**
+   * A new plan for a request in flight; `had` is the work done so far. Tokens and prompt as the new plan counts them.
+   */
   replanned(
     request: number,
     program: Program,
@@ -151,7 +153,7 @@ export class Observer {
     this.money = virtualQueue(this.money, took.cloudSeconds, this.budgets.cloudSeconds)
   }
 
-  /** A request that ended with nothing to learn from: cancelled, or failed before its first token. */
+  /** A request ended without measurements: cancelled, or failed before its first token. */
   dropped(request: number): void {
     this.ledger.remove(request)
   }
@@ -164,7 +166,10 @@ export class Observer {
     return this.ledger.remaining(done)
   }
 
-  /** All that is known at `nowSeconds`. `replanned`: the request in flight that is under decision, whose work does not count. */
+  /**
+   * The situation at `nowSeconds`. `replanned`: the request in flight for which a new plan is decided; its work is
+   * excluded.
+   */
   situation(
     nowSeconds: number,
     circumstances: QueueState,
@@ -172,7 +177,7 @@ export class Observer {
     replanned = -1,
   ): Situation {
     const backlog = this.ledger.remaining(done, replanned)
-    // Spelt out: spreading is slow, and this runs at every decision.
+    // Written out field by field: a spread is slow, and this runs at every decision.
     return {
       replanning: circumstances.replanning,
       deliveredTokens: circumstances.deliveredTokens,
@@ -210,7 +215,7 @@ export class Observer {
   }
 }
 
-/** Ages stop here: what is older is equally stale. */
+/** Ages are capped here: older values are equally stale. */
 export const LONG_AGO_SECONDS = 600
 
 /** Z' = max(Z + used / budget - 1, 0), in units of one request's budget. */

@@ -7,7 +7,7 @@ export interface Work {
   readonly cloudSeconds: number
 }
 
-/** The work that a program is expected to bring for `outputTokens` tokens, asks in their expected share. */
+/** The work expected from a program for `outputTokens` tokens, with the expected share of questions to the cloud. */
 export function expectedWork(program: Program, promptTokens: number, outputTokens: number): Work {
   const total = [0, 0]
   const cycles = Math.max(0, Math.round(outputTokens) - 1)
@@ -29,9 +29,10 @@ export function expectedWork(program: Program, promptTokens: number, outputToken
   return { edgeSeconds: total[0], cloudSeconds: total[1] }
 }
 
-/** A request in flight that outlasts what was predicted is taken to have this share of its work left. */
+/** A request in flight that exceeds its predicted length is assumed to have this share of its work left. */
 const LEAST_LEFT = 0.1
 
+/** Zero work. */
 export const NO_WORK: Work = { edgeSeconds: 0, cloudSeconds: 0 }
 
 interface Expected {
@@ -47,7 +48,7 @@ function left(expectedSeconds: number, doneSeconds: number): number {
 export class WorkLedger {
   private readonly expected = new Map<number, Expected>()
 
-  /** `had`: the busy seconds that the request has had before this work. */
+  /** `had`: busy seconds of the request before this work. */
   add(request: number, work: Work, had: Work = NO_WORK): void {
     this.expected.set(request, { work, had })
   }
@@ -56,7 +57,7 @@ export class WorkLedger {
     this.expected.delete(request)
   }
 
-  /** `done` tells the busy seconds a request has had on each side; request `except` does not count. */
+  /** `done` returns the busy seconds of a request on each side so far; request `except` is excluded. */
   remaining(done: (request: number) => Work, except = -1): Work {
     let edgeSeconds = 0
     let cloudSeconds = 0

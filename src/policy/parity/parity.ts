@@ -9,39 +9,42 @@ import type { ParitySamples, SampleService } from './paritySamples.ts'
 import { policyFeeds } from './parityFeeds.ts'
 import { tiedTwin } from './parityTies.ts'
 
-/** What one engine gave, held against the kernel. */
+/** Comparison of one engine's outputs with the kernel's. */
 export interface EngineParity extends ParityTally {
   readonly engine: string
   readonly version: string
 }
 
-/** Whether a policy's file does what its numbers say. */
+/** Whether policy.onnx computes what the policy's numbers say. */
 export interface ParityReport {
   readonly ok: boolean
-  /** Distinct observations asked of every engine. */
+  /** Number of distinct observations given to every engine. */
   readonly observations: number
-  /** Rows compared on every engine; each is one choice of every head. */
+  /** Number of rows compared on every engine; each has one choice of every head. */
   readonly rows: number
-  /** Largest |logit - kernel's|, over all engines. */
+  /** Largest |logit - kernel's logit| over all engines. */
   readonly maxRawError: number
-  /** The same over max(1, |logit|): what must be at most LOGIT_TOLERANCE. */
+  /** The same divided by max(1, |logit|); must be at most LOGIT_TOLERANCE. */
   readonly maxAbsError: number
-  /** Greedy choices that differ though the two logits lie further apart than the tolerance. */
+  /** Greedy choices that differ although the two logits differ by more than the tolerance. */
   readonly greedyDisagreements: number
-  /** Rows whose two largest logits lie nearer than the tolerance, and how many of them differ. Exact ties are not among them. */
+  /**
+   * Rows whose two largest logits differ by less than the tolerance, and how many of these choices differ. Exact ties
+   * are not included.
+   */
   readonly greedyBorderline: number
   readonly greedyBorderlineDifferences: number
-  /** Sampled choices that differ though the uniform is clear of every boundary of the distribution. */
+  /** Sampled choices that differ although the uniform is clear of every boundary of the distribution. */
   readonly sampledDisagreements: number
-  /** Samples whose uniform lies within float32's rounding of a boundary, and how many of them differ. */
+  /** Samples whose uniform is within float32 rounding of a boundary, and how many of them differ. */
   readonly sampledBorderline: number
   readonly sampledBorderlineDifferences: number
-  /** The worst case in words; null where all is equal. */
+  /** The worst case in words; null if everything is equal. */
   readonly worst: string | null
   readonly engines: readonly EngineParity[]
 }
 
-/** How much is asked. The defaults take about a second an engine on one core. */
+/** Numbers of samples. The defaults take about a second for each engine on one core. */
 export interface ParitySizes {
   readonly random: number
   readonly walks: number
@@ -49,15 +52,19 @@ export interface ParitySizes {
   readonly seed: number
 }
 
+/** Default numbers of samples. */
 export const PARITY_SIZES: ParitySizes = { random: 2048, walks: 512, ties: 512, seed: 1 }
 
-/** Rows of one call; and rows of each kind asked one by one, as a device asks: the runtime multiplies those another way. */
+/**
+ * Rows per call. As many rows of each kind are also run one by one, as on a device, because the runtime then multiplies
+ * by a different method.
+ */
 const BATCH_ROWS = 2048
 const SINGLE_ROWS = 48
 
 /**
- * Runs policy.onnx's bytes on every engine and the kernel on `numbers`, over random, extreme and real
- * observations; then, for ties, a twin of the file whose last layers make many logits exactly equal.
+ * Runs policy.onnx's bytes on every engine, and the kernel on `numbers`, over random, extreme and realistic
+ * observations; then, for ties, a twin of the model whose last layers make many logits exactly equal.
  */
 export async function checkParity(
   model: Uint8Array,

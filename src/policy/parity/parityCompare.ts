@@ -6,11 +6,11 @@ import type { ParitySamples } from './paritySamples.ts'
 /** Largest error of a logit over max(1, |logit|). */
 export const LOGIT_TOLERANCE = 1e-5
 
-/** A running comparison of one engine with the kernel. */
+/** Running comparison of one engine with the kernel. */
 export interface ParityTally {
-  /** Largest difference of a logit, as it stands. */
+  /** Largest absolute difference of a logit. */
   maxRawError: number
-  /** Largest difference over max(1, |logit|): absolute up to 1, relative beyond. */
+  /** Largest difference divided by max(1, |logit|): absolute up to 1, relative above. */
   maxAbsError: number
   greedyDisagreements: number
   greedyBorderline: number
@@ -19,12 +19,12 @@ export interface ParityTally {
   sampledBorderline: number
   sampledBorderlineDifferences: number
   worst: string | null
-  /** Orders the worst cases: 3 and more for a greedy disagreement, 2 a sampled one, below it the error. */
+  /** Rank of the worst case: 3 and more for a greedy disagreement, 2 for a sampled one, below that the error. */
   worstRank: number
   readonly ok: boolean
 }
 
-/** An empty comparison; `ok` follows its counts. */
+/** An empty comparison; `ok` is derived from its counts. */
 export function tallyOf(): ParityTally {
   return {
     maxRawError: 0,
@@ -47,7 +47,7 @@ export function tallyOf(): ParityTally {
   }
 }
 
-/** Compares one row on every engine; `first` is the row that the answers begin with. */
+/** Compares one row on every engine; `first` is the row with which the outputs begin. */
 export function compareRow(
   kernel: ActorKernel,
   samples: ParitySamples,
@@ -74,7 +74,7 @@ export function compareRow(
       const itsGreedy = Number(answer[`greedy.${name}`].data[at])
       if (near !== null && near.length > 0) tally.greedyBorderline++
       if (itsGreedy !== greedy) {
-        // Whatever its logits, an engine must take its own largest, the first of equals.
+        // Whatever its logits are, an engine must choose its own largest one, and the first of equal ones.
         const excused =
           near !== null && near.includes(itsGreedy) && itsGreedy === firstLargest(logits, at, choices)
         if (excused) tally.greedyBorderlineDifferences++
@@ -99,7 +99,7 @@ export function compareRow(
   })
 }
 
-/** Other choices whose logits are nearer to the greedy one's than the tolerance: rounding decides between them. */
+/** Other choices whose logits are within the tolerance of the greedy one's: rounding decides between them. */
 function nearTie(logits: Float32Array, choices: number, greedy: number): number[] {
   const margin = LOGIT_TOLERANCE * Math.max(1, Math.abs(logits[greedy]))
   const near: number[] = []
@@ -126,7 +126,7 @@ function compareLogits(
   for (let c = 0; c < choices; c++) {
     const value = values[row * choices + c]
     const masked = expected[c] === -Infinity
-    // A masked choice's probability must vanish; how far below, nobody reads. NaN is never right.
+    // A masked choice must have probability 0, so its logit may be anything below MASKED_LOGIT. NaN is always an error.
     const error = masked ? (value <= MASKED_LOGIT ? 0 : Infinity) : Math.abs(value - expected[c])
     const absolute = Number.isNaN(error) ? Infinity : error
     const scaled =
@@ -147,9 +147,9 @@ function note(tally: ParityTally, rank: number, text: string): void {
 }
 
 /**
- * Whether the uniform lies so near a boundary of the distribution function that errors within the
- * tolerance may put it on the other side: half the logits' error moves a cumulated probability, at most,
- * and each of C sums in float32 rounds by 2^-24.
+ * Whether the uniform is so near a boundary of the distribution function that errors within the tolerance may move it
+ * to the other side: a cumulative probability changes by at most half the logits' error, and each of C sums in float32
+ * rounds by 2^-24.
  */
 function isBorderline(logits: Float32Array, choices: number, uniform: number): boolean {
   let largest = -Infinity

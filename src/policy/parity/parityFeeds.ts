@@ -3,7 +3,7 @@ import { tensor } from '../../core/onnx/tensor.ts'
 import type { Tensor } from '../../core/onnx/tensor.ts'
 import type { ActorSpec } from '../actor/actor.ts'
 
-/** Rows of policy.onnx's inputs: [N, D], [N, S], per head [N, C], [N]. */
+/** Rows of policy.onnx's inputs: [N, D], [N, S], for each head [N, C], [N]. */
 export interface PolicyRows {
   readonly observations: Float32Array
   readonly features: Float32Array

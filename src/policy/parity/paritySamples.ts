@@ -8,13 +8,13 @@ import type { Situation } from '../../plan/price/situation.ts'
 import { ActorKernel } from '../actor/kernel.ts'
 import type { PolicyNumbers } from '../actor/learned.ts'
 
-/** Rows to be asked: one observation, one row of every head each. Shapes [N, D], [N, S], per head [N, C], [N]. */
+/** Rows of samples: an observation, and one row of every head. Shapes [N, D], [N, S], for each head [N, C], [N]. */
 export interface ParitySamples {
   readonly label: string
-  /** Equal logits are equal to the last bit on every engine, so that no disagreement is a matter of rounding. */
+  /** Whether equal logits are equal to the last bit on every engine, so that no disagreement is due to rounding. */
   readonly exactTies: boolean
   readonly rows: number
-  /** Distinct observations among the rows. */
+  /** Number of distinct observations among the rows. */
   readonly distinct: number
   readonly observations: Float32Array
   readonly features: Float32Array
@@ -35,13 +35,16 @@ export function randomSamples(numbers: PolicyNumbers, count: number, seed: numbe
   const samples = blank('random', numbers, count)
   samples.observations.forEach((_, at) => {
     const i = at % mean.length
-    // Twice as wide as what was seen in training, so that the clip is met in the midst of others too.
+    // Twice as wide as in training, so that some elements are clipped while others are not.
     samples.observations[at] = mean[i] + (2 * stream.normal()) / scale[i]
   })
   return fillRows(samples, numbers, stream)
 }
 
-/** Zeros, extremes, and the clip's boundary approached from both sides: whole observations, and one element at a time. */
+/**
+ * Zeros, extremes, and the clip's boundary approached from both sides: as whole observations, and one element at a
+ * time.
+ */
 export function edgeSamples(numbers: PolicyNumbers, seed: number): ParitySamples {
   const stream = randomStream(seed, 'parity/edges')
   const { mean, scale } = numbers.normaliser
@@ -63,13 +66,13 @@ export function edgeSamples(numbers: PolicyNumbers, seed: number): ParitySamples
   return fillRows(samples, numbers, stream)
 }
 
-/** What surrounds the decisions of a problem: memory in bytes, and the longest answer in tokens. */
+/** The limits of a device in service: memory in bytes, and the longest answer in tokens. */
 export interface SampleService {
   readonly memoryBytes: number
   readonly maxNewTokens: number
 }
 
-/** Real observations, features and masks: `count` random situations, each plan walked row by row. */
+/** Realistic observations, features and masks: `count` random situations, each with a whole plan chosen row by row. */
 export function walkedSamples(
   problem: DecisionProblem,
   service: SampleService,
@@ -89,7 +92,7 @@ export function walkedSamples(
   return { ...samples, distinct: count }
 }
 
-/** Writes the rows of one walk; half of the walks follow the policy, the others go anywhere. */
+/** Chooses one plan and writes its rows; half of the plans follow the policy, the others are random. */
 function walkPlan(
   walker: PlanDecoder,
   kernel: ActorKernel,
@@ -119,7 +122,7 @@ function walkPlan(
   }
 }
 
-/** A situation a device may meet: rates, load and memory over their whole range, an outage now and then. */
+/** A situation that a device may meet: rates, load and memory over their whole range, and occasional outages. */
 export function randomSituation(
   problem: DecisionProblem,
   { memoryBytes, maxNewTokens }: SampleService,
@@ -139,7 +142,7 @@ export function randomSituation(
   const whole = new Residency(problem.pair).wholeBytes()
   const replanning = stream.uniform() < 0.2
   const pinned = problem.edgeLayersFirst + problem.edgeLayersLast > 0
-  // Tight memory makes masks bite; where ends are pinned, too little would leave no plan at all.
+  // Little memory makes the masks take effect; where ends are fixed, too little memory would leave no plan.
   const freeMemoryBytes = pinned || stream.uniform() < 0.5 ? memoryBytes : whole * 1.2 * stream.uniform()
   return {
     nowSeconds: 1000 * stream.uniform(),
@@ -191,7 +194,7 @@ function blank(label: string, numbers: PolicyNumbers, rows: number): ParitySampl
   }
 }
 
-/** Random features, masks of every density with at least one choice, uniforms with their edges. */
+/** Random features, masks of every density with at least one choice, and uniforms including their limits. */
 function fillRows(samples: ParitySamples, { spec }: PolicyNumbers, stream: RandomStream): ParitySamples {
   const { rows, features, masks, uniforms } = samples
   features.forEach((_, at) => {
@@ -200,7 +203,7 @@ function fillRows(samples: ParitySamples, { spec }: PolicyNumbers, stream: Rando
   })
   for (let row = 0; row < rows; row++) {
     uniforms[row] = row % 16 === 0 ? UNIFORM_EDGES[(row / 16) % UNIFORM_EDGES.length] : stream.uniform()
-    // Rounding to float32 may reach 1, which no uniform is.
+    // Rounding to float32 may give 1, which is not a valid uniform.
     if (uniforms[row] >= 1) uniforms[row] = 1 - 2 ** -24
     spec.heads.forEach(({ choices }, head) => {
       const share = stream.uniform() * 1.2

@@ -6,13 +6,13 @@ import { encodeModel } from '../../core/onnx/write.ts'
 import { actorLayout } from '../actor/actor.ts'
 import type { PolicyNumbers } from '../actor/learned.ts'
 
-/** Biases of the twin repeat with this period. */
+/** Period with which the twin's biases repeat. */
 const LEVELS = 3
 
 /**
- * The same graph with last layers of zeros and few distinct biases: every row then has many logits that
- * are equal to the last bit in whatever order they are summed. Trained numbers hardly ever tie, and the
- * order in which a graph breaks ties must be known all the same.
+ * The same graph with last layers of zeros and few distinct biases, so that every row has many logits that are equal to
+ * the last bit in any order of summation. Trained numbers hardly ever tie, but every engine must break ties in the same
+ * order.
  */
 export function tiedTwin(
   model: Uint8Array,

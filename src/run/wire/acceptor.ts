@@ -12,6 +12,7 @@ import type { Connection, WireLimits } from './types.ts'
 import { overWebSocket } from './webSocket.ts'
 import type { Upgrader } from './webSocketServer.ts'
 
+/** Options of a connection acceptor. */
 export interface AcceptorOptions {
   readonly greet: HelloHandler
   readonly allow: (identity: string) => boolean
@@ -21,27 +22,27 @@ export interface AcceptorOptions {
   readonly timers: Timers
   readonly limits: WireLimits
   readonly maxConnections: number
-  /** Whether lines come by `secured` after `enter`. */
+  /** True: sockets complete a TLS handshake between `enter` and `secured`. */
   readonly tls: boolean
-  /** null: frames flow on the line itself. */
+  /** null: frames are sent on the socket itself, without a WebSocket. */
   readonly upgrader: Upgrader | null
 }
 
-/** What one client occupies from its first packet to its end. */
+/** The place that one client occupies from accept to close. */
 interface ClientSlot {
-  /** Beyond the cap: its client is told so. */
+  /** True: the server is full, and this client is only told so. */
   readonly full: boolean
-  /** Its connection answers for it from now on. */
+  /** From now on the connection releases the place. */
   hand(): void
   leave(): void
 }
 
-/** Lets clients in, up to the caps: from an accepted socket over TLS and WebSocket to a connection. */
+/** Accepts clients up to the limits: from an accepted socket over TLS and WebSocket to a connection. */
 export class ConnectionAcceptor {
   readonly open = new Set<Connection>()
   private readonly options: AcceptorOptions
   private readonly attempts: ConnectRateLimiter
-  /** Of TLS sockets in their handshake, by the client's address and port. */
+  /** Places of TLS sockets during their handshake, by the client's address and port. */
   private readonly places = new Map<string, ClientSlot>()
   private readonly all = new Set<WireConnection>()
   /** Sockets of clients that have no connection yet. */
@@ -53,14 +54,14 @@ export class ConnectionAcceptor {
     this.attempts = new ConnectRateLimiter(options.limits.maxHandshakesPerMinute)
   }
 
-  /** A socket was accepted. */
+  /** Handles a newly accepted socket. */
   enter(socket: Socket): void {
     const { clock, limits, tls, onRejected } = this.options
     const { remoteAddress = '' } = socket
     socket.on('error', () => {})
     if (!this.attempts.allow(remoteAddress, clock.nowSeconds())) {
       const most = `at most ${limits.maxHandshakesPerMinute} a minute`
-      // A handshake, or only an answer, is the work that is to be spared.
+      // Destroyed without an answer: a handshake, or even an answer, is the work that the limit is to save.
       socket.destroy()
       onRejected(new WireError('E_WIRE_RATE', `attempts of ${remoteAddress}`, most, 'more'))
       return
@@ -75,7 +76,7 @@ export class ConnectionAcceptor {
     socket.once('close', () => this.places.delete(key))
   }
 
-  /** The TLS handshake of a socket that entered is over. */
+  /** Handles a socket whose TLS handshake has finished. */
   secured(socket: TLSSocket): void {
     socket.on('error', () => {})
     const place = this.places.get(keyOf(socket))
@@ -111,12 +112,12 @@ export class ConnectionAcceptor {
     return place
   }
 
-  /** Frames may flow on `line`, or the request for a WebSocket. */
+  /** Starts a connection, or waits for the request for a WebSocket. */
   private carry(place: ClientSlot, line: Duplex, tls: TLSSocket | null): void {
     const { upgrader } = this.options
     const problem = tls === null ? null : this.problemOf(tls)
     if (upgrader === null || problem !== null) {
-      // Who is not trusted reads why in a frame, whatever it meant to say.
+      // A client that is not trusted receives the reason in a frame, whatever it sends.
       this.admit(place, (handshake) => overSocket(line, handshake, this.options), problem)
     } else this.upgrade(place, line, upgrader)
   }
@@ -135,7 +136,9 @@ export class ConnectionAcceptor {
       over(new ConnectionError('E_CONNECTION_TIMEOUT', text))
       line.destroy()
     })
-    line.once('close', () => over(new ConnectionError('E_CONNECTION_LOST', 'the client left as it came')))
+    line.once('close', () =>
+      over(new ConnectionError('E_CONNECTION_LOST', 'the client closed the connection before its greeting')),
+    )
     const opened = (socket: Parameters<typeof overWebSocket>[0]): void => {
       over()
       this.admit(place, (handshake) => overWebSocket(socket, line, handshake, this.options), null)
@@ -166,7 +169,7 @@ export class ConnectionAcceptor {
     void connection.gone().then(() => this.all.delete(connection))
     if (problem !== null) connection.fail(problem)
     else if (place.full) {
-      const text = `the server has ${maxConnections} connections, as many as it takes; try again later`
+      const text = `the server has ${maxConnections} connections, its maximum; try again later`
       connection.fail(new ConnectionError('E_CONNECTION_REFUSED', text))
     } else if (!this.allows(connection.identity)) {
       const message = `${connection.identity} may not connect here`

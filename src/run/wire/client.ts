@@ -16,27 +16,28 @@ import { overWebSocket } from './webSocket.ts'
 import { upgrade } from './webSocketClient.ts'
 import type { WebSocketTarget } from './webSocketClient.ts'
 
-/** Idle seconds before TCP asks whether the peer is still there. */
+/** Idle seconds before TCP probes whether the peer is still there. */
 export const KEEP_ALIVE_SECONDS = 15
 
+/** Options of `connect`. */
 export interface ConnectOptions extends Omit<HostOptions, 'secured'> {
   readonly host: string
   readonly port: number
-  /** TLS 1.3 with a certificate of our own. Its server has to be `serverName`; default: `host`. */
+  /** TLS 1.3 with this client's own certificate. The server's certificate must name `serverName` (default: `host`). */
   readonly tls?: TlsMaterial & { readonly serverName?: string }
-  /** Carries the frames in WebSocket messages, e.g. through a proxy. */
+  /** Sends the frames in WebSocket messages, e.g. through a proxy. */
   readonly webSocket?: WebSocketTarget
-  /** JSON for the server's `greet`. */
+  /** JSON that is passed to the server's `greet`. */
   readonly greeting: unknown
   readonly clock: Clock
   readonly timers?: Timers
-  /** What is left out is as in DEFAULT_LIMITS. */
+  /** Default for each absent field: DEFAULT_LIMITS. */
   readonly limits?: Partial<WireLimits>
-  /** Gives the attempt up; an open connection is not touched. */
+  /** Aborts the attempt to connect; has no effect on an open connection. */
   readonly signal?: AbortSignal
 }
 
-/** One attempt: what it needs of the options, made whole. */
+/** The options of one attempt with defaults filled in. */
 interface Attempt {
   readonly host: string
   readonly port: number
@@ -48,14 +49,14 @@ interface Attempt {
 
 interface Line {
   readonly socket: Socket
-  /** Whether TCP's connection was there once. */
+  /** Whether the TCP connection was established. */
   connected: boolean
 }
 
 /**
- * Connects, greets and resolves when the server has said welcome. Rejects with InputError (a host that is not
- * loopback and no TLS; keys that are none), ConnectionError (unreachable, untrusted, refused, timeout, lost),
- * WireError (not our protocol or version), or the signal's reason.
+ * Connects, greets, and resolves when the server has sent its welcome. Rejects with InputError (a host that is not
+ * loopback without TLS; unusable keys), ConnectionError (unreachable, untrusted, refused, timeout, lost), WireError
+ * (another protocol or version), or the signal's reason.
  */
 export async function connect(options: ConnectOptions): Promise<Connection> {
   const { host, port, greeting, clock, signal, tls, webSocket, timers = systemTimers } = options

@@ -21,14 +21,15 @@ import type { CloseReason, Connection, Frame, Heartbeat, Transfer, WireLimits } 
 /** What a server answers to a hello. */
 export type HelloReply = { readonly welcome: unknown } | { readonly refuse: Refusal }
 
-/** Answers a hello (parsed JSON, unchecked) of a peer whose certificate bears the name `identity`. */
+/** Answers a hello (parsed JSON, unchecked) of a peer; `identity` is the name in the peer's certificate. */
 export type HelloHandler = (peer: unknown, identity: string | null) => HelloReply
 
-/** A client brings its greeting; a server answers one. An error thrown by `greet` refuses the client. */
+/** A client has a greeting to send; a server answers one. If `greet` throws, the client is refused. */
 export type Handshake =
   | { readonly role: 'client'; readonly greeting: unknown }
   | { readonly role: 'server'; readonly greet: HelloHandler }
 
+/** Options of a connection. */
 export interface ConnectionOptions {
   readonly clock: Clock
   readonly timers: Timers
@@ -36,20 +37,20 @@ export interface ConnectionOptions {
 }
 
 /**
- * The state machine of one connection: bytes in (`receive`), bytes out (its carriage). It knows nothing of what
- * carries it. Every error ends it; the peer is told by a `refuse` frame where it can still hear.
+ * The state machine of one connection: bytes in (`receive`), bytes out (its transport). It does not depend on the kind
+ * of transport. Every error ends the connection; the peer receives a `refuse` frame if it can still be reached.
  */
 export class WireConnection implements Connection {
   peer: unknown = undefined
   sentBytes = 0
   receivedBytes = 0
-  /** Called once, when both greetings are through and before any frame is delivered. */
+  /** Called once, after both greetings and before any frame is delivered. */
   onOpen: () => void = () => {}
   private phase: Phase = 'greeting'
   private reason: CloseReason | null = null
   private readonly role: Role
   private readonly handshake: Handshake
-  private readonly carriage: Transport
+  private readonly transport: Transport
   private readonly clock: Clock
   private readonly timers: Timers
   private readonly limits: WireLimits
@@ -57,24 +58,24 @@ export class WireConnection implements Connection {
   private readonly pings: PingTracker
   private readonly inbox: FrameQueue
   private readonly arrivals = new TransferMeter()
-  private readonly pulse: HeartbeatMonitor
-  /** Of servers only. */
+  private readonly heartbeat: HeartbeatMonitor
+  /** Servers only. */
   private readonly rate: PeerRateLimiter | null
-  /** Bytes of all frames, pings and pongs too. */
+  /** Bytes of all frames, including pings and pongs. */
   private givenBytes = 0
   private nextSequence = 0
   private stopTimer: () => void = () => {}
   private isGone = false
   private readonly goneListeners: (() => void)[] = []
 
-  constructor(carriage: Transport, handshake: Handshake, options: ConnectionOptions) {
+  constructor(transport: Transport, handshake: Handshake, options: ConnectionOptions) {
     this.role = handshake.role
     this.handshake = handshake
-    this.carriage = carriage
+    this.transport = transport
     this.clock = options.clock
     this.timers = options.timers
     this.limits = options.limits
-    this.pulse = new HeartbeatMonitor(this.pulseHost(), { ...options, role: this.role })
+    this.heartbeat = new HeartbeatMonitor(this.heartbeatHost(), { ...options, role: this.role })
     this.rate = this.role === 'server' ? new PeerRateLimiter(this.limits, this.clock.nowSeconds()) : null
     this.pings = new PingTracker(options.clock)
     this.inbox = new FrameQueue(options.limits.maxQueuedBytes)
@@ -85,7 +86,7 @@ export class WireConnection implements Connection {
     })
   }
 
-  /** Begins the greeting, and its time. */
+  /** Starts the greeting and its timeout. */
   start(): void {
     const { greetingSeconds } = this.limits
     this.stopTimer = this.timers.after(greetingSeconds, () => {
@@ -97,15 +98,15 @@ export class WireConnection implements Connection {
   }
 
   get identity(): string | null {
-    return this.carriage.identity
+    return this.transport.identity
   }
 
   get heardSeconds(): number {
-    return this.pulse.heardSeconds
+    return this.heartbeat.heardSeconds
   }
 
   get queuedBytes(): number {
-    return this.carriage.queuedBytes
+    return this.transport.queuedBytes
   }
 
   send(...frames: readonly Frame[]): void {
@@ -116,7 +117,7 @@ export class WireConnection implements Connection {
       throw new WireError(
         'E_WIRE_TYPE',
         what,
-        'a type that connections do not keep to themselves',
+        'a frame type that users of a connection may send',
         frameName(own.type),
       )
     }
@@ -134,7 +135,7 @@ export class WireConnection implements Connection {
   }
 
   onHeartbeat(listener: (beat: Heartbeat) => void): void {
-    this.pulse.onHeartbeat(listener)
+    this.heartbeat.onHeartbeat(listener)
   }
 
   onTransfer(listener: (transfer: Transfer) => void): void {
@@ -155,23 +156,23 @@ export class WireConnection implements Connection {
       this.write([makeFrame(FRAME.bye)])
       this.phase = 'closing'
       this.inbox.stop()
-      this.pulse.stop()
+      this.heartbeat.stop()
       this.finish()
     }
     return this.gone()
   }
 
-  /** Resolves when the carriage is gone, whatever ended it. */
+  /** Resolves when the transport is closed, for whatever reason. */
   gone(): Promise<void> {
     if (this.isGone) return Promise.resolve()
     return new Promise((resolve) => this.goneListeners.push(resolve))
   }
 
-  /** The carriage's bytes, in order, in chunks of any size. */
+  /** Receives bytes from the transport, in order, in chunks of any size. */
   receive(chunk: Uint8Array): void {
     if (this.phase === 'closing' || this.phase === 'closed') return
     const now = this.clock.nowSeconds()
-    this.pulse.heard(now)
+    this.heartbeat.heard(now)
     this.attempt(() => {
       this.rate?.takeBytes(chunk.length, now)
       let continues = this.parser.insideFrame
@@ -187,22 +188,22 @@ export class WireConnection implements Connection {
     })
   }
 
-  /** The carriage says that the peer sends no more. */
+  /** The transport reports that the peer sends no more bytes. */
   ended(): void {
     if (this.phase === 'greeting' || this.phase === 'open') this.lose()
   }
 
-  /** The carriage is gone: nothing can be sent or received any more. */
-  carriageGone(cause?: Error): void {
+  /** The transport is closed: nothing can be sent or received any more. */
+  transportGone(cause?: Error): void {
     this.isGone = true
-    if (this.phase === 'closing' && this.carriage.queuedBytes === 0 && cause === undefined) {
+    if (this.phase === 'closing' && this.transport.queuedBytes === 0 && cause === undefined) {
       this.settle({ kind: 'closed', message: 'closed by this side' })
     } else if (this.phase !== 'closed') this.lose(cause)
     this.stopTimer()
     for (const listener of this.goneListeners.splice(0)) listener()
   }
 
-  /** Gives the connection up: the peer is told, the error becomes the reason of the end. */
+  /** Ends the connection with an error: tells the peer, and reports the error as the reason. */
   fail(error: Error): void {
     if (this.phase === 'closed') return
     const open = this.phase !== 'closing'
@@ -211,7 +212,7 @@ export class WireConnection implements Connection {
     this.finish()
   }
 
-  /** Turns a client away that has not been welcomed. */
+  /** Refuses a client that was not welcomed yet. */
   refuse(refusal: Refusal): void {
     if (this.phase !== 'greeting') return
     const { code, message } = refusal
@@ -263,7 +264,7 @@ export class WireConnection implements Connection {
     this.peer = peer
     this.phase = 'open'
     this.stopTimer()
-    this.pulse.start()
+    this.heartbeat.start()
     this.onOpen()
   }
 
@@ -275,7 +276,7 @@ export class WireConnection implements Connection {
     this.finish()
   }
 
-  /** Sends legal frames of legal size, and gives up a peer that does not read. */
+  /** Sends frames after checking type and size, and ends the connection if the peer does not read. */
   private write(frames: readonly Frame[]): void {
     for (const { type, payload } of frames) {
       checkLegal(this.role, this.phase, type)
@@ -286,12 +287,12 @@ export class WireConnection implements Connection {
       }
     }
     this.put(frames)
-    const { queuedBytes } = this.carriage
+    const { queuedBytes } = this.transport
     const { maxQueuedBytes } = this.limits
     if (queuedBytes <= maxQueuedBytes) return
     const text = `the peer does not read: ${queuedBytes} bytes wait for it, at most ${maxQueuedBytes} may`
     this.fail(new ConnectionError('E_CONNECTION_SLOW', text))
-    this.carriage.destroy()
+    this.transport.destroy()
   }
 
   private put(frames: readonly Frame[]): void {
@@ -301,10 +302,12 @@ export class WireConnection implements Connection {
       this.givenBytes += frameBytes(frame)
       if (!isPing(frame)) this.sentBytes += frameBytes(frame)
     }
-    this.carriage.write(parts)
+    this.transport.write(parts)
   }
 
-  /** An error of the peer's bytes or of a listener ends the connection, not the process. */
+  /**
+   * Runs code that may throw: an error caused by the peer's bytes or a listener ends the connection, not the process.
+   */
   private attempt(run: () => void): void {
     try {
       run()
@@ -322,28 +325,30 @@ export class WireConnection implements Connection {
     const text = `the connection broke ${place}${cause === undefined ? '' : `: ${cause.message}`}`
     const error = new ConnectionError('E_CONNECTION_LOST', text, { cause })
     this.settle({ kind: 'failed', message: text, error })
-    if (!this.isGone) this.carriage.destroy()
+    if (!this.isGone) this.transport.destroy()
   }
 
   private settle(reason: CloseReason): void {
     this.phase = 'closed'
     this.reason = reason
     this.stopTimer()
-    this.pulse.stop()
+    this.heartbeat.stop()
     this.pings.fail(this.closedError())
     this.inbox.close(reason)
   }
 
-  /** Ends our direction; cuts a peer that takes nothing more and does not end its own. */
+  /**
+   * Ends this side's direction. Cuts the connection if the peer takes no more bytes and does not end its own direction.
+   */
   private finish(): void {
     if (this.isGone) return
     this.stopTimer()
-    this.carriage.end()
+    this.transport.end()
     let before = Infinity
     const look = (): void => {
-      const { queuedBytes } = this.carriage
+      const { queuedBytes } = this.transport
       if (queuedBytes >= before) {
-        this.carriage.destroy()
+        this.transport.destroy()
         return
       }
       before = queuedBytes
@@ -352,15 +357,15 @@ export class WireConnection implements Connection {
     look()
   }
 
-  private pulseHost(): HeartbeatHost {
+  private heartbeatHost(): HeartbeatHost {
     return {
       givenBytes: () => this.givenBytes,
-      queuedBytes: () => this.carriage.queuedBytes,
+      queuedBytes: () => this.transport.queuedBytes,
       ping: () => this.ping(),
       attempt: (run) => this.attempt(run),
       giveUp: (error) => {
         this.fail(error)
-        this.carriage.destroy()
+        this.transport.destroy()
       },
     }
   }

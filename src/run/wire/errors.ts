@@ -1,6 +1,6 @@
 import { EdgewiseError } from '../../core/errors.ts'
 
-/** Which rule of the protocol the received (or handed in) bytes break. */
+/** Which rule of the protocol was broken, by received bytes or by a frame to send. */
 export type WireCode =
   | 'E_WIRE_VERSION'
   | 'E_WIRE_HEADER'
@@ -10,10 +10,10 @@ export type WireCode =
   | 'E_WIRE_SEQUENCE'
   | 'E_WIRE_CHECKSUM'
   | 'E_WIRE_PAYLOAD'
-  /** More frames or bytes a second, or attempts a minute, than the server takes. */
+  /** More frames or bytes per second, or attempts per minute, than the server accepts. */
   | 'E_WIRE_RATE'
 
-/** Bytes or frames against the protocol. The connection cannot go on: nothing after them can be trusted. */
+/** Bytes or frames that violate the protocol. The connection must end, because what follows cannot be interpreted. */
 export class WireError extends EdgewiseError {
   declare readonly code: WireCode
 
@@ -22,22 +22,23 @@ export class WireError extends EdgewiseError {
   }
 }
 
+/** Why a connection ended. */
 export type ConnectionCode =
   | 'E_CONNECTION_CLOSED'
-  /** The carriage broke, or ended without a bye. */
+  /** The transport broke, or ended without a bye. */
   | 'E_CONNECTION_LOST'
   | 'E_CONNECTION_REFUSED'
   | 'E_CONNECTION_TIMEOUT'
-  /** The peer (or the listener here) does not take what is sent. */
+  /** The peer does not read what is sent, or the listener here does not take what arrives. */
   | 'E_CONNECTION_SLOW'
   | 'E_CONNECTION_UNREACHABLE'
-  /** TLS: one side's certificate is missing, expired or not of the other's authority, or TLS is not 1.3. */
+  /** TLS: one side's certificate is missing, expired or not issued by the other's authority, or TLS is not 1.3. */
   | 'E_CONNECTION_UNTRUSTED'
 
-/** The connection is over, and why. */
+/** The connection ended, with the reason. */
 export class ConnectionError extends EdgewiseError {
   declare readonly code: ConnectionCode
-  /** The code that the peer gave where it refused, e.g. `E_WIRE_VERSION`. */
+  /** The peer's code if it refused the connection, e.g. `E_WIRE_VERSION`. */
   readonly peerCode: string | null
 
   constructor(

@@ -1,7 +1,7 @@
 export { frameBytes } from './frame.ts'
 import type { Connection, Frame } from './types.ts'
 
-/** A connection that hands everything on to another: a base for those that look at what passes. */
+/** A connection that forwards everything to another one: a base class for wrappers. */
 export class ForwardedConnection implements Connection {
   protected readonly inner: Connection
 

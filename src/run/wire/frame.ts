@@ -3,35 +3,38 @@ import { WireError } from './errors.ts'
 import { FRAME, FRAME_HEADER_BYTES, PROTOCOL_VERSION } from './types.ts'
 import type { Frame, FrameType } from './types.ts'
 
-/** Payloads up to here are copied beside their header: cheaper than one more part in a gathered write. */
+/** Smaller payloads are copied next to their header: cheaper than another part in a gathered write. */
 const COPIED_BYTES = 16 * 1024
 /** The checksum covers the header before it, and the payload. */
 const CHECKED_BYTES = FRAME_HEADER_BYTES - 4
-/** The header's own checksum covers what is before it: a length that was damaged is never waited for. */
+/**
+ * The header's own checksum covers the bytes before it, so that a damaged length is detected before its payload is
+ * waited for.
+ */
 const HEADER_CHECKED_BYTES = CHECKED_BYTES - 2
 const EMPTY = new Uint8Array(0)
 
 const NAMES = new Map<number, string>(Object.entries(FRAME).map(([name, type]) => [type, name]))
 
-/** `tensor` for 8; a number that is no type as itself. */
+/** Name of a frame type, e.g. `tensor` for 8; an unknown number as it is. */
 export function frameName(type: number): string {
   return NAMES.get(type) ?? String(type)
 }
 
-/** A frame whose unnamed fields are 0 and whose payload is empty. */
+/** Creates a frame; fields that are not given are 0, and the payload is empty. */
 export function makeFrame(type: FrameType, fields: Partial<Omit<Frame, 'type'>> = {}): Frame {
   return { type, request: 0, step: 0, position: 0, count: 0, bits: 0, flags: 0, payload: EMPTY, ...fields }
 }
 
-/** Bytes of a frame on the wire. */
+/** Size of a frame on the wire, in bytes. */
 export function frameBytes({ payload }: Pick<Frame, 'payload'>): number {
   return FRAME_HEADER_BYTES + payload.byteLength
 }
 
 /**
- * Bytes of `frames`, numbered from `firstSequence` on (modulo 2^32), as parts for one gathered write. Headers
- * and small payloads are copied into one buffer; large payloads are passed on by reference.
- * Throws WireError (E_WIRE_HEADER) where a field does not fit its place.
+ * Encodes `frames`, numbered from `firstSequence` on (modulo 2^32), as parts for one gathered write. Headers and small
+ * payloads are copied into one buffer; large payloads are passed by reference. Throws WireError (E_WIRE_HEADER) if a
+ * value does not fit its field.
  */
 export function encodeFrames(frames: readonly Frame[], firstSequence: number): Uint8Array[] {
   let copied = 0
@@ -75,7 +78,7 @@ function writeHeader(bytes: Uint8Array, view: DataView, at: number, frame: Frame
   view.setUint32(at + CHECKED_BYTES, checksum, true)
 }
 
-/** The low half of the CRC-32 of the header's fields. */
+/** The lower 16 bits of the CRC-32 of the header's fields. */
 function headerChecksum(bytes: Uint8Array, at: number): number {
   return crc32(bytes.subarray(at, at + HEADER_CHECKED_BYTES)) & 0xffff
 }
@@ -86,15 +89,15 @@ function field(name: string, value: number, bits: number): number {
 }
 
 /**
- * Largest payload that a frame of this type may have at this moment. Throws WireError (E_WIRE_STATE) where the
- * type is not legal now. Asked before anything is allocated for the payload.
+ * Returns the largest payload that a frame of this type may have now. Throws WireError (E_WIRE_STATE) if the type is
+ * not allowed now. Called before the payload's buffer is allocated.
  */
 export type Admit = (type: FrameType) => number
 
 /**
- * Bytes in, frames out: an explicit state machine that may be fed any chunks. A frame is delivered only after
- * its checksum agreed. Payloads have a buffer of their own, at offset 0: they can be viewed as any typed array
- * and transferred. After the first error nothing is delivered any more.
+ * Parses bytes into frames: an explicit state machine that accepts chunks of any size. A frame is delivered only after
+ * its checksum was verified. Each payload has a buffer of its own, at offset 0, so that it can be viewed as any typed
+ * array and transferred. After the first error nothing is delivered.
  */
 export class FrameParser {
   private state: 'header' | 'payload' | 'failed' = 'header'
@@ -103,7 +106,7 @@ export class FrameParser {
   private readonly view = new DataView(this.header.buffer)
   private readonly checked = this.header.subarray(0, CHECKED_BYTES)
   private payload: Uint8Array = EMPTY
-  /** Bytes of header or payload that are here. */
+  /** Received bytes of the current header or payload. */
   private filled = 0
   private checksum = 0
   private sequence = 0
@@ -112,17 +115,17 @@ export class FrameParser {
     this.admit = admit
   }
 
-  /** Whether the bytes so far end inside a frame. */
+  /** Whether the bytes so far end within a frame. */
   get insideFrame(): boolean {
     return this.insideBytes > 0
   }
 
-  /** Bytes of the frame under way that are here. */
+  /** Received bytes of the current, incomplete frame. */
   get insideBytes(): number {
     return this.state === 'payload' ? FRAME_HEADER_BYTES + this.filled : this.filled
   }
 
-  /** Throws WireError; frames that were complete before the error were delivered. */
+  /** Parses a chunk. Throws WireError; frames that were complete before the error were delivered. */
   push(chunk: Uint8Array, deliver: (frame: Frame) => void): void {
     if (this.state === 'failed') {
       throw new WireError('E_WIRE_STATE', 'byte stream', 'no bytes after an error', `${chunk.length} bytes`)

@@ -6,8 +6,8 @@ type FrameListener = (frame: Frame) => void
 type CloseListener = (reason: CloseReason) => void
 
 /**
- * Hands frames and the end to listeners: in order, and no frame after the end was heard of. What comes before
- * the first listener waits for it.
+ * Delivers frames and the end of the connection to listeners: in order, and no frame after the end. Frames that arrive
+ * before the first listener are held for it.
  */
 export class FrameQueue {
   private readonly maxWaitingBytes: number
@@ -34,7 +34,7 @@ export class FrameQueue {
     listener(this.reason)
   }
 
-  /** Throws ConnectionError (E_CONNECTION_SLOW) where too much waits for a listener. */
+  /** Throws ConnectionError (E_CONNECTION_SLOW) if too many bytes wait for a listener. */
   deliver(frame: Frame): void {
     if (this.frameListeners.length > 0) {
       for (const listener of this.frameListeners) listener(frame)
@@ -43,15 +43,18 @@ export class FrameQueue {
     this.waiting.push(frame)
     this.waitingBytes += FRAME_HEADER_BYTES + frame.payload.length
     if (this.waitingBytes <= this.maxWaitingBytes) return
-    throw new ConnectionError('E_CONNECTION_SLOW', `${this.waitingBytes} bytes came and nobody listens here`)
+    throw new ConnectionError(
+      'E_CONNECTION_SLOW',
+      `${this.waitingBytes} bytes arrived before a listener was registered`,
+    )
   }
 
-  /** Forgets what waits. */
+  /** Discards waiting frames. */
   stop(): void {
     this.waiting = []
   }
 
-  /** Says the end, once. What waits is kept only while nobody has heard of it. */
+  /** Reports the end, once. Waiting frames are kept only while there is no listener for the end. */
   close(reason: CloseReason): void {
     this.reason = reason
     if (this.closeListeners.length > 0) this.stop()

@@ -5,29 +5,29 @@ import type { PingResult } from './ping.ts'
 import type { Timers } from '../../core/timers.ts'
 import type { Heartbeat, WireLimits } from './types.ts'
 
-/** What a pulse needs of its connection. */
+/** What the heartbeat monitor needs from its connection. */
 export interface HeartbeatHost {
-  /** Bytes given to the carriage so far, of all frames. */
+  /** Bytes of all frames given to the transport so far. */
   givenBytes(): number
-  /** Those of them that it has not taken. */
+  /** Bytes that the transport has not taken yet. */
   queuedBytes(): number
-  /** A ping without padding; rejects where the connection ends before its answer. */
+  /** Sends a ping without padding; rejects if the connection ends before the answer. */
   ping(): Promise<PingResult>
-  /** Calls what may throw: an error ends the connection. */
+  /** Runs code that may throw: an error ends the connection. */
   attempt(run: () => void): void
-  /** The peer is gone. */
+  /** Ends the connection, because the peer does not respond. */
   giveUp(error: ConnectionError): void
 }
 
-/** Looks within `silenceSeconds`: an end is found at most so much of it late. */
+/** Checks per `silenceSeconds`: a dead peer is detected at most one check late. */
 const LOOKS = 5
-/** A side that has sent nothing for so much of `silenceSeconds` gives a sign of life, whatever is under way. */
+/** A side that has sent nothing for this share of `silenceSeconds` sends a ping, even if a transfer is in progress. */
 const SIGN_OF_LIFE = 0.3
 
 /**
- * Keeps a connection alive, and finds out when its peer is not: stopped, vanished, or behind a socket that is
- * open at one end only. The client pings; either side pings that has sent nothing for a while, so that a peer
- * whose long frame is still arriving hears of us. Time in which this process itself did not run is no silence of
+ * Keeps a connection alive, and detects a peer that is not: stopped, vanished, or behind a half-open socket. The client
+ * pings periodically. Either side also pings if it has sent nothing for a while, so that a peer whose long frame is
+ * still arriving receives something. Time in which this process did not run (suspended) does not count as silence of
  * the peer.
  */
 export class HeartbeatMonitor {
@@ -37,7 +37,7 @@ export class HeartbeatMonitor {
   private readonly timers: Timers
   private readonly limits: WireLimits
   private lastHeard: number
-  /** From when on silence counts: `lastHeard`, or later where we did not look. */
+  /** Start of the peer's silence: `lastHeard`, or later if this process did not run. */
   private silentFrom: number
   private takenBytes = 0
   private givenBytes = 0
@@ -106,7 +106,7 @@ export class HeartbeatMonitor {
   private look(now: number, periodSeconds: number, heartbeatSeconds: number): void {
     this.notice(now)
     const { silenceSeconds } = this.limits
-    // Timers may be a little early: half a period is near enough.
+    // Timers may fire slightly early: half a period is close enough.
     const early = periodSeconds / 2
     if (now - this.silentFrom >= silenceSeconds) {
       const text = `nothing heard for ${silenceSeconds} s`
@@ -129,18 +129,19 @@ export class HeartbeatMonitor {
           for (const listener of this.listeners) listener(beat)
         })
       },
-      // The connection is over, which its end tells.
+      // Ignored: the end of the connection reports it.
       () => undefined,
     )
   }
 
-  /** Sees what was sent and taken since the last time. */
+  /** Updates which bytes were sent, and which the transport has taken, since the last call. */
   private notice(now: number): void {
     const [givenBytes, queuedBytes] = [this.host.givenBytes(), this.host.queuedBytes()]
     if (givenBytes > this.givenBytes) this.sentSeconds = now
     this.givenBytes = givenBytes
     const taken = givenBytes - queuedBytes
-    // Only bytes that had to wait are a sign of the peer: the system takes some for one that is long gone.
+    // Taken bytes prove that the peer is alive only if they had to wait: the system's buffers take some even if the
+    // peer is gone.
     if (taken > this.takenBytes && this.queuedBytes > 0) this.heard(now)
     this.takenBytes = taken
     this.queuedBytes = queuedBytes

@@ -1,17 +1,18 @@
 import { InputError } from '../../core/errors.ts'
 import { addressesOf, isLoopback, type Resolve } from '../../core/hosts.ts'
 
+/** What makes a plaintext connection to another machine acceptable. */
 export interface HostOptions {
-  /** TLS with certificates on both sides, or behind a proxy's: may leave the machine. */
+  /** TLS with certificates on both sides, or behind a proxy's TLS: may leave the machine. */
   readonly secured?: boolean
-  /** For closed test networks only (network namespaces): lets plaintext leave the machine. */
+  /** For closed test networks only (network namespaces): allows plaintext to leave the machine. */
   readonly insecureNetwork?: boolean
   readonly resolve?: Resolve
 }
 
 /**
- * The one address of `host` to listen on or to connect to, so that no second look-up can give another. Throws
- * InputError where any of its addresses is not loopback and the wire would be plaintext.
+ * Resolves `host` to the one address to listen on or connect to, so that a second look-up cannot give another. Throws
+ * InputError if any of its addresses is not loopback and the connection would be plaintext.
  */
 export async function safeAddress(host: string, where: string, options: HostOptions = {}): Promise<string> {
   const addresses = await addressesOf(host, where, options.resolve)

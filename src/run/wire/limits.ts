@@ -1,16 +1,18 @@
 import { FRAME } from './types.ts'
 import type { FrameType, WireLimits } from './types.ts'
 
-/** Largest JSON payload, and largest ping. */
+/** Largest JSON payload and largest ping, in bytes. */
 export const MAX_JSON_BYTES = 64 * 1024
-/** What a peer measured of a request: an event for every step of every token. */
+/** Largest report of a request, in bytes: one event for every step of every token. */
 export const MAX_REPORT_BYTES = 32 * 1024 * 1024
+/** Largest load report, in bytes. */
 export const MAX_LOAD_BYTES = 4 * 1024
-/** A pong is its ping and the receiver's clock (f64). */
+/** A pong consists of the ping's payload and the receiver's clock (f64). */
 export const PONG_CLOCK_BYTES = 8
 
+/** Default limits of a connection. */
 export const DEFAULT_LIMITS: WireLimits = {
-  /** Room for 2048 prompt tokens of LLaMA-7B's hidden FFN width and residual, 32 bits each. */
+  /** Fits 2048 prompt tokens of LLaMA-7B's inner FFN activations and residual, 32 bits each. */
   maxPayloadBytes: 128 * 1024 * 1024,
   maxQueuedBytes: 256 * 1024 * 1024,
   greetingSeconds: 5,
@@ -22,7 +24,7 @@ export const DEFAULT_LIMITS: WireLimits = {
   maxHandshakesPerMinute: 600,
 }
 
-/** Connections of one server at a time, those that have not greeted yet included. */
+/** Largest number of connections of one server, including those that have not greeted yet. */
 export const DEFAULT_MAX_CONNECTIONS = 64
 
 const CAPS: Readonly<Record<FrameType, number>> = {

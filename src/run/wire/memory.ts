@@ -8,31 +8,33 @@ import { systemTimers } from '../../core/timers.ts'
 import type { Timers } from '../../core/timers.ts'
 import type { Connection, WireLimits } from './types.ts'
 
+/** Options of a memory pair. */
 export interface MemoryPairOptions {
   readonly greeting?: unknown
-  /** Default: welcomes everyone with `{}`. */
+  /** Default: welcomes every client with `{}`. */
   readonly greet?: HelloHandler
   readonly clock: Clock
-  /** The server's clock, where it is another one. */
+  /** The server's clock, if it is not the client's. */
   readonly serverClock?: Clock
   readonly timers?: Timers
   readonly limits?: Partial<WireLimits>
-  /** Cuts the bytes into random chunks. */
+  /** Splits the bytes into random chunks. */
   readonly chop?: RandomStream
 }
 
+/** Two connected connections in one process. */
 export interface MemoryPair {
   readonly client: Connection
   readonly server: Connection
-  /** A side stops reading (true) or goes on (false). */
+  /** Makes a side stop reading (true) or resume (false). */
   hold(side: 'client' | 'server', held: boolean): void
-  /** Both sides lose the other without a word. */
+  /** Breaks the connection for both sides without a bye. */
   cut(): void
 }
 
 /**
- * Two connections in one process through the same codec and state machine as over a socket. Bytes arrive in a
- * later turn of the event loop. Rejects as `connect` does.
+ * Two connections in one process with the codec and state machine that are used over sockets. Bytes arrive in a later
+ * turn of the event loop. Rejects as `connect` does.
  */
 export function memoryPair(options: MemoryPairOptions): Promise<MemoryPair> {
   const { clock, timers = systemTimers, greeting = {}, greet = () => ({ welcome: {} }), chop } = options
@@ -61,7 +63,7 @@ export function memoryPair(options: MemoryPairOptions): Promise<MemoryPair> {
   })
 }
 
-/** One direction's bytes; `other` is the opposite direction, whose owner reads these. */
+/** The bytes of one direction; `other` is the opposite direction, whose owner reads these. */
 class MemoryTransport implements Transport {
   other!: MemoryTransport
   owner!: WireConnection
@@ -98,8 +100,8 @@ class MemoryTransport implements Transport {
     this.isDestroyed = true
     this.other.isDestroyed = true
     setImmediate(() => {
-      this.owner.carriageGone()
-      this.other.owner.carriageGone()
+      this.owner.transportGone()
+      this.other.owner.transportGone()
     })
   }
 
@@ -126,7 +128,7 @@ class MemoryTransport implements Transport {
     if (!this.isEnding || this.hasEnded || this.isDestroyed) return
     this.hasEnded = true
     this.other.owner.ended()
-    // As a socket does: whose peer has ended ends too, and when both have, it is gone.
+    // As with a socket: when both directions have ended, it is closed.
     if (this.other.hasEnded) this.destroy()
     else this.other.end()
   }

@@ -9,12 +9,15 @@ import type { Frame, FrameType } from './types.ts'
 
 type Fields = Partial<Omit<Frame, 'type' | 'payload'>>
 
-/** A frame with a JSON payload. Its size is checked when it is sent. */
+/** Creates a frame with a JSON payload. Its size is checked on sending. */
 export function jsonFrame(type: FrameType, value: unknown, fields: Fields = {}): Frame {
   return makeFrame(type, { ...fields, payload: new TextEncoder().encode(JSON.stringify(value ?? null)) })
 }
 
-/** The JSON value of a frame, unchecked but for being JSON in UTF-8. Throws WireError (E_WIRE_PAYLOAD). */
+/**
+ * Parses the JSON payload of a frame; the value is not validated. Throws WireError (E_WIRE_PAYLOAD) if it is not JSON
+ * in UTF-8.
+ */
 export function readJson(frame: Frame): unknown {
   const what = `payload of a ${frameName(frame.type)} frame`
   try {
@@ -24,7 +27,7 @@ export function readJson(frame: Frame): unknown {
   }
 }
 
-/** A frame of token ids, u32 little-endian each; the first has token position `fields.position`. */
+/** Creates a frame of token ids, u32 little-endian each; the first has token position `fields.position`. */
 export function idsFrame(ids: ArrayLike<number>, fields: Omit<Fields, 'count'> = {}): Frame {
   const payload = new Uint8Array(4 * ids.length)
   const view = new DataView(payload.buffer)
@@ -38,7 +41,7 @@ export function idsFrame(ids: ArrayLike<number>, fields: Omit<Fields, 'count'> =
   return makeFrame(FRAME.ids, { ...fields, count: ids.length, payload })
 }
 
-/** The token ids of an `ids` frame. Throws WireError (E_WIRE_PAYLOAD) where payload and count disagree. */
+/** Reads the token ids of an `ids` frame. Throws WireError (E_WIRE_PAYLOAD) if payload and count disagree. */
 export function readIds(frame: Frame): Uint32Array {
   const { payload, count } = frame
   if (payload.length !== 4 * count) {
@@ -60,12 +63,12 @@ const refusalSchema = z.object({
   code: z.string().regex(/^E_[A-Z0-9_]{1,60}$/, 'a code like E_BUSY'),
   message: z.string(),
 })
-/** Half the cap on JSON: escapes may double a text. */
+/** Well below the limit for JSON, because escaping lengthens a text. */
 const MAX_MESSAGE_LENGTH = Math.min(4096, MAX_JSON_BYTES / 16)
 
 /**
- * The refusal in a `refuse` or `fail` frame; control characters of the peer's text do not reach a terminal.
- * Throws WireError (E_WIRE_PAYLOAD).
+ * Reads the refusal of a `refuse` or `fail` frame, without control characters, so that the peer's text cannot control a
+ * terminal. Throws WireError (E_WIRE_PAYLOAD).
  */
 export function readRefusal(frame: Frame): Refusal {
   const parsed = refusalSchema.safeParse(readJson(frame))
@@ -77,18 +80,19 @@ export function readRefusal(frame: Frame): Refusal {
   return { code, message: printable(message).slice(0, MAX_MESSAGE_LENGTH) }
 }
 
+/** Creates a `refuse` or `fail` frame. */
 export function refusalFrame(type: FrameType, refusal: Refusal, fields: Fields = {}): Frame {
   const message = refusal.message.slice(0, MAX_MESSAGE_LENGTH)
   return jsonFrame(type, { code: refusal.code, message }, fields)
 }
 
-/** What the peer is told of an error: nothing of a defect's inside. */
+/** What a peer is told about an error; for a defect, nothing about its details. */
 export function refusalOf(error: unknown): Refusal {
   if (error instanceof EdgewiseError) return { code: error.code, message: error.message }
   return { code: 'E_INTERNAL', message: 'an internal error' }
 }
 
-/** Text without control characters, line breaks excepted. */
+/** Removes control characters except line breaks. */
 function printable(text: string): string {
   return text.replace(/[^\P{C}\n]/gu, '?')
 }

@@ -3,12 +3,12 @@ import { frameName } from './frame.ts'
 import { FRAME } from './types.ts'
 import type { FrameType } from './types.ts'
 
-/** The client connects and says hello; the server says welcome. */
+/** The client connects and sends hello; the server sends welcome. */
 export type Role = 'client' | 'server'
 
 /**
- * greeting -> open -> closing -> closed. `closing`: we said bye, what is queued is flushed and what arrives is
- * dropped. Any phase may end in `closed` at once.
+ * greeting -> open -> closing -> closed. `closing`: this side sent bye, queued frames are flushed, and arriving frames
+ * are dropped. Every phase may end in `closed` immediately.
  */
 export type Phase = 'greeting' | 'open' | 'closing' | 'closed'
 
@@ -18,7 +18,7 @@ const CLIENT: Senders = ['client']
 const SERVER: Senders = ['server']
 const NOBODY: Senders = []
 
-/** Who may send each type while greeting, and once open. */
+/** Which side may send each type during the greeting, and once open. */
 const SENDERS: Readonly<Record<FrameType, { readonly greeting: Senders; readonly open: Senders }>> = {
   [FRAME.hello]: { greeting: CLIENT, open: NOBODY },
   [FRAME.welcome]: { greeting: SERVER, open: NOBODY },
@@ -36,7 +36,7 @@ const SENDERS: Readonly<Record<FrameType, { readonly greeting: Senders; readonly
   [FRAME.load]: { greeting: NOBODY, open: SERVER },
 }
 
-/** Frames that a connection sends and takes by itself: its users neither send nor see them. */
+/** Frames that a connection sends and receives by itself: its users neither send nor receive them. */
 const OWN: readonly FrameType[] = [
   FRAME.hello,
   FRAME.welcome,
@@ -46,15 +46,17 @@ const OWN: readonly FrameType[] = [
   FRAME.bye,
 ]
 
+/** Whether frames of this type are handled by the connection itself. */
 export function isOwnFrame(type: FrameType): boolean {
   return OWN.includes(type)
 }
 
+/** The peer's role. */
 export function otherRole(role: Role): Role {
   return role === 'client' ? 'server' : 'client'
 }
 
-/** Throws WireError (E_WIRE_STATE) where `sender` may not send a frame of this type in `phase`. */
+/** Throws WireError (E_WIRE_STATE) if `sender` may not send a frame of this type in `phase`. */
 export function checkLegal(sender: Role, phase: Phase, type: FrameType): void {
   const legal = (candidate: FrameType): boolean =>
     (phase === 'greeting' || phase === 'open') && SENDERS[candidate][phase].includes(sender)

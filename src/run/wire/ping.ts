@@ -6,9 +6,10 @@ import { MAX_JSON_BYTES, PONG_CLOCK_BYTES } from './limits.ts'
 import { FRAME } from './types.ts'
 import type { Frame } from './types.ts'
 
+/** Result of a ping. */
 export interface PingResult {
   readonly rttSeconds: number
-  /** The peer's clock less ours. */
+  /** The peer's clock minus ours. */
   readonly clockOffsetSeconds: number
 }
 
@@ -21,8 +22,8 @@ interface Pending {
 }
 
 /**
- * Pings of one connection. The peer's clock was read somewhere within the round trip: taken for its middle, as in
- * NTP (RFC 5905, section 8), so the offset errs by at most half the RTT.
+ * Tracks the pings of one connection. The peer reads its clock at some time within the round trip, which is assumed to
+ * be the middle, as in NTP (RFC 5905, section 8): the offset errs by at most half the RTT.
  */
 export class PingTracker {
   private readonly clock: Clock
@@ -33,7 +34,7 @@ export class PingTracker {
     this.clock = clock
   }
 
-  /** A ping to send at once, with `warmBytes` of padding; its number stands in `request`. */
+  /** Creates a ping to send immediately, with `warmBytes` of padding; its number is in `request`. */
   ping(warmBytes: number): { frame: Frame; result: Promise<PingResult> } {
     if (!Number.isInteger(warmBytes) || warmBytes < 0 || warmBytes > MAX_JSON_BYTES) {
       throw new InputError({
@@ -50,7 +51,7 @@ export class PingTracker {
     return { frame: makeFrame(FRAME.ping, { request: number, payload: new Uint8Array(warmBytes) }), result }
   }
 
-  /** The ping's payload, then our clock (f64). */
+  /** Creates the answer: the ping's payload, then our clock (f64). */
   pong(ping: Frame): Frame {
     const { length } = ping.payload
     const payload = new Uint8Array(length + PONG_CLOCK_BYTES)
@@ -59,7 +60,7 @@ export class PingTracker {
     return makeFrame(FRAME.pong, { request: ping.request, payload })
   }
 
-  /** Throws WireError for a pong that answers no ping: pongs come in the order of their pings. */
+  /** Handles a pong. Throws WireError for one that answers no ping; pongs arrive in the order of their pings. */
   take({ request, payload }: Frame): void {
     const nowSeconds = this.clock.nowSeconds()
     const ping = this.pending.at(0)

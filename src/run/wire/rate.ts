@@ -3,7 +3,7 @@ import { WireError } from './errors.ts'
 import { FRAME_HEADER_BYTES } from './types.ts'
 import type { WireLimits } from './types.ts'
 
-/** What a server takes of one client. Checks throw WireError (E_WIRE_RATE). */
+/** Limits what a server accepts from one client. Checks throw WireError (E_WIRE_RATE). */
 export class PeerRateLimiter {
   private readonly limits: WireLimits
   private readonly frames: TokenBucket
@@ -13,7 +13,7 @@ export class PeerRateLimiter {
     const { maxFramesPerSecond, maxBytesPerSecond, maxPayloadBytes } = limits
     this.limits = limits
     this.frames = new TokenBucket(maxFramesPerSecond, nowSeconds)
-    // The largest frame that is legal may come at once.
+    // Allows the largest legal frame in one burst.
     const burst = Math.max(maxBytesPerSecond, FRAME_HEADER_BYTES + maxPayloadBytes)
     this.bytes = new TokenBucket(maxBytesPerSecond, nowSeconds, burst)
   }
@@ -31,10 +31,10 @@ function tooFast(most: string): WireError {
   return new WireError('E_WIRE_RATE', 'rate of a client', `at most ${most} per second`, 'more')
 }
 
-/** Addresses that are remembered: a client that comes from more of them makes the server forget the oldest. */
+/** Largest number of remembered addresses; beyond it the least recently used one is forgotten. */
 const MAX_ADDRESSES = 4096
 
-/** How often each remote address may try. */
+/** Limits connection attempts by remote address. */
 export class ConnectRateLimiter {
   private readonly perMinute: number
   private readonly buckets = new Map<string, TokenBucket>()
@@ -43,16 +43,16 @@ export class ConnectRateLimiter {
     this.perMinute = perMinute
   }
 
-  /** Addresses that are remembered. */
+  /** Number of remembered addresses. */
   get size(): number {
     return this.buckets.size
   }
 
-  /** Whether `address` may try once more at `nowSeconds`. */
+  /** Whether `address` may make another attempt at `nowSeconds`. */
   allow(address: string, nowSeconds: number): boolean {
     const key = networkOf(address)
     const bucket = this.buckets.get(key) ?? new TokenBucket(this.perMinute / 60, nowSeconds, this.perMinute)
-    // What was used last stands last.
+    // Re-inserted, so that the map is ordered by last use.
     this.buckets.delete(key)
     this.buckets.set(key, bucket)
     if (this.buckets.size > MAX_ADDRESSES) this.buckets.delete(this.buckets.keys().next().value ?? key)
@@ -60,7 +60,7 @@ export class ConnectRateLimiter {
   }
 }
 
-/** An IPv4 address itself; of an IPv6 address its network of 64 bits, of which one host may have every address. */
+/** An IPv4 address as it is; for an IPv6 address its network of 64 bits, in which one host may use every address. */
 export function networkOf(address: string): string {
   if (!address.includes(':') || address.includes('.')) return address
   const [head, tail] = address.split('%')[0].split('::') as [string, string | undefined]

@@ -18,45 +18,52 @@ import type { Connection, WireLimits } from './types.ts'
 import { openUpgrader } from './webSocketServer.ts'
 import type { WebSocketListenOptions } from './webSocketServer.ts'
 
-/** Sockets beyond the cap on connections that may wait for their refusal at a time; others are dropped. */
+/**
+ * Sockets above the limit on connections that may wait for their refusal at the same time; further ones are dropped.
+ */
 const REFUSED_AT_A_TIME = 32
 
+/** Options of `listen`. */
 export interface ListenOptions extends Omit<HostOptions, 'secured'> {
   readonly host: string
   /** 0: any free port. */
   readonly port: number
   /** TLS 1.3; clients need a certificate of the same authority. Without it: loopback only. */
   readonly tls?: TlsMaterial
-  /** Which certificates' common names may connect; others are refused with E_FORBIDDEN. Default: all. */
+  /**
+   * Whether the client with this name in its certificate may connect; otherwise it is refused with E_FORBIDDEN.
+   * Default: every client.
+   */
   readonly allow?: (identity: string) => boolean
-  /** Takes WebSockets, and nothing else: for clients behind a proxy. */
+  /** Accepts WebSockets only: for clients behind a proxy. */
   readonly webSocket?: WebSocketListenOptions
-  /** Answers a client's hello (parsed JSON, unchecked). An error thrown refuses the client with it. */
+  /** Answers a client's hello (parsed JSON, unchecked). An error that it throws refuses the client. */
   readonly greet: HelloHandler
-  /** Called once a connection is open and before any of its frames: register its listeners here. */
+  /** Called when a connection is open, before any of its frames is delivered: register listeners here. */
   readonly onConnection: (connection: Connection) => void
-  /** Hears why a client did not get as far as that. */
+  /** Called with the reason if a client was rejected before its connection opened. */
   readonly onRejected?: (error: Error) => void
   readonly clock: Clock
   readonly timers?: Timers
-  /** What is left out is as in DEFAULT_LIMITS. */
+  /** Default for each absent field: DEFAULT_LIMITS. */
   readonly limits?: Partial<WireLimits>
-  /** Default DEFAULT_MAX_CONNECTIONS; clients that have not greeted yet count. */
+  /** Default DEFAULT_MAX_CONNECTIONS; includes clients that have not greeted yet. */
   readonly maxConnections?: number
 }
 
+/** A server that is listening. */
 export interface WireServer {
   readonly address: string
   readonly port: number
   /** Open connections. */
   readonly connections: ReadonlySet<Connection>
-  /** Takes no more clients, says bye on every connection, and resolves when all is flushed and closed. */
+  /** Accepts no more clients, sends bye on every connection, and resolves when all are flushed and closed. */
   close(): Promise<void>
 }
 
 /**
- * Listens for clients. Rejects with InputError for a host that is not loopback where there is no TLS, a port that
- * is not free, or keys that are none.
+ * Listens for clients. Rejects with InputError for a host that is not loopback without TLS, a port that is not free, or
+ * unusable keys.
  */
 export async function listen(options: ListenOptions): Promise<WireServer> {
   const { host, port, tls, webSocket } = options

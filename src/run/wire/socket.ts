@@ -5,18 +5,18 @@ import { WireConnection } from './connection.ts'
 import type { ConnectionOptions, Handshake } from './connection.ts'
 import { peerIdentity, trustError } from './tls.ts'
 
-/** Lets a stream socket, TLS or not, carry a connection. The greeting does not begin before `start`. */
+/** Creates a connection over a stream socket, with or without TLS. The greeting begins at `start`. */
 export function overSocket(socket: Duplex, handshake: Handshake, options: ConnectionOptions): WireConnection {
-  const connection = new WireConnection(carriageOf(socket), handshake, options)
+  const connection = new WireConnection(transportOf(socket), handshake, options)
   let cause: Error | undefined
   socket.on('data', (chunk: Uint8Array) => connection.receive(chunk))
   socket.on('end', () => connection.ended())
   socket.on('error', (error) => (cause = (socket instanceof TLSSocket ? trustError(error) : null) ?? error))
-  socket.on('close', () => connection.carriageGone(cause))
+  socket.on('close', () => connection.transportGone(cause))
   return connection
 }
 
-function carriageOf(socket: Duplex): Transport {
+function transportOf(socket: Duplex): Transport {
   let identity: string | null = null
   return {
     get identity() {
@@ -28,7 +28,7 @@ function carriageOf(socket: Duplex): Transport {
     },
     write(parts) {
       if (socket.writableEnded || socket.destroyed) return
-      // One gathered write (writev): a header never travels in a packet of its own.
+      // One gathered write (writev), so that a header is never sent in a packet of its own.
       socket.cork()
       for (const part of parts) socket.write(part)
       socket.uncork()

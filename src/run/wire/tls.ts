@@ -5,36 +5,41 @@ import { InputError } from '../../core/errors.ts'
 import { ConnectionError } from './errors.ts'
 
 /**
- * What one side of a mutual TLS handshake needs, as PEM texts: the authority that signs the peers' certificates,
- * and this side's own certificate with its private key. Whoever reads the files is elsewhere.
+ * Keys and certificates for one side of a mutual TLS handshake, as PEM texts: the authority that signs the peers'
+ * certificates, and this side's certificate with its private key.
  */
 export interface TlsMaterial {
   readonly ca: string
   readonly cert: string
   readonly key: string
-  /** Lists of revoked certificates, one of every authority in `ca`; left out: none is looked for. */
+  /** Revocation lists, one for every authority in `ca`; absent: revocation is not checked. */
   readonly crl?: string[]
 }
 
 const VERSION = { minVersion: 'TLSv1.3', maxVersion: 'TLSv1.3' } as const
 
+/** A server to connect to over TLS. */
 export interface TlsTarget {
   readonly address: string
   readonly port: number
-  /** What the server's certificate must name. */
+  /** The name that the server's certificate must contain. */
   readonly serverName: string
-  /** Left out: the authorities of the system, and no certificate of our own (a proxy asks for none). */
+  /** Absent: the system's authorities are trusted and no client certificate is sent (a proxy requires none). */
   readonly material?: TlsMaterial
 }
 
-/** Begins a TLS connection; a server that is not of our authority, or not `serverName`, breaks it. */
+/**
+ * Opens a TLS connection. It fails if the server's certificate is not issued by our authority or does not name
+ * `serverName`.
+ */
 export function dialTls({ address, port, serverName, material }: TlsTarget): TLSSocket {
   return connect({
     ...VERSION,
     ...(material === undefined ? {} : pick(material)),
     host: address,
     port,
-    // An address is no name that TLS could ask for (RFC 6066, section 3), but the certificate is held to it.
+    // TLS does not send IP addresses as server names (RFC 6066, section 3); the certificate is still checked against
+    // it.
     servername: isIP(serverName) === 0 ? serverName : '',
     checkServerIdentity: (_host, certificate) => checkServerIdentity(serverName, certificate),
     rejectUnauthorized: true,
@@ -42,9 +47,9 @@ export function dialTls({ address, port, serverName, material }: TlsTarget): TLS
 }
 
 /**
- * A server that asks for certificates. It does not refuse by itself, for Node would then cut the socket without a
- * word: every socket's `clientIdentity` has to be asked for before anything is read from it.
- * @param handshakeSeconds after them `tlsClientError` tells of ERR_TLS_HANDSHAKE_TIMEOUT
+ * Creates a TLS server that requests client certificates. It does not reject them itself, because Node would then close
+ * the socket without a reason: call `clientIdentity` for every socket before reading from it.
+ * @param handshakeSeconds timeout of the handshake, after which `tlsClientError` reports ERR_TLS_HANDSHAKE_TIMEOUT
  */
 export function createTlsServer(material: TlsMaterial, handshakeSeconds: number): Server {
   return createServer({
@@ -57,7 +62,7 @@ export function createTlsServer(material: TlsMaterial, handshakeSeconds: number)
   })
 }
 
-/** Runs what takes keys. Throws InputError for some that are none, or do not belong together. */
+/** Runs code that uses keys. Throws InputError for keys that are unusable or do not belong together. */
 export function usableKeys<T>(where: string, run: () => T): T {
   try {
     return run()
@@ -69,12 +74,15 @@ export function usableKeys<T>(where: string, run: () => T): T {
   }
 }
 
-/** Nothing else than these gets into TLS's options, whatever object they came in. */
+/** Passes only these fields on, because TLS options may contain many others. */
 function pick({ ca, cert, key, crl }: TlsMaterial): TlsMaterial {
   return { ca, cert, key, ...(crl && { crl }) }
 }
 
-/** The name in a client's certificate. Throws ConnectionError (E_CONNECTION_UNTRUSTED) where that is not ours. */
+/**
+ * The name in a client's certificate. Throws ConnectionError (E_CONNECTION_UNTRUSTED) if the certificate is not
+ * accepted.
+ */
 export function clientIdentity(socket: TLSSocket): string {
   const certificate = certificateOf(socket)
   if (certificate === null) throw untrusted('the client shows no certificate', 'ERR_NO_CERTIFICATE')
@@ -87,7 +95,7 @@ export function clientIdentity(socket: TLSSocket): string {
   return name
 }
 
-/** The name in the certificate of a peer that was verified; null before that, and where there is none. */
+/** The name in the certificate of a verified peer; null before verification, or without a name. */
 export function peerIdentity(socket: TLSSocket): string | null {
   const certificate = socket.authorized ? certificateOf(socket) : null
   return certificate === null ? null : commonName(certificate)
@@ -99,19 +107,21 @@ function certificateOf(socket: TLSSocket): PeerCertificate | null {
 }
 
 function commonName({ subject }: PeerCertificate): string | null {
-  // Several names are an array: then none of them is the one.
+  // Several common names are an array: then none of them is used.
   const name: unknown = subject.CN
   return typeof name === 'string' && name !== '' ? name : null
 }
 
-/** OpenSSL's reasons to reject a certificate or a list of revoked ones, as Node names them. */
+/** OpenSSL's error codes for a rejected certificate or revocation list, as Node names them. */
 const CERTIFICATE_CODE =
   /^(UNABLE_TO_|CERT_|CRL_|DEPTH_ZERO_|SELF_SIGNED_|INVALID_|HOSTNAME_|PATH_LENGTH_|ERR_TLS_CERT)/
-/** Reasons of a handshake that no second attempt changes. Others, such as a wrong checksum, are the line's. */
+/**
+ * Handshake errors that a further attempt would meet again. Others, such as a bad checksum, are transmission errors.
+ */
 const HANDSHAKE_REASON =
   /certificate|unknown.ca|protocol|version.number|http.request|handshake.failure|no.shared|no.suitable/i
 
-/** The error of a failed handshake as ours; null where `error` is the line's and not of TLS. */
+/** Converts the error of a failed handshake to a ConnectionError; null for an error that is not from TLS. */
 export function trustError(error: NodeJS.ErrnoException): ConnectionError | null {
   const { code = '', message } = error
   const isTls = code === 'EPROTO' || code.startsWith('ERR_SSL_')

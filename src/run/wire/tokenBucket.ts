@@ -1,4 +1,4 @@
-/** A token bucket: `perSecond` tokens a second, of which at most `capacity` (default: a second's worth) are kept. */
+/** A token bucket: `perSecond` tokens are added each second, up to `capacity` (default: one second's). */
 export class TokenBucket {
   private readonly perSecond: number
   private readonly capacity: number
@@ -12,7 +12,7 @@ export class TokenBucket {
     this.atSeconds = nowSeconds
   }
 
-  /** Takes `count` tokens. False, and nothing is taken, where there are fewer. */
+  /** Takes `count` tokens. Returns false and takes none if there are fewer. */
   take(count: number, nowSeconds: number): boolean {
     this.refill(nowSeconds)
     if (this.tokens < count) return false

@@ -1,16 +1,16 @@
 import type { Transfer } from './types.ts'
 
-/** Smaller frames say too little of a rate. */
+/** Smaller frames do not measure a rate. */
 export const MIN_TRANSFER_BYTES = 4 * 1024
 
-/** When the frame under way began to arrive, and what of it came at once. */
+/** Measures the arrival of the current frame: when it began, and how many of its bytes came in the first chunk. */
 export class TransferMeter {
   private startSeconds = 0
   private firstBytes = 0
   private readonly listeners: ((transfer: Transfer) => void)[] = []
 
   /**
-   * After a chunk: `insideBytes` of a frame are here that is not complete. `continues`: it began in an earlier
+   * Called after a chunk: `insideBytes` of an incomplete frame have arrived. `continues`: the frame began in an earlier
    * chunk.
    */
   mark(insideBytes: number, continues: boolean, nowSeconds: number): void {
@@ -23,7 +23,7 @@ export class TransferMeter {
     this.listeners.push(listener)
   }
 
-  /** A frame that began in an earlier chunk is complete. */
+  /** Called when a frame that began in an earlier chunk is complete. */
   complete(frameBytes: number, endSeconds: number): void {
     if (frameBytes < MIN_TRANSFER_BYTES) return
     const transfer = { bytes: frameBytes - this.firstBytes, startSeconds: this.startSeconds, endSeconds }

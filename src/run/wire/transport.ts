@@ -1,16 +1,16 @@
 /**
- * What carries a connection's bytes in order: a TCP socket, TLS, WebSocket messages or memory. A carriage
- * calls `receive`, `ended` and `gone` of the connection that it serves.
+ * Carries a connection's bytes in order: a TCP socket, TLS, WebSocket messages or memory. A transport calls `receive`,
+ * `ended` and `transportGone` of its connection.
  */
 export interface Transport {
-  /** Common name in the peer's verified certificate; null where there is none. */
+  /** Common name in the peer's verified certificate; null without one. */
   readonly identity: string | null
-  /** Bytes handed over and not yet taken. */
+  /** Bytes passed to the transport that it has not sent yet. */
   readonly queuedBytes: number
-  /** Takes all parts in one write. Parts are kept by reference until they have left. */
+  /** Sends all parts in one write. Parts are kept by reference until sent. */
   write(parts: readonly Uint8Array[]): void
-  /** Flushes, then ends our direction. What arrives afterwards is still taken. */
+  /** Flushes, then ends this side's direction. Bytes that arrive afterwards are still received. */
   end(): void
-  /** Cuts both directions at once. */
+  /** Closes both directions immediately. */
   destroy(): void
 }

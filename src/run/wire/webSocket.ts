@@ -8,12 +8,12 @@ import type { ConnectionOptions, Handshake } from './connection.ts'
 import { WireError } from './errors.ts'
 import { peerIdentity } from './tls.ts'
 
-/** Largest message either side sends or takes: the stream of frames is cut into them. */
+/** Largest message that either side sends or accepts; the stream of frames is split into messages. */
 export const MESSAGE_BYTES = 256 * 1024
-/** WebSocket's own pings that are answered; a proxy sends one in some seconds. */
+/** Limit on WebSocket's own pings that are answered; a proxy sends one every few seconds. */
 const MAX_PINGS_PER_SECOND = 10
 
-/** How both ends open a WebSocket. Compression would let a peer make much of little. */
+/** Options with which both ends open a WebSocket. No compression: a small message could expand to a large one. */
 export const SOCKET_OPTIONS = {
   perMessageDeflate: false,
   maxPayload: MESSAGE_BYTES,
@@ -22,8 +22,8 @@ export const SOCKET_OPTIONS = {
 } as const
 
 /**
- * Lets an open WebSocket carry a connection: its binary messages are one stream of bytes, wherever they are cut.
- * @param line what carries the WebSocket itself, for the peer's name
+ * Creates a connection over an open WebSocket: its binary messages form one stream of bytes, however they are split.
+ * @param line the socket under the WebSocket, for the peer's name
  */
 export function overWebSocket(
   socket: WebSocket,
@@ -31,7 +31,7 @@ export function overWebSocket(
   handshake: Handshake,
   options: ConnectionOptions,
 ): WireConnection {
-  const connection = new WireConnection(carriageOf(socket, line), handshake, options)
+  const connection = new WireConnection(transportOf(socket, line), handshake, options)
   const pings = new TokenBucket(MAX_PINGS_PER_SECOND, options.clock.nowSeconds())
   let cause: Error | undefined
   socket.binaryType = 'nodebuffer'
@@ -50,12 +50,12 @@ export function overWebSocket(
   })
   socket.on('close', () => {
     if (cause === undefined) connection.ended()
-    connection.carriageGone(cause)
+    connection.transportGone(cause)
   })
   return connection
 }
 
-function carriageOf(socket: WebSocket, line: Duplex): Transport {
+function transportOf(socket: WebSocket, line: Duplex): Transport {
   const isOpen = (): boolean => socket.readyState === socket.OPEN
   return {
     identity: line instanceof TLSSocket ? peerIdentity(line) : null,

@@ -4,32 +4,33 @@ import { ConnectionError } from './errors.ts'
 import { SOCKET_OPTIONS } from './webSocket.ts'
 import { trustError } from './tls.ts'
 
-/** Where a server listens for WebSockets, as a client asks for it. */
+/** A server's WebSocket endpoint, as a client requests it. */
 export interface WebSocketTarget {
   readonly path: string
-  /** Travels as `Authorization: Bearer`. */
+  /** Sent as `Authorization: Bearer`. */
   readonly token?: string
-  /** TLS, without a certificate of our own where `tls` is left out. Default: whether `tls` is given. */
+  /** Uses TLS, without a client certificate if `tls` is absent. Default: whether `tls` is given. */
   readonly secure?: boolean
 }
 
+/** Options of `upgrade`. */
 export interface Upgrading {
   readonly host: string
   readonly port: number
   readonly secure: boolean
   readonly target: WebSocketTarget
-  /** Gives up; rejects with the reason. */
+  /** Aborts the request; it rejects with the signal's reason. */
   readonly signal: AbortSignal
 }
 
 /**
- * Asks the server at the other end of `line` for a WebSocket; it is paused. Rejects with ConnectionError (E_CONNECTION_REFUSED
- * for any other answer, E_CONNECTION_UNTRUSTED, E_CONNECTION_LOST), or the signal's reason. The line is destroyed
- * then.
+ * Requests a WebSocket from the server at the other end of `line`; resolves to it paused. Rejects with ConnectionError
+ * (E_CONNECTION_REFUSED for any other answer, E_CONNECTION_UNTRUSTED, E_CONNECTION_LOST), or the signal's reason, and
+ * destroys the line.
  */
 export async function upgrade(line: () => Duplex, options: Upgrading): Promise<WebSocket> {
   const { host, port, secure, target, signal } = options
-  // Nobody pays for what only some use.
+  // Loaded on demand, because only some users need it.
   const { WebSocket: Socket } = await import('ws')
   signal.throwIfAborted()
   const { path, token } = target
@@ -39,7 +40,7 @@ export async function upgrade(line: () => Duplex, options: Upgrading): Promise<W
     {
       ...SOCKET_OPTIONS,
       headers,
-      // The line is there already: to the address that was checked.
+      // The socket exists already, connected to the address that was checked.
       createConnection: line,
     },
   )
@@ -55,7 +56,7 @@ export async function upgrade(line: () => Duplex, options: Upgrading): Promise<W
     socket.once('unexpected-response', (_request, { statusCode }) => giveUp(refused(statusCode ?? 0, path)))
     socket.once('open', () => {
       signal.removeEventListener('abort', abort)
-      // A refusal may lie right behind the 101: nobody listens for it yet.
+      // A refusal may directly follow the 101 response, when there is no listener for it yet.
       socket.pause()
       resolve(socket)
     })
@@ -69,7 +70,7 @@ function lost(cause: Error): ConnectionError {
 
 function refused(status: number, path: string): ConnectionError {
   const why: Readonly<Record<number, string>> = {
-    401: 'the token is missing or not its own',
+    401: 'the token is missing or wrong',
     404: `it has no WebSocket at ${path}`,
   }
   const text = `the server answers ${status} to the request for a WebSocket`

@@ -6,25 +6,26 @@ import type WebSocket from 'ws'
 import { ConnectionError } from './errors.ts'
 import { SOCKET_OPTIONS } from './webSocket.ts'
 
-/** Where a server takes WebSockets. */
+/** Where a server accepts WebSockets. */
 export interface WebSocketListenOptions {
   readonly path: string
-  /** Clients have to say it as `Authorization: Bearer`. */
+  /** Clients must send it as `Authorization: Bearer`. */
   readonly token?: string
 }
 
-/** Bytes of a request's headers. */
+/** Largest size of a request's headers, in bytes. */
 const MAX_HEADER_BYTES = 8 * 1024
 
 const REASONS = { 400: 'Bad Request', 401: 'Unauthorized', 403: 'Forbidden', 404: 'Not Found' } as const
 type Refused = keyof typeof REASONS
 
+/** Upgrades sockets to WebSockets. */
 export interface Upgrader {
-  /** Waits for the request on `line` and answers it: either of the two is called, at most once. */
+  /** Waits for the request on `line` and answers it: calls one of the two functions, at most once. */
   take(line: Duplex, opened: (socket: WebSocket) => void, failed: (error: Error) => void): void
 }
 
-/** Turns lines into WebSockets. It listens nowhere: lines are handed to it. */
+/** Creates an upgrader, which does not listen itself: sockets are passed to it. */
 export async function openUpgrader({ path, token }: WebSocketListenOptions): Promise<Upgrader> {
   const { WebSocketServer } = await import('ws')
   const sockets = new WebSocketServer({ ...SOCKET_OPTIONS, noServer: true, clientTracking: false })
@@ -54,7 +55,7 @@ export async function openUpgrader({ path, token }: WebSocketListenOptions): Pro
   }
 }
 
-/** A browser says where its page is from: no page may use a device's cloud. */
+/** A browser sends the page's origin: pages must not use a device's cloud. */
 function problemOf({ url, headers }: IncomingMessage, path: string, token?: string): Refused | null {
   if (pathOf(url) !== path) return 404
   if (headers.origin !== undefined) return 403
@@ -65,7 +66,7 @@ function pathOf(url = ''): string {
   return url.split('?')[0]
 }
 
-/** In a time that does not depend on where they differ. */
+/** Compares in a time that does not depend on where the texts differ. */
 function sameText(a: string, b: string): boolean {
   const hash = (text: string): Buffer => createHash('sha256').update(text).digest()
   return timingSafeEqual(hash(a), hash(b))

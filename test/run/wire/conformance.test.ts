@@ -54,8 +54,8 @@ function plain({ payload, ...rest }: Frame): unknown {
   return { ...rest, payload: sha256(payload) }
 }
 
-/** One suite for every carriage. */
-const carriages: Readonly<Record<string, Open>> = {
+/** One suite for every transport. */
+const transports: Readonly<Record<string, Open>> = {
   memory: (options) => memoryPair({ ...options, clock: systemClock }),
   'memory in random chunks': (options) =>
     memoryPair({ ...options, clock: systemClock, chop: randomStream(1, 'chop') }),
@@ -65,8 +65,8 @@ const carriages: Readonly<Record<string, Open>> = {
   'WebSocket over TLS': overLoopback({ tls: tls.server, webSocket }, { tls: tls.client, webSocket }),
 }
 
-describe.each(Object.keys(carriages))('a connection over %s', (name) => {
-  const open = carriages[name]
+describe.each(Object.keys(transports))('a connection over %s', (name) => {
+  const open = transports[name]
 
   it('knows both greetings', async () => {
     const greet = (peer: unknown): HelloReply => ({ welcome: { heard: peer } })

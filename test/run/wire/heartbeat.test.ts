@@ -118,7 +118,7 @@ describe('a heartbeat', () => {
       const one = openBench(role)
       expect(one.time.background).toBe(one.time.pending)
       void one.connection.close()
-      one.connection.carriageGone()
+      one.connection.transportGone()
       expect(one.time.pending).toBe(0)
     }
   })
@@ -132,7 +132,7 @@ describe('silence', () => {
     live(one, 1)
     expect(one.ends).toMatchObject(GONE)
     expect(one.paper.destroys).toBe(1)
-    one.connection.carriageGone()
+    one.connection.transportGone()
     expect(one.time.pending).toBe(0)
   })
 

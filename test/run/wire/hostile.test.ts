@@ -73,7 +73,7 @@ describe.each(Object.keys(RUINS))('%s on paper', (name) => {
         connection.onFrame((frame) => frames.push(frame))
         for (const chunk of one ? singly(bytes) : [bytes]) connection.receive(chunk)
         connection.ended()
-        connection.carriageGone()
+        connection.transportGone()
         expect(isPrefix(frames)).toBe(true)
         expect(ends).toMatchObject([{ kind: 'failed' }])
       }),

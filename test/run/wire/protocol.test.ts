@@ -26,10 +26,10 @@ describe('the state machine', () => {
     expect(server.paper.frames.map((frame) => [frame.type, readJson(frame)])).toEqual([
       [FRAME.welcome, { we: 1 }],
     ])
-    // The greeting's time is over; the pulse goes on until the end.
+    // The greeting's time is over; the heartbeats go on until the end.
     expect([client.time.pending, server.time.pending]).toEqual([1, 1])
     for (const { connection } of [client, server]) connection.fail(new Error('enough'))
-    for (const { connection } of [client, server]) connection.carriageGone()
+    for (const { connection } of [client, server]) connection.transportGone()
     expect([client.time.pending, server.time.pending]).toEqual([0, 0])
   })
 
@@ -162,7 +162,7 @@ describe('the state machine', () => {
     expect([paper.ends, paper.destroys, ends.length]).toEqual([1, 0, 0])
     time.pass(2)
     expect(paper.destroys).toBe(1)
-    connection.carriageGone()
+    connection.transportGone()
     expect(ends).toMatchObject([{ kind: 'failed', error: { code: 'E_CONNECTION_LOST' } }])
     expect(time.pending).toBe(0)
   })
@@ -192,7 +192,7 @@ describe('the state machine', () => {
     inside.connection.ended()
     expect(inside.ends).toMatchObject([{ message: 'the connection broke inside a frame' }])
     const between = openBench('client')
-    between.connection.carriageGone(new Error('reset'))
+    between.connection.transportGone(new Error('reset'))
     expect(between.ends).toMatchObject([{ message: 'the connection broke without a bye: reset' }])
   })
 
@@ -207,7 +207,7 @@ describe('the state machine', () => {
           else peer(item)
         }
         connection.ended()
-        connection.carriageGone()
+        connection.transportGone()
         expect(ends).toHaveLength(1)
       }),
       { numRuns: 1000 },

@@ -92,7 +92,7 @@ describe('a WebSocket', () => {
 
   it.each([
     [{ path: '/other' }, 'it has no WebSocket at /other'],
-    [{ path: '/wire', token: 'wrong' }, 'the token is missing or not its own'],
+    [{ path: '/wire', token: 'wrong' }, 'the token is missing or wrong'],
   ])('client with %o hears why', async (target, why) => {
     const { port } = await serve()
     await expect(dial(port, { webSocket: target })).rejects.toMatchObject({
