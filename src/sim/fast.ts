@@ -1,22 +1,38 @@
+/* eslint max-lines: ['error', 900] -- one simulator: its events and its stretches share every field */
 import { latencySeconds } from '../plan/price/network.ts'
+import { cloudSlowdown } from '../plan/price/cloud.ts'
 import type { Program } from '../plan/price/program.ts'
 import { askedOfCloud, RESOURCE } from '../plan/price/program.ts'
-import { refuseDeadLink, refuseDispatch, refuseKeep } from './check.ts'
-import type { FlatStageList, SimRequest, SimToken } from './stageLists.ts'
+import { StepCursor } from '../trace/step.ts'
+import { checkWorld, refuseDeadLink, refuseDispatch, refuseKeep } from './check.ts'
+import type { FlatStageList } from './stageLists.ts'
 import {
-  CLOUD_PLACE,
   comesBefore,
-  DOWN_PLACE,
-  EDGE_PLACE,
-  loadProgram,
   profiledSeconds,
+  segmentAt,
+  SHAPE,
+  SimRequest,
+  SimToken,
+  StageLists,
 } from './stageLists.ts'
-import { UP_PLACE, WIRE_PLACE } from './stageLists.ts'
-import { changeLoss } from './outcome.ts'
-import { FastState, usesNetwork } from './state.ts'
-import type { StageQueue } from './stores.ts'
-import { fastForwardCloud, fastForwardEdge } from './fastForward.ts'
-import type { DecisionKind, SimulationListener, Simulation, EpisodeInputs } from './types.ts'
+import { OutageTimeline } from './outages.ts'
+import { changeLoss, emptyOutcome, emptyTotals } from './outcome.ts'
+import { MessagesInTransit, StageQueue, TokensInTransit } from './stores.ts'
+import type {
+  DecisionKind,
+  EpisodeInputs,
+  RequestOutcome,
+  Simulation,
+  SimulationListener,
+  Totals,
+} from './types.ts'
+
+/** Places of what is in service: the edge, both directions of the link, then the cloud's stages, close together. */
+const EDGE_PLACE = 0
+const UP_PLACE = 1
+const DOWN_PLACE = 2
+const CLOUD_PLACE = 3
+const WIRE_PLACE = -1
 
 /** A simulation that can start over with another world and keep its buffers. */
 export interface FastSimulation extends Simulation {
@@ -24,12 +40,117 @@ export interface FastSimulation extends Simulation {
   reset(world: EpisodeInputs): void
 }
 
-/** The events; what they change is FastState. */
-class Engine extends FastState implements FastSimulation {
+/**
+ * One episode: its state, its events, and the stretches that it advances in one go. What it holds most of lies apart: the
+ * programs' lists and tokens (stageLists.ts), the queues and what is on the wire (stores.ts), the outages (outages.ts).
+ */
+class FastSimulator implements FastSimulation {
+  now = 0
+  totals: Totals = emptyTotals()
+  outcomes: RequestOutcome[] = []
+  private world: EpisodeInputs
+  private readonly listener: SimulationListener
+  /** When what is in service ends; Infinity: idle. Cloud stages lie at CLOUD_PLACE .. CLOUD_PLACE + cloudCount - 1. */
+  private ends = new Float64Array(0)
+  private starts = new Float64Array(0)
+  private profiled = new Float64Array(0)
+  private stages = new Int32Array(0)
+  private runs: SimToken[] = []
+  private cloudCount = 0
+  private readonly edgeQueue = new StageQueue()
+  private readonly cloudQueue = new StageQueue()
+  private readonly upQueue = new StageQueue()
+  private readonly downQueue = new StageQueue()
+  private readonly expressQueue = new StageQueue()
+  private readonly wires = new MessagesInTransit()
+  /** Scratch of fastForwardCloud. */
+  private readonly tokenWires = new TokensInTransit()
+  private tenants!: StepCursor
+  private slowdownActive = NaN
+  private slowdown = NaN
+  private upLargeSeconds = 0
+  private downLargeSeconds = 0
+  private flights: SimRequest[] = []
+  private spareFlights: SimRequest[] = []
+  private arrived = 0
+  private dispatched = 0
+  private withoutFirstToken = 0
+  private heldStages = 0
+  private integratedSeconds = 0
+  private nextArrivalSeconds = Infinity
+  private deciding = false
+  /** Requests still to be offered for re-planning at this very moment. */
+  private offered: SimRequest[] = []
+  private outages!: OutageTimeline
+  /** Requests in flight whose program has stages besides the edge's: without any, no outage matters. */
+  private networkFlights = 0
+  private readonly lists = new StageLists()
   /** The next completion: its place and time, and the time of the one after it. */
   private nextPlace = WIRE_PLACE
   private nextSeconds = Infinity
   private secondSeconds = Infinity
+
+  constructor(world: EpisodeInputs, listener: SimulationListener) {
+    this.world = world
+    this.listener = listener
+    this.reset(world)
+  }
+
+  reset(world: EpisodeInputs): void {
+    checkWorld(world)
+    this.world = world
+    this.tenants = new StepCursor(world.tenants)
+    this.now = this.integratedSeconds = 0
+    this.totals = emptyTotals()
+    this.outcomes = world.arrivals.map((_, request) => emptyOutcome(request))
+    const places = CLOUD_PLACE + world.cloudSlots
+    if (this.ends.length !== places) {
+      this.ends = new Float64Array(places)
+      this.starts = new Float64Array(places)
+      this.profiled = new Float64Array(places)
+      this.stages = new Int32Array(places)
+    }
+    this.ends.fill(Infinity)
+    for (const queue of [this.edgeQueue, this.cloudQueue, this.upQueue, this.downQueue, this.expressQueue])
+      queue.clear()
+    this.wires.clear()
+    this.cloudCount = this.arrived = this.dispatched = this.withoutFirstToken = this.heldStages = 0
+    this.upLargeSeconds = this.downLargeSeconds = 0
+    this.slowdownActive = NaN
+    this.flights = []
+    this.offered = []
+    this.networkFlights = 0
+    this.outages = new OutageTimeline(world.link, world.outageSeconds)
+    this.deciding = false
+    this.nextArrivalSeconds = world.arrivals[0]?.arrivalSeconds ?? Infinity
+  }
+
+  waiting(): number {
+    return this.arrived - this.dispatched
+  }
+
+  inFlight(): number {
+    return this.dispatched - this.totals.finished
+  }
+
+  uplinkQueuedBytes(): number {
+    const { upQueue } = this
+    let bytes = this.ends[UP_PLACE] === Infinity ? 0 : this.runs[UP_PLACE].list.bytes[this.stages[UP_PLACE]]
+    for (let i = 0; i < upQueue.length; i++) bytes += upQueue.run(i).list.bytes[upQueue.stage(i)]
+    return bytes
+  }
+
+  cloudQueuedSeconds(): number {
+    const { cloudQueue, ends, starts } = this
+    let seconds = 0
+    for (let i = 0; i < cloudQueue.length; i++)
+      seconds += profiledSeconds(cloudQueue.run(i), cloudQueue.stage(i))
+    for (let place = CLOUD_PLACE; place < CLOUD_PLACE + this.cloudCount; place++) {
+      const left = ends[place] - this.now
+      if (left > 0) seconds += this.profiled[place] * (left / (ends[place] - starts[place]))
+    }
+    return this.heldStages > 0 ? seconds + this.heldSeconds() : seconds
+  }
 
   get decision(): DecisionKind {
     return this.offered.length > 0 ? 'replan' : 'dispatch'
@@ -72,7 +193,7 @@ class Engine extends FastState implements FastSimulation {
   dispatch(program: Program): void {
     if (!this.deciding && this.offered.length === 0) refuseDispatch()
     const flight = this.takeFlight()
-    loadProgram(flight, program)
+    this.lists.load(flight, program)
     this.deciding = false
     const present = this.offered.shift()
     if (present !== undefined) {
@@ -153,8 +274,8 @@ class Engine extends FastState implements FastSimulation {
   /** Advances the request that is next in a loop of its own, if it can; the next decision may be at `decisionSeconds`. */
   private stretch(decisionSeconds: number): boolean {
     const place = this.nextPlace
-    if (place === EDGE_PLACE) return fastForwardEdge(this, Math.min(this.secondSeconds, decisionSeconds))
-    return place >= CLOUD_PLACE && fastForwardCloud(this, place, decisionSeconds)
+    if (place === EDGE_PLACE) return this.fastForwardEdge(Math.min(this.secondSeconds, decisionSeconds))
+    return place >= CLOUD_PLACE && this.fastForwardCloud(place, decisionSeconds)
   }
 
   private completePlace(place: number): void {
@@ -387,6 +508,360 @@ class Engine extends FastState implements FastSimulation {
     const arrive = sent + latencySeconds(network, bytes, link.rttSeconds(sent), false)
     this.wires.push(run, stage, this.now, sent, arrive, 0)
   }
+
+  private heldSeconds(): number {
+    let seconds = 0
+    for (const flight of this.flights) {
+      for (let run = flight.cloudRun; run !== null; run = run.nextCloudRun) {
+        for (let s = 0; s < run.list.count; s++) if (run.held[s]) seconds += profiledSeconds(run, s)
+      }
+    }
+    return seconds
+  }
+
+  /** Integrals over time up to `timeSeconds`, arrivals until then taken in; call before a count changes. */
+  private integrate(timeSeconds: number): void {
+    while (this.nextArrivalSeconds <= timeSeconds) {
+      this.integrateCounts(this.nextArrivalSeconds)
+      this.arrived++
+      this.withoutFirstToken++
+      this.nextArrivalSeconds = this.world.arrivals[this.arrived]?.arrivalSeconds ?? Infinity
+    }
+    this.integrateCounts(timeSeconds)
+  }
+
+  private integrateCounts(timeSeconds: number): void {
+    const elapsed = timeSeconds - this.integratedSeconds
+    this.integratedSeconds = timeSeconds
+    const { totals } = this
+    totals.inSystemSeconds += elapsed * (this.arrived - totals.finished)
+    totals.awaitingFirstTokenSeconds += elapsed * this.withoutFirstToken
+    totals.waitingSeconds += elapsed * (this.arrived - this.dispatched)
+  }
+
+  /** Ends advance(): all that can be seen is brought up to the present. */
+  private settle(answer: number): number {
+    this.integrate(this.now)
+    const { wires } = this
+    for (let i = 0; i < wires.length; i++) {
+      if (wires.counted[i] === 1 || wires.sentSeconds[i] > this.now) continue
+      wires.counted[i] = 1
+      this.countBytes(wires.runs[i], wires.stages[i])
+    }
+    this.deciding = answer >= 0
+    return answer
+  }
+
+  private countBytes(run: SimToken, stage: number): void {
+    const { list, flight } = run
+    const { totals } = this
+    if (list.resource[stage] === RESOURCE.up) {
+      flight.outcome.upBytes += list.bytes[stage]
+      totals.upBytes += list.bytes[stage]
+    } else {
+      flight.outcome.downBytes += list.bytes[stage]
+      totals.downBytes += list.bytes[stage]
+    }
+    flight.outcome.messages++
+    totals.messages++
+  }
+
+  /** Slowdown of a cloud stage that starts now, itself counted in cloudCount. */
+  private slowdownAt(atSeconds: number): number {
+    const active = this.tenants.at(atSeconds) + this.cloudCount
+    if (active !== this.slowdownActive) {
+      this.slowdownActive = active
+      this.slowdown = cloudSlowdown(this.world.batchFactors, this.world.cloudSlots, active)
+    }
+    return this.slowdown
+  }
+
+  private takeFlight(): SimRequest {
+    return this.spareFlights.pop() ?? new SimRequest()
+  }
+
+  /** Drops all of a flight but the compute stages in service; settle() came before. */
+  private abandon(flight: SimRequest): void {
+    flight.abandoned = true
+    if (usesNetwork(flight)) this.networkFlights--
+    this.flights.splice(this.flights.indexOf(flight), 1)
+    for (let run = flight.cloudRun; run !== null; run = run.nextCloudRun) {
+      for (let s = 0; s < run.list.count; s++) if (run.held[s]) this.heldStages--
+    }
+    for (const queue of [this.edgeQueue, this.cloudQueue, this.upQueue, this.downQueue, this.expressQueue])
+      queue.withdraw(flight)
+    this.wires.withdraw(flight)
+    for (const place of [UP_PLACE, DOWN_PLACE]) {
+      if (this.ends[place] !== Infinity && this.runs[place].flight === flight) this.breakOff(place)
+    }
+  }
+
+  /** The link is free again; what was on it never arrives. */
+  private breakOff(place: number): void {
+    const busySeconds = this.now - this.starts[place]
+    const large = this.runs[place].list.bytes[this.stages[place]] > this.world.network.windowBytes
+    this.ends[place] = Infinity
+    if (place === UP_PLACE) {
+      this.totals.upBusySeconds += busySeconds
+      if (large) this.upLargeSeconds = this.now
+    } else {
+      this.totals.downBusySeconds += busySeconds
+      if (large) this.downLargeSeconds = this.now
+    }
+  }
+
+  /** A run of `list` for a token, nothing complete yet. Tokens are taken in order. */
+  private takeRun(flight: SimRequest, list: FlatStageList, token: number): SimToken {
+    const run = list.spare.pop() ?? new SimToken(list, flight)
+    run.flight = flight
+    run.token = token
+    run.left = list.count
+    for (let s = 0; s < list.count; s++) run.waitsFor[s] = list.waitsFor[s]
+    run.context = flight.promptTokens + token - 1
+    run.edgeSegment = flight.edgeSegment = segmentAt(flight.edgeKnots, flight.edgeSegment, run.context)
+    run.cloudSegment = flight.cloudSegment = segmentAt(flight.cloudKnots, flight.cloudSegment, run.context)
+    flight.liveRuns++
+    return run
+  }
+
+  /** Gives a run whose stages are all complete back, and its request when that was the last one. */
+  private endRun(run: SimToken): void {
+    const { flight } = run
+    run.list.spare.push(run)
+    if (--flight.liveRuns > 0) return
+    this.flights[this.flights.indexOf(flight)] = this.flights[this.flights.length - 1]
+    this.flights.pop()
+    this.spareFlights.push(flight)
+  }
+
+  /** The user has a token when it and all before it are there. */
+  private deliver(flight: SimRequest, token: number): void {
+    if (token !== flight.deliveredTokens + 1) {
+      flight.early[token] = 1
+      flight.earlyTokens++
+      return
+    }
+    this.deliverNext(flight, this.now)
+    while (flight.earlyTokens > 0 && flight.early[flight.deliveredTokens + 1] === 1) {
+      flight.early[flight.deliveredTokens + 1] = 0
+      flight.earlyTokens--
+      this.deliverNext(flight, this.now)
+    }
+  }
+
+  /** Delivers a request's next token at a time. */
+  private deliverNext(flight: SimRequest, atSeconds: number): void {
+    const { outcome, outputTokens } = flight
+    const token = ++flight.deliveredTokens
+    flight.deliveredSeconds = atSeconds
+    if (token === 1) {
+      this.integrate(atSeconds)
+      this.withoutFirstToken--
+      outcome.firstTokenSeconds = flight.firstTokenSeconds = atSeconds
+    } else {
+      const due = flight.firstTokenSeconds + (token - 1) / this.world.readingTokensPerSecond
+      const further = atSeconds - due - outcome.stallSeconds
+      if (further > 0) {
+        outcome.stallSeconds += further
+        this.totals.stallSeconds += further
+      }
+    }
+    if (token < outputTokens) return
+    this.integrate(atSeconds)
+    outcome.lastTokenSeconds = atSeconds
+    this.totals.finished++
+    if (usesNetwork(flight)) this.networkFlights--
+    this.listener.finished?.(flight.request, atSeconds)
+  }
+
+  // Stretches: what one request does over and over while nothing else can touch it, in a loop without events. They stop
+  // before the horizon (the next event of anything else) and before the last token, whose completion frees a slot.
+
+  /** Edge-only decode while nobody waits for the edge (a token is delivered as it is made); false if not a token could be done. */
+  private fastForwardEdge(horizonSeconds: number): boolean {
+    const run = this.runs[EDGE_PLACE]
+    const { flight } = run
+    let end = this.ends[EDGE_PLACE]
+    if (!(end < horizonSeconds) || this.edgeQueue.length > 0 || !repeats(run, flight, SHAPE.edgeOnly))
+      return false
+    const { outcome, outputTokens, firstTokenSeconds, edgeKnots } = flight
+    const rate = this.world.readingTokensPerSecond
+    const firstToken = run.token
+    let start = this.starts[EDGE_PLACE]
+    let profiled = this.profiled[EDGE_PLACE]
+    let profiledSum = 0
+    let busySum = 0
+    let stall = outcome.stallSeconds
+    while (end < horizonSeconds && run.token < outputTokens) {
+      profiledSum += profiled
+      busySum += end - start
+      const lateness = end - (firstTokenSeconds + (run.token - 1) / rate)
+      if (lateness > stall) stall = lateness
+      run.token++
+      run.context++
+      run.edgeSegment = segmentAt(edgeKnots, run.edgeSegment, run.context)
+      profiled = profiledSeconds(run, 0)
+      start = end
+      end = start + profiled
+    }
+    this.starts[EDGE_PLACE] = start
+    this.ends[EDGE_PLACE] = end
+    this.profiled[EDGE_PLACE] = profiled
+    flight.launchedTokens = run.token
+    flight.deliveredTokens = run.token - 1
+    this.totals.stageEvents += run.token - firstToken
+    this.totals.stallSeconds += stall - outcome.stallSeconds
+    this.totals.edgeBusySeconds += busySum
+    outcome.stallSeconds = stall
+    outcome.edgeBusySeconds += busySum
+    this.listener.compute?.(0, profiledSum, busySum, start)
+    return true
+  }
+
+  /** Token streaming from the cloud while its batch stays as it is; false if not a token could be done. */
+  private fastForwardCloud(place: number, decisionSeconds: number): boolean {
+    const run = this.runs[place]
+    const { flight, list } = run
+    if (this.stages[place] !== 0 || this.cloudQueue.length > 0) return false
+    if (!repeats(run, flight, SHAPE.cloudStreaming) || !this.onlyTokensUnderWay(flight)) return false
+    const horizonSeconds = Math.min(decisionSeconds, this.othersNext(place, flight))
+    let end = this.ends[place]
+    if (!(end < horizonSeconds)) return false
+    const { link, network } = this.world
+    const { outcome, outputTokens } = flight
+    const bytes = list.bytes[1]
+    const base = flight.deliveredTokens + 1
+    const firstToken = run.token
+    const wires = this.tokenWires
+    wires.reserve(outputTokens)
+    this.collectTokens(flight, base)
+    let start = this.starts[place]
+    let profiled = this.profiled[place]
+    let profiledSum = 0
+    let busySum = 0
+    while (end < horizonSeconds && run.token < outputTokens) {
+      profiledSum += profiled
+      busySum += end - start
+      const sent = link.sentSeconds('down', end, bytes)
+      if (sent === Infinity) refuseDeadLink('down', end)
+      const at = run.token - base
+      wires.sentSeconds[at] = sent
+      wires.arriveSeconds[at] = sent + latencySeconds(network, bytes, link.rttSeconds(sent), false)
+      wires.counted[at] = 0
+      wires.runs[at] = null
+      run.token++
+      run.context++
+      run.cloudSegment = segmentAt(flight.cloudKnots, run.cloudSegment, run.context)
+      profiled = profiledSeconds(run, 0)
+      start = end
+      end = start + profiled * this.slowdownAt(start)
+    }
+    this.starts[place] = start
+    this.ends[place] = end
+    this.profiled[place] = profiled
+    flight.launchedTokens = run.token
+    this.totals.stageEvents += run.token - firstToken
+    this.totals.cloudBusySeconds += busySum
+    outcome.cloudBusySeconds += busySum
+    this.listener.compute?.(1, profiledSum, busySum, start)
+    // A token that arrives later than the next stage ends may be overtaken when the RTT falls: an event delivers it.
+    this.deliverTokens(run, base, Math.min(horizonSeconds, end))
+    return true
+  }
+
+  /** Whether all that a request has under way besides the token in service are tokens on their way to the user. */
+  private onlyTokensUnderWay(flight: SimRequest): boolean {
+    const { wires } = this
+    let tokens = 0
+    for (let i = 0; i < wires.length; i++) {
+      const run = wires.runs[i]
+      if (run.flight !== flight) continue
+      if (run.left !== 1 || wires.stages[i] !== run.list.deliver || run.list !== flight.edgeCycle)
+        return false
+      tokens++
+    }
+    return tokens === flight.liveRuns - 1 && tokens === flight.launchedTokens - 1 - flight.deliveredTokens
+  }
+
+  /** The next event of anything but a request's stage in service and its tokens under way. */
+  private othersNext(place: number, flight: SimRequest): number {
+    const { ends, wires } = this
+    let next = Infinity
+    for (let i = 0; i < CLOUD_PLACE + this.cloudCount; i++) if (i !== place && ends[i] < next) next = ends[i]
+    for (let i = 0; i < wires.length; i++) {
+      if (wires.runs[i].flight !== flight && wires.arriveSeconds[i] < next) next = wires.arriveSeconds[i]
+    }
+    return next
+  }
+
+  /** Moves a request's tokens under way from the wires to tokenWires, token `base` at place 0. */
+  private collectTokens(flight: SimRequest, base: number): void {
+    const { wires, tokenWires } = this
+    for (let i = wires.length - 1; i >= 0; i--) {
+      const run = wires.runs[i]
+      if (run.flight !== flight) continue
+      const at = run.token - base
+      tokenWires.sentSeconds[at] = wires.sentSeconds[i]
+      tokenWires.arriveSeconds[at] = wires.arriveSeconds[i]
+      tokenWires.counted[at] = wires.counted[i]
+      tokenWires.runs[at] = run
+      wires.remove(i)
+    }
+  }
+
+  /** Delivers, in order, the tokens that arrive before the horizon, and puts the others back on the wires. */
+  private deliverTokens(run: SimToken, base: number, horizonSeconds: number): void {
+    const { wires, tokenWires, totals } = this
+    const { flight, list, token } = run
+    const { outcome, firstTokenSeconds } = flight
+    const { arriveSeconds, sentSeconds, counted, runs } = tokenWires
+    const rate = this.world.readingTokensPerSecond
+    const bytes = list.bytes[1]
+    const count = token - base
+    let stall = outcome.stallSeconds
+    let delivered = flight.deliveredSeconds
+    let at = 0
+    let messages = 0
+    for (; at < count && arriveSeconds[at] < horizonSeconds; at++) {
+      if (arriveSeconds[at] > delivered) delivered = arriveSeconds[at]
+      if (counted[at] === 0) messages++
+      const lateness = delivered - (firstTokenSeconds + (base + at - 1) / rate)
+      if (lateness > stall) stall = lateness
+      const existing = runs[at]
+      if (existing !== null) this.endRun(existing)
+    }
+    flight.deliveredSeconds = delivered
+    flight.deliveredTokens += at
+    totals.stageEvents += at
+    totals.stallSeconds += stall - outcome.stallSeconds
+    outcome.stallSeconds = stall
+    totals.downBytes += messages * bytes
+    outcome.downBytes += messages * bytes
+    totals.messages += messages
+    outcome.messages += messages
+    for (; at < count; at++) {
+      const waiting = runs[at] ?? this.takeRun(flight, list, base + at)
+      waiting.left = 1
+      wires.push(waiting, 1, sentSeconds[at], sentSeconds[at], arriveSeconds[at], counted[at])
+    }
+  }
+}
+
+/** Whether the token in service repeats itself: a decode token of a program with one cycle, not the last one. */
+function repeats(run: SimToken, flight: SimRequest, shape: number): boolean {
+  return (
+    run.list.shape === shape &&
+    run.list === flight.edgeCycle &&
+    flight.askCycle === null &&
+    flight.deliveredTokens >= flight.firstToken &&
+    !flight.abandoned &&
+    run.token < flight.outputTokens
+  )
+}
+
+/** Whether any stage of a request's program is not the edge's. */
+function usesNetwork(flight: SimRequest): boolean {
+  return flight.networkCycles || (flight.prefill !== null && flight.prefill.networkStages > 0)
 }
 
 /**
@@ -397,5 +872,5 @@ class Engine extends FastState implements FastSimulation {
  * Throws InputError on a world or program that cannot run.
  */
 export function createFast(world: EpisodeInputs, listener: SimulationListener = {}): FastSimulation {
-  return new Engine(world, listener)
+  return new FastSimulator(world, listener)
 }

@@ -7,13 +7,6 @@ import type { RequestOutcome } from './types.ts'
 /** What the fast simulator may do with a list besides walking it stage by stage. */
 export const SHAPE = { general: 0, edgeOnly: 1, cloudStreaming: 2 } as const
 
-/** Places of what is in service: the edge, both directions of the link, then the cloud's stages, close together. */
-export const EDGE_PLACE = 0
-export const UP_PLACE = 1
-export const DOWN_PLACE = 2
-export const CLOUD_PLACE = 3
-export const WIRE_PLACE = -1
-
 /**
  * A stage list as flat arrays, one entry a stage; holds no state but spare runs. Planners make
  * lists anew for each request, so making one is cheap: integers lie in plain arrays.
@@ -108,37 +101,40 @@ export class SimRequest {
   cloudOccupied = false
 }
 
-/** Flat forms by list; forgotten all at once when there are too many. */
+/** Flat forms that are kept; when there are more, all are forgotten at once. */
 const KNOWN_LISTS = 1024
-const flatLists = new Map<StageList, FlatStageList>()
 
-/** The flat form of one of a program's lists; checked and made once while it is in use. */
-export function flatten(where: string, list: StageList, program: Program): FlatStageList {
-  const known = flatLists.get(list)
-  const edgeKnots = program.edgeKnots.length
-  const cloudKnots = program.cloudKnots.length
-  if (known !== undefined && known.edgeKnots === edgeKnots && known.cloudKnots === cloudKnots) return known
-  checkList(where, list, edgeKnots, cloudKnots)
-  const flat = makeFlat(list, edgeKnots, cloudKnots)
-  if (flatLists.size >= KNOWN_LISTS) flatLists.clear()
-  flatLists.set(list, flat)
-  return flat
-}
+/** The flat forms of one simulator's stage lists: each is checked and made once while it is in use. */
+export class StageLists {
+  private readonly flat = new Map<StageList, FlatStageList>()
 
-/** Puts a program into a flight; throws InputError on one that cannot run. */
-export function loadProgram(flight: SimRequest, program: Program): void {
-  const { cycles, askShare } = program
-  if (cycles.length < 1) checkProgram(program)
-  flight.prefill = flatten('program.prefill', program.prefill, program)
-  flight.edgeCycle = flatten('program.cycles[0]', cycles[0], program)
-  const asks = cycles.length > 1 ? flatten('program.cycles[1]', cycles[1], program) : null
-  flight.askCycle = askShare > 0 ? asks : null
-  flight.askShare = askShare
-  flight.accuracyLoss = program.accuracyLoss
-  flight.networkPrefill = flight.prefill.networkStages
-  flight.networkCycles = flight.edgeCycle.networkStages > 0 || (flight.askCycle?.networkStages ?? 0) > 0
-  flight.edgeKnots = program.edgeKnots as Float64Array<ArrayBuffer>
-  flight.cloudKnots = program.cloudKnots as Float64Array<ArrayBuffer>
+  /** Puts a program into a flight; throws InputError on one that cannot run. */
+  load(flight: SimRequest, program: Program): void {
+    const { cycles, askShare } = program
+    if (cycles.length < 1) checkProgram(program)
+    flight.prefill = this.flatten('program.prefill', program.prefill, program)
+    flight.edgeCycle = this.flatten('program.cycles[0]', cycles[0], program)
+    const asks = cycles.length > 1 ? this.flatten('program.cycles[1]', cycles[1], program) : null
+    flight.askCycle = askShare > 0 ? asks : null
+    flight.askShare = askShare
+    flight.accuracyLoss = program.accuracyLoss
+    flight.networkPrefill = flight.prefill.networkStages
+    flight.networkCycles = flight.edgeCycle.networkStages > 0 || (flight.askCycle?.networkStages ?? 0) > 0
+    flight.edgeKnots = program.edgeKnots as Float64Array<ArrayBuffer>
+    flight.cloudKnots = program.cloudKnots as Float64Array<ArrayBuffer>
+  }
+
+  private flatten(where: string, list: StageList, program: Program): FlatStageList {
+    const known = this.flat.get(list)
+    const edgeKnots = program.edgeKnots.length
+    const cloudKnots = program.cloudKnots.length
+    if (known !== undefined && known.edgeKnots === edgeKnots && known.cloudKnots === cloudKnots) return known
+    checkList(where, list, edgeKnots, cloudKnots)
+    const flat = makeFlat(list, edgeKnots, cloudKnots)
+    if (this.flat.size >= KNOWN_LISTS) this.flat.clear()
+    this.flat.set(list, flat)
+    return flat
+  }
 }
 
 function makeFlat(list: StageList, edgeKnots: number, cloudKnots: number): FlatStageList {
