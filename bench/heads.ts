@@ -1,5 +1,5 @@
 import { loadModel } from '../src/model/catalog.ts'
-import { edgeMemory } from '../src/plan/price/compile.ts'
+import { edgeMemory } from '../src/plan/price/memory.ts'
 import { DEFAULT_OBJECTIVE } from '../src/plan/price/objective.ts'
 import { optimalPlan } from '../src/plan/oracle/oracle.ts'
 import { createPair, pairUnits, type DevicePair } from '../src/plan/price/pair.ts'

@@ -33,4 +33,5 @@ export {
 export type { KvRebuild as Rebuild, KvRebuildInput as RebuildInput } from './price/rebuild.ts'
 export type { Policy, RateEstimate, Situation } from './price/situation.ts'
 export type { PlanningState } from './price/question.ts'
-export { exitPlans, fitsEdge, planCost, planValue } from './oracle/value.ts'
+export { fitsEdge } from './price/memory.ts'
+export { exitPlans, planCost, planValue } from './oracle/value.ts'

@@ -1,4 +1,4 @@
-import { edgeMemory } from '../plan/price/compile.ts'
+import { edgeMemory } from '../plan/price/memory.ts'
 import { pairUnits, type DevicePair } from '../plan/price/pair.ts'
 import { EDGE, uniformPlan, type Plan } from '../plan/plan.ts'
 import type { DecisionProblem } from '../plan/price/problem.ts'

@@ -3,7 +3,7 @@ import { randomStream } from '../../src/core/random.ts'
 import { optimalPlan } from '../../src/plan/oracle/oracle.ts'
 import { pairUnits } from '../../src/plan/price/pair.ts'
 import { CLOUD, EDGE, uniformPlan } from '../../src/plan/plan.ts'
-import { edgeMemory } from '../../src/plan/price/compile.ts'
+import { edgeMemory } from '../../src/plan/price/memory.ts'
 import { cloudOnly, cloudPlan, layerCut, layerCuts, staticCut } from '../../src/plan/planners/fixed.ts'
 import { ceCollm, thresholdRouting } from '../../src/plan/planners/published.ts'
 import {
@@ -16,7 +16,8 @@ import {
 } from '../../src/plan/planners/priced.ts'
 import { oracleInput, type DecisionProblem } from '../../src/plan/price/problem.ts'
 import type { Situation } from '../../src/plan/price/situation.ts'
-import { fitsEdge, planCost, planValue } from '../../src/plan/oracle/value.ts'
+import { planCost, planValue } from '../../src/plan/oracle/value.ts'
+import { fitsEdge } from '../../src/plan/price/memory.ts'
 import { createFast } from '../../src/sim/fast.ts'
 import { Episode } from '../../src/sim/episode.ts'
 import { FORMS, randomProblem, randomWorld, sessionTerms, wholeEdgeBytes } from './random-problem.ts'
@@ -204,7 +205,7 @@ describe('fixed and random plans', () => {
   })
 
   it('random plans fit, repeat by their seed, and come in many kinds', () => {
-    const { problem, situation } = quietSituation(1)
+    const { problem, situation } = quietSituation(2)
     const memoryBytes = wholeEdgeBytes(problem.pair, situation.reservedTokens) * 0.7
     const draw = (seed: number): string[] => {
       const policy = randomPlans(problem)

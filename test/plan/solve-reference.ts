@@ -3,7 +3,8 @@ import { CLOUD, EDGE, type Side } from '../../src/plan/plan.ts'
 import type { OracleInput } from '../../src/plan/price/question.ts'
 import type { LayerTransition, LayerTransitions, Path, Problem } from '../../src/plan/oracle/solve.ts'
 import { AttentionTimes, layerTables } from '../../src/plan/oracle/tables.ts'
-import { exitPlans, exitValue, fitsEdge } from '../../src/plan/oracle/value.ts'
+import { exitPlans, exitValue } from '../../src/plan/oracle/value.ts'
+import { fitsEdge } from '../../src/plan/price/memory.ts'
 
 /**
  * The shortest path as it was first solved: prices of memory by bisection, then labels with no other bound than those.

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { randomStream } from '../../src/core/random.ts'
-import { fitsEdge } from '../../src/plan/oracle/value.ts'
+import { fitsEdge } from '../../src/plan/price/memory.ts'
 import { pairUnits } from '../../src/plan/price/pair.ts'
 import { uniformPlan, EDGE, CLOUD, type Plan } from '../../src/plan/plan.ts'
 import type { DecisionProblem } from '../../src/plan/price/problem.ts'

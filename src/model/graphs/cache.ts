@@ -5,3 +5,6 @@ export const CACHE_CHUNK_TOKENS = 64
 export function cacheCapacity(tokens: number): number {
   return CACHE_CHUNK_TOKENS * Math.max(1, Math.ceil(tokens / CACHE_CHUNK_TOKENS))
 }
+
+/** Graphs take and give keys and values as float32, whatever the precision of the weights. */
+export const CACHE_BYTES_PER_ELEMENT = 4

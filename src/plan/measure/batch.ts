@@ -7,7 +7,7 @@ import {
   kvBytesPerUnitToken,
 } from '../../model/spec.ts'
 import { lmHeadPrecision } from '../../model/graphs/blocks.ts'
-import { cacheCapacity } from '../../model/graphs/cache.ts'
+import { CACHE_BYTES_PER_ELEMENT, cacheCapacity } from '../../model/graphs/cache.ts'
 import { BYTES_PER_WEIGHT, type RuntimePrecision } from '../../model/precision.ts'
 import { nonDecreasing } from '../profile/costs.ts'
 import type { Bench } from './blocks.ts'
@@ -47,7 +47,8 @@ export function batchFits(
     BYTES_PER_WEIGHT[lmHeadPrecision(precision)] * lmHeadParameters(model),
   )
   const capacity = cacheCapacity(batchContextTokens(model) + 1)
-  const caches = BATCH_SIZES.at(-1)! * layers * units * kvBytesPerUnitToken(model, 4) * capacity
+  const caches =
+    BATCH_SIZES.at(-1)! * layers * units * kvBytesPerUnitToken(model, CACHE_BYTES_PER_ELEMENT) * capacity
   return COPIES_IN_MEMORY * weights + caches <= MEMORY_SHARE * memoryBytes
 }
 

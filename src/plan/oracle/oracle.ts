@@ -1,10 +1,11 @@
 import { layerEdges, problemOf } from './paths.ts'
 import { CLOUD, EDGE, needsCloud, type BoundaryBits, type Plan, type Side } from '../plan.ts'
+import { fitsEdge } from '../price/memory.ts'
 import type { OracleInput } from '../price/question.ts'
 import { solve, type SearchBudget, type Path } from './solve.ts'
 import { AttentionTimes, layerTables } from './tables.ts'
 import { OracleWorkspace } from './workspace.ts'
-import { exitPlans, exitValue, fitsEdge, planValue } from './value.ts'
+import { exitPlans, exitValue, planValue } from './value.ts'
 
 export interface OracleResult {
   readonly plan: Plan

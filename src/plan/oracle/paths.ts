@@ -1,5 +1,6 @@
 import { boundaryBytes, serialisationSeconds, tokenIdBytes, warmLatencySeconds } from '../price/boundary.ts'
-import { blockBytes, callCosts } from '../price/pair.ts'
+import { endBytes, ffnFirstOnEdge, ffnSecondOnEdge, layerBytes, partBytes } from '../price/memory.ts'
+import { callCosts } from '../price/pair.ts'
 import { CLOUD, EDGE, sideAfterFfn, type BoundaryBits, type Side } from '../plan.ts'
 import type { OracleInput } from '../price/question.ts'
 import type { LayerTransition, End, LayerTransitions, Problem } from './solve.ts'
@@ -58,8 +59,8 @@ function weightsFrom(input: OracleInput, tables: LayerTables, terms: Terms, side
 
 function weigh(input: OracleInput, tables: LayerTables, terms: Terms, weights: Weights): void {
   const { count, at, unitsOnCloud, ffn, cost, time, bytes } = weights
-  const block = blockBytes(input.pair.model, input.pair.edgePrecision)
-  const unit = block.unit + block.kvPerUnitToken * input.options.reservedTokens
+  const parts = partBytes(input.pair)
+  const { reservedTokens } = input.options
   for (let i = 0; i < count; i++) {
     const place = at[i]
     const prefill = tables.prefillSeconds[place]
@@ -74,10 +75,13 @@ function weigh(input: OracleInput, tables: LayerTables, terms: Terms, weights: W
       terms.message * tables.messages[place] +
       terms.crossing * tables.crossings[place]
     time[i] = terms.timeOfPrefill * prefill + terms.timeOfDecode * decode
-    bytes[i] =
-      (tables.units - unitsOnCloud[i]) * unit +
-      (ffn[i] === 1 ? 0 : block.ffnFirst) +
-      (ffn[i] === 0 ? block.ffnSecond : 0)
+    bytes[i] = layerBytes(
+      parts,
+      tables.units - unitsOnCloud[i],
+      ffnFirstOnEdge(ffn[i]),
+      ffnSecondOnEdge(ffn[i]),
+      reservedTokens,
+    )
   }
 }
 
@@ -143,7 +147,9 @@ export function problemOf(
 ): Problem {
   const { pair, state } = input
   const terms = termsOf(input, bits)
-  const bytes = blockBytes(pair.model, pair.edgePrecision)
+  const parts = partBytes(pair)
+  const startBytes = endBytes(parts, embed === EDGE, false, 0)
+  const headBytes = endBytes(parts, embed === EDGE, head === EDGE, 0) - startBytes
   const start = new Tally(input, terms)
   const cycles = state.outputTokens - 1
   if (embed === CLOUD) start.message(EDGE, tokenIdBytes(pair.network, state.promptTokens), 1, 0)
@@ -161,20 +167,16 @@ export function problemOf(
     }
     tally.compute(head, headSeconds(input, head), 1, cycles)
     if (head === CLOUD) tally.delivery(embed, cycles)
-    return { cost: tally.cost, time: tally.time, bytes: headBytes(input, embed, head, bytes.head) }
+    return { cost: tally.cost, time: tally.time, bytes: headBytes }
   }
   return {
     layers,
     startSide: embed,
-    start: { cost: start.cost, time: start.time, bytes: embed === EDGE ? bytes.embed : 0 },
+    start: { cost: start.cost, time: start.time, bytes: startBytes },
     end: [endFrom(EDGE), endFrom(CLOUD)],
     ...penaltyOf(input),
     memoryBytes: input.options.memoryBytes,
   }
-}
-
-function headBytes(input: OracleInput, embed: Side, head: Side, bytes: number): number {
-  return head === CLOUD || (input.pair.model.tiedHead && embed === EDGE) ? 0 : bytes
 }
 
 function callSeconds({ pair, state }: OracleInput, side: Side, afterPause: boolean): number {

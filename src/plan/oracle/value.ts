@@ -1,5 +1,5 @@
 import { slowProgram } from '../price/program.ts'
-import { compileProgram, edgeMemory } from '../price/compile.ts'
+import { compileProgram } from '../price/compile.ts'
 import { edgeJoules } from '../price/energy.ts'
 import { evaluateProgram, type PlanCost } from '../price/evaluate.ts'
 import { exitUse } from './exits.ts'
@@ -28,16 +28,6 @@ export function exitPlans(pair: DevicePair, options: PlanOptions): Plan[] {
     }
   }
   return plans
-}
-
-/** Whether a plan's weights and reserved K/V fit the edge. */
-export function fitsEdge(
-  pair: DevicePair,
-  plan: Plan,
-  options: Pick<PlanOptions, 'memoryBytes' | 'reservedTokens'>,
-): boolean {
-  const { weightBytes, kvBytesPerToken } = edgeMemory(pair, plan)
-  return weightBytes + kvBytesPerToken * options.reservedTokens <= options.memoryBytes
 }
 
 /** planValue of an early-exit plan, summed without its program. */

@@ -2,7 +2,7 @@ import { pairUnits } from '../price/pair.ts'
 import { CLOUD, EDGE, cutPlan, uniformPlan, type BoundaryBits, type Plan } from '../plan.ts'
 import type { DecisionProblem } from '../price/problem.ts'
 import type { Policy, Situation } from '../price/situation.ts'
-import { fitsEdge } from '../oracle/value.ts'
+import { fitsEdge } from '../price/memory.ts'
 
 /** Everything on the edge, whatever happens. */
 export function edgeOnly(problem: DecisionProblem): Policy {

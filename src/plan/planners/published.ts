@@ -2,7 +2,7 @@ import { pairUnits } from '../price/pair.ts'
 import { CLOUD, EDGE, exitPlan, uniformPlan, type EarlyExit, type Plan } from '../plan.ts'
 import { isOutage, type DecisionProblem } from '../price/problem.ts'
 import type { Policy, Situation } from '../price/situation.ts'
-import { fitsEdge } from '../oracle/value.ts'
+import { fitsEdge } from '../price/memory.ts'
 import { cloudPlan, pinEnds } from './fixed.ts'
 import { edgeWork } from './priced.ts'
 

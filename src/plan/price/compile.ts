@@ -10,7 +10,8 @@ import {
   type Plan,
   type Side,
 } from '../plan.ts'
-import { blockBytes, callCosts, pairUnits, type DevicePair } from './pair.ts'
+import { edgeMemory } from './memory.ts'
+import { callCosts, pairUnits, type DevicePair } from './pair.ts'
 import { RESOURCE, type Program, type StageList } from './program.ts'
 import { exitEntryOf } from '../profile/accuracy.ts'
 import { planAccuracyLoss } from './loss.ts'
@@ -228,23 +229,6 @@ function layersWork(costs: BlockCosts, layers: number, prompt: number, units: nu
     seconds: layers * costs.ffnSeconds('whole', 1),
     curve: costs.attentionDecodeCurve(units).map((seconds) => layers * seconds),
   }
-}
-
-/** Edge weights of a plan and its edge K/V per token of context. */
-export function edgeMemory(pair: DevicePair, plan: Plan): { weightBytes: number; kvBytesPerToken: number } {
-  const bytes = blockBytes(pair.model, pair.edgePrecision)
-  const units = pairUnits(pair)
-  const layers = plan.exit === null ? pair.model.layers : plan.exit.layer
-  let edgeUnits = 0
-  let weights = plan.embed === EDGE ? bytes.embed : 0
-  if ((plan.head === EDGE || plan.exit !== null) && !(pair.model.tiedHead && plan.embed === EDGE))
-    weights += bytes.head
-  for (let layer = 0; layer < layers; layer++) {
-    edgeUnits += units - plan.unitsOnCloud[layer]
-    if (plan.ffn[layer] !== 1) weights += bytes.ffnFirst
-    if (plan.ffn[layer] === 0) weights += bytes.ffnSecond
-  }
-  return { weightBytes: weights + edgeUnits * bytes.unit, kvBytesPerToken: edgeUnits * bytes.kvPerUnitToken }
 }
 
 function device(pair: DevicePair, side: Side): BlockCosts {

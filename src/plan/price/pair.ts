@@ -1,16 +1,10 @@
 import type { AccuracyTable } from '../profile/accuracy.ts'
 import type { BlockCosts } from '../profile/costs.ts'
 import type { ModelSpec } from '../../model/spec.ts'
-import {
-  attentionUnits,
-  kvBytesPerUnitToken,
-  attentionUnitParameters,
-  ffnParameters,
-  embeddingParameters,
-  lmHeadParameters,
-} from '../../model/spec.ts'
-import { BYTES_PER_WEIGHT, type Precision } from '../../model/precision.ts'
-import type { Profile } from '../profile/types.ts'
+import { CACHE_BYTES_PER_ELEMENT } from '../../model/graphs/cache.ts'
+import type { Precision } from '../../model/precision.ts'
+import { attentionUnits } from '../../model/spec.ts'
+import { ROOFLINE_RUNTIME, type Profile } from '../profile/types.ts'
 import { DEFAULT_NETWORK, type NetworkTerms } from './network.ts'
 
 /** One model on one edge device and one cloud device, with the terms of the wire between them. */
@@ -27,6 +21,8 @@ export interface DevicePair {
   readonly edgeSegmentSeconds: number
   readonly edgeMemoryBytes: number
   readonly edgePrecision: Precision
+  /** Bytes of one element of a K/V cache on the edge. */
+  readonly kvBytesPerElement: number
 }
 
 /** Edge power in watts; radio energy in joules. */
@@ -69,7 +65,16 @@ export function createPair(
     edgeSegmentSeconds: load?.segmentSeconds.value ?? 0,
     edgeMemoryBytes: device.memoryBytes,
     edgePrecision: precision,
+    kvBytesPerElement: kvBytesPerElement(edge.profile),
   }
+}
+
+/** What the profile says; else float32, as the runtime holds K/V whatever the precision of the weights. */
+function kvBytesPerElement({ kvCache, runtime, precision }: Profile): number {
+  if (kvCache !== undefined) return kvCache.bytesPerElement.value
+  // Data-sheet profiles of former versions do not say it: K/V at the precision of their activations.
+  if (runtime.name === ROOFLINE_RUNTIME && precision !== 'fp32') return 2
+  return CACHE_BYTES_PER_ELEMENT
 }
 
 /** Either device handles its half of a message; one that was not measured takes half of the usual time. */
@@ -91,30 +96,6 @@ export function callCosts({ edge, cloud }: Pick<DevicePair, 'edge' | 'cloud'>): 
   return {
     dispatch: [edge.dispatchSeconds, cloud.dispatchSeconds],
     wake: [edge.wakeSeconds, cloud.wakeSeconds],
-  }
-}
-
-/** Edge memory of the parts a plan may place there. */
-export interface BlockBytes {
-  readonly unit: number
-  readonly ffnFirst: number
-  readonly ffnSecond: number
-  readonly embed: number
-  readonly head: number
-  /** K/V cache of one unit of one layer per token. */
-  readonly kvPerUnitToken: number
-}
-
-/** Bytes of each part at a precision; K/V is held in 4 bytes an element at fp32, else in 2. */
-export function blockBytes(model: ModelSpec, precision: Precision): BlockBytes {
-  const bytes = BYTES_PER_WEIGHT[precision]
-  return {
-    unit: attentionUnitParameters(model) * bytes,
-    ffnFirst: ffnParameters(model, 'first') * bytes,
-    ffnSecond: ffnParameters(model, 'second') * bytes,
-    embed: embeddingParameters(model) * bytes,
-    head: lmHeadParameters(model) * bytes,
-    kvPerUnitToken: kvBytesPerUnitToken(model, precision === 'fp32' ? 4 : 2),
   }
 }
 

@@ -1,133 +1,75 @@
-import { blockBytes, pairUnits, type BlockBytes, type DevicePair } from './pair.ts'
-import { EDGE, type Plan } from '../plan.ts'
+import type { Plan } from '../plan.ts'
+import {
+  heldBytes,
+  joinWeights,
+  noWeights,
+  partBytes,
+  unionOfWeights,
+  weightsOf,
+  wholeModelBytes,
+  type EdgeMemoryTerms,
+  type HeldWeights,
+  type PartBytes,
+} from './memory.ts'
 
-/**
- * Which weights lie in edge memory. Units are nested (the edge keeps the most sensitive ones), so one
- * count a layer says which; loading is paid for what is missing, and what nobody needs makes room.
- */
+/** Which weights lie in edge memory: loading is paid for what is missing, and what nobody needs makes room. */
 export class Residency {
-  private readonly pair: DevicePair
-  private readonly bytes: BlockBytes
-  private held: Blocks
-  /** Every weight is held: nothing is ever missing. */
-  private complete = false
+  private readonly terms: EdgeMemoryTerms
+  private readonly parts: PartBytes
   private readonly whole: number
+  private held: HeldWeights
+  private bytes = 0
+  /** Whether embedding, LM head and every layer are held: only heads of early exits can be missing. */
+  private complete = false
 
-  constructor(pair: DevicePair) {
-    this.pair = pair
-    this.bytes = blockBytes(pair.model, pair.edgePrecision)
-    this.held = emptyBlocks(pair.model.layers)
-    this.whole = this.measureWhole()
+  constructor(terms: EdgeMemoryTerms) {
+    this.terms = terms
+    this.parts = partBytes(terms)
+    this.whole = wholeModelBytes(terms)
+    this.held = noWeights(terms.model)
   }
 
   /** Takes all weights of a plan as loaded already. */
   preload(plan: Plan): void {
-    this.hold(union(this.held, blocksOf(this.pair, plan)))
+    this.hold(joinWeights(this.held, this.weightsOf(plan)))
   }
 
   /** Bytes that must be loaded before the plan can run. */
   missingBytes(plan: Plan): number {
-    if (this.complete) return 0
-    const needed = blocksOf(this.pair, plan)
-    return this.bytesOf(union(this.held, needed)) - this.bytesOf(this.held)
+    if (this.complete && plan.exit === null) return 0
+    return heldBytes(this.parts, joinWeights(this.held, this.weightsOf(plan))) - this.bytes
   }
 
   /** Loads a plan's weights; if they do not fit beside all that is held, keeps only what `inFlight` needs. */
   load(plan: Plan, inFlight: readonly Plan[], weightLimitBytes: number): void {
-    if (this.complete && this.whole <= weightLimitBytes) return
-    const all = union(this.held, blocksOf(this.pair, plan))
-    this.hold(this.bytesOf(all) <= weightLimitBytes ? all : this.needed([...inFlight, plan]))
+    if (this.complete && plan.exit === null && this.bytes <= weightLimitBytes) return
+    const all = joinWeights(this.held, this.weightsOf(plan))
+    const fits = heldBytes(this.parts, all) <= weightLimitBytes
+    this.hold(fits ? all : unionOfWeights(this.terms.model, [...inFlight, plan]))
   }
 
   residentBytes(): number {
-    if (this.complete) return this.whole
-    return this.bytesOf(this.held)
+    return this.bytes
   }
 
   /** Bytes of all weights that some of the plans need. */
   neededBytes(plans: readonly Plan[]): number {
-    return this.bytesOf(this.needed(plans))
+    return heldBytes(this.parts, unionOfWeights(this.terms.model, plans))
   }
 
-  /** Bytes of the whole model on the edge. */
+  /** Bytes of the whole model on the edge, without exits. */
   wholeBytes(): number {
     return this.whole
   }
 
-  private hold(blocks: Blocks): void {
-    this.held = blocks
-    this.complete = this.bytesOf(blocks) === this.whole
+  private weightsOf(plan: Plan): HeldWeights {
+    return weightsOf(this.terms.model, plan)
   }
 
-  private measureWhole(): number {
-    const { layers } = this.pair.model
-    return this.bytesOf({
-      units: new Uint8Array(layers).fill(pairUnits(this.pair)),
-      first: new Uint8Array(layers).fill(1),
-      second: new Uint8Array(layers).fill(1),
-      embed: true,
-      head: true,
-    })
-  }
-
-  private needed(plans: readonly Plan[]): Blocks {
-    return plans.reduce(
-      (sum, plan) => union(sum, blocksOf(this.pair, plan)),
-      emptyBlocks(this.pair.model.layers),
-    )
-  }
-
-  private bytesOf(blocks: Blocks): number {
-    const { unit, ffnFirst, ffnSecond, embed, head } = this.bytes
-    let total = blocks.embed ? embed : 0
-    if (blocks.head && !(this.pair.model.tiedHead && blocks.embed)) total += head
-    for (let layer = 0; layer < blocks.units.length; layer++) {
-      total += blocks.units[layer] * unit + blocks.first[layer] * ffnFirst + blocks.second[layer] * ffnSecond
-    }
-    return total
-  }
-}
-
-interface Blocks {
-  /** Edge units per layer. */
-  readonly units: Uint8Array
-  readonly first: Uint8Array
-  readonly second: Uint8Array
-  readonly embed: boolean
-  readonly head: boolean
-}
-
-function emptyBlocks(layers: number): Blocks {
-  return {
-    units: new Uint8Array(layers),
-    first: new Uint8Array(layers),
-    second: new Uint8Array(layers),
-    embed: false,
-    head: false,
-  }
-}
-
-function blocksOf(pair: DevicePair, plan: Plan): Blocks {
-  const units = pairUnits(pair)
-  const layers = plan.exit?.layer ?? pair.model.layers
-  const within = (of: (layer: number) => number): Uint8Array =>
-    Uint8Array.from(plan.ffn, (_, layer) => (layer < layers ? of(layer) : 0))
-  return {
-    units: within((layer) => units - plan.unitsOnCloud[layer]),
-    first: within((layer) => (plan.ffn[layer] === 1 ? 0 : 1)),
-    second: within((layer) => (plan.ffn[layer] === 0 ? 1 : 0)),
-    embed: plan.embed === EDGE,
-    head: plan.head === EDGE || plan.exit !== null,
-  }
-}
-
-function union(a: Blocks, b: Blocks): Blocks {
-  const most = (x: Uint8Array, y: Uint8Array): Uint8Array => x.map((value, i) => Math.max(value, y[i]))
-  return {
-    units: most(a.units, b.units),
-    first: most(a.first, b.first),
-    second: most(a.second, b.second),
-    embed: a.embed || b.embed,
-    head: a.head || b.head,
+  private hold(held: HeldWeights): void {
+    this.held = held
+    this.bytes = heldBytes(this.parts, held)
+    this.complete =
+      heldBytes(this.parts, { ...held, exits: noWeights(this.terms.model).exits }) === this.whole
   }
 }

@@ -12,7 +12,7 @@ import { fullGrid } from './grid.ts'
 import type { ProfileGrid } from './grid.ts'
 import { BYTES_PER_WEIGHT } from '../../model/precision.ts'
 import type { Precision } from '../../model/precision.ts'
-import { PROFILE_SCHEMA } from './types.ts'
+import { PROFILE_SCHEMA, ROOFLINE_RUNTIME } from './types.ts'
 import type { Curve, Figure, Profile, Provenance } from './types.ts'
 import { attentionDecodeWork, attentionPrefillWork, embedWork, ffnWork, headWork } from './work.ts'
 import type { Work } from './work.ts'
@@ -58,7 +58,7 @@ export function datasheetProfile(
   return {
     schema: PROFILE_SCHEMA,
     device: { id: sheet.id, description: sheet.description, threads: 1, memoryBytes: sheet.memoryBytes },
-    runtime: { name: 'roofline', version: '1' },
+    runtime: { name: ROOFLINE_RUNTIME, version: '1' },
     precision,
     model,
     blocks: {
@@ -73,6 +73,15 @@ export function datasheetProfile(
       },
       ffn: { whole: ffn('whole'), first: ffn('first'), second: ffn('second') },
       head: { value: seconds(headWork(model, weight, activation)), provenance },
+    },
+    kvCache: {
+      bytesPerElement: {
+        value: activation,
+        provenance: {
+          ...provenance,
+          source: `${provenance.source}: K/V at the precision of its activations`,
+        },
+      },
     },
     loadBytesPerSecond: figure(sheet, 'loadBytesPerSecond'),
     power: {

@@ -121,6 +121,14 @@ export const profileSchema = z
     wakeSeconds: figureSchema.optional(),
     wire: z.strictObject({ messageSeconds: figureSchema }).optional(),
     load: z.strictObject({ segmentSeconds: figureSchema }).optional(),
+    kvCache: z
+      .strictObject({
+        bytesPerElement: z.strictObject({
+          value: z.number().positive().max(8),
+          provenance: provenanceSchema,
+        }),
+      })
+      .optional(),
     memory: z.strictObject({ residentBytesPerWeightByte: figureSchema }).optional(),
     loadBytesPerSecond: z.strictObject({ value: positive, provenance: provenanceSchema }),
     power: z.strictObject({

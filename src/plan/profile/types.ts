@@ -35,6 +35,9 @@ export interface Surface {
 
 export const PROFILE_SCHEMA = 'edgewise.profile/1'
 
+/** `runtime.name` of profiles that are computed from a data sheet. */
+export const ROOFLINE_RUNTIME = 'roofline'
+
 export const CALIBRATION_SCHEMA = 'edgewise.calibration/1'
 
 /** How far the simulator's predictions were from the real runtime, for one term on one link. */
@@ -105,6 +108,8 @@ export interface Profile {
   readonly wire?: { readonly messageSeconds: Figure }
   /** What making one session takes beside reading its weights, seconds. Absent: contained in `loadBytesPerSecond`. */
   readonly load?: { readonly segmentSeconds: Figure }
+  /** Bytes of one element of a K/V cache. Absent: float32, as this project's runtime holds it. */
+  readonly kvCache?: { readonly bytesPerElement: Figure }
   /** What a loaded block takes of memory over the bytes of its weights; absent where not measured. */
   readonly memory?: { readonly residentBytesPerWeightByte: Figure }
   /** Weights from storage into memory, bytes per second. */

@@ -1,6 +1,14 @@
-import { blockBytes, pairUnits, type BlockBytes } from '../../plan/price/pair.ts'
+import { pairUnits } from '../../plan/price/pair.ts'
 import { boundaryBytes, serialisationSeconds } from '../../plan/price/boundary.ts'
-import { edgeMemory } from '../../plan/price/compile.ts'
+import {
+  edgeMemory,
+  endBytes,
+  ffnFirstOnEdge,
+  ffnSecondOnEdge,
+  layerBytes,
+  partBytes,
+  type PartBytes,
+} from '../../plan/price/memory.ts'
 import { sumCurve } from '../../plan/price/curves.ts'
 import { layerCrossings } from '../../plan/price/loss.ts'
 import { exitPlans } from '../../plan/oracle/value.ts'
@@ -105,7 +113,7 @@ export class PlanDecoder {
   readonly layers: number
   readonly units: number
   private readonly problem: DecisionProblem
-  private readonly bytes: BlockBytes
+  private readonly parts: PartBytes
   private readonly exitBytes: readonly { readonly weights: number; readonly perToken: number }[]
   private readonly unitsOnCloud: Uint8Array
   private readonly ffn: Uint8Array
@@ -129,7 +137,7 @@ export class PlanDecoder {
     this.units = pairUnits(problem.pair)
     this.choices = globalChoices(problem)
     this.wide = this.choices[0]
-    this.bytes = blockBytes(problem.pair.model, problem.pair.edgePrecision)
+    this.parts = partBytes(problem.pair)
     this.unitsOnCloud = new Uint8Array(this.layers)
     this.ffn = new Uint8Array(this.layers)
     this.exitBytes = this.choices.map((choice) => {
@@ -227,7 +235,7 @@ export class PlanDecoder {
 
   /** The whole model on the edge, with its K/V. */
   private wholeBytes(): number {
-    return this.endBytes({ ...this.wide, embed: EDGE, head: EDGE }) + this.layers * this.layerBytes(0, 0)
+    return endBytes(this.parts, true, true, 0) + this.layers * this.layerBytes(0, 0)
   }
 
   private isPinned(layer: number): boolean {
@@ -241,18 +249,12 @@ export class PlanDecoder {
   }
 
   private layerBytes(k: number, mode: number): number {
-    const unit = this.bytes.unit + this.bytes.kvPerUnitToken * this.known().reservedTokens
-    return (
-      (this.units - k) * unit +
-      (mode === 1 ? 0 : this.bytes.ffnFirst) +
-      (mode === 0 ? this.bytes.ffnSecond : 0)
-    )
+    const { reservedTokens } = this.known()
+    return layerBytes(this.parts, this.units - k, ffnFirstOnEdge(mode), ffnSecondOnEdge(mode), reservedTokens)
   }
 
-  private endBytes(choice: GlobalChoice): number {
-    const embed = choice.embed === EDGE ? this.bytes.embed : 0
-    const shared = this.problem.pair.model.tiedHead && choice.embed === EDGE
-    return embed + (choice.head === EDGE && !shared ? this.bytes.head : 0)
+  private endBytes({ embed, head, exit }: GlobalChoice): number {
+    return endBytes(this.parts, embed === EDGE, exit === null && head === EDGE, exit === null ? 0 : 1)
   }
 
   private chooseWide(choice: GlobalChoice): void {

@@ -202,7 +202,15 @@ export class CloudExecutor {
   ): ExecutionContext {
     const { model, runner, clock } = this.options
     return {
-      ...{ side: CLOUD, model, runner, clock, record, caches: runner.newCaches(), prompt: [] },
+      ...{
+        side: CLOUD,
+        model,
+        runner,
+        clock,
+        record,
+        caches: runner.newCaches(open.promptTokens + open.maxNewTokens),
+        prompt: [],
+      },
       ...{ promptTokens: open.promptTokens, maxNewTokens: open.maxNewTokens },
       ...{ sampling: open.sampling, stopIds: open.stopIds, boundaryBits: plan.boundaryBits },
       peer: {

@@ -98,12 +98,17 @@ export class SplitGenerator implements GeneratorHandle {
     this.planSwitches = [{ ...this.resolvedPlan, fromToken: 0, rebuild: 'start' }]
     this.forced = schedule.filter(({ rebuild }) => rebuild !== 'start')
     for (const placed of [this.resolvedPlan, ...this.forced]) checkPlan(host.model, placed)
-    this.caches = host.runner.newCaches()
+    this.caches = host.runner.newCaches(this.reservedTokens)
     this.passes = new EdgePassMeter(onEdgeRun)
     this.watch = new DeadlineTimer(deadlines, host, (error) => this.fail(error))
     this.result = this.run()
     // Whoever starts a request may look at it later.
     this.result.catch(() => {})
+  }
+
+  /** Prompt and longest answer together, the same under every plan. */
+  private get reservedTokens(): number {
+    return this.request.prompt.length + this.request.maxNewTokens
   }
 
   get needsCloud(): boolean {
@@ -356,7 +361,7 @@ export class SplitGenerator implements GeneratorHandle {
     })
     if (this.migration !== null) return
     const old = this.caches
-    this.caches = this.host.runner.newCaches()
+    this.caches = this.host.runner.newCaches(this.reservedTokens)
     await old.dispose()
   }
 

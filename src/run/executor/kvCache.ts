@@ -19,20 +19,23 @@ export interface BoundKvCache {
 
 /**
  * The K/V caches of one request on one side: padded, head-major, owned by the side that computes the heads. They
- * grow in chunks; the mask says what is held.
+ * grow in chunks, and never past the tokens that the request reserves; the mask says what is held.
  */
 export class RequestKvCache {
   private readonly engine: Engine
   private readonly model: ModelSpec
+  private readonly reservedTokens: number
   private readonly layers = new Map<number, LayerKvCache>()
   private readonly alone = new WeakMap<Subgraph, BoundKvCache>()
   private capacity = 0
   private maskValues = new Float32Array(0)
   private masked = 0
 
-  constructor(engine: Engine, model: ModelSpec) {
+  /** `reservedTokens`: prompt and longest answer together. */
+  constructor(engine: Engine, model: ModelSpec, reservedTokens: number) {
     this.engine = engine
     this.model = model
+    this.reservedTokens = reservedTokens
   }
 
   /** Makes room for `tokens` tokens and returns the caches of the segment's layers. */
@@ -79,7 +82,10 @@ export class RequestKvCache {
 
   /** Messages to an engine are done in order: nobody waits for a growth. */
   private grow(tokens: number): void {
-    const capacity = cacheCapacity(tokens)
+    if (tokens > this.reservedTokens) {
+      throw new RangeError(`K/V cache: expected at most ${this.reservedTokens} tokens, found ${tokens}`)
+    }
+    const capacity = Math.min(cacheCapacity(tokens), this.reservedTokens)
     if (capacity <= this.capacity) return
     this.capacity = capacity
     for (const { keys, values } of this.layers.values()) {

@@ -1,5 +1,5 @@
-import { cacheCapacity } from '../../model/graphs/cache.ts'
-import { attentionUnits, type ModelSpec } from '../../model/spec.ts'
+import { CACHE_BYTES_PER_ELEMENT } from '../../model/graphs/cache.ts'
+import { attentionUnits, kvBytesPerUnitToken, type ModelSpec } from '../../model/spec.ts'
 import { EDGE, type Plan } from '../../plan/plan.ts'
 import { payloadBytes } from './boundary.ts'
 import { ExecutionError } from './errors.ts'
@@ -46,7 +46,7 @@ export function cloudKvCacheBytes(model: ModelSpec, plan: Plan, tokens: number):
     plan.exit === null
       ? plan.unitsOnCloud.reduce((sum, count) => sum + count, 0)
       : (model.layers - plan.exit.layer) * attentionUnits(model)
-  return 2 * units * cacheCapacity(tokens) * model.headDim * 4
+  return units * tokens * kvBytesPerUnitToken(model, CACHE_BYTES_PER_ELEMENT)
 }
 
 /** What the edge sends for a request of the plan at most: no honest one holds more at the cloud. */

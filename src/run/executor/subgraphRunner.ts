@@ -74,8 +74,9 @@ export class SubgraphRunner {
     return this.waiting.length
   }
 
-  newCaches(): RequestKvCache {
-    return new RequestKvCache(this.options.engine, this.options.model)
+  /** Caches of a request whose prompt and longest answer are `reservedTokens` together. */
+  newCaches(reservedTokens: number): RequestKvCache {
+    return new RequestKvCache(this.options.engine, this.options.model, reservedTokens)
   }
 
   /** Loads segments that will be needed; one that does not load says so when it is run. */

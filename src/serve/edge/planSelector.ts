@@ -2,6 +2,7 @@ import type { Clock } from '../../core/clock.ts'
 import { EdgewiseError, InputError } from '../../core/errors.ts'
 import { attentionUnits, type ModelSpec } from '../../model/spec.ts'
 import { CLOUD, EDGE, uniformPlan, needsCloud, type Plan } from '../../plan/plan.ts'
+import { runtimeMemoryTerms, wholeModelBytes } from '../../plan/price/memory.ts'
 import { accuracyTableOf } from '../../plan/profile/accuracyFile.ts'
 import { openBundle, Governor } from '../../policy/controller/edge.ts'
 import type { ResolvedPlan } from '../../run/executor/messages.ts'
@@ -9,7 +10,7 @@ import type { OpenedSide } from '../side.ts'
 import { checkModel } from './decideByBundle.ts'
 import { checkExits, readPlan } from './planWords.ts'
 import { policySelector } from './policySelector.ts'
-import { resolvePlan, wholeModelBytes } from './resolvePlan.ts'
+import { resolvePlan } from './resolvePlan.ts'
 import { staticSelector } from './staticSelector.ts'
 import type { PlanSelector, ServiceEvent } from './types.ts'
 
@@ -38,7 +39,7 @@ export interface PlanSelectorOptions extends DeciderOptions {
 /** The plan without a cloud; null where the model does not fit this side's memory. */
 export function planAlone({ pretrained, precision, memoryBytes }: OpenedSide): ResolvedPlan | null {
   const { model } = pretrained.source
-  if (wholeModelBytes(model, precision) > memoryBytes) return null
+  if (wholeModelBytes(runtimeMemoryTerms(model, precision)) > memoryBytes) return null
   return everywhere(model, uniformPlan(model.layers, attentionUnits(model), EDGE))
 }
 

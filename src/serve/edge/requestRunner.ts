@@ -6,9 +6,9 @@ import type { GeneratorHandle, PlanSwitch, RecoveryEvent } from '../../run/execu
 import type { OutputToken } from '../../run/executor/types.ts'
 import type { CloudLink } from '../../run/executor/cloudLink.ts'
 import type { ModelSpec } from '../../model/spec.ts'
+import { edgeMemory, runtimeMemoryTerms } from '../../plan/price/memory.ts'
 import type { RequestSnapshot } from '../../policy/controller/planControllerTypes.ts'
 import { delivered, type RequestState } from './requestState.ts'
-import { edgeKvBytes } from './resolvePlan.ts'
 import type { Timed, PlanSelector, LinkStatus, ServiceEvent, ServiceLimits, TimeSource } from './types.ts'
 import type { RequestStore } from './requests.ts'
 import { timed } from './timed.ts'
@@ -211,7 +211,9 @@ export class RequestRunner {
   private kvBytes(spec: ModelSpec, job: RequestState): number {
     const { handle } = job.progress
     const tokens = job.prompt.length + job.request.maxNewTokens - job.restored.length
-    return handle === null ? 0 : edgeKvBytes(spec, handle.resolvedPlan, tokens)
+    if (handle === null) return 0
+    // K/V is float32 whatever the precision of the weights.
+    return edgeMemory(runtimeMemoryTerms(spec, 'fp32'), handle.resolvedPlan.plan).kvBytesPerToken * tokens
   }
 }
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { randomStream } from '../../../src/core/random.ts'
 import { PlanDecoder } from '../../../src/policy/action/planDecoder.ts'
-import { edgeMemory } from '../../../src/plan/price/compile.ts'
+import { edgeMemory } from '../../../src/plan/price/memory.ts'
 import type { LatencyForm } from '../../../src/plan/price/objective.ts'
 import { pairUnits } from '../../../src/plan/price/pair.ts'
 import { CLOUD, EDGE, uniformPlan } from '../../../src/plan/plan.ts'

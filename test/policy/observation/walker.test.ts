@@ -17,7 +17,8 @@ import { pairUnits } from '../../../src/plan/price/pair.ts'
 import { EDGE } from '../../../src/plan/plan.ts'
 import { optionsIn, type DecisionProblem } from '../../../src/plan/price/problem.ts'
 import type { RateEstimate, Situation } from '../../../src/plan/price/situation.ts'
-import { exitPlans, fitsEdge } from '../../../src/plan/oracle/value.ts'
+import { exitPlans } from '../../../src/plan/oracle/value.ts'
+import { fitsEdge } from '../../../src/plan/price/memory.ts'
 import { randomProblem, randomWalk, wholeEdgeBytes } from '../../plan/random-problem.ts'
 
 /** Anything a device may find itself in, extremes included. */

@@ -1,0 +1,203 @@
+import { CACHE_BYTES_PER_ELEMENT } from '../../model/graphs/cache.ts'
+import {
+  attentionUnitParameters,
+  attentionUnits,
+  embeddingParameters,
+  ffnParameters,
+  kvBytesPerUnitToken,
+  lmHeadParameters,
+  type ModelSpec,
+} from '../../model/spec.ts'
+import { EDGE, type Plan } from '../plan.ts'
+import { BYTES_PER_WEIGHT, type Precision } from '../../model/precision.ts'
+
+/**
+ * The bytes that a plan needs on the edge, docs/model.md (25) to (28): the one place where they are added up.
+ * Masks, planners, oracle, simulator and runtime call these functions. Weights are the matrices; norms, biases and
+ * rotary tables are not counted.
+ */
+
+/** What the bytes on an edge depend on besides the plan; a DevicePair has all of it. */
+export interface EdgeMemoryTerms {
+  readonly model: ModelSpec
+  readonly edgePrecision: Precision
+  /** Bytes of one element of a K/V cache. */
+  readonly kvBytesPerElement: number
+}
+
+/** The terms of an edge that runs this project's runtime. */
+export function runtimeMemoryTerms(model: ModelSpec, edgePrecision: Precision): EdgeMemoryTerms {
+  return { model, edgePrecision, kvBytesPerElement: CACHE_BYTES_PER_ELEMENT }
+}
+
+/** Bytes of the parts that a plan may place on the edge. */
+export interface PartBytes {
+  readonly unit: number
+  readonly ffnFirst: number
+  readonly ffnSecond: number
+  readonly embed: number
+  /** The LM head's matrix, or that of one early exit. */
+  readonly head: number
+  /** Whether the LM head costs nothing where the embedding lies on the edge too: they are one matrix. */
+  readonly headIsEmbedding: boolean
+  /** K/V cache of one unit of one layer per token. */
+  readonly kvPerUnitToken: number
+}
+
+/** Scales of int4 matrices: one float32 for 32 elements of a column. */
+const INT4_SCALE_BYTES = 4 / 32
+
+/**
+ * Bytes of each part as the runtime stores it. Under int8 and int4 the embedding stays float32 (its rows are looked
+ * up, not multiplied) and the LM head is int8, a matrix of its own even where the model ties the two.
+ */
+export function partBytes({ model, edgePrecision, kvBytesPerElement }: EdgeMemoryTerms): PartBytes {
+  const quantised = edgePrecision === 'int8' || edgePrecision === 'int4'
+  const bytes = BYTES_PER_WEIGHT[edgePrecision] + (edgePrecision === 'int4' ? INT4_SCALE_BYTES : 0)
+  return {
+    unit: attentionUnitParameters(model) * bytes,
+    ffnFirst: ffnParameters(model, 'first') * bytes,
+    ffnSecond: ffnParameters(model, 'second') * bytes,
+    embed: embeddingParameters(model) * (quantised ? 4 : bytes),
+    head: lmHeadParameters(model) * (quantised ? 1 : bytes),
+    headIsEmbedding: model.tiedHead && !quantised,
+    kvPerUnitToken: kvBytesPerUnitToken(model, kvBytesPerElement),
+  }
+}
+
+/** Weights of the ends that lie on the edge: embedding, LM head, and so many heads of early exits. */
+export function endBytes(parts: PartBytes, embed: boolean, head: boolean, exitHeads: number): number {
+  const own = head && !(embed && parts.headIsEmbedding) ? 1 : 0
+  return (embed ? parts.embed : 0) + (own + exitHeads) * parts.head
+}
+
+/**
+ * What one layer takes: weights of `units` attention units and of the two FFN matrices where they lie on the edge (0 or
+ * 1), and the units' K/V of `kvTokens` tokens.
+ */
+export function layerBytes(
+  parts: PartBytes,
+  units: number,
+  first: number,
+  second: number,
+  kvTokens: number,
+): number {
+  return (
+    units * (parts.unit + parts.kvPerUnitToken * kvTokens) + first * parts.ffnFirst + second * parts.ffnSecond
+  )
+}
+
+/** Whether an FFN mode keeps the first matrix (and gate) on the edge, and the second: 0 or 1. */
+export function ffnFirstOnEdge(mode: number): number {
+  return mode === 1 ? 0 : 1
+}
+
+export function ffnSecondOnEdge(mode: number): number {
+  return mode === 0 ? 1 : 0
+}
+
+/** Edge weights of a plan, (25), and its edge K/V per token of context, (26). */
+export function edgeMemory(
+  terms: EdgeMemoryTerms,
+  plan: Plan,
+): { readonly weightBytes: number; readonly kvBytesPerToken: number } {
+  const parts = partBytes(terms)
+  const units = attentionUnits(terms.model)
+  const { exit } = plan
+  const layers = exit === null ? terms.model.layers : exit.layer
+  // With an exit the edge has the exit's head, and never the LM head.
+  let weightBytes = endBytes(parts, plan.embed === EDGE, exit === null && plan.head === EDGE, exit ? 1 : 0)
+  let edgeUnits = 0
+  for (let layer = 0; layer < layers; layer++) {
+    const here = units - plan.unitsOnCloud[layer]
+    const mode = plan.ffn[layer]
+    edgeUnits += here
+    weightBytes += layerBytes(parts, here, ffnFirstOnEdge(mode), ffnSecondOnEdge(mode), 0)
+  }
+  return { weightBytes, kvBytesPerToken: edgeUnits * parts.kvPerUnitToken }
+}
+
+/** Weights and K/V of `kvTokens` tokens that a plan needs on the edge. */
+export function edgeBytes(terms: EdgeMemoryTerms, plan: Plan, kvTokens: number): number {
+  const { weightBytes, kvBytesPerToken } = edgeMemory(terms, plan)
+  return weightBytes + kvBytesPerToken * kvTokens
+}
+
+/** Whether a plan's weights and reserved K/V fit the edge, (28). */
+export function fitsEdge(
+  terms: EdgeMemoryTerms,
+  plan: Plan,
+  { memoryBytes, reservedTokens }: { readonly memoryBytes: number; readonly reservedTokens: number },
+): boolean {
+  return edgeBytes(terms, plan, reservedTokens) <= memoryBytes
+}
+
+/** Which weights lie in edge memory. Units are nested (the edge keeps the most sensitive), so a count a layer says which. */
+export interface HeldWeights {
+  /** Attention units, by layer. */
+  readonly units: Uint8Array
+  /** First and second matrices of FFNs, by layer: 0 or 1. */
+  readonly first: Uint8Array
+  readonly second: Uint8Array
+  /** Heads of early exits, by the layer before them: 0 or 1. */
+  readonly exits: Uint8Array
+  readonly embed: boolean
+  readonly head: boolean
+}
+
+/** Bytes of held weights. */
+export function heldBytes(parts: PartBytes, held: HeldWeights): number {
+  let exits = 0
+  let bytes = 0
+  for (let layer = 0; layer < held.units.length; layer++) {
+    exits += held.exits[layer]
+    bytes += layerBytes(parts, held.units[layer], held.first[layer], held.second[layer], 0)
+  }
+  return bytes + endBytes(parts, held.embed, held.head, exits)
+}
+
+/** The weights that a plan needs on the edge. */
+export function weightsOf(model: ModelSpec, plan: Plan): HeldWeights {
+  const units = attentionUnits(model)
+  const { exit } = plan
+  const layers = exit?.layer ?? model.layers
+  const within = (of: (layer: number) => number): Uint8Array =>
+    Uint8Array.from(plan.ffn, (_, layer) => (layer < layers ? of(layer) : 0))
+  return {
+    units: within((layer) => units - plan.unitsOnCloud[layer]),
+    first: within((layer) => ffnFirstOnEdge(plan.ffn[layer])),
+    second: within((layer) => ffnSecondOnEdge(plan.ffn[layer])),
+    exits: within((layer) => (layer + 1 === exit?.layer ? 1 : 0)),
+    embed: plan.embed === EDGE,
+    head: exit === null && plan.head === EDGE,
+  }
+}
+
+/** Weights that some of the plans need. */
+export function unionOfWeights(model: ModelSpec, plans: readonly Plan[]): HeldWeights {
+  return plans.reduce((all, plan) => joinWeights(all, weightsOf(model, plan)), noWeights(model))
+}
+
+export function noWeights({ layers }: ModelSpec): HeldWeights {
+  const none = (): Uint8Array => new Uint8Array(layers)
+  return { units: none(), first: none(), second: none(), exits: none(), embed: false, head: false }
+}
+
+export function joinWeights(a: HeldWeights, b: HeldWeights): HeldWeights {
+  const most = (x: Uint8Array, y: Uint8Array): Uint8Array => x.map((value, i) => Math.max(value, y[i]))
+  return {
+    units: most(a.units, b.units),
+    first: most(a.first, b.first),
+    second: most(a.second, b.second),
+    exits: most(a.exits, b.exits),
+    embed: a.embed || b.embed,
+    head: a.head || b.head,
+  }
+}
+
+/** Bytes of the whole model's weights: embedding, all layers and LM head, without exits. */
+export function wholeModelBytes(terms: EdgeMemoryTerms): number {
+  const { model } = terms
+  const parts = partBytes(terms)
+  return model.layers * layerBytes(parts, attentionUnits(model), 1, 1, 0) + endBytes(parts, true, true, 0)
+}
