@@ -1,20 +1,44 @@
 import { expect, test } from 'vitest'
 import { watchService } from '../../src/cli/serve/watch.ts'
 import type { ResolvedPlan } from '../../src/run/executor/messages.ts'
+import type { RequestSnapshot } from '../../src/policy/controller/planControllerTypes.ts'
 import { EDGE, uniformPlan } from '../../src/plan/plan.ts'
 import type { ServiceEvent } from '../../src/serve/edge/types.ts'
 import { recordIo } from './io.ts'
 
 const placed: ResolvedPlan = { plan: uniformPlan(2, 2, EDGE), cloudUnits: [[], []] }
+const snapshot: RequestSnapshot = {
+  request: 1,
+  promptTokens: 3,
+  maxNewTokens: 9,
+  deliveredTokens: 0,
+  waitedSeconds: 0,
+  waitingRequests: 1,
+  inFlight: 0,
+  uplinkQueuedBytes: 0,
+  freeMemoryBytes: 1e9,
+  memoryBytes: 1e9,
+  residentBytes: 0,
+}
 const EVENTS: readonly ServiceEvent[] = [
   { kind: 'link-up', atSeconds: 0, attempts: 1, awaySeconds: 0.1 },
-  ...[{ kind: 'request-queued', atSeconds: 1, request: 1 } as const],
-  ...[
-    {
-      ...({ kind: 'decision', atSeconds: 1, request: 1, reason: 'dispatch', source: 'forced' } as const),
-      ...{ placed, decideSeconds: 1e-5 },
-    },
-  ],
+  { kind: 'request-queued', atSeconds: 1, request: 1, promptTokens: 3, maxNewTokens: 9 },
+  {
+    kind: 'decision',
+    atSeconds: 1,
+    request: 1,
+    reason: 'dispatch',
+    source: 'forced',
+    placed,
+    decideSeconds: 1e-5,
+    propensity: 1,
+    observation: null,
+    fromToken: 0,
+    rebuild: 'start',
+    snapshot,
+  },
+  // Measurements are no transitions: neither lines nor counts.
+  { kind: 'heartbeat', atSeconds: 1.5, rttSeconds: 0.02 },
   { kind: 'token', atSeconds: 2, request: 1, tokens: 7 },
   { kind: 'link-down', atSeconds: 3, reason: `the peer\nsaid much ${'x'.repeat(200)}` },
 ]

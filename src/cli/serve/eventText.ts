@@ -1,11 +1,11 @@
+import { serviceEventJsonSchema } from '../json/serve.ts'
 import { formatSeconds } from '../../report/numbers.ts'
 import { planText } from '../../serve/edge/planWords.ts'
-import type { ServiceEvent } from '../../serve/edge/types.ts'
+import type { TransitionEvent } from '../../serve/edge/types.ts'
 
 /** One line for a person; null for what is of no interest by itself. */
-export function eventText(event: ServiceEvent, units: number): string | null {
+export function eventText(event: TransitionEvent, units: number): string | null {
   switch (event.kind) {
-    case 'token':
     case 'request-queued':
       return null
     case 'link-up':
@@ -19,13 +19,13 @@ export function eventText(event: ServiceEvent, units: number): string | null {
     case 'link-retry':
       return `tries again in ${formatSeconds(event.delaySeconds)} (attempt ${event.attempt})`
     case 'request-refused':
-      return `request ${event.request}: the cloud gave it up (${event.code})`
+      return `${requestName(event.request)}: the cloud gave it up (${event.code})`
     case 'request-resumed':
-      return `request ${event.request}: resumed after ${event.tokens} tokens by ${event.rebuild}, ${event.bytes} bytes again`
+      return `${requestName(event.request)}: resumed after ${event.tokens} tokens by ${event.rebuild}, ${event.bytes} bytes again`
     case 'request-switched':
-      return `request ${event.request}: from token ${event.fromToken} on ${planText(event.placed, units)}, caches by ${event.rebuild}`
+      return `${requestName(event.request)}: from token ${event.fromToken} on ${planText(event.placed, units)}, caches by ${event.rebuild}`
     case 'replay-diverged':
-      return `request ${event.request}: the replay's tokens differ at ${event.position}; anew from ids`
+      return `${requestName(event.request)}: the replay's tokens differ at ${event.position}; anew from ids`
     case 'decision':
       return `request ${event.request}: ${event.reason}: ${planText(event.placed, units)} (${event.source}, ${formatSeconds(event.decideSeconds)})`
     case 'request-ended':
@@ -35,13 +35,19 @@ export function eventText(event: ServiceEvent, units: number): string | null {
   }
 }
 
+/** Null: the request ended before the event came. */
+function requestName(request: number | null): string {
+  return request === null ? 'a request that has ended' : `request ${request}`
+}
+
 function oneLine(text: string): string {
   return text.split('\n')[0]
 }
 
-/** An event as one line of `--json`: plans in words, nothing else changed. */
-export function eventJson(event: ServiceEvent, units: number): Record<string, unknown> {
-  if (!('placed' in event)) return { ...event }
-  const { placed, ...rest } = event
-  return { ...rest, plan: planText(placed, units) }
+/** An event as one line of `--json`: the fields of the format that it has, its plan in words. */
+export function eventJson(event: TransitionEvent, units: number): Record<string, unknown> {
+  const line = Object.fromEntries(
+    Object.entries(event).filter(([name, value]) => name in serviceEventJsonSchema.shape && value !== null),
+  )
+  return 'placed' in event ? { ...line, plan: planText(event.placed, units) } : line
 }

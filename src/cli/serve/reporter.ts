@@ -1,5 +1,5 @@
 import type { Edge } from '../../serve/edge/create.ts'
-import type { ServiceEvent } from '../../serve/edge/types.ts'
+import { isTransition, type ServiceEvent } from '../../serve/edge/types.ts'
 import type { Io } from '../io.ts'
 import { eventJson, eventText } from './eventText.ts'
 import { watchService } from './watch.ts'
@@ -13,7 +13,7 @@ export function reporterOf(
   const { units } = edge
   if (options.json === true) {
     return (event) => {
-      if (event.kind !== 'token') io.stdout.write(`${JSON.stringify(eventJson(event, units))}\n`)
+      if (isTransition(event)) io.stdout.write(`${JSON.stringify(eventJson(event, units))}\n`)
     }
   }
   if (options.watch === true) {
@@ -24,7 +24,7 @@ export function reporterOf(
     })
   }
   return (event) => {
-    if (event.kind === 'decision' || event.kind === 'request-ended') return
+    if (!isTransition(event) || event.kind === 'decision' || event.kind === 'request-ended') return
     const words = eventText(event, units)
     if (words !== null) io.stderr.write(`${words}\n`)
   }

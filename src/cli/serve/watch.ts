@@ -3,7 +3,7 @@ import type { ResolvedPlan } from '../../run/executor/messages.ts'
 import { formatSeconds } from '../../report/numbers.ts'
 import { paint } from '../../report/table.ts'
 import { planText } from '../../serve/edge/planWords.ts'
-import type { ServiceEvent } from '../../serve/edge/types.ts'
+import { isTransition, type ServiceEvent } from '../../serve/edge/types.ts'
 import type { Io } from '../io.ts'
 import { eventText } from './eventText.ts'
 
@@ -31,7 +31,7 @@ export function watchService(io: Io, watched: WatchSource): (event: ServiceEvent
 
 function lines(io: Io, units: number): (event: ServiceEvent) => void {
   return (event) => {
-    const words = eventText(event, units)
+    const words = isTransition(event) ? eventText(event, units) : null
     if (words !== null) io.stdout.write(`${words}\n`)
   }
 }
@@ -51,7 +51,8 @@ function panel(io: Io, watched: WatchSource): (event: ServiceEvent) => void {
   io.onExit(() => clearInterval(timer))
   return (event) => {
     follow(rows, event)
-    if (event.kind !== 'token') counts.set(event.kind, (counts.get(event.kind) ?? 0) + 1)
+    if (!isTransition(event)) return
+    counts.set(event.kind, (counts.get(event.kind) ?? 0) + 1)
     const words = eventText(event, watched.units)
     if (words !== null) recent.push(`${stamp(io.clock)} ${words}`)
     if (recent.length > KEPT_LINES) recent.shift()

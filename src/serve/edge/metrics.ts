@@ -1,5 +1,5 @@
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client'
-import type { ServiceEvent } from './types.ts'
+import { isTransition, type ServiceEvent } from './types.ts'
 
 /** What the metrics read when they are asked for. */
 export interface Gauges {
@@ -52,7 +52,7 @@ export function serviceMetrics(registry: Registry, gauges: Gauges): (event: Serv
     ...{ name: 'edgewise_decide_seconds', help: 'Time of one decision', buckets: DECIDE_BUCKETS, registers },
   })
   return (event) => {
-    if (event.kind === 'token') return
+    if (!isTransition(event)) return
     events.inc({ kind: event.kind })
     if (event.kind === 'decision') {
       decisions.inc({ source: event.source, reason: event.reason })

@@ -11,7 +11,7 @@ import { serviceMetrics } from './metrics.ts'
 import { EdgeService } from './service.ts'
 import type { PlanSelector, ServiceEvent, ServiceLimits, TimeSource } from './types.ts'
 import type { RequestStore } from './requests.ts'
-import { ServiceLogger, type LogSink } from './serviceLogger.ts'
+import { serviceLogger, type LogSink } from './serviceLogger.ts'
 
 export interface OpenOptions {
   readonly served: ServedModel
@@ -44,7 +44,7 @@ export interface OpenedService {
 
 /** Puts the edge together: link, executor, who decides, who writes down, what is counted. Begins to connect. */
 export function openEdgeService(options: OpenOptions): OpenedService {
-  const { spec, execution, dial, decider, limits, time, random, memoryBytes } = options
+  const { spec, execution, dial, decider: selector, limits, time, random, memoryBytes } = options
   const { clock, timers } = time
   const backoff = options.backoff ?? DEFAULT_BACKOFF
   const link = dial === null ? null : new CloudLink({ dial, clock, timers, random, backoff })
@@ -52,32 +52,43 @@ export function openEdgeService(options: OpenOptions): OpenedService {
     ...{ model: spec, runner: execution.runner, clock, timers, link },
     maxInFlight: limits.maxInFlight,
   })
-  const writer = new ServiceLogger(options.log, spec, clock.nowSeconds())
   const count = serviceMetrics(options.registry, {
     queue: () => service.queue,
     linkUp: () => (link === null ? null : link.state === 'up'),
-    rttSeconds: () => ears.rttSeconds,
+    rttSeconds: () => telemetry.rttSeconds,
     keptBytes: () => executor.retransmitBytes,
     residentBytes: () => execution.sessions.loadedBytes,
     dropped: options.dropped,
   })
+  const write = options.log === null ? () => {} : serviceLogger(options.log, spec, clock.nowSeconds())
+  // The one stream of events: everyone who listens is here.
   const onEvent = (event: ServiceEvent): void => {
+    selector.onEvent(event)
+    write(event)
     count(event)
     options.onEvent(event)
   }
-  const ears = new TelemetryCollector({ link, executor, selector: decider, logger: writer, time, onEvent })
+  const telemetry = new TelemetryCollector({ link, executor, time, onEvent })
   const service = new EdgeService({
-    ...{ spec, executor, link, selector: decider, logger: writer, limits, time, onEvent },
-    ...{ served: options.served, stopIds: options.stopIds, requests: options.requests },
+    spec,
+    executor,
+    link,
+    selector,
+    limits,
+    time,
+    onEvent,
+    served: options.served,
+    stopIds: options.stopIds,
+    requests: options.requests,
     memory: { bytes: memoryBytes, residentBytes: () => execution.sessions.loadedBytes },
-    linkStatus: () => ears.linkStatus(),
+    linkStatus: () => telemetry.linkStatus(),
   })
-  ears.open(service.carrier)
+  telemetry.open(service.carrier)
   link?.start()
   return {
-    ...{ service, executor, link, rttSeconds: () => ears.rttSeconds },
+    ...{ service, executor, link, rttSeconds: () => telemetry.rttSeconds },
     close: async () => {
-      ears.close()
+      telemetry.close()
       await service.drain(0)
       await link?.close()
     },

@@ -2,7 +2,7 @@ import type { ResolvedPlan } from '../../run/executor/messages.ts'
 import type { PlanController } from '../../policy/controller/planController.ts'
 import type { ControllerDecision } from '../../policy/controller/planControllerTypes.ts'
 import type { Plan } from '../../plan/plan.ts'
-import type { PlanDecision, PlanSelector, LinkStatus } from './types.ts'
+import type { LinkStatus, PlanDecision, PlanSelector, ServiceEvent } from './types.ts'
 
 export interface PolicySelectorOptions {
   readonly name: string
@@ -38,17 +38,50 @@ export function policySelector({
       if (change === null) return null
       return { ...choice(change), reason: change.reason, rebuild: change.rebuild }
     },
-    telemetry: {
-      arrived: (atSeconds) => governor.arrived(atSeconds),
-      dispatched: (ask, { plan }) => governor.dispatched(ask, plan),
-      replanned: (ask, { plan }) => governor.replanned(ask, plan),
-      finished: (request, { seconds, outputTokens }) => governor.finished(request, { seconds, outputTokens }),
-      probed: (link) => governor.probe(link),
-      heartbeat: (atSeconds, rttSeconds) => governor.heartbeat(atSeconds, rttSeconds),
-      transfer: (direction, bytes, startSeconds, endSeconds) =>
-        governor.transfer(direction, bytes, startSeconds, endSeconds),
-      load: (tenants, atSeconds) => governor.load(tenants, atSeconds),
-      edgeBusy: (request, pass) => governor.edgeBusy(request, pass),
-    },
+    onEvent: (event) => inform(governor, event),
+  }
+}
+
+/** Passes on what a controller estimates link, load, demand and device by. */
+function inform(controller: PlanController, event: ServiceEvent): void {
+  switch (event.kind) {
+    case 'request-queued': {
+      controller.arrived(event.atSeconds)
+      return
+    }
+    case 'decision': {
+      const { snapshot, placed } = event
+      if (event.reason === 'dispatch') controller.dispatched(snapshot, placed.plan)
+      else controller.replanned(snapshot, placed.plan)
+      return
+    }
+    case 'request-ended': {
+      const { placed, endToEndSeconds, generatedTokens } = event.stats
+      if (placed !== null)
+        controller.finished(event.request, { seconds: endToEndSeconds, outputTokens: generatedTokens })
+      return
+    }
+    case 'link-probed': {
+      controller.probe(event.link)
+      return
+    }
+    case 'heartbeat': {
+      controller.heartbeat(event.atSeconds, event.rttSeconds)
+      return
+    }
+    case 'transfer': {
+      controller.transfer(event.direction, event.bytes, event.startSeconds, event.atSeconds)
+      return
+    }
+    case 'load': {
+      controller.load(event.tenants, event.atSeconds)
+      return
+    }
+    case 'edge-pass': {
+      controller.edgeBusy(event.request, event)
+      return
+    }
+    default:
+      return
   }
 }

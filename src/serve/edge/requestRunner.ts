@@ -6,13 +6,13 @@ import type { GeneratorHandle, PlanSwitch, RecoveryEvent } from '../../run/execu
 import type { OutputToken } from '../../run/executor/types.ts'
 import type { CloudLink } from '../../run/executor/cloudLink.ts'
 import type { ModelSpec } from '../../model/spec.ts'
+import type { DecisionReason } from '../../core/journal/types.ts'
 import { edgeMemory, runtimeMemoryTerms } from '../../plan/price/memory.ts'
 import type { RequestSnapshot } from '../../policy/controller/planControllerTypes.ts'
-import { delivered, type RequestState } from './requestState.ts'
+import { delivered, statsOf, type RequestState } from './requestState.ts'
 import type { Timed, PlanSelector, LinkStatus, ServiceEvent, ServiceLimits, TimeSource } from './types.ts'
 import type { RequestStore } from './requests.ts'
 import { timed } from './timed.ts'
-import type { ServiceLogger } from './serviceLogger.ts'
 
 export interface RequestRunnerOptions {
   readonly spec: ModelSpec
@@ -20,7 +20,6 @@ export interface RequestRunnerOptions {
   readonly executor: EdgeExecutor
   readonly link: CloudLink | null
   readonly selector: PlanSelector
-  readonly logger: ServiceLogger
   /** Null: requests are forgotten when the process ends. */
   readonly requests: RequestStore | null
   readonly memory: { readonly bytes: number; readonly residentBytes: () => number }
@@ -30,7 +29,7 @@ export interface RequestRunnerOptions {
   readonly onEvent: (event: ServiceEvent) => void
 }
 
-/** Carries jobs out, and tells everyone who listens how it goes. */
+/** Carries jobs out, and tells by events how it goes. */
 export class RequestRunner {
   /** By the executor's numbers. */
   readonly running = new Map<number, RequestState>()
@@ -43,11 +42,16 @@ export class RequestRunner {
   }
 
   arrived(job: RequestState): void {
-    const { selector: decider, logger: writer, onEvent, requests } = this.options
-    decider.telemetry.arrived(job.arrivedSeconds)
-    writer.arrival(job)
-    if (job.request.key !== null) requests?.begin(job.number, job.request)
-    onEvent({ kind: 'request-queued', atSeconds: job.arrivedSeconds, request: job.number })
+    const { onEvent, requests } = this.options
+    const { number, request, arrivedSeconds } = job
+    if (request.key !== null) requests?.begin(number, request)
+    onEvent({
+      kind: 'request-queued',
+      atSeconds: arrivedSeconds,
+      request: number,
+      promptTokens: request.prompt.length,
+      maxNewTokens: request.maxNewTokens,
+    })
   }
 
   /** It left the queue without its turn. */
@@ -57,15 +61,25 @@ export class RequestRunner {
   }
 
   async run(job: RequestState): Promise<void> {
-    const { selector: decider, linkStatus: linkView, time } = this.options
+    const { selector, linkStatus, time } = this.options
     const { progress } = job
-    progress.dispatchedSeconds = time.clock.nowSeconds()
+    const dispatchedSeconds = time.clock.nowSeconds()
+    progress.dispatchedSeconds = dispatchedSeconds
     try {
-      const ask = this.snapshot(job)
-      const choice = timed(time.clock, () => decider.decide(ask, linkView()))
+      const snapshot = this.snapshot(job)
+      const choice = timed(time.clock, () => selector.decide(snapshot, linkStatus()))
       progress.choice = choice
-      this.decided(job, choice)
-      decider.telemetry.dispatched(ask, choice.placed)
+      const fromToken = job.restored.length
+      // K/V of tokens that an earlier process generated come back from their ids.
+      const rebuild = fromToken === 0 ? 'start' : 'ids'
+      this.decided(
+        job,
+        choice,
+        { ...choice.placed, fromToken, rebuild },
+        'dispatch',
+        snapshot,
+        dispatchedSeconds,
+      )
       const handle = this.start(job, choice.placed)
       progress.handle = handle
       this.running.set(handle.number, job)
@@ -119,8 +133,8 @@ export class RequestRunner {
   private switched(event: RecoveryEvent & { kind: 'request-switched' }): void {
     const job = this.running.get(event.request)
     if (job === undefined) return
-    const { logger: writer, selector: decider, requests } = this.options
     const { pending, choice } = job.progress
+    // The plan that was asked for, else the one that the executor went over to by itself in an outage.
     const change = pending?.placed === event.placed ? pending : null
     job.progress.pending = null
     job.progress.refusedSinceSeconds = null
@@ -128,14 +142,11 @@ export class RequestRunner {
     const fromToken = job.restored.length + event.fromToken
     const entry: PlanSwitch = { ...event.placed, fromToken, rebuild: event.rebuild }
     const made = change ?? { ...choice!, placed: event.placed }
-    writer.decision(job, made, change?.reason ?? 'outage', entry, event.atSeconds)
-    requests?.switched(job.number, entry)
-    decider.telemetry.replanned(this.snapshot(job), event.placed)
-    this.tell(job, change ?? choice!, change?.reason ?? 'outage')
+    this.decided(job, made, entry, change?.reason ?? 'outage', this.snapshot(job), event.atSeconds)
   }
 
   private start(job: RequestState, placed: ResolvedPlan): GeneratorHandle {
-    const { executor, limits, stopIds, selector: decider, time } = this.options
+    const { executor, limits, stopIds, time, onEvent } = this.options
     const { request, prompt, listener, progress } = job
     const waited = time.clock.nowSeconds() - job.arrivedSeconds
     const total = Math.min(limits.totalSeconds, request.deadlineSeconds ?? Infinity)
@@ -150,7 +161,8 @@ export class RequestRunner {
         onToken: (token) => this.token(job, token),
         onEdgeRun: (pass) => {
           progress.edgeSeconds += pass.seconds
-          decider.telemetry.edgeBusy(job.number, pass)
+          const atSeconds = time.clock.nowSeconds()
+          onEvent({ kind: 'edge-pass', atSeconds, request: job.number, ...pass })
         },
         recovery: { waitSeconds: limits.recoverySeconds },
         deadlines: {
@@ -172,40 +184,46 @@ export class RequestRunner {
     this.options.onEvent({ kind: 'token', atSeconds, request: job.number, tokens: delivered(job) })
   }
 
-  private decided(job: RequestState, choice: Timed): void {
-    const { logger: writer, requests } = this.options
-    const fromToken = job.restored.length
-    // K/V of tokens that an earlier process generated come back from their ids.
-    const rebuild = fromToken === 0 ? 'start' : 'ids'
-    const entry: PlanSwitch = { ...choice.placed, fromToken, rebuild }
-    writer.decision(job, choice, 'dispatch', entry, job.progress.dispatchedSeconds ?? job.arrivedSeconds)
-    requests?.switched(job.number, entry)
-    this.tell(job, choice, 'dispatch')
-  }
-
-  private tell(
+  private decided(
     job: RequestState,
-    choice: Timed,
-    reason: (ServiceEvent & { kind: 'decision' })['reason'],
+    { source, placed, decideSeconds, propensity, observation }: Timed,
+    entry: PlanSwitch,
+    reason: DecisionReason,
+    snapshot: RequestSnapshot,
+    atSeconds: number,
   ): void {
-    const { onEvent, time } = this.options
-    const { source, placed, decideSeconds } = choice
-    const atSeconds = time.clock.nowSeconds()
-    onEvent({ kind: 'decision', atSeconds, request: job.number, reason, source, placed, decideSeconds })
+    const { requests, onEvent } = this.options
+    requests?.switched(job.number, entry)
+    onEvent({
+      kind: 'decision',
+      atSeconds,
+      request: job.number,
+      reason,
+      source,
+      placed,
+      decideSeconds,
+      propensity,
+      observation,
+      fromToken: entry.fromToken,
+      rebuild: entry.rebuild,
+      snapshot,
+    })
   }
 
   private end(job: RequestState, end: 'stop' | 'length' | 'cancelled' | 'error', detail: string): void {
-    const { logger: writer, requests, selector: decider, time, onEvent } = this.options
+    const { requests, time, onEvent } = this.options
     const atSeconds = time.clock.nowSeconds()
-    writer.outcome(job, end, detail, atSeconds)
     // What failed stays open: asked for again by its key, it goes on.
     requests?.end(job.number, end === 'stop' || end === 'length' ? end : null)
-    const placed = job.progress.choice?.placed
-    if (placed !== undefined) {
-      const seconds = atSeconds - job.arrivedSeconds
-      decider.telemetry.finished(job.number, { seconds, outputTokens: job.progress.ids.length, placed })
-    }
-    onEvent({ kind: 'request-ended', atSeconds, request: job.number, end, detail, tokens: delivered(job) })
+    onEvent({
+      kind: 'request-ended',
+      atSeconds,
+      request: job.number,
+      end,
+      detail,
+      tokens: delivered(job),
+      stats: statsOf(job, atSeconds),
+    })
   }
 
   private kvBytes(spec: ModelSpec, job: RequestState): number {

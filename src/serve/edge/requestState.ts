@@ -1,6 +1,6 @@
 import type { CompletionStreamListener, CompletionRequest, CompletionOutput } from '../http/types.ts'
 import type { GeneratorHandle } from '../../run/executor/recoveryTypes.ts'
-import type { PlanChange, Timed } from './types.ts'
+import type { PlanChange, ServedStats, Timed } from './types.ts'
 
 /** One completion from its arrival to its end. */
 export interface RequestState {
@@ -46,4 +46,21 @@ export function newRequestProgress(): RequestProgress {
 /** Tokens of the answer so far. */
 export function delivered({ restored, progress }: RequestState): number {
   return restored.length + progress.ids.length
+}
+
+/** What it took, at its end. */
+export function statsOf({ arrivedSeconds, progress }: RequestState, atSeconds: number): ServedStats {
+  const { dispatchedSeconds, firstTokenSeconds, lastTokenSeconds, ids, handle, choice } = progress
+  const further = ids.length - 1
+  return {
+    placed: choice?.placed ?? null,
+    generatedTokens: ids.length,
+    queueSeconds: (dispatchedSeconds ?? atSeconds) - arrivedSeconds,
+    ttftSeconds: firstTokenSeconds === null ? null : firstTokenSeconds - arrivedSeconds,
+    tpotSeconds: further < 1 ? null : (lastTokenSeconds! - firstTokenSeconds!) / further,
+    endToEndSeconds: atSeconds - arrivedSeconds,
+    upBytes: handle?.upBytes ?? 0,
+    downBytes: handle?.downBytes ?? 0,
+    edgeSeconds: progress.edgeSeconds,
+  }
 }

@@ -1,6 +1,6 @@
 import type { ResolvedPlan } from '../../run/executor/messages.ts'
 import { needsCloud } from '../../plan/plan.ts'
-import type { PlanChange, PlanDecision, PlanSelector, TelemetryListener, LinkStatus } from './types.ts'
+import type { PlanChange, PlanDecision, PlanSelector, LinkStatus } from './types.ts'
 
 export interface StaticSelectorOptions {
   readonly name: string
@@ -30,7 +30,7 @@ export function staticSelector(options: StaticSelectorOptions): PlanSelector {
     link.up ? link.silentSeconds > outageSeconds : link.sinceSeconds > outageSeconds
   return {
     ...{ name, worksOffline: alone !== null || !isCloudNeeded },
-    telemetry: NOTHING,
+    onEvent: () => {},
     decide: (_ask, link) => choice(isCloudNeeded && alone !== null && isAway(link) ? alone : placed),
     reconsider: (request, link) => {
       if (!isCloudNeeded || alone === null) return null
@@ -39,11 +39,4 @@ export function staticSelector(options: StaticSelectorOptions): PlanSelector {
       return isBack ? change(placed, 'return') : null
     },
   }
-}
-
-const nothing = (): void => {}
-
-const NOTHING: TelemetryListener = {
-  ...{ arrived: nothing, dispatched: nothing, replanned: nothing, finished: nothing },
-  ...{ probed: nothing, heartbeat: nothing, transfer: nothing, load: nothing, edgeBusy: nothing },
 }

@@ -3,9 +3,8 @@ import type { EdgeExecutor } from '../../run/executor/edge.ts'
 import type { RecoveryEvent } from '../../run/executor/recoveryTypes.ts'
 import type { Connection } from '../../run/wire/types.ts'
 import type { RequestRunner } from './requestRunner.ts'
-import type { PlanSelector, LinkStatus, ServiceEvent, TimeSource } from './types.ts'
+import type { LinkStatus, ServiceEvent, TimeSource } from './types.ts'
 import { probeLink } from './probe.ts'
-import type { ServiceLogger } from './serviceLogger.ts'
 
 /** A link of which nothing was measured for so long is probed. */
 const PROBE_AFTER_SECONDS = 10
@@ -18,13 +17,11 @@ const SAMPLE_BYTES = 1024
 export interface TelemetryOptions {
   readonly link: CloudLink | null
   readonly executor: EdgeExecutor
-  readonly selector: PlanSelector
-  readonly logger: ServiceLogger
   readonly time: TimeSource
   readonly onEvent: (event: ServiceEvent) => void
 }
 
-/** Hears what the link and the executor tell, and passes it on: to who decides, to the log, to whoever watches. */
+/** Turns what link and executor tell into events of the service, and measures the link where nobody else does. */
 export class TelemetryCollector {
   private readonly options: TelemetryOptions
   private sinceSeconds: number
@@ -40,12 +37,12 @@ export class TelemetryCollector {
     this.sinceSeconds = options.time.clock.nowSeconds()
   }
 
-  /** Begins to listen; `carrier` hears of plans that changed. */
-  open(carrier: RequestRunner): void {
+  /** Begins to listen; `runner` hears of plans that changed. */
+  open(runner: RequestRunner): void {
     const { link, executor } = this.options
-    executor.onEvent((event) => this.take(event, carrier))
+    executor.onEvent((event) => this.take(event, runner))
     if (link === null) return
-    link.onEvent((event) => this.take(event, carrier))
+    link.onEvent((event) => this.take(event, runner))
     link.onConnection((connection) => this.listen(connection))
     executor.onLoad(({ sequences, own, upBytes, upSeconds }) =>
       this.loadReport(sequences - own, upBytes, upSeconds),
@@ -66,15 +63,13 @@ export class TelemetryCollector {
     return { up: link.state === 'up', sinceSeconds: now - this.sinceSeconds, silentSeconds: now - heard }
   }
 
-  private take(event: RecoveryEvent, carrier: RequestRunner): void {
-    const { logger: writer, onEvent } = this.options
+  private take(event: RecoveryEvent, runner: RequestRunner): void {
     if (event.kind === 'link-up' || event.kind === 'link-down') this.sinceSeconds = event.atSeconds
     if (event.kind === 'link-up') this.lastReceivedSeconds = event.atSeconds
-    carrier.onRecoveryEvent(event)
-    const request = 'request' in event ? (carrier.running.get(event.request)?.number ?? null) : null
-    writer.event(event.kind, event.atSeconds, request, detailOf(event))
-    // Outside, a request has the service's number.
-    onEvent('request' in event && request !== null ? { ...event, request } : event)
+    runner.onRecoveryEvent(event)
+    this.options.onEvent(
+      'request' in event ? { ...event, request: runner.running.get(event.request)?.number ?? null } : event,
+    )
   }
 
   private listen(connection: Connection): void {
@@ -89,11 +84,9 @@ export class TelemetryCollector {
   }
 
   private heartbeat(atSeconds: number, rttSeconds: number): void {
-    const { selector: decider, logger: writer } = this.options
     this.lastReceivedSeconds = atSeconds
     this.rttSeconds = rttSeconds
-    decider.telemetry.heartbeat(atSeconds, rttSeconds)
-    writer.heartbeat(atSeconds, rttSeconds)
+    this.options.onEvent({ kind: 'heartbeat', atSeconds, rttSeconds })
   }
 
   /** A cloud that is back is known to be within one round trip: the first heartbeat would take a second. */
@@ -104,15 +97,16 @@ export class TelemetryCollector {
 
   /** Rates and round trip, by pings. Once: after an outage the link has requests to bring back before all else. */
   private async measure(connection: Connection): Promise<void> {
-    const { selector: decider, time } = this.options
+    const { time, onEvent } = this.options
     if (this.wasMeasured) return
     this.wasMeasured = true
     this.measuredSeconds = time.clock.nowSeconds()
     try {
       const link = await probeLink(connection, time.clock)
-      this.lastReceivedSeconds = time.clock.nowSeconds()
+      const atSeconds = time.clock.nowSeconds()
+      this.lastReceivedSeconds = atSeconds
       this.rttSeconds ??= link.rttSeconds
-      decider.telemetry.probed(link)
+      onEvent({ kind: 'link-probed', atSeconds, link })
     } catch {
       // The connection is gone: the link says so, and the next one is measured.
       this.wasMeasured = false
@@ -120,19 +114,16 @@ export class TelemetryCollector {
   }
 
   private loadReport(tenants: number, upBytes: number, upSeconds: number): void {
-    const { selector: decider, logger: writer, time } = this.options
-    const now = time.clock.nowSeconds()
-    decider.telemetry.load(tenants, now)
-    writer.load(tenants, now)
-    if (upBytes > 0 && upSeconds > 0) this.transfer('up', upBytes, now - upSeconds, now)
+    const { time, onEvent } = this.options
+    const atSeconds = time.clock.nowSeconds()
+    onEvent({ kind: 'load', atSeconds, tenants })
+    if (upBytes > 0 && upSeconds > 0) this.transfer('up', upBytes, atSeconds - upSeconds, atSeconds)
   }
 
   private transfer(direction: 'up' | 'down', bytes: number, startSeconds: number, endSeconds: number): void {
-    const { selector: decider, logger: writer } = this.options
     if (bytes < SAMPLE_BYTES) return
     this.measuredSeconds = endSeconds
-    decider.telemetry.transfer(direction, bytes, startSeconds, endSeconds)
-    writer.transfer(direction, bytes, startSeconds, endSeconds)
+    this.options.onEvent({ kind: 'transfer', atSeconds: endSeconds, direction, bytes, startSeconds })
   }
 
   /** Text answers are short: a link that carries nothing large is measured by a ping that is. */
@@ -151,25 +142,5 @@ export class TelemetryCollector {
     connection.ping(PROBE_BYTES).catch(() => {
       // The connection is gone: the link says so.
     })
-  }
-}
-
-function detailOf(event: RecoveryEvent): string {
-  switch (event.kind) {
-    case 'link-up':
-      return `after ${event.attempts} attempts, away ${event.awaySeconds.toFixed(3)} s`
-    case 'link-down':
-    case 'link-refused':
-      return event.reason
-    case 'link-retry':
-      return `attempt ${event.attempt} in ${event.delaySeconds.toFixed(3)} s`
-    case 'request-refused':
-      return event.code
-    case 'request-resumed':
-      return `${event.rebuild}, after ${event.tokens} tokens, ${event.bytes} bytes again`
-    case 'request-switched':
-      return `${event.rebuild}, from token ${event.fromToken}`
-    case 'replay-diverged':
-      return `at position ${event.position}`
   }
 }

@@ -40,13 +40,6 @@ export interface RunningSnapshot extends RequestSnapshot {
   readonly placed: ResolvedPlan
 }
 
-/** What a request took, told when it ends. */
-export interface ServedStats {
-  readonly seconds: number
-  readonly outputTokens: number
-  readonly placed: ResolvedPlan
-}
-
 /**
  * Decides: a policy, a forced plan, or the static fallback. It is told what happens, so that it can estimate; it never
  * looks at a clock or a socket by itself.
@@ -58,33 +51,47 @@ export interface PlanSelector {
   decide(ask: RequestSnapshot, link: LinkStatus): PlanDecision
   /** Null: the request goes on as it is. */
   reconsider(request: RunningSnapshot, link: LinkStatus): PlanChange | null
-  readonly telemetry: TelemetryListener
+  /** Hears every event of the service before anyone else does. */
+  onEvent(event: ServiceEvent): void
 }
 
-/** What happens on the device, as it happens. All times by the device's clock. */
-export interface TelemetryListener {
-  arrived(atSeconds: number): void
-  dispatched(ask: RequestSnapshot, placed: ResolvedPlan): void
-  replanned(ask: RequestSnapshot, placed: ResolvedPlan): void
-  finished(request: number, took: ServedStats): void
-  /** The link's first measurement. */
-  probed(link: LinkProbe): void
-  heartbeat(atSeconds: number, rttSeconds: number): void
-  transfer(direction: 'up' | 'down', bytes: number, startSeconds: number, endSeconds: number): void
-  /** Sequences of other tenants in the cloud. */
-  load(tenants: number, atSeconds: number): void
-  /** One pass on the edge's engine. */
-  edgeBusy(request: number, pass: { position: number; rows: number; seconds: number }): void
+/** A recovery event under the service's number of the request; null: the request is not running any more. */
+type WithServiceNumber<Event> = Event extends { readonly request: number }
+  ? Omit<Event, 'request'> & { readonly request: number | null }
+  : Event
+
+/** What happened to the link, or to a request's way through it. */
+export type ServedRecoveryEvent = WithServiceNumber<RecoveryEvent>
+
+/** What a request took, told when it ends. */
+export interface ServedStats {
+  /** The plan that it ended with, or null where none was decided. */
+  readonly placed: ResolvedPlan | null
+  /** Tokens that this process generated; those of an earlier process are not counted. */
+  readonly generatedTokens: number
+  readonly queueSeconds: number
+  /** Null without a token. */
+  readonly ttftSeconds: number | null
+  /** Null with fewer than two tokens. */
+  readonly tpotSeconds: number | null
+  readonly endToEndSeconds: number
+  readonly upBytes: number
+  readonly downBytes: number
+  /** Busy seconds of the edge's engine. */
+  readonly edgeSeconds: number
 }
 
-/** All that a service tells the outside, as it happens. */
-export type ServiceEvent =
-  | RecoveryEvent
+/** A change of state: of the link, of a request, or of the service. Times are by the device's clock. */
+export type TransitionEvent =
+  | ServedRecoveryEvent
   | {
       readonly kind: 'request-queued'
       readonly atSeconds: number
       readonly request: number
+      readonly promptTokens: number
+      readonly maxNewTokens: number
     }
+  /** A plan was decided: for a request whose turn has come, or another plan for one that runs. */
   | {
       readonly kind: 'decision'
       readonly atSeconds: number
@@ -93,18 +100,74 @@ export type ServiceEvent =
       readonly source: DecisionSource
       readonly placed: ResolvedPlan
       readonly decideSeconds: number
+      /** Probability of this plan under what decided; 1 where it is deterministic. */
+      readonly propensity: number
+      /** Unnormalised; null where no policy is loaded. */
+      readonly observation: Float32Array | null
+      /** The plan brings the tokens from this one (0-based) on. */
+      readonly fromToken: number
+      /** How the keys and values of earlier tokens come about. */
+      readonly rebuild: 'start' | 'boundary' | 'ids'
+      readonly snapshot: RequestSnapshot
     }
-  | { readonly kind: 'token'; readonly atSeconds: number; readonly request: number; readonly tokens: number }
   | {
       readonly kind: 'request-ended'
       readonly atSeconds: number
       readonly request: number
       readonly end: 'stop' | 'length' | 'cancelled' | 'error'
+      /** The error's code, or empty. */
       readonly detail: string
+      /** Of the whole answer. */
       readonly tokens: number
+      readonly stats: ServedStats
     }
-  /** Something that serves on without: the bundle, the log, the journal. */
+  /** Something that the service goes on without: the bundle, the log, a replan. */
   | { readonly kind: 'degraded'; readonly atSeconds: number; readonly part: string; readonly reason: string }
+
+/** A measurement, or a token: frequent, and no change of state. */
+export type MeasurementEvent =
+  | { readonly kind: 'token'; readonly atSeconds: number; readonly request: number; readonly tokens: number }
+  /** One pass on the edge's engine. */
+  | {
+      readonly kind: 'edge-pass'
+      readonly atSeconds: number
+      readonly request: number
+      readonly position: number
+      readonly rows: number
+      readonly seconds: number
+    }
+  /** The first measurement of a link. */
+  | { readonly kind: 'link-probed'; readonly atSeconds: number; readonly link: LinkProbe }
+  | { readonly kind: 'heartbeat'; readonly atSeconds: number; readonly rttSeconds: number }
+  /** Bytes that had one direction of the link to themselves, from which a rate follows; told when they are over. */
+  | {
+      readonly kind: 'transfer'
+      readonly atSeconds: number
+      readonly direction: 'up' | 'down'
+      readonly bytes: number
+      readonly startSeconds: number
+    }
+  /** Sequences of other tenants in the cloud's batch. */
+  | { readonly kind: 'load'; readonly atSeconds: number; readonly tenants: number }
+
+/**
+ * All that happens in a service, as it happens: one stream, to which the plan selector, the log, the metrics and whoever
+ * watches listen.
+ */
+export type ServiceEvent = TransitionEvent | MeasurementEvent
+
+const MEASUREMENTS: ReadonlySet<ServiceEvent['kind']> = new Set<MeasurementEvent['kind']>([
+  'token',
+  'edge-pass',
+  'link-probed',
+  'heartbeat',
+  'transfer',
+  'load',
+])
+
+export function isTransition(event: ServiceEvent): event is TransitionEvent {
+  return !MEASUREMENTS.has(event.kind)
+}
 
 export interface ServiceLimits {
   /** Requests that are carried out at once. */
