@@ -38,7 +38,7 @@ const NOISE = 0.15
 
 /**
  * Microseconds of one decision: in quickstart's situations of a learned policy (untrained: the work is the same) and of
- * planners, medians; and of a whole Governor.decide (observation, shield check, policy or exact action) for models of
+ * planners, medians; and of a whole PlanController.decide (observation, shield check, policy or exact action) for models of
  * 32 and 48 layers with all their heads, median and 99th percentile: where the policy decides, where the shield does, and
  * where either may.
  */
@@ -134,7 +134,7 @@ function governed(modelId: string, training: TrainingConfig): BenchResult[] {
   const problem = problemOf(modelId)
   const policy = untrained(problem, training)
   const bundle: ControllerPolicy = { problem, act: (situation, stream) => policy.act(situation, stream) }
-  const of = `Governor.decide, ${String(problem.pair.model.layers)} layers`
+  const of = `PlanController.decide, ${String(problem.pair.model.layers)} layers`
   return (['policy', 'shield', 'either'] as const).flatMap((who) => {
     const { seconds, shieldShare } = decisions(bundle, who)
     const rank = (share: number): number => 1e6 * seconds[Math.ceil(share * seconds.length) - 1]

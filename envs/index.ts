@@ -1,3 +1,5 @@
+export { randomStream } from '../src/core/random.ts'
+export type { RandomStream } from '../src/core/random.ts'
 export { SingleEnv } from './api.ts'
 export type { Env, Info, ResetResult, StepResult } from './api.ts'
 export { VectorBase } from './base.ts'

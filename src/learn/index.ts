@@ -1,3 +1,7 @@
+export { systemClock } from '../core/clock.ts'
+export type { Clock } from '../core/clock.ts'
+export { openEngine } from '../core/engine/open.ts'
+export type { Engine } from '../core/engine/types.ts'
 export { ppoConfigSchema } from './ppo/config.ts'
 export type { PpoConfig, PpoSettings } from './ppo/config.ts'
 export { createTrainer } from './ppo/ppo.ts'

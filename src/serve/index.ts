@@ -19,11 +19,11 @@ export { BackendError } from './http/types.ts'
 export type {
   Backend,
   BackendCode,
-  CompletionStreamListener as CompletionListener,
+  CompletionStreamListener,
   CompletionRequest,
-  CompletionOutput as CompletionResult,
+  CompletionOutput,
   Readiness,
-  SamplingParams as SamplingOptions,
+  SamplingParams,
   ServedModel,
 } from './http/types.ts'
 export type { Route } from './http/routes.ts'

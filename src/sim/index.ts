@@ -1,15 +1,15 @@
 export { createFast } from './fast.ts'
 export { createReference } from './reference.ts'
-export { Episode as Session } from './episode.ts'
-export type { RequestMetrics as RequestResult, EpisodeTerms as SessionTerms } from './episode.ts'
+export { Episode } from './episode.ts'
+export type { RequestMetrics, EpisodeTerms } from './episode.ts'
 export type {
-  DecisionKind as Decision,
-  SimulationListener as Listener,
-  RequestOutcome as Outcome,
+  DecisionKind,
+  SimulationListener,
+  RequestOutcome,
   Simulation,
   SimulationFactory,
   Totals,
-  EpisodeInputs as World,
+  EpisodeInputs,
 } from './types.ts'
 export { loadScenario, resolveScenario } from './scenario/scenario.ts'
 export type { Scenario, ScenarioOverrides, Split } from './scenario/scenario.ts'

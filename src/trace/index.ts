@@ -1,3 +1,5 @@
+export { randomStream } from '../core/random.ts'
+export type { RandomStream } from '../core/random.ts'
 export { composeLink, mergeTraces } from './compose.ts'
 export type { EpisodeWindow, LinkComposition, LinkPart } from './compose.ts'
 export { readTrace, writeTrace } from './file.ts'

@@ -1,44 +1,11 @@
-import { Command } from 'commander'
 import { readFileSync, readdirSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
-import type { CliEntry } from '../../src/cli/command.ts'
 import { COMMANDS } from '../../src/cli/registry.ts'
+import { commandsOf, missing, type Commands } from './commandLines.ts'
 
 const root = resolve(import.meta.dirname, '../..')
 const read = (path: string): string => readFileSync(join(root, path), 'utf8')
-
-/** Every command by its words, with the long names of its options; `null` for a group. */
-type Commands = ReadonlyMap<string, ReadonlySet<string> | null>
-
-async function commandsOf(
-  entries: readonly CliEntry[],
-  before = '',
-): Promise<Map<string, Set<string> | null>> {
-  const found = new Map<string, Set<string> | null>()
-  for (const entry of entries) {
-    const words = `${before}${entry.name}`
-    const loaded = await entry.load()
-    if ('entries' in loaded) {
-      found.set(words, null)
-      for (const [name, options] of await commandsOf(loaded.entries, `${words} `)) found.set(name, options)
-    } else {
-      const command = new Command(entry.name)
-      loaded.configure(command)
-      found.set(words, new Set(['--help', ...command.options.map(({ long }) => long ?? '')]))
-    }
-  }
-  return found
-}
-
-/** Command lines of a page: lines of its fenced blocks and inline code, from `edgewise` (or its file) on. */
-function linesOf(text: string): string[] {
-  const fences = [...text.matchAll(/```sh\n([\s\S]*?)```/g)].flatMap(([, block]) => block.split('\n'))
-  const inline = [...text.replace(/```[\s\S]*?```/g, '').matchAll(/`([^`]+)`/g)].map(([, code]) => code)
-  return [...fences, ...inline.map((code) => code.replaceAll('\n', ' '))]
-    .flatMap((line) => line.split(/ && |; /))
-    .filter((line) => /^edgewise [a-z]/.test(line))
-}
 
 /** Command lines of units, settings and images, as an operator would type them. */
 function deployed(): string[] {
@@ -56,30 +23,9 @@ function deployed(): string[] {
   return [...started, ...images, ...settings].map((line) => `edgewise ${line}`)
 }
 
-/** What a line names that is not there; nothing where it is all there. */
-function missing(line: string, commands: Commands): string[] {
-  const words = line.split(/\s+/).slice(1)
-  const depth = commands.get(words[0]) === null ? 2 : 1
-  const name = words.slice(0, depth).join(' ')
-  const options = commands.get(name)
-  if (options === undefined || options === null) return [name]
-  return words
-    .filter((word) => word.startsWith('--'))
-    .map((word) => word.split('=')[0])
-    .filter((word) => !options.has(word))
-    .map((word) => `${name} ${word}`)
-}
-
 let commands: Commands
 beforeAll(async () => {
   commands = await commandsOf(COMMANDS)
-})
-
-describe.each(['docs/runbook.md', 'deploy/README.md'])('%s', (page) => {
-  it('types only commands and options that the program has', () => {
-    const lines = linesOf(read(page))
-    expect(lines.flatMap((line) => missing(line, commands))).toEqual([])
-  })
 })
 
 describe('what is deployed', () => {
@@ -105,16 +51,5 @@ describe('docs/runbook.md, its metrics', () => {
     const named = new Set(read('docs/runbook.md').match(/\bedgewise_[a-z_]+/g))
     expect(named.size).toBeGreaterThan(10)
     expect([...named].filter((name) => !known.has(name))).toEqual([])
-  })
-})
-
-describe('the check itself', () => {
-  it('finds commands in blocks and in words, and what they lack', () => {
-    const page =
-      'Say `edgewise oracle --up-mbps 3` or:\n\n```sh\nls && edgewise trace shw x\nedgewise nope\n```\n'
-    const lines = linesOf(page)
-    expect(lines).toEqual(['edgewise trace shw x', 'edgewise nope', 'edgewise oracle --up-mbps 3'])
-    expect(lines.flatMap((line) => missing(line, commands))).toEqual(['trace shw', 'nope'])
-    expect(missing('edgewise oracle --up-mbsp=3 --json', commands)).toEqual(['oracle --up-mbsp'])
   })
 })

@@ -2,7 +2,7 @@ import { InputError, show } from '../../src/core/errors.ts'
 
 /**
  * The chain behind `tiny/Chain-v0` (envs/chain.ts), written out state by state: for the exact solver
- * (src/learn/ppo/exact.ts), and for the rules a learner is compared with. Only the parameters are shared
+ * (test/envs/exact.ts), and for the rules a learner is compared with. Only the parameters are shared
  * with the environment, so that a simulation of the one checks the other.
  */
 

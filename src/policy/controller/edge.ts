@@ -22,15 +22,15 @@ export type { Situation } from '../../plan/price/situation.ts'
 export type { Manifest } from '../bundle/bundleManifest.ts'
 export { situationFrom } from './situation.ts'
 export type { Conditions, DeviceTerms } from './situation.ts'
-export { PlanController as Governor } from './planController.ts'
-export type { PlanControllerOptions as GovernorOptions } from './planController.ts'
+export { PlanController } from './planController.ts'
+export type { PlanControllerOptions } from './planController.ts'
 export type {
-  RequestSnapshot as Ask,
-  ControllerChange as Change,
-  ControllerDecision as Decision,
-  LinkHint as LinkNow,
-  RunningRequest as Present,
-  FinishedRequestStats as Served,
+  RequestSnapshot,
+  ControllerChange,
+  ControllerDecision,
+  LinkHint,
+  RunningRequest,
+  FinishedRequestStats,
 } from './planControllerTypes.ts'
 export type { ShieldOptions } from './shield.ts'
 export type { HysteresisOptions } from './hysteresis.ts'

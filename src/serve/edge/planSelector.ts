@@ -4,7 +4,7 @@ import { attentionUnits, type ModelSpec } from '../../model/spec.ts'
 import { CLOUD, EDGE, uniformPlan, needsCloud, type Plan } from '../../plan/plan.ts'
 import { runtimeMemoryTerms, wholeModelBytes } from '../../plan/price/memory.ts'
 import { accuracyTableOf } from '../../plan/profile/accuracyFile.ts'
-import { openBundle, Governor } from '../../policy/controller/edge.ts'
+import { openBundle, PlanController } from '../../policy/controller/edge.ts'
 import type { ResolvedPlan } from '../../run/executor/messages.ts'
 import type { OpenedSide } from '../side.ts'
 import { checkModel } from './decideByBundle.ts'
@@ -90,7 +90,7 @@ async function openPolicy(
     return policySelector({
       name: bundle.manifest.name,
       worksOffline: alone !== null || source.exitLayers.length > 0,
-      controller: new Governor({ bundle, fallback, offlinePlan: alone?.plan ?? null, clock }),
+      controller: new PlanController({ bundle, fallback, offlinePlan: alone?.plan ?? null, clock }),
       resolve: (plan) => checkExits(source, resolvePlan(plan, unitsByLayer)),
       outageSeconds,
     })

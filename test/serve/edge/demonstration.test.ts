@@ -15,7 +15,7 @@ import type { DecisionRecord, HeaderRecord, LogRecord } from '../../../src/core/
 import { OBSERVATION_NAMES, OBSERVATION_VERSION } from '../../../src/policy/observation/observation.ts'
 import { CLOUD, cutPlan, EDGE, needsCloud } from '../../../src/plan/plan.ts'
 import { startRelay, type Relay } from '../../../src/trace/replay/relay.ts'
-import { Governor, openBundle } from '../../../src/policy/controller/edge.ts'
+import { PlanController, openBundle } from '../../../src/policy/controller/edge.ts'
 import { resolvePlan } from '../../../src/serve/edge/resolvePlan.ts'
 import { policySelector } from '../../../src/serve/edge/policySelector.ts'
 import { composeLink } from '../../../src/trace/compose.ts'
@@ -65,7 +65,7 @@ async function openDecider() {
   const hysteresis = { stableSeconds: 0.2, intervalSeconds: 0.2 }
   return policySelector({
     ...{ name: bundle.manifest.name, worksOffline: true, outageSeconds: OUTAGE_SECONDS },
-    controller: new Governor({ bundle, fallback, offlinePlan: null, clock, hysteresis }),
+    controller: new PlanController({ bundle, fallback, offlinePlan: null, clock, hysteresis }),
     resolve: (plan) => resolvePlan(plan, unitsByLayer),
   })
 }
