@@ -1,8 +1,7 @@
 /**
- * A plan says where every part of one request runs: docs/model.md (1).
- * Heads of a layer are exchangeable in time, energy and memory, so the compact
- * plan holds how many placement units lie in the cloud; which ones is a matter
- * of the sensitivity ranking (see planJson).
+ * A plan says where every part of one request runs: docs/model.md (1). Units of a layer are exchangeable in time,
+ * energy and memory, so a plan holds only how many are in the cloud; the sensitivity ranking determines which ones (see
+ * planJson).
  */
 export const EDGE = 0
 export const CLOUD = 1
@@ -15,9 +14,9 @@ export const BOUNDARY_BITS = [32, 16, 8, 4] as const
 export type BoundaryBits = (typeof BOUNDARY_BITS)[number]
 
 /**
- * Early exit after the first `layer` layers, which run on the edge together with an exit head.
- * standalone: every token leaves there. collaborative: a token whose confidence
- * reaches `threshold` leaves, the others are asked of the cloud (CE-CoLLM, arXiv 2411.02829).
+ * Early exit after the first `layer` layers, which run on the edge together with an exit head. standalone: every token
+ * leaves there. collaborative: a token whose confidence reaches `threshold` leaves, and the cloud is asked for the
+ * others (CE-CoLLM, arXiv 2411.02829).
  */
 export interface EarlyExit {
   readonly layer: number
@@ -25,29 +24,30 @@ export interface EarlyExit {
   readonly mode: 'standalone' | 'collaborative'
 }
 
+/** Where every part of the model runs for one request. */
 export interface Plan {
   readonly embed: Side
-  /** Units in the cloud per layer, 0..units; length L. */
+  /** Units in the cloud in each layer, 0..units; length L. */
   readonly unitsOnCloud: Uint8Array
-  /** FFN mode per layer; length L. */
+  /** FFN mode of each layer; length L. */
   readonly ffn: Uint8Array
   /** Where final norm, LM head and sampler run. */
   readonly head: Side
   readonly boundaryBits: BoundaryBits
   /**
-   * Bits of the boundary tensors that belong to each layer, length L: of sensitivity-ranked widths. Absent: boundaryBits
-   * everywhere, as with every early exit. The tensor that goes to the LM head has boundaryBits.
+   * Bits of the boundary tensors that belong to each layer, length L, if they differ by layer. Absent: boundaryBits
+   * everywhere, as with every early exit. The tensor that goes to the lm_head has boundaryBits.
    */
   readonly layerBits?: Uint8Array
   readonly exit: EarlyExit | null
 }
 
-/** Bits of a layer's boundary tensors; of what goes to the LM head for `layer` = L. */
+/** Bits of a layer's boundary tensors; for `layer` = L, of the tensor that goes to the lm_head. */
 export function bitsOfLayer(plan: Pick<Plan, 'boundaryBits' | 'layerBits'>, layer: number): BoundaryBits {
   return (plan.layerBits?.[layer] as BoundaryBits | undefined) ?? plan.boundaryBits
 }
 
-/** A plan whose every part lies on one side. */
+/** A plan with every part on one side. */
 export function uniformPlan(
   layers: number,
   units: number,
@@ -57,7 +57,7 @@ export function uniformPlan(
   return cutPlan(layers, units, side === EDGE ? layers : 0, boundaryBits, side, side)
 }
 
-/** Layers [0, cut) on the edge and the others in the cloud. */
+/** Layers [0, cut) on the edge, the others in the cloud. */
 export function cutPlan(
   layers: number,
   units: number,
@@ -71,7 +71,7 @@ export function cutPlan(
   return { embed, unitsOnCloud, ffn, head, boundaryBits, exit: null }
 }
 
-/** The plan of an early exit: its layers on the edge, the rest in the cloud (never run when standalone). */
+/** The plan of an early exit: its layers on the edge, the rest in the cloud (unused when standalone). */
 export function exitPlan(layers: number, units: number, exit: EarlyExit, boundaryBits: BoundaryBits): Plan {
   const head = exit.mode === 'standalone' ? EDGE : CLOUD
   return { ...cutPlan(layers, units, exit.layer, boundaryBits, EDGE, head), exit }
@@ -82,12 +82,12 @@ export function sideAfterFfn(mode: number): Side {
   return mode === 0 ? EDGE : CLOUD
 }
 
-/** Side on which the FFN's first matrix, and so the attention's sum, lies. */
+/** Side of the FFN's first matrix, on which the attention's sum is formed. */
 export function sideOfFfnInput(mode: number): Side {
   return mode === 1 ? CLOUD : EDGE
 }
 
-/** Whether two plans are the same in all that they say. */
+/** Whether two plans are equal in every field. */
 export function samePlan(a: Plan, b: Plan): boolean {
   if (a === b) return true
   if (a.embed !== b.embed || a.head !== b.head || a.boundaryBits !== b.boundaryBits) return false

@@ -7,7 +7,7 @@ import { paint, renderTable, type TableStyle } from '../../report/table.ts'
 
 const right = (title: string) => ({ title, align: 'right' }) as const
 
-/** A measurement in tables. No trailing newline. */
+/** A measurement as tables. No trailing newline. */
 export function describeAssessment(found: Assessment, style: TableStyle): string {
   const bold = (title: string): string => paint(title, 'bold', style)
   return [
@@ -103,7 +103,7 @@ function lossText({ nats, standardError, divergence }: Loss): string {
   return `${amount(divergence)} (${amount(nats)} +- ${standardError.toExponential(0)})`
 }
 
-/** Losses span many decades. */
+/** Formats a loss; losses span many orders of magnitude. */
 function amount(nats: number): string {
   return nats === 0 ? '0' : Math.abs(nats) >= 0.001 ? nats.toFixed(4) : nats.toExponential(1)
 }

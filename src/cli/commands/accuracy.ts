@@ -57,7 +57,7 @@ export const accuracy: CliCommand<Options> = {
   },
   run(options, io) {
     const running = measure(options, io)
-    // The process waits for the step under way: graphs are never left half written.
+    // The process waits for the current step, so that graphs are never left half written.
     io.onExit(async () => {
       await running.catch(() => undefined)
     })

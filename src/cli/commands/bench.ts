@@ -20,20 +20,20 @@ export interface BenchFigure {
   /** 95 % interval of the value. */
   readonly low?: number
   readonly high?: number
-  /** How far off the same figure is where nothing differs (A/A). */
+  /** Noise: how much the same figure differs between two equal runs (A/A). */
   readonly noise?: number
-  /** What the figure says of a claim. */
+  /** Whether the figure supports a claim. */
   readonly verdict?: string
 }
 
-/** What a benchmark may be told. */
+/** Options that a benchmark may accept. */
 export interface BenchOptions {
   /** Ids of models or YAML files. */
   readonly models?: readonly string[]
   readonly full?: boolean
 }
 
-/** What a module in bench/ exports. One whose `run` declares no argument takes no options. */
+/** What a module in bench/ exports. A `run` without a parameter accepts no options. */
 export interface BenchModule {
   run(options?: BenchOptions): Promise<readonly BenchFigure[]>
 }
@@ -68,7 +68,7 @@ export const bench: CliCommand<Options> = {
   },
 }
 
-/** Names of the benchmarks built into `folder`, sorted. */
+/** Names of the benchmarks in `folder`, sorted. */
 export function listBenches(folder: string): string[] {
   if (!existsSync(folder)) return []
   return readdirSync(folder)
@@ -77,7 +77,7 @@ export function listBenches(folder: string): string[] {
     .sort()
 }
 
-/** The wanted ones of those there are; none wanted means all. */
+/** The wanted benchmarks among the known ones; without any wanted, all. */
 export function chooseBenches(known: readonly string[], wanted: readonly string[]): readonly string[] {
   if (known.length === 0) {
     throw new InputError({
@@ -117,7 +117,7 @@ async function runBenches(
   return figures
 }
 
-/** Throws InputError where a benchmark would silently do something else than it was told. */
+/** Throws InputError if a benchmark would silently ignore an option. */
 export function checkTakes(module: BenchModule, bench: string, options: BenchOptions): void {
   const [given] = Object.keys(options)
   if (given === undefined || module.run.length > 0) return
@@ -137,7 +137,7 @@ function checkFigure(figure: BenchFigure, bench: string): BenchFigure {
   return figure
 }
 
-/** The columns that some figure fills. */
+/** The columns in which at least one figure has a value. */
 export function figureTable(figures: readonly BenchFigure[], style: TableStyle): string {
   const right = 'right' as const
   const columns: { title: string; align?: 'right'; cell: (figure: BenchFigure) => string }[] = [

@@ -22,7 +22,7 @@ interface Options {
   readonly cache?: string
 }
 
-/** One side of a calibration as a process of its own; `edgewise calibrate` starts both and tells them what to do. */
+/** One side of a calibration in a process of its own; `edgewise calibrate` starts and controls both. */
 export const calibrateEdge: CliCommand<Options> = {
   name: 'calibrate-edge',
   summary: 'one side of `edgewise calibrate`; not for users',

@@ -6,12 +6,13 @@ import type { CloudProcess, EdgeProcess } from '../../lab/calibrate/types.ts'
 import type { Wan, WanSide } from '../../trace/replay/namespaces.ts'
 import type { Io } from '../io.ts'
 
+/** Options of withSides. */
 export interface SidesOptions {
   readonly model: string
   readonly cache?: string
-  /** A core for each side. */
+  /** Whether each side gets a processor core of its own. */
   readonly pinned: boolean
-  /** Null: both on this machine's loopback. */
+  /** Null: both are on this machine's loopback. */
   readonly wan: Wan | null
 }
 
@@ -21,7 +22,7 @@ export interface Sides {
   readonly cloud: CloudProcess
 }
 
-/** Lets both processes live for as long as `use` takes; they are gone before it returns, however it ends. */
+/** Runs `use` with both processes; they have ended when it returns, however it ends. */
 export async function withSides<T>(
   options: SidesOptions,
   io: Io,
@@ -45,7 +46,7 @@ export async function withSides<T>(
   }
 }
 
-/** Whether each side can have a core of its own. */
+/** Whether each side can have a processor core of its own. */
 export function canPin(io: Io): boolean {
   const folders = (io.env.PATH ?? '').split(delimiter)
   return (
@@ -55,7 +56,7 @@ export function canPin(io: Io): boolean {
   )
 }
 
-/** This very program again, as one side. */
+/** The command that starts this program again as one side. */
 function commandOf({ model, cache, pinned, wan }: SidesOptions, side: 'edge' | 'cloud'): string[] {
   const core = side === 'edge' ? 0 : 1
   const self = [process.execPath, ...process.execArgv, process.argv[1], 'calibrate-edge']
@@ -67,7 +68,7 @@ function commandOf({ model, cache, pinned, wan }: SidesOptions, side: 'edge' | '
   return wan === null ? command : inNamespace(wan[side], command)
 }
 
-/** Plaintext leaves loopback here, but not the machine: nobody else is in these namespaces. */
+/** Plaintext leaves loopback here, but not the machine: no other process is in these namespaces. */
 function inNamespace(side: WanSide, command: readonly string[]): string[] {
   const [first, ...rest] = command
   const [program, args] = side.command(first, [...rest, '--listen', side.address, '--insecure-network'])

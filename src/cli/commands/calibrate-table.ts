@@ -16,7 +16,7 @@ const TERM_NAMES: Readonly<Record<Term, string>> = {
 
 const right = (title: string) => ({ title, align: 'right' }) as const
 
-/** How wrong the simulator was, term by term. */
+/** Errors of the simulator by term. */
 export function errorTable({ terms }: CalibrationResult): TableData {
   return {
     columns: [
@@ -41,7 +41,7 @@ export function errorTable({ terms }: CalibrationResult): TableData {
   }
 }
 
-/** The simulator's figures and the runtime's side by side: each plan once, alone, over the first link. */
+/** The simulator's figures beside the runtime's: each plan once, unloaded, over the first link. */
 export function sideBySide({ cells, links }: CalibrationResult): { title: string; table: TableData } {
   const alone = cells.filter(({ link, load }) => link === links[0].id && load === 'alone')
   const [{ promptTokens, outputTokens }] = alone

@@ -56,7 +56,7 @@ const SHIPPED_TRACE = join('traces', 'links', 'lte-driving.yaml')
 const TRACE_SECONDS = 3600
 const PROFILE_FILE = 'profile.json'
 const PROMPT_TALES = 64
-/** What may wait in an emulated WAN before packets are dropped. */
+/** Bytes that may wait in an emulated WAN before packets are dropped. */
 const WAN_QUEUE_BYTES = 1e6
 const positive = numberOption({ min: 0, exclusiveMin: true })
 
@@ -131,7 +131,7 @@ function outFolder({ out }: Options): string {
 
 interface Outcome {
   readonly result: CalibrationResult
-  /** What the predictions were made from. */
+  /** The profile from which predictions were made. */
   readonly profile: Profile
 }
 
@@ -171,7 +171,7 @@ async function carryOut(options: Options, folder: string, io: Io): Promise<Outco
         return hold(sides, carriage, await measureProfile(sides))
       })
     }
-    // Between namespaces there is no loopback: what a message takes there is measured before.
+    // There is no loopback between the namespaces, so the time of a message is measured before.
     const profile = await withSides({ ...start, wan: null }, io, measureProfile)
     return await withWan(wan, (ends) =>
       withSides({ ...start, wan: ends }, io, async (sides) =>
@@ -226,7 +226,7 @@ async function linksOf(options: Options): Promise<LinkCase[]> {
   return options.quick === true ? [wifi, last] : [wifi, slow, last]
 }
 
-/** The link that the options name, as of `edgewise link replay`; null where they name none. */
+/** The link that the options name, as in `edgewise link replay`; null if they name none. */
 async function chosenLink(options: Options): Promise<LinkCase | null> {
   const { trace, seed, start: phaseSeconds, up, down, rtt, upMbps, downMbps, rttMs } = options
   const parts = Object.entries({ up, down, rtt, upMbps, downMbps, rttMs })
@@ -242,14 +242,14 @@ async function shippedLink({ seed, start: phaseSeconds }: Options): Promise<Link
   return { id: 'LTE, synthetic', series, phaseSeconds }
 }
 
-/** The emulator knows one rate and one delay. */
+/** The emulator supports one rate and one delay. */
 function constantOnly(link: LinkCase): LinkCase {
   if (link.series.upBitsPerSecond.length === 1) return link
   const [where, expected, found] = ['--carriage wan', 'a constant link', link.series.label]
   throw new InputError({ where, expected, found, remedy: 'give --trace constant:up=20,down=50,rtt=20' })
 }
 
-/** Real text where the model reads it; ids at random for the others. */
+/** Text if the model has a tokenizer; random ids otherwise. */
 function promptsOf(
   { source, tokenizer }: PretrainedModel,
   seed: number,
@@ -268,7 +268,7 @@ function promptsOf(
   }
 }
 
-/** The summary goes into the profile that was held to the runtime. Returns where that lies. */
+/** Stores the summary in the profile that was compared with the runtime, and returns that profile's path. */
 function keepProfile({ profile: given }: Options, folder: string, { profile, result }: Outcome): string {
   const file = given ?? join(folder, PROFILE_FILE)
   writeProfile(file, { ...profile, calibration: calibrationOf(result, join(folder, RESULT_FILE)) })

@@ -25,7 +25,7 @@ interface CloudFlags extends SideFlags, TransportFlags {
   readonly json?: boolean
 }
 
-/** To say goodbye and close, after the requests under way. */
+/** Seconds to say bye and close, after the running requests have ended. */
 const CLOSING_SECONDS = 5
 
 const defaults = DEFAULT_CLOUD_LIMITS
@@ -83,7 +83,7 @@ export const cloud: CliCommand<CloudFlags> = {
   },
   run(options, io) {
     const serving = serve(options, io)
-    // The process waits for the requests under way before it ends.
+    // The process waits for the running requests before it ends.
     io.onExit(async () => {
       await serving.catch(() => undefined)
     }, options.drainSeconds + CLOSING_SECONDS)

@@ -45,7 +45,10 @@ export const PLANNERS = [
 ] as const
 const TUNED = ['threshold', 'drift-plus-penalty', 'priced']
 
-/** Log of evaluations on test links: each one is a look that cannot be taken back. */
+/**
+ * Log of evaluations on test links: every evaluation on them is recorded, because test links that were seen are no
+ * longer unseen.
+ */
 export const FINAL_LOG = 'final-evaluations.jsonl'
 
 /** Training episodes and candidates for the tuned planners. */
@@ -60,15 +63,15 @@ export interface EvaluationRequest {
   /** The test links are files named on the command line. */
   readonly givenLinks?: boolean
   readonly seeds: number
-  /** Planner names, `all` spelt out. */
+  /** Names of planners, with `all` expanded. */
   readonly planners: readonly string[]
   readonly learned: readonly Policy[]
   readonly tuning: TuningSize
-  /** Where tuned prices are kept and final evaluations are logged. */
+  /** Folder for tuned prices and the log of final evaluations. */
   readonly runsFolder: string
 }
 
-/** What the words of a command line stand for: planners, and folders of runs and bundles. */
+/** Sorts the names on a command line into planners, and folders of runs and bundles. */
 export function sortNames(names: readonly string[]): {
   planners: string[]
   runs: string[]
@@ -96,7 +99,7 @@ interface ScenarioChoice extends ScenarioOverrides {
   readonly file?: string
 }
 
-/** The scenario given, else that of the first run; a bundle brings its profiles to a scenario file. */
+/** The given scenario, otherwise that of the first run; a bundle supplies the profiles for a scenario file. */
 export async function scenarioFor(
   choice: ScenarioChoice,
   names: { readonly runs: readonly string[]; readonly bundles: readonly string[] },
@@ -121,7 +124,7 @@ export async function scenarioFor(
   return loadScenario(file, { modelsFolder, ...profiles, ...given })
 }
 
-/** Opens the learned policies on a scenario. Throws InputError where one has another shape. */
+/** Opens the learned policies on a scenario. Throws InputError if one has another shape. */
 export function openLearned(
   scenario: Scenario,
   runs: readonly string[],
@@ -154,8 +157,8 @@ export function openLearned(
 }
 
 /**
- * Runs everything on the same episodes; tunes what must be tuned first. Returns to the event loop between
- * episodes, and throws AbortError there after Ctrl-C.
+ * Runs everything on the same episodes, after tuning what must be tuned. Returns to the event loop between episodes,
+ * and throws AbortError there after Ctrl-C.
  */
 export async function evaluateRequest(request: EvaluationRequest, io: Io): Promise<EvalJson> {
   const { scenario, split, planners, learned } = request
@@ -190,12 +193,12 @@ export async function evaluateRequest(request: EvaluationRequest, io: Io): Promi
       tuned === null ? null : { prices: tuned.prices, v: tuned.v, thresholdSeconds: tuned.thresholdSeconds },
     absent: { ...ABSENT_BASELINES, ...notAllowed(planners, report.policies) },
   } as unknown as EvalJson
-  // Links named on the command line are the user's own, not the scenario's last word.
+  // Links named on the command line belong to the user and are not the scenario's test links.
   if (split === 'test' && request.givenLinks !== true) logFinal(json, request.runsFolder, io)
   return json
 }
 
-/** Planners that were asked for and that the scenario does not allow. */
+/** Requested planners that the scenario does not allow. */
 function notAllowed(
   planners: readonly string[],
   policies: Readonly<Record<string, unknown>>,
@@ -206,7 +209,7 @@ function notAllowed(
 
 type Step = (done: number, note: string) => Promise<void>
 
-/** Draws progress around a piece of work whose steps return to the event loop. */
+/** Shows progress for work whose steps return to the event loop. */
 async function during<T>(io: Io, title: string, total: number, work: (step: Step) => Promise<T>): Promise<T> {
   const progress = startProgress(io, title, total)
   try {

@@ -13,7 +13,7 @@ import { weightsLine } from './oracle-table.ts'
 
 type Row = EvalJson['policies'][string]
 
-/** An evaluation for people: the table with its weights, bound, headroom, absences and provenance. */
+/** An evaluation for people: the table with its weights, bound, headroom, omissions and provenance. */
 export function describeEvaluation(json: EvalJson, learned: readonly string[], style: TableStyle): string {
   const rows = Object.entries(json.policies).sort(([, a], [, b]) => a.cost.mean - b.cost.mean)
   const emphasis = rows.flatMap(([name], index) => (learned.includes(name) ? [index] : []))
@@ -118,7 +118,7 @@ function tunedLine({ tuned }: EvalJson): string[] {
   ]
 }
 
-/** Where each trained policy stands against every planner that it is compared with, in plain words. */
+/** Compares each trained policy with every planner, in words. */
 export function standing(json: EvalJson, learned: readonly string[]): string[] {
   return learned.flatMap((name) => {
     const own = json.policies[name]

@@ -103,7 +103,7 @@ export const evalCommand: CliCommand<Options> = {
   },
 }
 
-/** The files that --links names, or undefined where it names a split. */
+/** The files that --links names; undefined if it names a split. */
 function linkFiles({ links, final }: Options): string[] | undefined {
   if (links === undefined || !/\.(ya?ml|parquet)(,|$)/.test(links)) return undefined
   if (final !== true) return links.split(',')

@@ -1,6 +1,6 @@
 import type { CliGroup } from '../command.ts'
 
-/** `edgewise keys ...`: a small authority, and what it hands out. */
+/** `edgewise keys ...`: a small authority, and what it issues. */
 export const keys: CliGroup = {
   name: 'keys',
   summary: 'make an authority, keys of machines and of signatures; show and revoke them',

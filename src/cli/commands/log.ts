@@ -50,7 +50,7 @@ export const log: CliCommand<Options> = {
   },
 }
 
-/** Whether the observations are those of this build, and whole. */
+/** Checks whether the observations are complete and those of this build. */
 class Replay {
   private version = NaN
   private readonly found = { observations: 0, usable: 0, otherVersion: 0, otherSize: 0, notFinite: 0 }
@@ -62,7 +62,7 @@ class Replay {
     found.observations++
     if (this.version !== OBSERVATION_VERSION) found.otherVersion++
     else if (record.observation.length !== OBSERVATION_SIZE) found.otherSize++
-    // What a policy reads is float32: beyond its range an element would become infinite.
+    // A policy reads float32: an element beyond its range would become infinite.
     else if (!Float32Array.from(record.observation).every(Number.isFinite)) found.notFinite++
     else found.usable++
   }

@@ -20,7 +20,7 @@ interface Options {
   readonly json?: boolean
 }
 
-/** One row of `edgewise models --json`: the shape and what follows from it. */
+/** One row of `edgewise models --json`: the shape and derived figures. */
 export interface ModelSummary extends ModelSpec {
   readonly parameters: number
   readonly fp16WeightBytes: number
@@ -66,7 +66,7 @@ const COLUMNS = [
   { title: 'fp16 K/V per token', align: 'right' },
 ] as const
 
-/** Matrices only: norms and biases are below a thousandth of the whole. */
+/** Matrices only: norms and biases are less than a thousandth of the total. */
 export function summarise(model: ModelSpec): ModelSummary {
   const layer = attentionUnits(model) * attentionUnitParameters(model) + ffnParameters(model, 'whole')
   const head = model.tiedHead ? 0 : lmHeadParameters(model)

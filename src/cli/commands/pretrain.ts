@@ -86,10 +86,10 @@ async function pretrainNow(options: Options, io: Io): Promise<PretrainSummary | 
   }
 }
 
-/** Share of a new step in the averages shown. */
+/** Weight of a new step in the displayed averages. */
 const SMOOTHING = 0.05
 
-/** What is said beside the bar: averages of the loss at the end and of the speed. */
+/** Text beside the progress bar: averages of the last layer's loss and of the speed. */
 function notes(io: Io): (report: StepReport, total: number) => string {
   let loss: number | null = null
   let secondsPerStep: number | null = null

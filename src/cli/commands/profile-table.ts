@@ -5,10 +5,10 @@ import type { TableStyle } from '../../report/table.ts'
 import { renderTable } from '../../report/table.ts'
 import type { Figure } from '../../plan/profile/types.ts'
 
-/** A common chat, for the estimate below the table: tokens of the prompt, and the context decoded at. */
+/** A typical chat for the estimate below the table: tokens of the prompt, and the context of the decode step. */
 const TYPICAL_TOKENS = 256
 
-/** A profile for people: its blocks, its other figures, and what they add up to. */
+/** A profile for people: its blocks, its other figures, and their sum. */
 export function describeProfile(profile: Profile, style: TableStyle): string {
   const { device, model, runtime } = profile
   const threads = `${device.threads} thread${device.threads === 1 ? '' : 's'}`
@@ -70,7 +70,7 @@ function blockTable(profile: Profile, style: TableStyle): string {
   return renderTable({ columns, rows }, style)
 }
 
-/** First, middle and last. */
+/** First, middle and last index. */
 function sampleIndices(length: number): number[] {
   return [...new Set([0, length >> 1, length - 1])]
 }
@@ -114,7 +114,7 @@ function figureTable(profile: Profile, style: TableStyle): string {
   return renderTable({ columns, rows }, style)
 }
 
-/** One call and the sum of the blocks, were the whole model on this device. */
+/** One call and the sum of the blocks, with the whole model on this device. */
 function wholeModel(profile: Profile): string {
   const { model } = profile
   const tokens = Math.min(TYPICAL_TOKENS, model.contextTokens - 1)

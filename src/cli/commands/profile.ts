@@ -31,7 +31,7 @@ interface Options {
   readonly json?: boolean
 }
 
-/** `auto`: a worker, as the runtime has it, or WASM where the native binary does not load. */
+/** `auto`: a worker, as in the runtime, or WASM if the native binary does not load. */
 const ENGINES = ['auto', 'worker', 'native', 'wasm'] as const
 
 export const profile: CliCommand<Options> = {
@@ -103,7 +103,7 @@ async function makeProfile(options: Options, io: Io): Promise<Profile> {
   return measure(model, options, io)
 }
 
-/** Loads engine and benchmarks only now: a data sheet needs neither. */
+/** Loads engine and benchmarks only now, because a data sheet needs neither. */
 async function measure(model: ModelSpec, options: Options, io: Io): Promise<Profile> {
   const kind = requireChoice('--engine', options.engine, ENGINES)
   const precision = parseRuntimePrecision(options.precision ?? 'fp32', '--precision')

@@ -12,7 +12,7 @@ import { printLine } from '../io.ts'
 import { decideJson } from '../json/bundle.ts'
 import { describePlan, pictureOf } from './oracle-table.ts'
 
-/** A question of ordinary length to a device in a burst: alone on the device, it would wait for nothing. */
+/** A request of typical length during a burst; on the device alone, it would not have to wait. */
 const REQUEST = {
   promptTokens: 768,
   outputTokens: 200,
@@ -21,17 +21,17 @@ const REQUEST = {
   edgeBacklogSeconds: 8,
 }
 
-/** Seconds since the last heartbeat came back. */
+/** Seconds since the last answered heartbeat. */
 const OUTAGE = 10
 
 const CONDITIONS: readonly (readonly [string, Conditions])[] = [
   ['good link', { ...REQUEST, upMbps: 50, downMbps: 200, rttMs: 20 }],
   ['poor link', { ...REQUEST, upMbps: 0.5, downMbps: 2, rttMs: 200 }],
-  // Estimates stay what they were; that nothing is heard any more is what tells an outage.
+  // The estimates stay as they were; only the age of the last heartbeat shows the outage.
   ['outage', { ...REQUEST, upMbps: 50, downMbps: 200, rttMs: 20, sinceHeartbeatSeconds: OUTAGE }],
 ]
 
-/** Columns to fill with maps side by side. */
+/** Width in characters to fill with maps side by side. */
 const COLUMNS = 124
 
 export interface DecisionMaps {
@@ -40,7 +40,7 @@ export interface DecisionMaps {
   readonly png: string
 }
 
-/** Lets a bundle decide under three link conditions; prints the maps and draws them beside the run. */
+/** Lets a bundle decide under three link conditions; prints the maps and writes pictures beside the run. */
 export async function decideConditions(folder: string, out: string, io: Io): Promise<DecisionMaps> {
   const bundle = await openBundle(folder)
   const pictures: PicturedPlan[] = []

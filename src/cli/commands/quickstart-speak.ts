@@ -20,8 +20,8 @@ const MODEL = 'tales'
 const LINK = 'lte-driving'
 const PROMPT = 'Once there was '
 /**
- * The whole model here, all of it in the cloud, half of its layers there at two widths, half of the heads of every
- * layer there; each with as many tokens as a quickstart has time for.
+ * The whole model here; all of it in the cloud; half of its layers there, at two numbers of bits; half of the heads of
+ * every layer there. Each with as many tokens as a quickstart has time for.
  */
 const PLANS = [
   { plan: 'edge', tokens: 280 },
@@ -35,7 +35,7 @@ const ANY_PORT = { host: '127.0.0.1', port: 0 } as const
 const spokenSchema = z.strictObject({
   plan: z.string(),
   text: z.string(),
-  /** As far as it goes, what the whole model on the edge says. */
+  /** Whether the tokens equal those of the whole model on the edge, over their common length. */
   same: z.boolean(),
   ttftSeconds: z.number().nullable(),
   tpotSeconds: z.number().nullable(),
@@ -45,20 +45,20 @@ export type Spoken = z.infer<typeof spokenSchema>
 
 const MAX_BYTES = 65_536
 
-/** What was said before, or what the model says now, kept in `file`. */
+/** The results of an earlier start from `file`, or new ones, which are stored there. */
 export async function speakOnce(file: string, io: Io): Promise<Spoken[]> {
   if (existsSync(file)) {
     const before = check(z.array(spokenSchema), parseJson(readText(file, MAX_BYTES), file), file)
     for (const spoken of before) tell(spoken, io)
     return before
   }
-  // Real messages take real time, whatever clock the command tells the time by.
+  // Real messages take real time, whatever clock the command uses.
   const spoken = await speak({ ...io, clock: systemClock })
   writeAtomic(file, `${JSON.stringify(spoken, null, 2)}\n`)
   return spoken
 }
 
-/** The built-in model generates, split between an edge and a cloud over the real wire and a replayed link. */
+/** Runs the built-in model split between an edge and a cloud over the real wire and a replayed link. */
 async function speak(io: Io): Promise<Spoken[]> {
   const { clock, env, signal } = io
   const side = { model: MODEL, memoryBytes: 1e9, clock, env }
@@ -99,7 +99,7 @@ async function sayOnce(
 ): Promise<Spoken> {
   const { tokenizer, stopIds } = edge.pretrained
   const request = { ...edge.readPlan(plan), prompt, maxNewTokens: tokens, sampling: GREEDY, stopIds }
-  // Once for the sessions, once for the clock.
+  // The first run loads the sessions, the second is timed.
   const options = { explain: false, onToken: () => {} }
   await edge.generate({ ...request, maxNewTokens: 2 }, options)
   const generation = await edge.generate(request, options)
@@ -111,7 +111,7 @@ async function sayOnce(
   return spoken
 }
 
-/** The first one's text, and a line for each. */
+/** Prints the first one's text, and a line for each. */
 function tell({ plan, text, same, ttftSeconds, tpotSeconds }: Spoken, io: Io): void {
   if (plan === PLANS[0].plan) printLine(io, `${PROMPT}${text}\n`)
   const time = (seconds: number | null) => (seconds === null ? 'not measured' : formatSeconds(seconds))

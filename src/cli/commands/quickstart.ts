@@ -38,7 +38,7 @@ interface Options {
   readonly json?: boolean
 }
 
-/** Files of a quickstart's folder; each is made once, so that a second start continues after the last. */
+/** Files in a quickstart's folder; each is made once, so that a second start continues where the first stopped. */
 const FILES = {
   profile: 'this-machine.profile.json',
   run: 'ppo',
@@ -80,11 +80,11 @@ export const quickstart: CliCommand<Options> = {
       clear(out, Object.values(FILES))
       clear(bundle, [MANIFEST_FILE])
     }
-    // With --json only the last object goes to standard output.
+    // With --json only the final object goes to standard output.
     const shown: Io = options.json === true ? { ...io, stdout: io.stderr } : io
     const steps = new Steps(shown)
-    const running = walk(options, out, bundle, steps, shown)
-    // After Ctrl-C the process waits for the step under way to end, and for the hint below.
+    const running = runSteps(options, out, bundle, steps, shown)
+    // After Ctrl-C the process waits for the current step to end, and for the hint below.
     io.onExit(async () => {
       await running.catch(() => undefined)
     })
@@ -93,7 +93,7 @@ export const quickstart: CliCommand<Options> = {
       if (options.json === true) printJson(io, found)
       return
     } catch (error) {
-      // A step that is broken off throws AbortError.
+      // A step that is interrupted throws AbortError.
       if (!(error instanceof Interrupted) && !io.signal.aborted) throw error
       io.stderr.write(`interrupted; continue with: edgewise quickstart --out ${out}\n`)
       return EXIT_INTERRUPTED
@@ -101,7 +101,7 @@ export const quickstart: CliCommand<Options> = {
   },
 }
 
-/** An API over the built-in model. */
+/** Commands that serve an API with the built-in model. */
 const SERVE = [
   'edgewise cloud --model tales',
   'edgewise edge --model tales --cloud 127.0.0.1:7400 --plan cut:4 --listen 127.0.0.1:8080 --watch',
@@ -110,7 +110,7 @@ const SERVE = [
 /** Ctrl-C between or within steps. */
 class Interrupted extends Error {}
 
-/** Headings with the time each step took. */
+/** Prints headings with the time that each step took. */
 class Steps {
   private readonly io: Io
   private readonly began: number
@@ -141,7 +141,7 @@ interface QuickstartResult extends DecisionMaps {
   readonly spoken: readonly Spoken[]
 }
 
-async function walk(
+async function runSteps(
   options: Options,
   out: string,
   bundle: string,
@@ -211,7 +211,7 @@ async function evaluated(out: string, run: string, options: Options, io: Io): Pr
       planners: PLANNERS,
       learned: openLearned(scenario, [run], []),
       tuning: { episodes: options.tuningEpisodes, candidates: options.tuningCandidates },
-      // Beside the run: `runs` unless --out lies elsewhere.
+      // Beside the run: `runs` unless --out is elsewhere.
       runsFolder: dirname(out),
     },
     io,
@@ -243,7 +243,7 @@ async function exported(run: string, bundle: string, evaluation: EvalJson, io: I
   })
 }
 
-/** Removes what a quickstart made; refuses a folder that holds anything else. */
+/** Deletes what a quickstart made; refuses a folder that holds anything else. */
 function clear(folder: string, marks: readonly string[]): void {
   if (!existsSync(folder)) return
   const ours = marks.some(

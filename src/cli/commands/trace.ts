@@ -1,6 +1,6 @@
 import type { CliGroup } from '../command.ts'
 
-/** `edgewise trace ...`: recordings of links, in and out of our one file format. */
+/** `edgewise trace ...`: recordings of links, and our trace file format. */
 export const trace: CliGroup = {
   name: 'trace',
   summary: 'import recordings of links, describe them, fit synthetic links to them',

@@ -104,7 +104,7 @@ export type TrainRequest =
       }
     }
 
-/** Trains with live progress; after Ctrl-C the update under way ends and a checkpoint is written. */
+/** Trains with a progress display; after Ctrl-C the current update is finished and a checkpoint is written. */
 export async function trainWith(request: TrainRequest, io: Io): Promise<RunSummary> {
   const running = trainNow(request, io)
   // The process waits for the checkpoint before it ends.

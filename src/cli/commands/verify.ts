@@ -11,7 +11,7 @@ interface Options {
   readonly json?: boolean
 }
 
-/** The bundle is whole, but computes something else here. */
+/** Exit code if the bundle's bytes are intact but its outputs differ here. */
 const EXIT_DIFFERS = 1
 
 export const verify: CliCommand<Options> = {

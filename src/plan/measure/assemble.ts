@@ -10,7 +10,7 @@ import { fitLoads } from './loads.ts'
 import type { LoadFit, LoadReading } from './loads.ts'
 import type { Timing } from './timing.ts'
 
-/** All timings of one run; attention row-major [knots, units]. */
+/** All timings of one run; attention is row-major [knots, units]. */
 export interface BlockTimings {
   readonly embed: readonly Timing[]
   readonly prefill: readonly Timing[]
@@ -19,20 +19,21 @@ export interface BlockTimings {
   readonly head: Timing
 }
 
+/** Everything that was measured for a profile. */
 export interface Measured {
   readonly model: ModelSpec
   readonly grid: ProfileGrid
   readonly bench: Bench
   readonly timings: BlockTimings
-  /** Of a call without blocks. */
+  /** Cost of a call without blocks. */
   readonly dispatch: Timing
-  /** What a call costs more after a pause. */
+  /** Additional cost of a call after a pause. */
   readonly wakeSeconds: number
-  /** Null where it did not fit the machine. */
+  /** Null if it did not fit the machine's memory. */
   readonly batch: BatchCurve | null
   readonly loads: readonly LoadReading[]
   readonly residents: readonly MemoryReading[]
-  /** Null where no counter could be read: not measured is never 0. */
+  /** Null if no energy counter can be read; not measured is never 0. */
   readonly busyWatts: number | null
   readonly idleWatts: number | null
   readonly decisionSeconds: number | null
@@ -42,15 +43,15 @@ export interface Measured {
 /** Share of the machine's memory that weights and caches may take. */
 const MEMORY_SHARE = 0.75
 const ASSUMED_DECISION_SECONDS = 1e-3
-/** A desktop-class package: idle power, and what one busy core adds. */
+/** A desktop-class package: idle power, and the additional power of one busy core. */
 const MODELLED_IDLE_WATTS = 5
 const MODELLED_CORE_WATTS = 10
 const BATCH_SIZES = 8
 const BATCH_CONTEXT_TOKENS = 512
-/** Weights smaller than this drown in what else the process holds. */
+/** Smaller weights cannot be distinguished from the process's other memory. */
 const RESIDENT_BYTES = 1e6
 
-/** Puts a profile together; what was not measured says modelled or assumed. */
+/** Assembles a profile; figures that were not measured are marked modelled or assumed. */
 export function assembleProfile(measured: Measured): Profile {
   const { model, grid, bench, timings } = measured
   const { engine, host, threads } = bench
@@ -126,7 +127,10 @@ function wireFigures(seconds: number): NonNullable<Profile['wire']> {
   }
 }
 
-/** Of the FFN, whose weights are all read and rearranged at load; small ones drown in what else the process does. */
+/**
+ * Measured on the FFN, whose weights are all read and repacked at load; small weights cannot be distinguished from the
+ * process's other memory.
+ */
 function residentFigure(residents: readonly MemoryReading[], provenance: Provenance): Figure | null {
   const ffn = residents.find(({ name }) => name === 'ffn-whole')
   if (ffn === undefined || ffn.weightBytes < RESIDENT_BYTES || ffn.residentBytes <= 0) return null
@@ -173,7 +177,7 @@ function decisionFigure(seconds: number | null): Figure {
     : { value: seconds, provenance: { kind: 'measured', source: 'given by the caller' } }
 }
 
-/** FFNs serve a batch at once, as they do the tokens of a prompt; attention goes sequence by sequence. */
+/** An FFN serves a batch in one pass, as it does the tokens of a prompt; attention runs sequence by sequence. */
 function modelledBatch(profile: Profile): Profile['batch'] {
   const costs = new BlockCosts(profile)
   const { model } = profile

@@ -13,9 +13,9 @@ import { nonDecreasing } from '../profile/costs.ts'
 import type { Bench } from './blocks.ts'
 import { LoadedSubgraph } from './blocks.ts'
 import type { Points } from './points.ts'
-import { HEAD, layerChain } from './segments.ts'
+import { HEAD, layerChain } from './subgraphs.ts'
 
-/** Sequences in one run of a graph: the sizes that the runtime batches by. */
+/** Batch sizes that are measured: those that the runtime uses. */
 export const BATCH_SIZES = [1, 2, 4, 8] as const
 
 /** Context at which the batch curve is measured. */
@@ -23,17 +23,18 @@ export function batchContextTokens(model: ModelSpec): number {
   return Math.max(1, Math.min(256, model.contextTokens >> 1))
 }
 
+/** Measured batch factors. */
 export interface BatchCurve {
   readonly sizes: readonly number[]
   readonly factors: readonly number[]
 }
 
-/** Weights lie in a file's pages and, rearranged, in memory of their own. */
+/** Weights are in memory twice: in the file's mapped pages, and repacked. */
 const COPIES_IN_MEMORY = 2
-/** Share of the machine's memory that the measurement may take. */
+/** Share of the machine's memory that this measurement may take. */
 const MEMORY_SHARE = 0.5
 
-/** Whether the largest batch fits the machine with `layers` layers and the head beside it. */
+/** Whether the largest batch fits the machine with `layers` layers and the head in memory. */
 export function batchFits(
   model: ModelSpec,
   precision: RuntimePrecision,
@@ -53,8 +54,8 @@ export function batchFits(
 }
 
 /**
- * Decode step of the whole model at each batch size over that of one: one call, its layers (as fused chains of
- * `layers` of them take), and the head.
+ * Measures the whole model's decode step at each batch size, divided by that of one sequence: one call, all layers
+ * (from fused chains of `layers` of them), and the head.
  */
 export async function measureBatch(bench: Bench, points: Points, layers: number): Promise<BatchCurve> {
   const { model } = bench.source
@@ -62,8 +63,8 @@ export async function measureBatch(bench: Bench, points: Points, layers: number)
   const steps: number[] = []
   for (const batch of BATCH_SIZES) {
     const time = async (name: string, label: string, copies: number): Promise<number> => {
-      const segment = name === 'head' ? HEAD : layerChain(layers, attentionUnits(model))
-      const loaded = await LoadedSubgraph.load(bench, `batch-${name}`, segment, step, batch)
+      const subgraph = name === 'head' ? HEAD : layerChain(layers, attentionUnits(model))
+      const loaded = await LoadedSubgraph.load(bench, `batch-${name}`, subgraph, step, batch)
       try {
         const runs = [await loaded.runner(step)]
         return (await points.time(`${label}, batch of ${batch}`, runs, copies, batch)).medianSeconds

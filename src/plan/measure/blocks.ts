@@ -14,14 +14,15 @@ import type { Step } from './feeds.ts'
 import type { Host } from './host.ts'
 import type { Run } from './timing.ts'
 
-/** What a session takes of memory. */
+/** Memory of a loaded session. */
 export interface MemoryReading {
   readonly name: string
   readonly weightBytes: number
-  /** Rise of the process's resident memory by the session and a first run of it. */
+  /** Increase of the process's resident memory by loading the session and running it once. */
   readonly residentBytes: number
 }
 
+/** What the measurements share: model, engine, host and settings. */
 export interface Bench {
   readonly engine: Engine
   readonly clock: Clock
@@ -32,12 +33,12 @@ export interface Bench {
   readonly source: WeightSource
   /** Of the matrices in every graph that is timed: those that the runtime has at this precision. */
   readonly precision: RuntimePrecision
-  /** Makes inputs. */
+  /** Creates inputs. */
   readonly fill: WeightFill
   readonly onLoad: (reading: MemoryReading) => void
 }
 
-/** A segment that is loaded. */
+/** A loaded subgraph. */
 export class LoadedSubgraph {
   private readonly bench: Bench
   private readonly name: string
@@ -45,19 +46,19 @@ export class LoadedSubgraph {
   private readonly batch: number
   private readonly caches: SubgraphKvCaches
 
-  private constructor(bench: Bench, name: string, session: Session, segment: Subgraph, batch: number) {
+  private constructor(bench: Bench, name: string, session: Session, subgraph: Subgraph, batch: number) {
     this.bench = bench
     this.name = name
     this.session = session
     this.batch = batch
-    this.caches = new SubgraphKvCaches(bench.engine, bench.source.model, segment, batch, bench.fill)
+    this.caches = new SubgraphKvCaches(bench.engine, bench.source.model, subgraph, batch, bench.fill)
   }
 
-  /** Writes a segment to disk, loads it and runs it once. `name` is that of its files. */
+  /** Writes a subgraph to disk, loads it and runs it once. `name` is the name of its files. */
   static async load(
     bench: Bench,
     name: string,
-    segment: Subgraph,
+    subgraph: Subgraph,
     firstStep: Step,
     batch = 1,
   ): Promise<LoadedSubgraph> {
@@ -66,11 +67,11 @@ export class LoadedSubgraph {
       const { path, weightBytes } = storeModel(
         bench.folder,
         name,
-        buildSubgraph(source, segment, { batch, precision }).toModel(),
+        buildSubgraph(source, subgraph, { batch, precision }).toModel(),
       )
       const residentBefore = host.residentBytes()
       const session = await engine.create(path, { threads })
-      const loaded = new LoadedSubgraph(bench, name, session, segment, batch)
+      const loaded = new LoadedSubgraph(bench, name, session, subgraph, batch)
       const run = await loaded.runner(firstStep)
       await run()
       bench.onLoad({ name, weightBytes, residentBytes: host.residentBytes() - residentBefore })
@@ -81,7 +82,7 @@ export class LoadedSubgraph {
     }
   }
 
-  /** A run of this step, ready to be timed. */
+  /** Prepares a run of this step for timing. */
   async runner(step: Step): Promise<Run> {
     const { session, caches, batch } = this
     const { source, fill } = this.bench

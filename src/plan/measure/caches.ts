@@ -15,31 +15,31 @@ interface Cache {
   readonly values: Resident
 }
 
-/** K/V caches of a segment's layers, kept as the runtime keeps them: with the engine, growing in chunks. */
+/** K/V caches of a subgraph's layers, managed as the runtime does: in the engine, growing in chunks. */
 export class SubgraphKvCaches {
   private capacity = 0
   private readonly engine: Engine
   private readonly model: ModelSpec
-  private readonly segment: Subgraph
+  private readonly subgraph: Subgraph
   private readonly batch: number
   private readonly fill: WeightFill
   private readonly caches: Cache[] = []
   private readonly empty = new Map<number, Resident>()
 
-  constructor(engine: Engine, model: ModelSpec, segment: Subgraph, batch: number, fill: WeightFill) {
+  constructor(engine: Engine, model: ModelSpec, subgraph: Subgraph, batch: number, fill: WeightFill) {
     this.engine = engine
     this.model = model
-    this.segment = segment
+    this.subgraph = subgraph
     this.batch = batch
     this.fill = fill
   }
 
-  /** Capacity that a step's graph sees, once there is room for it: a prompt's first pass sees an empty cache. */
+  /** Capacity that a step's graph sees after growing: a prompt's first pass sees an empty cache. */
   seenCapacity({ position }: Step): number {
     return position === 0 ? EMPTY_CAPACITY : this.capacity
   }
 
-  /** Residents and inserts of a step, with room made for it. `outputs`: all that the graph gives. */
+  /** Residents and inserts of a step, after growing the caches for it. `outputs`: all outputs of the graph. */
   async optionsOf(step: Step, outputs: readonly string[]): Promise<RunOptions> {
     await this.reserve(cacheCapacity(step.position + step.tokens))
     const residents: Record<string, Resident> = {}
@@ -72,7 +72,7 @@ export class SubgraphKvCaches {
       const dims = [keys.dims[0], capacity, headDim]
       for (const resident of [keys, values]) {
         if (resident.dims[1] < capacity) await resident.grow(capacity)
-        // Untouched zeros would all be one page of memory, and quick to read.
+        // Write actual values: untouched zeros would all map to one page of memory, which is fast to read.
         await resident.write(0, tensor('float32', dims, this.fill(dims[0] * capacity * headDim, 0, 1)))
       }
     }
@@ -80,7 +80,7 @@ export class SubgraphKvCaches {
 
   private async allocate(capacity: number): Promise<void> {
     const { headDim } = this.model
-    for (const part of this.segment.parts) {
+    for (const part of this.subgraph.parts) {
       if (part.kind !== 'attention' || part.units.length === 0) continue
       const { layer, units } = part
       for (let sequence = 0; sequence < this.batch; sequence++) {

@@ -5,17 +5,17 @@ import type { WeightFill } from '../../model/graphs/weights.ts'
 import { tensor } from '../../core/onnx/tensor.ts'
 import type { Tensor } from '../../core/onnx/tensor.ts'
 
-/** What one run does: `tokens` tokens after `position` tokens in the cache; in a batch, one token of each sequence. */
+/** One run: `tokens` tokens after `position` cached tokens; in a batch, one token of each sequence. */
 export interface Step {
   readonly tokens: number
   readonly position: number
 }
 
-/** Positions of a cache that holds nothing: one, which is masked. */
+/** Capacity of an empty cache: one position, which is masked. */
 export const EMPTY_CAPACITY = 1
 
 /**
- * Inputs of a segment at the sizes to be measured, of those names that it has. Values are normal draws: time does
+ * Inputs of a subgraph with the sizes to measure, for the names that it has. Values are normal draws, because time does
  * not depend on them. `capacity` is that of the caches.
  */
 export function subgraphFeeds(
@@ -29,7 +29,7 @@ export function subgraphFeeds(
   const rows = batch === 1 ? step.tokens : batch
   const make: Record<string, () => Tensor> = {
     ids: () => integers(rows, (i) => (i * 7919) % model.vocabulary),
-    // A full context has no position left for one more token, yet that is where the profile's last knot lies.
+    // With a full context there is no position left for one more token, yet the profile's last knot is there.
     positions: () =>
       integers(rows, (i) => Math.min(model.contextTokens - 1, step.position + (batch === 1 ? i : 0))),
     x: () => tensor('float32', [rows, model.width], fill(rows * model.width, 0, 1)),

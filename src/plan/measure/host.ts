@@ -1,31 +1,33 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { arch, availableParallelism, cpus, hostname, platform, release, totalmem } from 'node:os'
 
-/** The machine under measurement; an argument so that tests bring their own. */
+/** The machine that is measured; an argument so that tests can replace it. */
 export interface Host {
   readonly id: string
   readonly description: string
   readonly cores: number
   readonly memoryBytes: number
-  /** Resident memory of this process. */
+  /** Resident memory of this process, bytes. */
   residentBytes(): number
-  /** Joules used so far by the processor packages, or null where no counter can be read. */
+  /** Energy counters of the processor packages; null if none can be read. */
   energyCounters(): readonly EnergyCounter[] | null
 }
 
-/** A counter that wraps at `rangeJoules`. */
+/** An energy counter that wraps at `rangeJoules`. */
 export interface EnergyCounter {
   readonly joules: number
   readonly rangeJoules: number
 }
 
+/** Reads a text file. */
 export type ReadText = (path: string) => string
+/** Lists the names in a folder. */
 export type ListFolder = (path: string) => readonly string[]
 
 const readFile: ReadText = (path) => readFileSync(path, 'utf8')
 const listFolder: ListFolder = (path) => readdirSync(path)
 
-/** This machine. */
+/** The machine that this process runs on. */
 export function thisHost(): Host {
   const cpu = cpus()[0]?.model.trim() ?? 'unknown processor'
   const cores = availableParallelism()
@@ -41,8 +43,8 @@ export function thisHost(): Host {
 }
 
 /**
- * Energy of the x86 packages (Linux powercap; the files need root). Only the packages themselves are
- * counted: `intel-rapl:0` but not its part `intel-rapl:0:1`.
+ * Energy counters of x86 packages (Linux powercap; the files need root). Only packages are counted: `intel-rapl:0`, but
+ * not its part `intel-rapl:0:1`.
  */
 export function raplCounters(read: ReadText, list: ListFolder): EnergyCounter[] | null {
   const root = '/sys/class/powercap'
@@ -61,7 +63,7 @@ export function raplCounters(read: ReadText, list: ListFolder): EnergyCounter[] 
   }
 }
 
-/** Joules between two readings, at most one wrap each; null where either is missing. */
+/** Joules between two readings, assuming at most one wrap of each counter; null if a reading is missing. */
 export function joulesBetween(
   before: readonly EnergyCounter[] | null,
   after: readonly EnergyCounter[] | null,

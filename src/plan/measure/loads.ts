@@ -3,10 +3,10 @@ import { join } from 'node:path'
 import { openSubgraphStore } from '../../model/graphs/subgraphStore.ts'
 import { attentionUnits } from '../../model/spec.ts'
 import type { Bench } from './blocks.ts'
-import { layerChain, TRIVIAL } from './segments.ts'
+import { layerChain, TRIVIAL } from './subgraphs.ts'
 import { summarise } from './timing.ts'
 
-/** What loading one segment took. */
+/** Time to load one subgraph. */
 export interface LoadReading {
   readonly weightBytes: number
   readonly seconds: number
@@ -15,9 +15,9 @@ export interface LoadReading {
 const REPEATS = 5
 
 /**
- * Loads segments as the runtime does: finds the files that are there, makes a session of them. Whole layers, since
- * making a session takes as long as its graph has nodes, and plans have their layers whole: a byte of an FFN alone
- * costs a tenth of one of an attention. Medians, from the page cache.
+ * Measures loading as the runtime does it: find the existing files, create a session. Uses whole layers, because the
+ * time depends on the number of nodes and plans mostly have whole layers: a byte of an FFN alone costs a tenth of a
+ * byte of an attention. Medians, with files in the page cache.
  */
 export async function measureLoads(bench: Bench, layers: number): Promise<LoadReading[]> {
   const { source, precision, engine, clock, threads } = bench
@@ -26,12 +26,12 @@ export async function measureLoads(bench: Bench, layers: number): Promise<LoadRe
   const chains = [...new Set([1, layers])].map((count) => layerChain(count, attentionUnits(source.model)))
   const readings: LoadReading[] = []
   try {
-    for (const segment of [TRIVIAL, ...chains]) {
-      const { weightBytes } = store.store(segment)
+    for (const subgraph of [TRIVIAL, ...chains]) {
+      const { weightBytes } = store.store(subgraph)
       const seconds: number[] = []
       for (let i = 0; i < REPEATS; i++) {
         const start = clock.nowSeconds()
-        const session = await engine.create(store.store(segment).path, { threads })
+        const session = await engine.create(store.store(subgraph).path, { threads })
         seconds.push(clock.nowSeconds() - start)
         await session.dispose()
       }
@@ -43,16 +43,16 @@ export async function measureLoads(bench: Bench, layers: number): Promise<LoadRe
   return readings
 }
 
-/** What making a session costs: seconds = segmentSeconds + weightBytes / bytesPerSecond. */
+/** Cost of creating a session: seconds = segmentSeconds + weightBytes / bytesPerSecond. */
 export interface LoadFit {
   readonly segmentSeconds: number
   readonly bytesPerSecond: number
 }
 
 /**
- * Least squares of the relative errors over sessions of different sizes (a large session's seconds must not drown
- * a small one's). Where all are of about one size and the line runs below nothing, the quickest session stands for
- * the fixed part.
+ * Least squares of relative errors over sessions of different sizes, so that large sessions do not dominate small ones.
+ * If all have about the same size and the line would be negative at 0, the fastest session determines the constant
+ * part.
  */
 export function fitLoads(readings: readonly LoadReading[]): LoadFit {
   const line = relativeLine(readings)
@@ -60,7 +60,7 @@ export function fitLoads(readings: readonly LoadReading[]): LoadFit {
   const least = Math.min(...readings.map(({ seconds }) => seconds))
   const bytes = readings.reduce((sum, { weightBytes }) => sum + weightBytes, 0)
   const seconds = readings.reduce((sum, reading) => sum + reading.seconds, 0)
-  // Half of the quickest, so that bytes keep a price.
+  // Half of the fastest, so that bytes still have a cost.
   const segmentSeconds = least / 2
   return { segmentSeconds, bytesPerSecond: bytes / (seconds - readings.length * segmentSeconds) }
 }

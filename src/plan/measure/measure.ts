@@ -26,34 +26,35 @@ import { joulesBetween, thisHost } from './host.ts'
 import type { Host } from './host.ts'
 import { Points } from './points.ts'
 import type { MeasureProgress } from './points.ts'
-import { EMBEDDING, HEAD, TRIVIAL, attentionChain, ffnChain, ffnHalf } from './segments.ts'
+import { EMBEDDING, HEAD, TRIVIAL, attentionChain, ffnChain, ffnHalf } from './subgraphs.ts'
 import { randomSource } from './source.ts'
 import type { Run, Timing } from './timing.ts'
 import { measureLoads } from './loads.ts'
 import { measureWake } from './wake.ts'
 import type { Sleep } from './wake.ts'
 
+/** Options of measureProfile. */
 export interface MeasureOptions {
   readonly engine: Engine
-  /** The model's weights; random ones when absent. */
+  /** The model's weights; default: random ones. */
   readonly source?: WeightSource
   /** Of the graphs that are timed. Default fp32. */
   readonly precision?: RuntimePrecision
   readonly threads?: number
-  /** `quick` (few knots, half a minute for GPT-2), `full`, or knots of one's own. */
+  /** `quick` (few knots, half a minute for GPT-2), `full`, or an explicit grid. */
   readonly grid?: 'quick' | 'full' | ProfileGrid
-  /** Time to aim at for the repeats; long runs and loading come on top. */
+  /** Target for the time of the repetitions; long runs and loading take additional time. */
   readonly budgetSeconds?: number
   readonly clock?: Clock
   readonly host?: Host
-  /** Where weight files are put for a while; a fresh temporary folder when absent. */
+  /** Folder for temporary weight files; default: a new temporary folder. */
   readonly folder?: string
-  /** One decision of the policy; assumed until `edgewise decide` has measured it. */
+  /** Time of one decision of the policy; assumed until `edgewise decide` has measured it. */
   readonly decisionSeconds?: number
-  /** Handling of one message on the wire by both ends, as the caller measured it; left out of the profile when absent. */
+  /** Handling of one message by both ends, measured by the caller; omitted from the profile if absent. */
   readonly messageSeconds?: number
   readonly seed?: number
-  /** Lets time pass between calls; the system's timer when absent. */
+  /** Waits between calls; default: the system's timer. */
   readonly sleep?: Sleep
   readonly onProgress?: (progress: MeasureProgress) => void
 }
@@ -62,15 +63,18 @@ const sleepSeconds: Sleep = (seconds) => new Promise((resolve) => setTimeout(res
 
 const FULL_BUDGET_SECONDS = 90
 const QUICK_BUDGET_SECONDS = 10
-/** Layers are chained until their weights fill this much, past what caches hold, as long as the model has so many. */
+/**
+ * Layers are chained until their weights fill this many bytes, more than processor caches hold, if the model has enough
+ * layers.
+ */
 const QUICK_CHAIN_BYTES = 64e6
 const FULL_CHAIN_BYTES = 128e6
 const MAX_CHAIN = 12
 
 /**
- * Profiles `model` on this machine as the runtime runs it: each kind of sub-block at its true shape in chains of
- * several layers fused into one segment, timed over tokens, context and units; what a call, a session and a batch
- * cost apart. Every figure says where it comes from. Throws InputError where `source` is of another model.
+ * Profiles `model` on this machine as the runtime runs it: each kind of block at its true shape, in chains of several
+ * layers fused into one subgraph, timed over tokens, context and units; the costs of a call, a session and a batch are
+ * measured separately. Every figure has its provenance. Throws InputError if `source` belongs to another model.
  */
 export async function measureProfile(model: ModelSpec, options: MeasureOptions): Promise<Profile> {
   const host = options.host ?? thisHost()
@@ -171,7 +175,7 @@ class Measurement {
     })
   }
 
-  /** The second one: the first session of a process pays for the library, which is no property of any block. */
+  /** Uses the second session: the first one of a process also pays for initialising the library. */
   private async makeTrivial(): Promise<LoadedSubgraph> {
     const make = () => LoadedSubgraph.load(this.bench, 'trivial', TRIVIAL, { tokens: 1, position: 0 })
     await (await make()).dispose()
@@ -193,12 +197,12 @@ class Measurement {
 
   private ffnHalves(points: Points, part: Exclude<FfnPart, 'whole'>): Promise<Timing[]> {
     const layers = this.chainLength(ffnParameters(this.model, part))
-    const segments = Array.from({ length: layers }, (_, layer) => ffnHalf(layer, part))
+    const subgraphs = Array.from({ length: layers }, (_, layer) => ffnHalf(layer, part))
     const steps = this.grid.tokens.map((tokens) => ({ tokens, position: 0 }))
     return this.chain(
       points,
       `ffn-${part}`,
-      segments,
+      subgraphs,
       1,
       steps,
       ({ tokens }) => `FFN ${part}, ${tokens} tokens`,
@@ -208,7 +212,7 @@ class Measurement {
   /** Prefill and decode, row-major [knots, units]. */
   private async attention(points: Points): Promise<{ prefill: Timing[]; decode: Timing[] }> {
     const { tokens, contexts, units } = this.grid
-    // Decode first: caches grow along its contexts, and a prompt does not look at them.
+    // Decode first, because caches grow along its contexts and a prompt does not read them.
     const steps = [
       ...contexts.map((position) => ({ tokens: 1, position })),
       ...tokens.map((count) => ({ tokens: count, position: 0 })),
@@ -245,35 +249,37 @@ class Measurement {
     return (await this.chain(points, 'head', [HEAD], 1, steps, () => 'final norm and head'))[0]
   }
 
-  /** Segments of one kind, run in turn, each with `copies` blocks; one timing of a block at each step. */
+  /**
+   * Times subgraphs of one kind, run in turn, each with `copies` blocks; returns the time of one block at each step.
+   */
   private async chain(
     points: Points,
     name: string,
-    segments: readonly Subgraph[],
+    subgraphs: readonly Subgraph[],
     copies: number,
     steps: readonly Step[],
     label: (step: Step) => string,
   ): Promise<Timing[]> {
     const loaded: LoadedSubgraph[] = []
     try {
-      for (const [i, segment] of segments.entries())
+      for (const [i, subgraph] of subgraphs.entries())
         loaded.push(
           await LoadedSubgraph.load(
             this.bench,
-            segments.length === 1 ? name : `${name}-${i}`,
-            segment,
+            subgraphs.length === 1 ? name : `${name}-${i}`,
+            subgraph,
             steps[0],
           ),
         )
       const timings: Timing[] = []
       for (const step of steps) {
         const runs: Run[] = []
-        for (const segment of loaded) runs.push(await segment.runner(step))
+        for (const subgraph of loaded) runs.push(await subgraph.runner(step))
         timings.push(await points.time(label(step), runs, copies, step.tokens))
       }
       return timings
     } finally {
-      for (const segment of loaded) await segment.dispose()
+      for (const subgraph of loaded) await subgraph.dispose()
     }
   }
 
@@ -301,7 +307,7 @@ function checkSource(model: ModelSpec, source: WeightSource | undefined): Weight
 
 const IDLE_SECONDS = 1
 
-/** Package power while this process waits; null without a counter. */
+/** Package power while this process is idle; null without an energy counter. */
 async function measureIdleWatts(bench: Bench): Promise<number | null> {
   const before = bench.host.energyCounters()
   if (before === null) return null

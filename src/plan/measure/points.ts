@@ -3,21 +3,23 @@ import type { Clock } from '../../core/clock.ts'
 import { quantile, summarise, timeRuns } from './timing.ts'
 import type { Run, Timing } from './timing.ts'
 
+/** Progress of a measurement. */
 export interface MeasureProgress {
-  /** Points done and to do. */
+  /** Points done, and in total. */
   readonly done: number
   readonly total: number
-  /** The point just measured, e.g. `attention decode, 256 tokens, 12 units`. */
+  /** The point that was measured last, e.g. `attention decode, 256 tokens, 12 units`. */
   readonly label: string
-  /** Of one block; of a whole call where calls are what is measured. */
+  /** Time of one block; of a whole call where calls are measured. */
   readonly timing: Timing
 }
 
 const MIN_REPEATS = 3
 const MAX_REPEATS = 400
-/** A block takes time: where the noise says otherwise, this share of the run it was in. */
+/** Smallest plausible time of a block, as a share of its run; used where noise gives less. */
 const LEAST_SHARE = 0.01
 
+/** Settings of the measurement of points. */
 export interface PointsOptions {
   readonly clock: Clock
   readonly total: number
@@ -25,7 +27,10 @@ export interface PointsOptions {
   readonly onProgress?: ((progress: MeasureProgress) => void) | undefined
 }
 
-/** Times points one after the other, each beside a trivial call with as many rows: what that takes is no block's. */
+/**
+ * Times points one after the other, each alternating with a trivial call with as many rows, whose time is subtracted
+ * because it belongs to no block.
+ */
 export class Points {
   private readonly options: PointsOptions
   private readonly trivial: LoadedSubgraph
@@ -39,7 +44,10 @@ export class Points {
     this.options = options
   }
 
-  /** Seconds of one block: `runs` (one after the other) hold `copies` of it each, and take in or give `rows` rows. */
+  /**
+   * Measures the seconds of one block: `runs` (one after the other) contain `copies` of it each, and read or return
+   * `rows` rows.
+   */
   async time(label: string, runs: readonly Run[], copies: number, rows: number): Promise<Timing> {
     const { clock, total, budgetSeconds, onProgress } = this.options
     const seconds = await timeRuns(runs, await this.beside(rows), clock, {
@@ -57,7 +65,7 @@ export class Points {
     return timing
   }
 
-  /** What a call takes beside its blocks, over all points with one row. */
+  /** Cost of a call without its blocks, over all points with one row. */
   get dispatch(): Timing {
     return summarise(this.calls)
   }

@@ -4,7 +4,7 @@ import type { WeightSource } from '../../model/graphs/source.ts'
 import { attentionWeights, embeddingWeights, ffnWeights, lmHeadWeights } from '../../model/graphs/weights.ts'
 import type { WeightFill } from '../../model/graphs/weights.ts'
 
-/** Random weights of a model's shape, new ones at every call: for timing, which does not depend on them. */
+/** Random weights of a model's shape, new ones at every call; for timing, which does not depend on their values. */
 export function randomSource(model: ModelSpec, fill: WeightFill): WeightSource {
   return {
     model,

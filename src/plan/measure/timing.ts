@@ -1,5 +1,6 @@
 import type { Clock } from '../../core/clock.ts'
 
+/** Median and spread of repeated timings. */
 export interface Timing {
   readonly medianSeconds: number
   /** Interquartile range over the median. */
@@ -7,21 +8,23 @@ export interface Timing {
   readonly repeats: number
 }
 
+/** Settings of a timing. */
 export interface TimingOptions {
-  /** Wall time that one point may take, warm-up apart. */
+  /** Wall-clock time for one point, not including warm-up. */
   readonly secondsPerPoint: number
   readonly minRepeats: number
   readonly maxRepeats: number
 }
 
+/** One run of what is timed. */
 export type Run = () => Promise<void>
 
-/** Runs longer than this are warmed up once and repeated once: their spread is small and time is dear. */
+/** Longer runs are warmed up once and repeated once: they vary little and take long. */
 const LONG_RUN_SECONDS = 1
 
 /**
- * Times `runs` in turn and `beside` after each of them, so that both meet the same state of the machine: each is
- * warmed up once, then they are repeated until the time is spent. Seconds of each.
+ * Times `runs` in turn, with `beside` after each of them so that both meet the same state of the machine: warms each up
+ * once, then repeats until the time is used up. Returns the seconds of each.
  */
 export async function timeRuns(
   runs: readonly Run[],
@@ -53,6 +56,7 @@ export async function timeRuns(
   return samples
 }
 
+/** Median and spread of samples. */
 export function summarise(samples: readonly number[]): Timing {
   const sorted = [...samples].sort((a, b) => a - b)
   const medianSeconds = quantile(sorted, 0.5)

@@ -1,20 +1,21 @@
 import { attentionUnits } from '../../model/spec.ts'
 import type { Bench } from './blocks.ts'
 import { LoadedSubgraph } from './blocks.ts'
-import { layerChain } from './segments.ts'
+import { layerChain } from './subgraphs.ts'
 import { summarise } from './timing.ts'
 
-/** As long as a message takes over a WAN: by then caches, clock and threads have gone to rest. */
+/** As long as a message over a WAN takes: caches, clock frequency and threads are idle by then. */
 const PAUSE_SECONDS = 0.02
 const REPEATS = 30
 /** Context of the decode step that is timed. */
 const CONTEXT_TOKENS = 64
 
+/** Waits. */
 export type Sleep = (seconds: number) => Promise<void>
 
 /**
- * What a call costs more after a pause than right after another one, in seconds: the difference of the medians of
- * one layer's decode step, the two in turn. It hardly depends on what is called.
+ * Additional seconds of a call after a pause, compared with one directly after another call: the difference of the
+ * medians of one layer's decode step, measured alternately. Depends little on what is called.
  */
 export async function measureWake(bench: Bench, sleep: Sleep): Promise<number> {
   const { model } = bench.source

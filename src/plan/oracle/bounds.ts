@@ -8,12 +8,12 @@ import { sideAfterFfn, type BoundaryBits } from '../plan.ts'
 import { AttentionTimes, choiceIndex, layerTables, type LayerTables } from './tables.ts'
 import { type PlanningState } from '../price/question.ts'
 
-/** What a bound needs to know of one request and of the best the link ever was while it lived. */
+/** Inputs of a bound for one request, including the best state of the link during its lifetime. */
 export interface BoundInput {
   readonly pair: DevicePair
   readonly objective: Objective
   readonly readingTokensPerSecond: number
-  /** Best rates and least RTT between arrival and the latest finish considered. */
+  /** Highest rates and lowest RTT between arrival and the latest considered finish. */
   readonly bestLink: LinkState
   readonly promptTokens: number
   readonly outputTokens: number
@@ -21,7 +21,9 @@ export interface BoundInput {
   readonly earlyExit: boolean
 }
 
-/** Contexts are taken in steps of this many tokens; the cost at a step's lower end bounds its tokens. */
+/**
+ * Contexts are grouped in steps of this many tokens; the cost at a step's lower end is a lower bound for its tokens.
+ */
 const CONTEXT_STEP = 16
 
 /** Weights of one linear relaxation of the objective. */
@@ -32,14 +34,14 @@ interface Weighting {
 }
 
 /**
- * A true lower bound of one request's cost, whatever the policy, docs/model.md (56): no queueing, every
- * transfer at the link's best, plan free per token, marginal energy only, weights resident, best batch rate.
+ * A lower bound of one request's cost under any policy, docs/model.md (56): no queueing, every transfer at the link's
+ * best rates, a free choice of plan for each token, marginal energy only, weights in memory, best batch rate.
  */
 export function requestLowerBound(input: BoundInput): number {
   const choices = weightings(input)
   const first = passOf(input, input.promptTokens, true)
   const costs = choices.map((weighting) => weighting.intercept + passCost(input, weighting, first))
-  // After a re-plan a token comes from a second prefill, of this prompt or a longer one.
+  // After a re-plan a token comes from another prefill, of this prompt or a longer one.
   const again = choices.map((weighting) =>
     passCost(input, { ...weighting, prefillSecond: weighting.decodeSecond }, first),
   )
@@ -55,8 +57,8 @@ export function requestLowerBound(input: BoundInput): number {
 }
 
 /**
- * The bound of a request on a link, for any policy that finishes it by `untilSeconds` (absolute): the best
- * rates and the least RTT between its arrival and then.
+ * The bound of a request on a link for any policy that finishes it by `untilSeconds` (absolute), from the highest rates
+ * and the lowest RTT between its arrival and then.
  */
 export function lowerBoundUntil(
   problem: Omit<BoundInput, 'bestLink' | 'promptTokens' | 'outputTokens'>,
@@ -72,7 +74,7 @@ export function lowerBoundUntil(
   return requestLowerBound({ ...problem, bestLink, promptTokens, outputTokens })
 }
 
-/** Every weighting gives a bound: the penalty on time is convex, so a line below it may stand for it. */
+/** Every weighting gives a bound, because the penalty on time is convex and so lies above each of its tangents. */
 function weightings(input: BoundInput): Weighting[] {
   const { latency, weights } = input.objective
   const w = weights.latency
@@ -96,7 +98,7 @@ function weightings(input: BoundInput): Weighting[] {
   })
 }
 
-/** One pass through the layers: the prompt's, or one token's at a context. */
+/** One pass through the layers: the prompt's, or that of one token at a context. */
 interface Pass {
   readonly prefill: boolean
   /** Tokens of the prompt, or 1. */
@@ -118,7 +120,7 @@ function passOf(input: BoundInput, context: number, prefill: boolean): Pass {
   return { prefill, tokens: prefill ? context : 1, times, tables }
 }
 
-/** The least that one pass takes. */
+/** The lowest cost of one pass. */
 function passCost(input: BoundInput, weighting: Weighting, pass: Pass): number {
   const price = new PassPrice(input, weighting, pass.prefill)
   let least = input.earlyExit ? exitCost(input, price, pass) : Infinity
@@ -126,7 +128,7 @@ function passCost(input: BoundInput, weighting: Weighting, pass: Pass): number {
   return least
 }
 
-/** Prices of what a pass uses, marginal energy only. */
+/** Prices of what a pass uses, with marginal energy only. */
 class PassPrice {
   readonly second: number
   readonly edgeSecond: number
@@ -145,7 +147,7 @@ class PassPrice {
     this.downByte = energy.byte
     this.upByte = weights.bytes / 1e6 + this.downByte
     this.message = energy.message
-    // A request's loss is a mean over its tokens.
+    // A request's accuracy loss is a mean over its tokens.
     this.nat = weights.accuracy / input.outputTokens
   }
 
@@ -162,7 +164,10 @@ class PassPrice {
   }
 }
 
-/** Shortest path through the layers; where a token starts and ends is free but for the prompt's way up and the answer's down. */
+/**
+ * Shortest path through the layers. The sides where a token starts and ends are free, except for sending the prompt up
+ * and the answer down.
+ */
 function splitCost(
   input: BoundInput,
   price: PassPrice,
@@ -173,7 +178,7 @@ function splitCost(
   const { pair } = input
   const loss = boundaryLoss(pair.accuracy, bits)
   const step = leastSteps(tables, price, prefill, loss)
-  // A pass begins with one call; the tables hold the calls after that.
+  // A pass begins with one call; the tables contain the further calls.
   const { edge: onEdge, cloud: inCloud } = pair
   let edge = (price.second + price.edgeSecond) * (onEdge.dispatchSeconds + onEdge.embedSeconds(tokens))
   let cloud = (price.second + price.cloudSecond) * (inCloud.dispatchSeconds + inCloud.embedSeconds(tokens))
@@ -183,14 +188,14 @@ function splitCost(
     cloud = Math.min(edge + step[0][1], cloud + step[1][1])
     edge = toEdge
   }
-  // A change of side for the LM head alone is free here: a bound may give that away.
+  // A change of side for the lm_head alone costs nothing here, which keeps this a lower bound.
   const headOnEdge = (price.second + price.edgeSecond) * pair.edge.headSeconds()
   const headInCloud = (price.second + price.cloudSecond) * pair.cloud.headSeconds()
   const answer = prefill ? messageCost(input, price, 'down', 1) : 0
   return Math.min(edge, cloud) + Math.min(headOnEdge, headInCloud + answer)
 }
 
-/** Least cost of a layer from side s to side s'. */
+/** Lowest cost of a layer from side s to side s'. */
 function leastSteps(
   tables: LayerTables,
   price: PassPrice,
@@ -213,18 +218,18 @@ function leastSteps(
   return least
 }
 
-/** Token ids on their way at the link's best. */
+/** Cost of sending token ids over the link at its best. */
 function messageCost(input: BoundInput, price: PassPrice, direction: 'up' | 'down', tokens: number): number {
   const { bestLink, pair } = input
   const bytes = tokenIdBytes(pair.network, tokens)
   const rate = direction === 'up' ? bestLink.upBitsPerSecond : bestLink.downBitsPerSecond
   const seconds = serialisationSeconds(rate, bytes) + warmLatencySeconds(pair.network, bestLink, bytes)
-  // A link that never carries anything: no way there, whatever a second is worth.
+  // A link that never carries anything: impossible, whatever the price of a second.
   if (seconds === Infinity) return Infinity
   return price.second * seconds + (direction === 'up' ? price.upByte : price.downByte) * bytes + price.message
 }
 
-/** A token that leaves at an exit: its edge work and the smallest loss any exit there has. */
+/** A token that leaves at an exit: its edge work, and the smallest loss of any exit there. */
 function exitCost(input: BoundInput, price: PassPrice, { prefill, tokens, times }: Pass): number {
   const { pair } = input
   const units = pairUnits(pair)

@@ -8,7 +8,7 @@ import type { EarlyExit } from '../plan.ts'
 import { askedOfCloud } from '../price/program.ts'
 import type { PlanningState } from '../price/question.ts'
 
-/** What an early-exit plan takes for one request alone; times since its dispatch. */
+/** What an early-exit plan takes for one unloaded request; times since its dispatch. */
 export interface ExitUse {
   ttftSeconds: number
   e2eSeconds: number
@@ -21,8 +21,8 @@ export interface ExitUse {
 }
 
 /**
- * Sums an early-exit plan without building its program: the oracle asks for many. Tests hold it
- * to the walk of the compiled program.
+ * Sums an early-exit plan without compiling its program, because the oracle evaluates many. Tests compare it with the
+ * evaluation of the compiled program.
  */
 export function exitUse(
   pair: DevicePair,
@@ -74,7 +74,7 @@ export function exitUse(
   return use
 }
 
-/** Token by token: every hidden state goes up, some tokens wait for the cloud's answer. */
+/** Token by token: every hidden state goes up, and some tokens wait for the cloud's answer. */
 function collaborate(
   pair: DevicePair,
   state: PlanningState,
@@ -140,7 +140,7 @@ function collaborate(
   use.messages = outputTokens + asks
 }
 
-/** scale x curve(context) + fixed for contexts asked in ascending order. */
+/** scale x curve(context) + fixed, for contexts asked in ascending order. */
 class Steps {
   private readonly knots: Float64Array
   private readonly curve: Float64Array

@@ -13,18 +13,18 @@ import {
   type StageList,
 } from '../price/program.ts'
 
-/** Seconds that a token waited for, by what it waited for. */
+/** Seconds that a token waited, by what it waited for. */
 export interface TimeParts {
   readonly edgeComputeSeconds: number
   readonly cloudComputeSeconds: number
   /** Bytes leaving the sender. */
   readonly uplinkSeconds: number
   readonly downlinkSeconds: number
-  /** Latency of messages after their last byte left: shares of the RTT, and handling. */
+  /** Latency of messages after their last byte left: parts of the RTT, and handling. */
   readonly roundTripSeconds: number
 }
 
-/** What one phase does, whether anybody waits for it or not. */
+/** What one phase uses, whether or not a token waits for it. */
 export interface PhaseUse {
   readonly edgeBusySeconds: number
   readonly cloudBusySeconds: number
@@ -42,6 +42,7 @@ export interface CostParts {
   readonly accuracy: number
 }
 
+/** One phase of a request: prefill or decode. */
 export interface Phase {
   readonly seconds: TimeParts
   readonly use: PhaseUse
@@ -49,8 +50,9 @@ export interface Phase {
 }
 
 /**
- * Where each second, joule and byte of one request goes. Prefill is until the first token is delivered, decode the
- * rest; prefill.seconds add up to TTFT, both phases' to end-to-end; joules, bytes and cost likewise to the totals.
+ * Where each second, joule and byte of one request goes. Prefill lasts until the first token is delivered, decode is
+ * the rest. prefill.seconds sum to TTFT, both phases' seconds to the end-to-end time; joules, bytes and cost likewise
+ * to the totals.
  */
 export interface Explanation {
   readonly prefill: Phase
@@ -59,36 +61,36 @@ export interface Explanation {
 }
 
 /**
- * Explains a plan for one request alone under a constant, warm link: the walk of evaluateProgram, traced back from
- * the delivered tokens along whatever each stage waited for (the critical path).
+ * Explains a plan for one unloaded request on a constant, warm link: evaluates it like evaluateProgram, then traces
+ * back from the delivered tokens along what each stage waited for (the critical path).
  */
 export function explainPlan(input: Omit<OracleInput, 'options' | 'prices'>, plan: Plan): Explanation {
   const { pair, state } = input
   const { promptTokens, outputTokens } = state
   const program = compileProgram(pair, plan, { promptTokens, loadBytes: 0, decisionSeconds: 0 })
-  const walk = new TracedWalk(program, input)
-  const first = walk.list(program.prefill, -1, -1)
-  const prefillUse = walk.takeUse()
+  const evaluation = new TracedEvaluation(program, input)
+  const first = evaluation.list(program.prefill, -1, -1)
+  const prefillUse = evaluation.takeUse()
   let loop = first.loop
   let last = first.deliver
   let stall = 0
-  const ttft = walk.end[first.deliver]
+  const ttft = evaluation.end[first.deliver]
   for (let token = 2; token <= outputTokens; token++) {
     const asked = askedOfCloud(program.askShare, token) ? program.cycles.length - 1 : 0
-    const next = walk.list(program.cycles[asked], loop, promptTokens + token - 1)
+    const next = evaluation.list(program.cycles[asked], loop, promptTokens + token - 1)
     loop = next.loop
-    if (walk.end[next.deliver] > walk.end[last]) last = next.deliver
-    stall = Math.max(stall, walk.end[last] - ttft - (token - 1) / input.readingTokensPerSecond)
+    if (evaluation.end[next.deliver] > evaluation.end[last]) last = next.deliver
+    stall = Math.max(stall, evaluation.end[last] - ttft - (token - 1) / input.readingTokensPerSecond)
   }
-  const decodeUse = walk.takeUse()
-  const e2e = walk.end[last]
+  const decodeUse = evaluation.takeUse()
+  const e2e = evaluation.end[last]
   const phase = (seconds: TimeParts, use: PhaseUse, lasts: number): Phase => ({
     seconds,
     use,
     joules: joulesByCause(pair.power, { ...use, edgeSeconds: use.edgeBusySeconds }, lasts),
   })
-  const prefill = phase(walk.trace(first.deliver, 0), prefillUse, ttft)
-  const decode = phase(walk.trace(last, ttft), decodeUse, e2e - ttft)
+  const prefill = phase(evaluation.trace(first.deliver, 0), prefillUse, ttft)
+  const decode = phase(evaluation.trace(last, ttft), decodeUse, e2e - ttft)
   const latency = latencyTerm(input.objective.latency, ttft, e2e, stall)
   return { prefill, decode, cost: costOf(input, prefill, decode, latency, program.accuracyLoss) }
 }
@@ -131,8 +133,10 @@ const COMPUTE: readonly TimeName[] = [
   'downlinkSeconds',
 ]
 
-/** The walk of evaluateProgram that remembers what every stage waited for. Events are stages in the order walked. */
-class TracedWalk {
+/**
+ * Evaluates like evaluateProgram and records what every stage waited for. Events are stages in the order of evaluation.
+ */
+class TracedEvaluation {
   /** When each event is complete, and when it began. */
   readonly end: number[] = []
   private readonly begin: number[] = []
@@ -150,7 +154,7 @@ class TracedWalk {
     this.input = input
   }
 
-  /** Walks a list that starts when event `from` is complete; returns its loop and delivery events. */
+  /** Evaluates a list that starts when event `from` is complete; returns its loop and delivery events. */
   list(list: StageList, from: number, context: number): { loop: number; deliver: number } {
     const base = this.end.length
     for (const stage of list.stages) {
@@ -178,7 +182,7 @@ class TracedWalk {
     this.cause.push(waits ? previous : readyCause)
   }
 
-  /** Seconds for which a stage holds its resource; counts what it uses. */
+  /** Seconds for which a stage occupies its resource; counts what it uses. */
   private occupies(stage: Stage, context: number): number {
     const { state } = this.input
     const { use } = this
@@ -202,7 +206,7 @@ class TracedWalk {
     return latencySeconds(pair.network, stage.bytes, state.link.rttSeconds, false)
   }
 
-  /** What the time from `since` until an event was spent on, along the chain of causes. */
+  /** Splits the time from `since` until an event by cause, along the chain of events. */
   trace(event: number, since: number): TimeParts {
     const parts = emptyTimes()
     const add = (name: TimeName, from: number, to: number): void => {

@@ -5,8 +5,8 @@ import type { Problem } from './solve.ts'
 const ROUNDS = 8
 
 /**
- * A good path that fits, from one that is too large and one that fits: the one until some layer and then the other,
- * then better single choices one at a time. It is no worse than `fitting`.
+ * Constructs a good path that fits into memory from one that is too large and one that fits: the first up to some layer
+ * and then the second, followed by the best single changes of choices. It is no worse than `fitting`.
  */
 export function mend(problem: Problem, layers: Layers, large: Walk, fitting: Walk): Walk {
   let best = fitting
@@ -25,7 +25,7 @@ export function mend(problem: Problem, layers: Layers, large: Walk, fitting: Wal
   return best
 }
 
-/** `first` until some layer, then `second`: the best that fits and has a value below `bar`. */
+/** `first` up to some layer, then `second`: the best one that fits and has a value below `bar`. */
 function bestJoint(problem: Problem, layers: Layers, first: Walk, second: Walk, bar: number): Walk | null {
   const difference = { cost: second.cost, time: second.time, bytes: second.bytes }
   let at = -1
@@ -56,7 +56,7 @@ function bestJoint(problem: Problem, layers: Layers, first: Walk, second: Walk, 
   return checked(problem, walkOf(problem, layers, choices, sides), bar)
 }
 
-/** The one other choice in one layer that betters a path most, or null. */
+/** The single change of one layer's choice that improves a path most; null if none does. */
 function bestChange(problem: Problem, layers: Layers, walk: Walk): Walk | null {
   let least = walk.value
   let [atLayer, atChoice] = [-1, -1]
@@ -68,7 +68,7 @@ function bestChange(problem: Problem, layers: Layers, walk: Walk): Walk | null {
     const now = walk.choices[layer]
     for (let i = 0; i < cost.length; i++) {
       if (next[i] !== next[now] || bytes[i] - bytes[now] > spare) continue
-      // The penalty is never negative: most choices are too dear without it.
+      // The penalty is never negative, so most choices are too expensive without computing it.
       const dearer = walk.cost - cost[now] + cost[i]
       if (dearer >= least) continue
       const value = dearer + problem.penalty(walk.time - time[now] + time[i])
@@ -86,7 +86,7 @@ function bestChange(problem: Problem, layers: Layers, walk: Walk): Walk | null {
   return checked(problem, walkOf(problem, layers, choices, walk.sides), walk.value)
 }
 
-/** Differences round otherwise than sums: what counts is the sum. */
+/** Differences round differently from sums, so the sum is computed again. */
 function checked(problem: Problem, walk: Walk, bar: number): Walk | null {
   return walk.bytes <= problem.memoryBytes && walk.value < bar ? walk : null
 }

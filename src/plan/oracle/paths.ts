@@ -7,7 +7,7 @@ import type { LayerTransition, End, LayerTransitions, Problem } from './solve.ts
 import { choiceIndex, type LayerTables } from './tables.ts'
 import { penaltyOf, termsOf, type Terms } from './terms.ts'
 
-/** Every layer's choices, as edges of the shortest path. Equal layers share theirs. */
+/** Every layer's choices, as transitions of the shortest path. Equal layers share theirs. */
 export function layerEdges(input: OracleInput, tables: LayerTables, bits: BoundaryBits): LayerTransitions[] {
   const { layers } = input.pair.model
   const { edgeLayersFirst, edgeLayersLast } = input.options
@@ -22,10 +22,10 @@ export function layerEdges(input: OracleInput, tables: LayerTables, bits: Bounda
   )
 }
 
-/** All choices from one side in columns: few of the many are worth an object. */
+/** All choices from one side, in columns; objects are created only for the few that are useful. */
 interface Weights {
   readonly count: number
-  /** Place in the tables. */
+  /** Index in the tables. */
   readonly at: Int32Array
   readonly unitsOnCloud: Int32Array
   readonly ffn: Int32Array
@@ -104,7 +104,10 @@ function stayEdges(weights: Weights): LayerTransition[] {
   return edges
 }
 
-/** Choices less those that another choice with the same next side betters in every respect, by rising cost. */
+/**
+ * Choices from which those are removed that another choice with the same next side beats in every respect, by rising
+ * cost.
+ */
 function bestEdges(input: OracleInput, weights: Weights, terms: Terms): LayerTransition[] {
   const limited = Number.isFinite(input.options.memoryBytes)
   const timed = terms.timeOfDecode > 0
@@ -127,7 +130,7 @@ function bestEdges(input: OracleInput, weights: Weights, terms: Terms): LayerTra
   return kept.map((i) => edgeOf(weights, i))
 }
 
-/** Layers that are whole on one side better most others, which then need not be sorted. */
+/** Choices with the whole layer on one side beat most others, which then need not be sorted. */
 function isWorse(weights: Weights, i: number, better: (a: number, b: number) => boolean): boolean {
   const { count, cost } = weights
   for (let end = 0; end < 6; end++) {
@@ -137,7 +140,7 @@ function isWorse(weights: Weights, i: number, better: (a: number, b: number) => 
   return false
 }
 
-/** Embedding, LM head, token ids and the closing of the decode cycle around the layers. */
+/** Adds embedding, lm_head, token ids and the closing of the decode cycle to the layers. */
 export function problemOf(
   input: OracleInput,
   bits: BoundaryBits,
@@ -197,7 +200,7 @@ function headSeconds(input: OracleInput, side: Side): number {
     : input.state.cloudSlowdown * input.pair.cloud.headSeconds()
 }
 
-/** Sums the cost and penalised time of steps done `prefills` times in prefill and `decodes` times in decode. */
+/** Sums the cost and penalised time of steps that occur `prefills` times in prefill and `decodes` times in decode. */
 class Tally {
   cost = 0
   time = 0
@@ -220,7 +223,7 @@ class Tally {
     this.bytes(from, bytes, prefills + decodes)
   }
 
-  /** A token id to the user: in the cycle where the edge embeds the next token, beside it where the cloud does. */
+  /** A token id sent to the user: part of the cycle if the edge embeds the next token, beside it if the cloud does. */
   delivery(embed: Side, decodes: number): void {
     const bytes = tokenIdBytes(this.input.pair.network, 1)
     this.seconds(this.messageSeconds(CLOUD, bytes), 1, embed === EDGE ? decodes : 0)

@@ -8,9 +8,9 @@ import { CLOUD, EDGE, sideOfFfnInput, type Side } from '../plan.ts'
 import { curveAt } from '../price/program.ts'
 
 /**
- * What each of a layer's choices takes, for one state and one boundary width.
- * Index ((side x (units + 1)) + unitsOnCloud) x 3 + ffn, with side that of the residual before the layer;
- * prefill once, decode summed over the outputTokens - 1 cycles.
+ * What each choice of a layer takes, for one state and one number of boundary bits. Index ((side x (units + 1)) +
+ * unitsOnCloud) x 3 + ffn, with the side of the residual before the layer; prefill once, decode summed over the
+ * outputTokens - 1 cycles.
  */
 export interface LayerTables {
   readonly units: number
@@ -24,26 +24,26 @@ export interface LayerTables {
   readonly crossings: Float64Array
 }
 
-/** Place of a layer's choice in the tables. */
+/** Index of a layer's choice in the tables. */
 export function choiceIndex(units: number, side: number, unitsOnCloud: number, ffn: number): number {
   return (side * (units + 1) + unitsOnCloud) * 3 + ffn
 }
 
-/** Passes that times and tables are about; the bounds ask for one at a time. */
+/** Passes that times and tables cover; the bounds ask for one at a time. */
 export type Passes = 'prefill' | 'decode' | 'both'
 
-/** Contexts of the decode cycles in stretches on which both sides' curves are linear. */
+/** Ranges of decode contexts on which both sides' curves are linear. */
 interface Stretches {
-  /** First and last context of each stretch in turn. */
+  /** First and last context of each range in turn. */
   readonly ends: readonly number[]
   /** By side: decode seconds, index units x ends + end. */
   readonly seconds: readonly [Float64Array, Float64Array]
 }
 
-/** Attention times of both sides that do not depend on the boundary width. */
+/** Attention times of both sides that do not depend on the boundary bits. */
 export class AttentionTimes {
   readonly passes: Passes
-  /** Seconds of the prompt's pass, by units; zeros where it is not among the passes. */
+  /** Seconds of the prompt's pass, by units; 0 if it is not among the passes. */
   readonly prefill: readonly [Float64Array, Float64Array]
   /** Decode seconds summed over all cycles, by units. */
   readonly decodeSum: readonly [Float64Array, Float64Array]
@@ -73,7 +73,7 @@ export class AttentionTimes {
     this.decodeSum = [row(pair.edge, state.edgeSlowdown, true), row(pair.cloud, state.cloudSlowdown, true)]
   }
 
-  /** Decode seconds by side and units at the ends of each stretch; both boundary widths ask for the same. */
+  /** Decode seconds by side and units at the ends of each range, computed once for all boundary bits. */
   get stretches(): Stretches {
     this.known ??= this.stretchesOf()
     return this.known
@@ -113,7 +113,7 @@ export class AttentionTimes {
   }
 }
 
-/** One message under the state's link: time on the wire, and until it has arrived. */
+/** One message on the state's link: seconds on the wire, and until it has arrived. */
 interface Message {
   readonly bytes: number
   readonly serialisation: number
@@ -128,7 +128,7 @@ function message(pair: DevicePair, link: LinkState, from: Side, bytes: number): 
   return { bytes, serialisation, total: serialisation + warmLatencySeconds(pair.network, link, bytes) }
 }
 
-/** A layer with heads on both sides ends at max(near + its offset, far + its offset, floor) after it began. */
+/** A layer with units on both sides ends at max(near + its offset, far + its offset, floor) after its start. */
 interface Join {
   readonly near: number
   readonly far: number
@@ -140,8 +140,8 @@ function joinSeconds(join: Join, near: number, far: number): number {
 }
 
 /**
- * Sum of the join over steps + 1 contexts on which both branches are linear, given at both ends. Between the
- * steps at which two of the three terms cross, one of them is the greatest throughout.
+ * Sum of the join over steps + 1 contexts on which both branches are linear, given at both ends. Between the steps at
+ * which two of the three terms cross, one of them is the largest throughout.
  */
 function sumOfGreatest(
   join: Join,
@@ -180,7 +180,10 @@ function crossing(gap: number, slope: number): number {
   return step >= 0 ? step : Infinity
 }
 
-/** Fills the tables for the passes of `times`; `mixed` = false leaves out layers with heads on both sides (their time is Infinity). */
+/**
+ * Fills the tables for the passes of `times`; `mixed` = false leaves out layers with units on both sides (their time is
+ * Infinity).
+ */
 export function layerTables(
   pair: DevicePair,
   state: PlanningState,
@@ -190,7 +193,7 @@ export function layerTables(
 ): LayerTables {
   const units = pairUnits(pair)
   const size = 2 * (units + 1) * 3
-  // One piece of memory: a device decides often, and each piece is collected on its own.
+  // One allocation for all tables: a device decides often, and each array is collected separately.
   const memory = new Float64Array(8 * size)
   let used = 0
   const column = (): Float64Array => memory.subarray(used, (used += size))
@@ -228,14 +231,14 @@ class Pass {
   private readonly x: readonly [Message, Message]
   private readonly inner: Message
   private readonly ffn: Readonly<Record<'edge' | 'cloud' | 'first' | 'second', number>>
-  /** Of one call, by side; and of one that follows a message. */
+  /** Cost of one call, by side; and of one that follows a message. */
   private readonly dispatch: readonly [number, number]
   private readonly woken: readonly [number, number]
   private readonly times: AttentionTimes
   private readonly prefill: boolean
   /** By near side and side of the sum: index 2 near + sum. */
   private readonly join: readonly Join[]
-  /** Seconds of joins over all cycles, index 4 units in the cloud + 2 near + sum; negative: not summed yet. */
+  /** Seconds of joins over all cycles, index 4 units in the cloud + 2 near + sum; negative: not computed yet. */
   private readonly joins: Float64Array
 
   constructor(pair: DevicePair, state: PlanningState, bits: number, times: AttentionTimes, prefill: boolean) {
@@ -270,8 +273,8 @@ class Pass {
   }
 
   /**
-   * Seconds of the attention, up to where the FFN begins; counts its compute and messages. A layer goes on with the
-   * call that is open on its side; every message ends a call, and the next compute begins one.
+   * Seconds of the attention, up to the start of the FFN; counts its compute and messages. A layer continues the open
+   * call on its side; every message ends a call, and the next compute begins one.
    */
   private attention(tables: LayerTables, at: number, side: Side, k: number, sumAt: Side): number {
     const work = this.prefill ? this.times.prefill : this.times.decodeSum
@@ -289,14 +292,14 @@ class Pass {
     const far: Side = near === 0 ? 1 : 0
     this.send(tables, at, near)
     this.send(tables, at, sumAt === near ? far : near)
-    // The near side goes on without a pause; the far one and the sum wait for messages.
+    // The near side continues without a pause; the far one and the sum wait for messages.
     this.busy(tables, at, near, this.dispatch[near])
     this.call(tables, at, far)
     this.call(tables, at, sumAt)
     return this.cycles * this.woken[sumAt] + this.knownJoin(near, far, sumAt, k)
   }
 
-  /** Choices that differ in the rest of the FFN alone have the same join. */
+  /** Choices that differ only in the rest of the FFN have the same join. */
   private knownJoin(near: Side, far: Side, sumAt: Side, k: number): number {
     const key = 4 * k + 2 * near + sumAt
     const known = this.joins[key]
@@ -316,7 +319,7 @@ class Pass {
     const far: Side = near === 0 ? 1 : 0
     const there = this.x[near]
     const [nearCall, farCall] = [this.dispatch[near], this.woken[far]]
-    // The partial sum goes back from the far side, or follows x on the same direction.
+    // The partial sum comes back from the far side, or follows x in the same direction.
     return sumAt === near
       ? { near: nearCall, far: there.total + farCall + this.x[far].total, floor: 0 }
       : {
@@ -326,13 +329,13 @@ class Pass {
         }
   }
 
-  /** Sum of the join over all cycles; a loop only where the slower branch changes on the way. */
+  /** Sum of the join over all cycles; needs a loop only if the slower branch changes on the way. */
   private sumJoin(join: Join, near: Side, far: Side, nearUnits: number, farUnits: number): number {
     const { ends, seconds } = this.times.stretches
     const count = ends.length
     const [nearAt, farAt] = [seconds[near], seconds[far]]
     const [nearFirst, farFirst] = [nearUnits * count, farUnits * count]
-    // Every branch grows with the context, so the ends tell whether one of them wins throughout.
+    // Every branch grows with the context, so the ends show whether one of them is the slowest throughout.
     if (join.far + farAt[farFirst] >= Math.max(join.near + nearAt[nearFirst + count - 1], join.floor)) {
       return this.times.decodeSum[far][farUnits] + this.cycles * join.far
     }
@@ -364,12 +367,12 @@ class Pass {
     return n * (this.ffn.first + this.inner.total + this.ffn.second) + this.call(tables, at, CLOUD)
   }
 
-  /** Counts one call a cycle on `side`, after a message; returns its seconds over all cycles. */
+  /** Counts one call per cycle on `side`, after a message; returns its seconds over all cycles. */
   private call(tables: LayerTables, at: number, side: Side): number {
     return this.busy(tables, at, side, this.woken[side])
   }
 
-  /** Counts `seconds` a cycle on `side`; returns them over all cycles. */
+  /** Counts `seconds` per cycle on `side`; returns them over all cycles. */
   private busy(tables: LayerTables, at: number, side: Side, seconds: number): number {
     const total = this.cycles * seconds
     const busy = side === EDGE ? tables.edgeSeconds : tables.cloudSeconds
@@ -377,7 +380,7 @@ class Pass {
     return total
   }
 
-  /** Counts one boundary tensor a cycle from `from`; returns its seconds over all cycles. */
+  /** Counts one boundary tensor per cycle from `from`; returns its seconds over all cycles. */
   private send(tables: LayerTables, at: number, from: Side): number {
     const sent = this.x[from]
     const bytes = from === 0 ? tables.upBytes : tables.downBytes

@@ -4,13 +4,13 @@ import type { DecisionProblem } from '../price/problem.ts'
 import type { Policy, Situation } from '../price/situation.ts'
 import { fitsEdge } from '../price/memory.ts'
 
-/** Everything on the edge, whatever happens. */
+/** Everything on the edge, in every situation. */
 export function edgeOnly(problem: DecisionProblem): Policy {
   const plan = uniformPlan(problem.pair.model.layers, pairUnits(problem.pair), EDGE)
   return always(problem, 'edge-only', plan)
 }
 
-/** One plan for every request; one that does not fit beside the requests in flight runs in the cloud. */
+/** One plan for every request; if it does not fit beside the requests in flight, the request runs in the cloud. */
 function always(problem: DecisionProblem, name: string, plan: Plan): Policy {
   const otherwise = cloudPlan(problem)
   const fits = ({ freeMemoryBytes, reservedTokens }: Situation): boolean =>
@@ -18,13 +18,13 @@ function always(problem: DecisionProblem, name: string, plan: Plan): Policy {
   return { name, decide: (situation) => (fits(situation) ? plan : otherwise) }
 }
 
-/** Everything in the cloud but pinned ends: without those, token ids up once and tokens streamed down. */
+/** Everything in the cloud except pinned layers: without those, token ids go up once and tokens stream down. */
 export function cloudOnly(problem: DecisionProblem): Policy {
   const plan = cloudPlan(problem)
   return { name: 'cloud-only', decide: () => plan }
 }
 
-/** As much in the cloud as the pinned ends allow: the plan that takes the least edge memory. */
+/** As much in the cloud as the pinned layers allow: the plan that takes the least edge memory. */
 export function cloudPlan(problem: DecisionProblem): Plan {
   const { layers } = problem.pair.model
   return pinEnds(problem, uniformPlan(layers, pairUnits(problem.pair), CLOUD, problem.boundaryBits[0]))
@@ -32,7 +32,7 @@ export function cloudPlan(problem: DecisionProblem): Plan {
 
 type Pins = Pick<DecisionProblem, 'edgeLayersFirst' | 'edgeLayersLast'>
 
-/** The plan with what is pinned moved to the edge: the first and last layers, embedding and LM head. */
+/** Moves what is pinned to the edge: the first and last layers, embedding and lm_head. */
 export function pinEnds({ edgeLayersFirst, edgeLayersLast }: Pins, plan: Plan): Plan {
   if (edgeLayersFirst + edgeLayersLast === 0) return plan
   const layers = plan.ffn.length
@@ -48,8 +48,8 @@ export function staticCut(problem: DecisionProblem, cut: number, boundaryBits: B
 }
 
 /**
- * Layers [0, cut) on the edge, the others in the cloud. The embedding stands with the first
- * layer; LM head and sampler with the last.
+ * Layers [0, cut) on the edge, the others in the cloud. The embedding goes with the first layer, lm_head and sampler
+ * with the last.
  */
 export function layerCut(
   problem: Pick<DecisionProblem, 'pair'>,
@@ -67,7 +67,7 @@ export function layerCut(
   )
 }
 
-/** All distinct static cuts a scenario allows; with pinned ends, only cuts between them. */
+/** All distinct static cuts that a scenario allows; with pinned layers, only cuts between them. */
 export function layerCuts(
   problem: DecisionProblem,
 ): { readonly cut: number; readonly boundaryBits: BoundaryBits }[] {
@@ -76,7 +76,7 @@ export function layerCuts(
   const pinned = edgeLayersFirst + edgeLayersLast > 0
   const cuts: { cut: number; boundaryBits: BoundaryBits }[] = []
   for (let cut = edgeLayersFirst; cut <= layers - edgeLayersLast; cut++) {
-    // No boundary is crossed by tensors where everything lies on one side.
+    // With everything on one side no boundary tensor crosses the link.
     const uniform = pinned ? cut === layers - edgeLayersLast : cut === 0 || cut === layers
     const widths = uniform ? all.slice(0, 1) : all
     for (const boundaryBits of widths) cuts.push({ cut, boundaryBits })

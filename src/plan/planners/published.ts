@@ -10,9 +10,9 @@ import { edgeWork } from './priced.ts'
 const CE_COLLM_THRESHOLD = 0.8
 
 /**
- * CE-CoLLM with its last exit and its threshold, for every request. collaborative: unsure tokens are asked of the cloud,
- * hidden states go up in 16 bits; without a link it works standalone, where every token leaves at the exit.
- * Null where the scenario allows no early exit.
+ * CE-CoLLM with its last exit and its threshold for every request. collaborative: the cloud is asked for unsure tokens,
+ * and hidden states go up in 16 bits; without a link it works standalone, where every token leaves at the exit. Null if
+ * the scenario allows no early exit.
  */
 export function ceCollm(problem: DecisionProblem, mode: EarlyExit['mode']): Policy | null {
   const { pair, edgeLayersFirst, edgeLayersLast } = problem
@@ -34,7 +34,10 @@ export function ceCollm(problem: DecisionProblem, mode: EarlyExit['mode']): Poli
   }
 }
 
-/** Whole requests: to the edge while at most `edgeSeconds` of work wait there, else to the cloud; in an outage to the edge. */
+/**
+ * Routes whole requests: to the edge while at most `edgeSeconds` of work wait there or the link is out, otherwise to
+ * the cloud.
+ */
 export function thresholdRouting(problem: DecisionProblem, edgeSeconds: number): Policy {
   const { layers } = problem.pair.model
   const units = pairUnits(problem.pair)

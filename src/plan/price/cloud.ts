@@ -1,6 +1,6 @@
 /**
- * Slowdown of a cloud stage that starts while `active` sequences (other tenants', and ours
- * including this one) are in the batch: the batch curve up to `slots`, time sharing beyond.
+ * Slowdown of a cloud stage that starts while `active` sequences (other tenants' and ours, including this one) are in
+ * the batch: the batch curve up to `slots`, time sharing above.
  */
 export function cloudSlowdown(batchFactors: readonly number[], slots: number, active: number): number {
   const within = Math.max(1, Math.min(active, slots))

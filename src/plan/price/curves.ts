@@ -1,8 +1,8 @@
 import { curveAt } from './program.ts'
 
 /**
- * Sum of a piecewise-linear curve over the integers from..to (inclusive), by segments in closed form.
- * Beyond the last knot the last segment continues, below the first the first value holds.
+ * Sum of a piecewise-linear curve over the integers from..to (inclusive), interval by interval in closed form. Above
+ * the last knot the last interval continues; below the first knot the first value holds.
  */
 export function sumCurve(knots: Float64Array, values: Float64Array, from: number, to: number): number {
   let sum = 0

@@ -5,7 +5,7 @@ import { latencySeconds } from './network.ts'
 import type { LinkState } from './boundary.ts'
 import type { DevicePair } from './pair.ts'
 
-/** What a plan takes for one request alone under a constant, warm link. */
+/** What a plan takes for one unloaded request on a constant, warm link. */
 export interface PlanCost {
   readonly cost: number
   readonly ttftSeconds: number
@@ -22,6 +22,7 @@ export interface PlanCost {
   readonly accuracyLoss: number
 }
 
+/** Inputs of evaluateProgram. */
 export interface EvaluateInput {
   readonly pair: DevicePair
   readonly link: LinkState
@@ -32,34 +33,34 @@ export interface EvaluateInput {
 }
 
 /**
- * Walks a program token by token with every resource free. It is the analytic side of the
- * checks: the oracle's optimum and both simulators must agree with it to 1e-9.
+ * Evaluates a program token by token with every resource free. It is the analytic reference: the oracle's optimum and
+ * both simulators must agree with it to 1e-9.
  */
 export function evaluateProgram(program: Program, input: EvaluateInput): PlanCost {
-  const walk = new Walk(program, input)
-  const first = walk.list(program.prefill, 0, -1)
+  const evaluation = new Evaluation(program, input)
+  const first = evaluation.list(program.prefill, 0, -1)
   let loop = first.loop
   let delivered = first.deliver
   let stall = 0
   for (let token = 2; token <= input.outputTokens; token++) {
     const asked = askedOfCloud(program.askShare, token) ? program.cycles.length - 1 : 0
-    const next = walk.list(program.cycles[asked], loop, input.promptTokens + token - 1)
+    const next = evaluation.list(program.cycles[asked], loop, input.promptTokens + token - 1)
     loop = next.loop
     delivered = Math.max(delivered, next.deliver)
     stall = Math.max(stall, delivered - first.deliver - (token - 1) / input.readingTokensPerSecond)
   }
-  return summarise(walk, program, input, first.deliver, delivered, stall)
+  return summarise(evaluation, program, input, first.deliver, delivered, stall)
 }
 
 function summarise(
-  walk: Walk,
+  evaluation: Evaluation,
   program: Program,
   input: EvaluateInput,
   ttft: number,
   e2e: number,
   stall: number,
 ): PlanCost {
-  const { edgeSeconds, cloudSeconds, upBytes, downBytes, messages } = walk
+  const { edgeSeconds, cloudSeconds, upBytes, downBytes, messages } = evaluation
   // Alone on the device, a request pays for the idle power of its own duration.
   const joules = edgeJoules(input.pair.power, { edgeSeconds, upBytes, downBytes, messages }, e2e)
   const latencySeconds = latencyTerm(input.objective.latency, ttft, e2e, stall)
@@ -77,17 +78,17 @@ function summarise(
     e2eSeconds: e2e,
     stallSeconds: stall,
     edgeJoules: joules,
-    edgeSeconds: walk.edgeSeconds,
+    edgeSeconds: evaluation.edgeSeconds,
     cloudSeconds,
     upBytes,
-    downBytes: walk.downBytes,
-    messages: walk.messages,
+    downBytes: evaluation.downBytes,
+    messages: evaluation.messages,
     accuracyLoss,
   }
 }
 
 /** Times of one request's stages; each resource serves them in order. */
-class Walk {
+class Evaluation {
   edgeSeconds = 0
   cloudSeconds = 0
   upBytes = 0

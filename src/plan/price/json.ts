@@ -19,7 +19,7 @@ export const planJsonSchema = z.strictObject({
         headsOnCloud: z.array(z.int().min(0).max(65_535)).max(65_536),
         /** 0 = edge, 1 = cloud, 2 = first matrix on the edge and second in the cloud. */
         ffn: z.union([z.literal(0), z.literal(1), z.literal(2)]),
-        /** Of this layer's boundary tensors; absent: boundaryBits. */
+        /** Bits of this layer's boundary tensors; absent: boundaryBits. */
         bits: width.optional(),
       }),
     )
@@ -36,9 +36,12 @@ export const planJsonSchema = z.strictObject({
     .nullable(),
 })
 
+/** A plan in JSON. */
 export type PlanJson = z.infer<typeof planJsonSchema>
 
-/** Names the heads of a plan: in each layer the first k units of the sensitivity ranking, as query heads. */
+/**
+ * Converts a plan to JSON, with its units as query heads: in each layer the first k units of the sensitivity ranking.
+ */
 export function planToJson(pair: Pick<DevicePair, 'model' | 'accuracy'>, plan: Plan): PlanJson {
   const group = headsPerUnit(pair.model)
   const headsOf = (unit: number): number[] => Array.from({ length: group }, (_, i) => unit * group + i)
@@ -59,8 +62,8 @@ export function planToJson(pair: Pick<DevicePair, 'model' | 'accuracy'>, plan: P
 }
 
 /**
- * A plan from JSON of unknown origin; `where` names it in errors. Only how many K/V groups of a layer lie in the
- * cloud changes time, energy and memory, so any whole groups are taken. Throws InputError.
+ * Reads a plan from untrusted JSON; `where` names it in errors. Only the number of K/V groups in the cloud affects
+ * time, energy and memory, so any whole groups are accepted. Throws InputError.
  */
 export function planFromJson(pair: DevicePair, value: unknown, where: string): Plan {
   const json = check(planJsonSchema, value, where)
@@ -86,12 +89,12 @@ export function planFromJson(pair: DevicePair, value: unknown, where: string): P
   return json.exit === null ? plan : checkExit(pair, plan, json.exit, where)
 }
 
-/** A layer's own bits, where the plan has such. */
+/** A layer's own bits, if the plan has bits by layer. */
 export function bitsToJson(plan: Plan, layer: number): Pick<PlanJson['layers'][number], 'bits'> {
   return plan.layerBits === undefined ? {} : { bits: bitsOfLayer(plan, layer) }
 }
 
-/** Widths by layer, where any layer names one. Throws InputError beside an early exit. */
+/** Bits by layer, if any layer has its own. Throws InputError together with an early exit. */
 export function layerBitsFromJson(json: PlanJson, where: string): Pick<Plan, 'layerBits'> {
   const named = json.layers.findIndex(({ bits }) => bits !== undefined)
   if (named === -1) return {}
@@ -105,7 +108,7 @@ export function layerBitsFromJson(json: PlanJson, where: string): Pick<Plan, 'la
   return { layerBits: Uint8Array.from(json.layers, ({ bits }) => bits ?? json.boundaryBits) }
 }
 
-/** Whole groups among the heads named. */
+/** Number of whole groups among the named heads. */
 function countUnits(pair: DevicePair, heads: readonly number[], where: string): number {
   const { model } = pair
   const named = new Set(heads)
@@ -129,7 +132,7 @@ function countUnits(pair: DevicePair, heads: readonly number[], where: string): 
   return units.size
 }
 
-/** An early exit fixes the rest of its plan: its layers on the edge, the others in the cloud. */
+/** An early exit determines the rest of its plan: its layers on the edge, the others in the cloud. */
 function checkExit(pair: DevicePair, plan: Plan, exit: EarlyExit, where: string): Plan {
   exitEntryOf(pair.accuracy, exit.layer, exit.threshold)
   const expected = exitPlan(pair.model.layers, pairUnits(pair), exit, plan.boundaryBits)

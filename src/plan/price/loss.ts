@@ -2,8 +2,8 @@ import { boundaryLoss, exitEntryOf, layerBoundaryLoss, type AccuracyTable } from
 import { bitsOfLayer, CLOUD, EDGE, sideAfterFfn, sideOfFfnInput, type Plan, type Side } from '../plan.ts'
 
 /**
- * Boundary tensors that one token sends through a layer: x and a partial sum where both sides have
- * heads; otherwise one per change of side; one more for FFN mode 2.
+ * Boundary tensors that one token sends for a layer: x and a partial sum if both sides have units; otherwise one for
+ * each change of side; one more for FFN mode 2.
  */
 export function layerCrossings(side: Side, unitsOnCloud: number, units: number, mode: number): number {
   const sumAt = sideOfFfnInput(mode)
@@ -14,9 +14,9 @@ export function layerCrossings(side: Side, unitsOnCloud: number, units: number, 
 }
 
 /**
- * Added log-perplexity of a plan, nats: quantised boundaries, or an early exit. Losses of single crossings are added up.
- * A plan-wide width costs its mean over all places, as the oracle and its bounds have it; widths by layer cost what was
- * measured at each, where it was.
+ * Added log-perplexity of a plan, nats: of quantised boundaries, or of an early exit. Losses of single crossings are
+ * added. Plan-wide bits cost their mean over all places, as in the oracle and its bounds; bits by layer cost what was
+ * measured at each place.
  */
 export function planAccuracyLoss(table: AccuracyTable, units: number, plan: Plan): number {
   const perCrossing = boundaryLoss(table, plan.boundaryBits)
@@ -33,7 +33,7 @@ export function planAccuracyLoss(table: AccuracyTable, units: number, plan: Plan
   )
 }
 
-/** Crossings of each layer, then that of the LM head: [L + 1]. */
+/** Crossings of each layer, then of the lm_head: [L + 1]. */
 function crossingsByLayer(units: number, plan: Plan): number[] {
   let side: Side = plan.embed
   const crossings = Array.from(plan.ffn, (mode, layer) => {

@@ -1,18 +1,19 @@
-/** What a message costs beyond its bytes: docs/model.md (16) and (17); TCP with an initial window of 10 segments. */
+/** What a message costs besides its bytes: docs/model.md (16) and (17); TCP with an initial window of 10 segments. */
 export interface NetworkTerms {
-  /** Header and checksum of one frame. */
+  /** Header and checksum of one frame, bytes. */
   readonly frameBytes: number
-  /** Handling of one message, both ends together. */
+  /** Handling of one message by both ends together. */
   readonly messageSeconds: number
-  /** A message past this size waits for acknowledgements. */
+  /** A larger message waits for acknowledgements. */
   readonly windowBytes: number
-  /** RTTs that such a message costs more on a warm connection. */
+  /** Additional RTTs of such a message on a warm connection. */
   readonly beyondWindowRtts: number
   /** Further RTTs of the first such message after the direction was idle for `coldAfterSeconds`. */
   readonly coldRtts: number
   readonly coldAfterSeconds: number
 }
 
+/** Terms of a network that was not measured. */
 export const DEFAULT_NETWORK: NetworkTerms = {
   frameBytes: 32,
   messageSeconds: 50e-6,
@@ -23,8 +24,8 @@ export const DEFAULT_NETWORK: NetworkTerms = {
 }
 
 /**
- * Seconds from the moment the last byte leaves until the receiver has the message.
- * `cold`: the direction has carried no message past the window for coldAfterSeconds.
+ * Seconds from the moment the last byte leaves until the receiver has the message. `cold`: the direction has carried no
+ * message above the window for coldAfterSeconds.
  */
 export function latencySeconds(
   terms: NetworkTerms,

@@ -1,6 +1,6 @@
 /**
- * The cost of a request, docs/model.md (21):
- * wT x latency + wE x edge joules + wC x cloud busy seconds + wB x megabytes up + wA x added log-perplexity.
+ * The weights of a request's cost, docs/model.md (21): wT x latency + wE x edge joules + wC x cloud busy seconds + wB x
+ * megabytes up + wA x added log-perplexity.
  */
 export interface Weights {
   /** Per second of the latency term. */
@@ -16,19 +16,21 @@ export interface Weights {
 }
 
 /**
- * mean: end-to-end seconds. qoe: TTFT plus stalls of a reader at `readingTokensPerSecond`.
- * convex: end-to-end seconds T, plus (T - deadline)^2 past the deadline.
+ * mean: end-to-end seconds. qoe: TTFT plus stalls of a reader at `readingTokensPerSecond`. convex: end-to-end seconds
+ * T, plus (T - deadline)^2 above the deadline.
  */
 export type LatencyForm =
   | { readonly form: 'mean' }
   | { readonly form: 'qoe'; readonly readingTokensPerSecond: number }
   | { readonly form: 'convex'; readonly deadlineSeconds: number }
 
+/** Weights and form of the latency term. */
 export interface Objective {
   readonly weights: Weights
   readonly latency: LatencyForm
 }
 
+/** Objective of a scenario that names none. */
 export const DEFAULT_OBJECTIVE: Objective = {
   weights: { latency: 1, energy: 0, cloud: 0, bytes: 0, accuracy: 1 },
   latency: { form: 'mean' },

@@ -1,17 +1,17 @@
 /**
- * A plan compiled for one request: a short program of stages on resources
- * (docs/model.md (6) to (8)). Both simulators walk it; the analytic evaluator sums it.
+ * A plan compiled for one request: a short program of stages on resources (docs/model.md (6) to (8)). Both simulators
+ * run it; the analytic evaluator sums it.
  */
 export const RESOURCE = { edge: 0, up: 1, cloud: 2, down: 3 } as const
 export type Resource = 0 | 1 | 2 | 3
 
 /**
- * One stage. Compute stages (edge, cloud) take `seconds`, plus, in a decode
- * cycle, the value of `curve` at the context length. Transfers (up, down) carry `bytes`.
+ * One stage. Compute stages (edge, cloud) take `seconds` plus, in a decode cycle, the value of `curve` at the context
+ * length. Transfers (up, down) carry `bytes`.
  */
 export interface Stage {
   readonly resource: Resource
-  /** Indices of stages of the same list that must be complete before; empty: starts with the list. */
+  /** Indices of stages in the same list that must be complete before; empty: starts with the list. */
   readonly after: readonly number[]
   /** Fixed compute seconds (0 for transfers). */
   readonly seconds: number
@@ -20,8 +20,8 @@ export interface Stage {
   /** Bytes on the wire, framing included (0 for compute). */
   readonly bytes: number
   /**
-   * A token id: one small packet that travels between others. It takes its
-   * serialisation and latency, but neither waits in the link's queue nor occupies it.
+   * A token id: one small packet that travels between others. It takes its serialisation time and latency, but neither
+   * waits in the link's queue nor occupies the link.
    */
   readonly express: boolean
 }
@@ -56,14 +56,14 @@ export interface Program {
 }
 
 /**
- * Whether token i (1 = the prefill's) is asked of the cloud when a share q is: the asks are spread
- * evenly (Bresenham), so a run is deterministic and the share is met within one token.
+ * Whether the cloud is asked for token i (1 = the prefill's) at share q: questions are spread evenly (Bresenham), so
+ * that a run is deterministic and meets the share within one token.
  */
 export function askedOfCloud(share: number, token: number): boolean {
   return Math.floor(token * share) > Math.floor((token - 1) * share)
 }
 
-/** Linear interpolation on ascending knots; beyond the last knot it continues the last segment. */
+/** Linear interpolation on ascending knots; above the last knot the last interval continues. */
 export function curveAt(knots: Float64Array, values: Float64Array, x: number): number {
   const last = knots.length - 1
   if (last === 0 || x <= knots[0]) return values[0]

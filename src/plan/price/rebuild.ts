@@ -9,42 +9,45 @@ import { RESOURCE, askedOfCloud, curveAt, type Program, type StageList } from '.
 import { slowProgram } from './program.ts'
 
 /**
- * How the keys and values of a request come back. `replay`: under the same plan, from the boundary tensors that the
- * edge kept; the cloud walks the prompt and every token again. `boundary`: the edge fills the caches of the layers
- * above its cut from the tensors it kept, in one chunk. `ids`: a prefill of all tokens so far under the new plan.
+ * How a request's keys and values are restored.
+ * `replay`: under the same plan, from the boundary tensors that the edge kept; the cloud runs the prompt and every
+ * token again.
+ * `boundary`: the edge fills the caches of the layers above its cut from the tensors that it kept, in one chunk.
+ * `ids`: a prefill of all tokens so far under the new plan.
  */
 export const KV_REBUILDS = ['replay', 'boundary', 'ids'] as const
+/** One way of restoring keys and values. */
 export type KvRebuild = (typeof KV_REBUILDS)[number]
 
-/** A request whose keys and values are lost, or of no use to the plan that is to go on. */
+/** A request whose keys and values are lost, or of no use to the plan that continues it. */
 export interface KvRebuildInput {
   readonly pair: DevicePair
   readonly link: LinkState
-  /** The plan that brought the tokens so far, and the one that is to bring the next. */
+  /** The plan that produced the tokens so far, and the one that continues. */
   readonly from: Plan
   readonly to: Plan
-  /** Of the request, without what was generated. */
+  /** Length of the prompt, without generated tokens. */
   readonly promptTokens: number
   readonly deliveredTokens: number
   /** Measured over profiled time of each side. */
   readonly edgeSlowdown: number
   readonly cloudSlowdown: number
-  /** Weights of the new plan that have to be read from storage first. */
+  /** Weights of the new plan that must be read from storage first. */
   readonly loadBytes: number
 }
 
 /**
- * Seconds until the next token is delivered, the rebuild and that token's own pass; null where this way does not
- * lead from the one plan to the other, Infinity where it needs a link that is out.
+ * Seconds until the next token is delivered: the rebuild, and that token's own pass. Null if the plans do not allow
+ * this way; Infinity if it needs a link that is out.
  */
 export function kvRebuildSeconds(input: KvRebuildInput, way: KvRebuild): number | null {
   if (way === 'ids') return prefillSeconds(input)
-  // No token yet, no kept tensor that is known to be whole: the prompt begins anew.
+  // No token yet, so no kept tensor is known to be complete: the prompt starts again.
   if (input.deliveredTokens === 0) return null
   return way === 'replay' ? replaySeconds(input) : boundarySeconds(input)
 }
 
-/** The quickest of `ways`; null where none of them leads there over this link. */
+/** The fastest of `ways`; null if none is possible with these plans and this link. */
 export function cheapestKvRebuild(
   input: KvRebuildInput,
   ways: readonly KvRebuild[] = KV_REBUILDS,
@@ -58,8 +61,8 @@ export function cheapestKvRebuild(
 }
 
 /**
- * A plan's program for a request that goes on with its caches: its first token comes from an ordinary cycle, on top of
- * `contextTokens` tokens (prompt and generated ones).
+ * The program for a request that continues with its caches: its first token comes from an ordinary cycle, after
+ * `contextTokens` tokens (prompt and generated).
  */
 export function goOnProgram(pair: DevicePair, plan: Plan, contextTokens: number): Program {
   const program = compileProgram(pair, plan, {
@@ -71,7 +74,7 @@ export function goOnProgram(pair: DevicePair, plan: Plan, contextTokens: number)
   return { ...program, prefill: atContext(program, program.cycles[asked], contextTokens) }
 }
 
-/** A decode cycle with its curves' values at one context. */
+/** A decode cycle with its curves evaluated at one context. */
 function atContext(program: Program, list: StageList, context: number): StageList {
   const stages = list.stages.map((stage) => {
     if (stage.curve === null) return stage
@@ -85,7 +88,7 @@ function slowed(program: Program, { edgeSlowdown, cloudSlowdown }: KvRebuildInpu
   return slowProgram(program, edgeSlowdown, cloudSlowdown)
 }
 
-/** Until a program's first token is there, alone on the link. */
+/** Seconds until a program's first token, with the link to itself. */
 function firstTokenSeconds(program: Program, { pair, link }: KvRebuildInput): number {
   return evaluateProgram(program, {
     ...{ pair, link, promptTokens: 0, outputTokens: 1 },
@@ -106,8 +109,8 @@ function nextTokenSeconds(input: KvRebuildInput): number {
 }
 
 /**
- * Kept messages go up back to back and the cloud works through them as they arrive: two servers in a row. What the
- * cloud sends down meanwhile is dropped; it takes the other direction.
+ * Kept messages go up back to back, and the cloud processes them as they arrive: two servers in a row. What the cloud
+ * sends down meanwhile is dropped, and uses the other direction only.
  */
 function replaySeconds(input: KvRebuildInput): number | null {
   const { pair, from, to, promptTokens, deliveredTokens } = input
@@ -124,7 +127,7 @@ function replaySeconds(input: KvRebuildInput): number | null {
 }
 
 class ReplayLine {
-  /** When the cloud is done with what it was sent. */
+  /** When the cloud has processed what it was sent. */
   cloudSeconds = 0
   private sentSeconds = 0
   private arrivedSeconds = 0
@@ -151,7 +154,7 @@ class ReplayLine {
   }
 }
 
-/** One chunk over all positions but the last, then the last one's ordinary pass. */
+/** One chunk over all positions except the last, then the last one's ordinary pass. */
 function boundarySeconds(input: KvRebuildInput): number | null {
   const { pair, from, to, promptTokens, deliveredTokens, edgeSlowdown, loadBytes } = input
   const cut = keptCut(from, pairUnits(pair))
@@ -167,7 +170,7 @@ function boundarySeconds(input: KvRebuildInput): number | null {
   return load + edgeSlowdown * chunk + next
 }
 
-/** The layer from which on a plan's kept boundary tensors fill the caches; null where they are not at one cut. */
+/** The layer from which on a plan's kept boundary tensors fill the caches; null if they do not form one cut. */
 export function keptCut({ embed, exit, unitsOnCloud, ffn }: Plan, units: number): number | null {
   if (exit !== null) return exit.mode === 'collaborative' ? exit.layer : null
   if (embed === CLOUD) return null

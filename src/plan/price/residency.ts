@@ -29,7 +29,7 @@ export class Residency {
     this.held = noWeights(terms.model)
   }
 
-  /** Takes all weights of a plan as loaded already. */
+  /** Assumes that all weights of a plan are loaded already. */
   preload(plan: Plan): void {
     this.hold(joinWeights(this.held, this.weightsOf(plan)))
   }
@@ -40,7 +40,7 @@ export class Residency {
     return heldBytes(this.parts, joinWeights(this.held, this.weightsOf(plan))) - this.bytes
   }
 
-  /** Loads a plan's weights; if they do not fit beside all that is held, keeps only what `inFlight` needs. */
+  /** Loads a plan's weights; if they do not fit beside everything in memory, keeps only what `inFlight` needs. */
   load(plan: Plan, inFlight: readonly Plan[], weightLimitBytes: number): void {
     if (this.complete && plan.exit === null && this.bytes <= weightLimitBytes) return
     const all = joinWeights(this.held, this.weightsOf(plan))
@@ -52,7 +52,7 @@ export class Residency {
     return this.bytes
   }
 
-  /** Bytes of all weights that some of the plans need. */
+  /** Bytes of all weights that at least one of the plans needs. */
   neededBytes(plans: readonly Plan[]): number {
     return heldBytes(this.parts, unionOfWeights(this.terms.model, plans))
   }

@@ -13,15 +13,15 @@ export const ACCURACY_SCHEMA = 'edgewise.accuracy/1'
 /** Bits per element of a boundary tensor. */
 export type BoundaryWidth = 32 | 16 | 8 | 4
 
-/** What leaving after the first `layer` layers means at one threshold. */
+/** Figures of leaving after the first `layer` layers at one threshold. */
 export interface ExitEntry {
   readonly layer: number
   readonly threshold: number
-  /** Share of tokens whose confidence reaches the threshold (collaborative mode); the others are asked of the cloud. */
+  /** Share of tokens whose confidence reaches the threshold (collaborative mode); the cloud is asked for the others. */
   readonly leaveShare: Figure
-  /** Added log-perplexity (nats per token) when every token leaves here. */
+  /** Added log-perplexity (nats per token) if every token leaves here. */
   readonly standaloneLoss: Figure
-  /** Added log-perplexity when only the confident ones do. */
+  /** Added log-perplexity if only the confident ones do. */
   readonly collaborativeLoss: Figure
 }
 
@@ -33,22 +33,24 @@ export interface LayerLoss {
 }
 
 /**
- * What a plan loses in accuracy: a declared table until a real model is measured
- * (docs/model.md (32) and (33)). A split by itself loses nothing.
+ * Accuracy losses of plans: an assumed table until a model is measured (docs/model.md (32) and (33)). A split alone
+ * loses nothing.
  */
 export interface AccuracyTable {
   readonly schema: typeof ACCURACY_SCHEMA
   readonly modelId: string
   /** Added log-perplexity of one crossing of the boundary, by bits per element. */
   readonly boundary: readonly { readonly bits: BoundaryWidth; readonly lossPerCrossing: Figure }[]
-  /** The same by the layer that the crossing leads into, `model.layers` being the LM head; absent: not measured. */
+  /** The same by the layer that the crossing leads into, where `model.layers` is the lm_head; absent: not measured. */
   readonly boundaryByLayer?: readonly LayerLoss[]
   readonly exits: readonly ExitEntry[]
-  /** Per layer the units from least to most sensitive: the first k go to the cloud. */
+  /** For each layer its units from least to most sensitive: the first k go to the cloud. */
   readonly ranking: { readonly unitsByLayer: readonly (readonly number[])[]; readonly provenance: Provenance }
 }
 
-/** The table of a model with nothing measured yet; `shares` picks the published data set of the exit shares. */
+/**
+ * The table of a model for which nothing is measured yet; `shares` selects the published data set of the exit shares.
+ */
 export function accuracyTable(model: ModelSpec, shares: ShareSource = 'alpaca'): AccuracyTable {
   const order = Array.from({ length: attentionUnits(model) }, (_, unit) => unit)
   return {
@@ -69,7 +71,7 @@ export function accuracyTable(model: ModelSpec, shares: ShareSource = 'alpaca'):
   }
 }
 
-/** The two exits of CE-CoLLM, after a quarter and a half of the layers; one where they coincide. */
+/** The two exits of CE-CoLLM, after a quarter and a half of the layers; one if they coincide. */
 function exitLayers(model: ModelSpec): { layer: number; depth: 'quarter' | 'half' }[] {
   const quarter = Math.max(1, Math.round(model.layers / 4))
   const half = Math.max(1, Math.round(model.layers / 2))
@@ -118,7 +120,7 @@ export function readAccuracyTable(path: string, model: ModelSpec): AccuracyTable
   return checkFits(readConfig(accuracySchema, path), path, model)
 }
 
-/** The same from the text of a JSON file: a device that reads a bundle has no YAML parser. */
+/** The same from the text of a JSON file, because a device that reads a bundle has no YAML parser. */
 export function parseAccuracyTable(content: string, path: string, model: ModelSpec): AccuracyTable {
   return checkFits(check(accuracySchema, parseJson(content, path), path), path, model)
 }
@@ -167,7 +169,7 @@ function checkFits(table: AccuracyTable, path: string, model: ModelSpec): Accura
   return table
 }
 
-/** The weakest kind of figure in a table: `measured` only where all are. 32 bits are exact, however they are labelled. */
+/** The weakest provenance in a table: `measured` only if all figures are. 32 bits are exact, whatever their label. */
 export function accuracyKind({ boundary, exits, ranking }: AccuracyTable): ProvenanceKind {
   const figures = [
     ...boundary.filter(({ bits }) => bits < 32).map(({ lossPerCrossing }) => lossPerCrossing),
@@ -188,15 +190,15 @@ export function boundaryLoss(table: AccuracyTable, bits: number): number {
 }
 
 /**
- * Added log-perplexity of one crossing into `layer` (`model.layers`: the LM head) at `bits` per element; the mean over
- * all places where this one was not measured.
+ * Added log-perplexity of one crossing into `layer` (`model.layers`: the lm_head) at `bits` per element; the mean over
+ * all places if this one was not measured.
  */
 export function layerBoundaryLoss(table: AccuracyTable, layer: number, bits: number): number {
   const row = table.boundaryByLayer?.find((candidate) => candidate.layer === layer && candidate.bits === bits)
   return row?.loss.value ?? boundaryLoss(table, bits)
 }
 
-/** The entry of an exit; throws InputError where the table has none. */
+/** The entry of an exit. Throws InputError if the table has none. */
 export function exitEntryOf(table: AccuracyTable, layer: number, threshold: number): ExitEntry {
   const entry = table.exits.find(
     (candidate) => candidate.layer === layer && candidate.threshold === threshold,

@@ -4,9 +4,8 @@ import type { FfnPart, ModelSpec } from '../../model/spec.ts'
 import type { Curve, Profile, Surface } from './types.ts'
 
 /**
- * What the planners read of a profile: seconds of each block, linear between
- * the profile's knots in tokens, context and units; 0 units take 0 seconds.
- * Outside the grid it throws InputError: nothing is extrapolated.
+ * A profile as planners read it: seconds of each block, linear between the profile's knots in tokens, context and
+ * units; 0 units take 0 seconds. Throws InputError outside the grid: nothing is extrapolated.
  */
 export class BlockCosts {
   readonly profile: Profile
@@ -25,12 +24,12 @@ export class BlockCosts {
     this.decodeCurves = new Array<Float64Array | undefined>(this.units + 1)
   }
 
-  /** What one call of a session takes beside its blocks; 0 where the block times contain it. */
+  /** Cost of one call of a session besides its blocks; 0 if the block times contain it. */
   get dispatchSeconds(): number {
     return this.profile.dispatchSeconds?.value ?? 0
   }
 
-  /** What a call costs more after a pause; 0 where the profile has no such figure. */
+  /** Additional cost of a call after a pause; 0 if the profile has no such figure. */
   get wakeSeconds(): number {
     return this.profile.wakeSeconds?.value ?? 0
   }
@@ -60,8 +59,8 @@ export class BlockCosts {
   }
 
   /**
-   * Seconds of `units` of one layer's attention for one token at each of contextKnots. Non-decreasing:
-   * a longer cache is never cheaper, so falls are noise and pooled away (isotonic regression). Cached; not to be written to.
+   * Seconds of `units` of one layer's attention for one token at each of contextKnots. Made non-decreasing by isotonic
+   * regression, because a longer cache is never faster and decreases are noise. Cached: do not modify.
    */
   attentionDecodeCurve(units: number): Float64Array {
     this.checkUnits(units)
@@ -94,7 +93,10 @@ export class BlockCosts {
     return this.profile.blocks.head.value
   }
 
-  /** Step time at `batch` sequences over that of one; a larger batch is never quicker, so less than 1 is noise. */
+  /**
+   * Step time at `batch` sequences over that of one; at least 1, because a larger batch is never faster and less is
+   * noise.
+   */
   batchFactor(batch: number): number {
     const { sizes, factors } = this.profile.batch
     return Math.max(1, curveSeconds({ knots: sizes, seconds: factors }, batch, 'batch'))

@@ -21,15 +21,15 @@ import type { Work } from './work.ts'
 const BATCH_CONTEXT_TOKENS = 512
 
 export interface DatasheetOptions {
-  /** Precision of the weights; the sheet's own when absent. */
+  /** Precision of the weights; default: the sheet's own. */
   readonly precision?: Precision
   readonly grid?: ProfileGrid
 }
 
 /**
- * A profile by roofline: every block takes max(FLOPs / F, bytes / BW) + dispatch (Williams et al.,
- * CACM 2009), F and BW being the sheet's peaks times the shares that kernels reach.
- * Every figure says `modelled`. `device` is a built-in id, a YAML file or a sheet.
+ * A profile from the roofline model: every block takes max(FLOPs / F, bytes / BW) + dispatch (Williams et al., CACM
+ * 2009), where F and BW are the sheet's peaks times the shares that kernels reach. Every figure is `modelled`. `device`
+ * is a built-in id, a YAML file or a sheet.
  */
 export function datasheetProfile(
   device: string | DeviceSheet,
@@ -114,7 +114,10 @@ function figure(sheet: DeviceSheet, field: FigureField): Figure {
   return { value: sheet[field], provenance: { kind: 'modelled', source } }
 }
 
-/** Decode step of the whole model at batch b over that at batch 1: weights are read once, K/V once a sequence. */
+/**
+ * Decode step of the whole model at batch b over that at batch 1: weights are read once, K/V caches once for each
+ * sequence.
+ */
 function batchCurve(
   sheet: DeviceSheet,
   model: ModelSpec,

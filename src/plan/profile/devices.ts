@@ -7,7 +7,7 @@ import { precisionSchema } from '../../model/precision.ts'
 const positive = z.number().positive().max(1e18)
 const notNegative = z.number().min(0).max(1e18)
 
-/** A device known from its data sheet alone. A user's own is one YAML file of these fields. */
+/** A device described by its data sheet. Users describe theirs in a YAML file with these fields. */
 export const deviceSchema = z
   .strictObject({
     id: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, 'an id of letters, digits, ".", "_" and "-"'),
@@ -18,10 +18,10 @@ export const deviceSchema = z
     /** Peak dense floating-point rate at the precision of the activations. */
     flopsPerSecond: positive,
     bandwidthBytesPerSecond: positive,
-    /** Shares of the two peaks that real kernels reach. */
+    /** Shares of the two peaks that actual kernels reach. */
     computeEfficiency: z.number().positive().max(1),
     bandwidthEfficiency: z.number().positive().max(1),
-    /** Launching the kernels of one block. */
+    /** Time to launch the kernels of one block. */
     dispatchSeconds: notNegative,
     loadBytesPerSecond: positive,
     busyWatts: positive,
@@ -52,7 +52,7 @@ const ASSUMED_SHARES = {
   bandwidthEfficiency: 'assumed: 80 % of the peak when streaming weights',
 }
 
-/** Built-in devices. All figures are data-sheet figures or assumptions; profiles made of them say modelled. */
+/** Built-in devices. All figures are from data sheets or assumed; profiles made from them are `modelled`. */
 export const DEVICES: readonly DeviceSheet[] = [
   {
     id: 'jetson-orin-nx',
@@ -178,7 +178,7 @@ export const DEVICES: readonly DeviceSheet[] = [
   },
 ]
 
-/** The sheet of a built-in id, or of a YAML file. Throws InputError for an unknown id or a bad file. */
+/** Loads a device by its built-in id or from a YAML file. Throws InputError for an unknown id or a bad file. */
 export function loadDevice(idOrFile: string): DeviceSheet {
   const known = DEVICES.find((device) => device.id === idOrFile)
   if (known !== undefined) return known

@@ -8,7 +8,7 @@ import { attentionUnits } from '../../model/spec.ts'
 import { CALIBRATION_SCHEMA, PROFILE_SCHEMA } from './types.ts'
 import type { Profile } from './types.ts'
 
-/** A profile is some tens of kilobytes; anything much larger is not one. */
+/** A profile takes tens of kilobytes; a much larger file is not a profile. */
 export const MAX_PROFILE_BYTES = 4 * 1024 * 1024
 
 const MAX_KNOTS = 512
@@ -82,7 +82,7 @@ const batch = z
 const MAX_CALIBRATION_TERMS = 1024
 const label = z.string().min(1).max(200)
 
-/** Schema of `edgewise.calibration/1`, as it stands in a profile. */
+/** Schema of `edgewise.calibration/1`, as part of a profile. */
 export const calibrationSchema = z.strictObject({
   schema: z.literal(CALIBRATION_SCHEMA),
   at: label,
@@ -179,21 +179,22 @@ export function checkProfile(value: unknown, where: string): Profile {
   return check(profileSchema, value, where)
 }
 
-/** Reads a profile of the text of a file; throws InputError and nothing else. */
+/** Reads a profile from the text of a file. Throws only InputError. */
 export function parseProfile(content: string, where: string): Profile {
   return checkProfile(parseJson(content, where), where)
 }
 
+/** Reads a profile from a file. */
 export function readProfile(path: string): Profile {
   return parseProfile(readText(path, MAX_PROFILE_BYTES), path)
 }
 
-/** Text of the file: canonical JSON, so that equal profiles are equal bytes. */
+/** The file's text: canonical JSON, so that equal profiles give equal bytes. */
 export function formatProfile(profile: Profile): string {
   return `${canonicalJson(profile)}\n`
 }
 
-/** Checks, then writes beside the target and renames. */
+/** Checks a profile and writes it atomically. */
 export function writeProfile(path: string, profile: Profile): void {
   writeAtomic(path, formatProfile(checkProfile(profile, path)))
 }

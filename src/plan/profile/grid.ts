@@ -1,7 +1,7 @@
 import { attentionUnits } from '../../model/spec.ts'
 import type { ModelSpec } from '../../model/spec.ts'
 
-/** Where a profile has its knots. Every axis covers all that a plan can ask for. */
+/** The knots of a profile. Every axis covers all values that a plan may need. */
 export interface ProfileGrid {
   /** Tokens of a prefill, ascending, 1 .. contextTokens. */
   readonly tokens: readonly number[]
@@ -11,13 +11,16 @@ export interface ProfileGrid {
   readonly units: readonly number[]
 }
 
-/** Powers of two up to the context, and the context; one unit, half of them and all (time is linear in units, R2 >= 0.989). */
+/**
+ * Powers of two up to the context, and the context; one unit, half of them and all (time is linear in units, R2 >=
+ * 0.989).
+ */
 export function fullGrid(model: ModelSpec): ProfileGrid {
   const knots = powers(model.contextTokens, 2)
   return { tokens: knots, contexts: knots, units: unitKnots(model) }
 }
 
-/** The same ends with few knots between: for a first look within half a minute. */
+/** The same ends with few knots in between: for a first profile within half a minute. */
 export function quickGrid(model: ModelSpec): ProfileGrid {
   return {
     tokens: powers(model.contextTokens, 4),

@@ -1,8 +1,8 @@
 import type { Figure, Provenance } from './types.ts'
 
 /**
- * Published figures of early exits and assumed losses, with what each rests on.
- * CE-CoLLM is arXiv 2411.02829: LLaMA-7B with two exits at the edge.
+ * Published figures of early exits and assumed losses, with the basis of each. CE-CoLLM is arXiv 2411.02829: LLaMA-7B
+ * with two exits on the edge.
  */
 export type ShareSource = 'alpaca' | 'xsum'
 
@@ -13,7 +13,10 @@ const assumed = (value: number, source: string): Figure => ({
   provenance: { kind: 'assumed', source },
 })
 
-/** Added log-perplexity of one crossing. No figure is published per crossing; the order of magnitude is that of round-off at the width. */
+/**
+ * Added log-perplexity of one crossing. No figure is published for single crossings; the order of magnitude is that of
+ * rounding to the given bits.
+ */
 export const BOUNDARY_LOSS = [
   { bits: 32, lossPerCrossing: assumed(0, 'exact: the runtime computes in 32 bits') },
   { bits: 16, lossPerCrossing: assumed(1e-5, 'assumed: below what perplexity can show') },
@@ -22,8 +25,8 @@ export const BOUNDARY_LOSS = [
 ] as const
 
 /**
- * Share of tokens that leave at threshold 0.8 with both exits in place: one less the share asked of
- * the cloud (49.58 % on Alpaca, 27.73 % on XSum). Confidence above 0.8 at one exit: 47.89 % and 68.26 %.
+ * Share of tokens that leave at threshold 0.8 with both exits in place: 1 minus the share asked of the cloud (49.58 %
+ * on Alpaca, 27.73 % on XSum). Confidence above 0.8 at one exit: 47.89 % and 68.26 %.
  */
 const PUBLISHED = {
   alpaca: { asked: 0.4958, confident: 0.4789 },
@@ -33,19 +36,19 @@ const PUBLISHED = {
 /** Alpaca's confidence at one exit: median 0.77, upper quartile 0.98 (published); ends assumed. */
 const CONFIDENCE_KNOTS = [0, 0.77, 0.8, 0.98, 1]
 
-/** An exit at a quarter of the depth is assumed to be confident this much less often than one at the half. */
+/** Assumed: an exit at a quarter of the depth is confident this many times as often as one at the half. */
 const QUARTER_SHARE = 0.6
 /** Losses at a quarter of the depth over those at the half, assumed. */
 const QUARTER_LOSS = 2
 /**
- * Mean of ln(cloud score / standalone score) over BoolQ .646/.490, QuAC .291/.274, IMDB .724/.684 and
- * XSum .2275/.1917: stands in for added log-perplexity.
+ * Mean of ln(cloud score / standalone score) over BoolQ .646/.490, QuAC .291/.274, IMDB .724/.684 and XSum .2275/.1917;
+ * used in place of added log-perplexity.
  */
 const STANDALONE_LOSS = 0.141
 /** ln(.2275 / .2250) of XSum, the largest collaborative loss of the four, at threshold 0.8. */
 const COLLABORATIVE_LOSS = 0.011
 
-/** Figures of one exit; all `assumed`, as LLaMA-7B's published figures are taken over for `modelId`. */
+/** Figures of one exit; all `assumed`, because LLaMA-7B's published figures are used for `modelId`. */
 export function exitFigures(
   depth: 'quarter' | 'half',
   threshold: number,

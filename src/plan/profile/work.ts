@@ -7,7 +7,7 @@ import {
 } from '../../model/spec.ts'
 import type { FfnPart, ModelSpec } from '../../model/spec.ts'
 
-/** What a block does: floating-point operations, and bytes moved to and from memory. */
+/** Work of a block: floating-point operations, and bytes moved to and from memory. */
 export interface Work {
   readonly flops: number
   readonly bytes: number

@@ -33,7 +33,7 @@ export interface GlobalChoice {
   readonly exit: EarlyExit | null
 }
 
-/** Names of a layer row's features: the sufficient statistic of the rows before it. */
+/** Names of a layer row's features: everything about the earlier rows that matters for this one. */
 export const ROW_FEATURE_NAMES = [
   'residualOnEdge',
   'residualInCloud',
@@ -47,12 +47,13 @@ export const ROW_FEATURE_NAMES = [
   'logBoundaryBits',
 ] as const
 
+/** Number of features of a layer row. */
 export const ROW_FEATURE_SIZE = ROW_FEATURE_NAMES.length
 
-/** Version of rows, features and masks; a bundle of another version is refused. */
+/** Version of rows, features and masks; a bundle with another version is refused. */
 export const ACTION_VERSION = 2
 
-/** An untrained policy leaves the residual's side about this often in a whole plan. */
+/** How often an untrained policy leaves the residual's side in a whole plan, about. */
 const INITIAL_MOVES_PER_PLAN = 0.3
 
 /** Every plan-wide choice of a problem, in a fixed order. */
@@ -75,7 +76,10 @@ export function globalChoices(problem: DecisionProblem): GlobalChoice[] {
   return [...choices, ...exits]
 }
 
-/** Logits' initial linear term, [ROW_FEATURE_SIZE, (units + 1) x 3] row-major: stay on the residual's side. */
+/**
+ * Initial linear term of the logits, [ROW_FEATURE_SIZE, (units + 1) x 3] row-major: prefers to stay on the residual's
+ * side.
+ */
 export function stayBias(units: number, layers: number): Float32Array {
   const choices = (units + 1) * 3
   const bias = new Float32Array(ROW_FEATURE_SIZE * choices)
@@ -90,7 +94,7 @@ export function layerChoice(unitsOnCloud: number, ffn: number): number {
   return unitsOnCloud * 3 + ffn
 }
 
-/** Seconds of one layer over the whole request, as estimated, by part. */
+/** Estimated seconds of one layer over the whole request, by part. */
 interface LayerSeconds {
   readonly edgeAttention: number
   readonly cloudAttention: number
@@ -105,8 +109,8 @@ interface LayerSeconds {
 }
 
 /**
- * Builds a plan row by row: the plan-wide choice, then each layer's. Says for each row which choices leave a
- * feasible completion, and what the prefix amounts to. Training, export and runtime share it.
+ * Decodes a plan row by row: the plan-wide choice, then each layer. For each row it gives the choices that leave a
+ * feasible completion, and the features of the rows before it. Training, export and runtime share it.
  */
 export class PlanDecoder {
   readonly choices: readonly GlobalChoice[]
@@ -119,9 +123,9 @@ export class PlanDecoder {
   private readonly ffn: Uint8Array
   private situation: Situation | null = null
   private seconds: LayerSeconds | null = null
-  /** In an outage no plan that needs the network can begin, as long as the edge can do without it. */
+  /** True in an outage if the edge can run without the network: then plans that need it are masked. */
   private alone = false
-  /** In an outage: whether all of the model fits the edge; a standalone exit needs less. */
+  /** In an outage: whether the whole model fits on the edge; a standalone exit needs less. */
   private wholeFits = false
   private wide: GlobalChoice
   private side: Side = EDGE
@@ -146,7 +150,7 @@ export class PlanDecoder {
     })
   }
 
-  /** Rows of an action. */
+  /** Number of rows of an action. */
   get rows(): number {
     return 1 + this.layers
   }
@@ -159,7 +163,7 @@ export class PlanDecoder {
     this.alone = outage && (this.wholeFits || this.choices.some((_, i) => this.leavesAlone(i)))
   }
 
-  /** Writes a row's features and mask (1 = allowed); returns how many choices are allowed. */
+  /** Writes a row's features and mask (1 = allowed); returns the number of allowed choices. */
   input(row: number, features: Float32Array, mask: Uint8Array): number {
     return row === 0 ? this.wideInput(features, mask) : this.layerInput(row - 1, features, mask)
   }
@@ -169,7 +173,7 @@ export class PlanDecoder {
     else this.chooseLayer(row - 1, Math.floor(choice / 3), choice % 3)
   }
 
-  /** The finished plan. */
+  /** The complete plan. */
   plan(): Plan {
     const { boundaryBits, embed, head, exit } = this.wide
     return { embed, unitsOnCloud: this.unitsOnCloud.slice(), ffn: this.ffn.slice(), head, boundaryBits, exit }
@@ -185,7 +189,7 @@ export class PlanDecoder {
     return allowed
   }
 
-  /** Whether a plan-wide choice leaves room: for its exit's part, or for both ends and what is pinned. */
+  /** Whether memory suffices for a plan-wide choice: for its exit's part, or for both ends and what is pinned. */
   private fits(i: number): boolean {
     const { freeMemoryBytes, reservedTokens } = this.known()
     const { weights, perToken } = this.exitBytes[i]
@@ -200,7 +204,7 @@ export class PlanDecoder {
     return this.choices[i].exit?.mode === 'standalone' && this.fits(i)
   }
 
-  /** Whether a plan-wide choice can do without the network. */
+  /** Whether a plan-wide choice can run without the network. */
   private isAlone(i: number): boolean {
     return !endsNeedCloud(this.choices[i]) && (this.choices[i].exit !== null || this.wholeFits)
   }
@@ -226,14 +230,14 @@ export class PlanDecoder {
     return allowed
   }
 
-  /** The only choice of a layer that an exit, a pinned end or an outage decides, or -1. */
+  /** The only choice of a layer that is determined by an exit, a pinned layer or an outage; -1 if it is free. */
   private forcedChoice(layer: number): number {
     const { exit } = this.wide
     if (exit !== null) return layer < exit.layer ? layerChoice(0, 0) : layerChoice(this.units, 1)
     return this.alone || this.isPinned(layer) ? layerChoice(0, 0) : -1
   }
 
-  /** The whole model on the edge, with its K/V. */
+  /** Bytes of the whole model on the edge, with its K/V cache. */
   private wholeBytes(): number {
     return endBytes(this.parts, true, true, 0) + this.layers * this.layerBytes(0, 0)
   }

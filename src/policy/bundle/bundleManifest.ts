@@ -5,19 +5,22 @@ import { check, parseJson } from '../../core/schema.ts'
 import { bundleProblemSchema } from './bundleProblem.ts'
 import { actionContractSchema, actorShapeSchema, observationContractSchema } from './contract.ts'
 
+/** Name and version of the manifest's format. */
 export const BUNDLE_SCHEMA = 'edgewise.bundle/1'
 
-/** Files of a bundle beside its manifest. */
+/** Files of a bundle besides its manifest. */
 export const BUNDLE_FILES = [
   'policy.onnx',
   'edge.profile.json',
   'cloud.profile.json',
   'accuracy.json',
 ] as const
+/** Name of a file in a bundle. */
 export type BundleFile = (typeof BUNDLE_FILES)[number]
 
+/** File name of the manifest. */
 export const MANIFEST_FILE = 'manifest.json'
-/** A manifest is some tens of kilobytes. */
+/** A manifest takes tens of kilobytes. */
 export const MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 
 const text = z.string().max(2000)
@@ -33,10 +36,7 @@ const entry = z.strictObject({
 const device = z.strictObject({ id: label, precision: label, runtime: text, figures: text })
 const count = z.int().min(0)
 
-/**
- * An evaluation as `edgewise eval --json` reports it, of which this room knows only that each row has a
- * cost and says where its figures come from.
- */
+/** An evaluation as reported by `edgewise eval --json`. Only this is checked: each row has a cost and a provenance. */
 export const evaluationSchema = z.looseObject({
   policies: z
     .record(
@@ -53,7 +53,7 @@ export const evaluationSchema = z.looseObject({
   decisions: z.int().min(1),
 })
 
-/** What parity said when the bundle was exported; `edgewise verify` says it again. */
+/** Result of the parity check at export; `edgewise verify` repeats the check. */
 export const paritySummarySchema = z.strictObject({
   observations: count,
   rows: count,
@@ -68,6 +68,7 @@ export const paritySummarySchema = z.strictObject({
   engines: z.array(label).min(1).max(8),
 })
 
+/** Schema of manifest.json. */
 export const manifestSchema = z.strictObject({
   schema: z.literal(BUNDLE_SCHEMA),
   name: label,
@@ -84,7 +85,7 @@ export const manifestSchema = z.strictObject({
   actor: actorShapeSchema,
   problem: bundleProblemSchema,
   scenario: z.strictObject({ name: label, hash }),
-  /** When the policy was taken from its run. */
+  /** The update after which the policy was saved in its run. */
   policy: z.strictObject({ update: count, validationCost: z.number().nullable() }),
   /** Null: not evaluated. */
   evaluation: evaluationSchema.nullable(),
@@ -92,19 +93,20 @@ export const manifestSchema = z.strictObject({
   versions: z.record(label, text),
 })
 
+/** Contents of manifest.json. */
 export type Manifest = z.infer<typeof manifestSchema>
 
-/** The last field: SHA-256 of the file's text with zeros in its place. Every version of the format keeps it. */
+/** The last field: SHA-256 of the file's text with zeros in its place. Every version of the format has it. */
 const SEAL = /\n {2}"integrity": "([0-9a-f]{64})"\n\}\n$/
 const ZEROS = '0'.repeat(64)
 
-/** Text of manifest.json, sealed: a changed byte anywhere in it shows. */
+/** Formats manifest.json with its integrity hash, so that any changed byte is detected. */
 export function formatManifest(manifest: Manifest): string {
   const open = `${JSON.stringify({ ...manifest, integrity: ZEROS }, null, 2)}\n`
   return seal(open, sha256(open))
 }
 
-/** Reads a manifest from its text: IntegrityError for a broken seal, InputError for anything else. */
+/** Parses a manifest. Throws IntegrityError if the hash does not match, InputError for any other problem. */
 export function parseManifest(content: string, where: string): Manifest {
   const written = SEAL.exec(content)?.[1]
   if (written === undefined) {
@@ -116,7 +118,7 @@ export function parseManifest(content: string, where: string): Manifest {
   return checkManifest(value, where)
 }
 
-/** Checks a value against the schema; another version is refused by naming both. */
+/** Checks a value against the schema; another version is refused with an error that names both. */
 export function checkManifest(value: unknown, where: string): Manifest {
   const schema =
     value !== null && typeof value === 'object' ? (value as { schema?: unknown }).schema : undefined

@@ -12,8 +12,8 @@ export const POLICY_METADATA = {
 } as const
 
 /**
- * The actor's numbers from the initializers of policy.onnx, for the kernel. `spec` has no critics.
- * Throws InputError where one is missing, has another shape, lies in another file, or is not finite.
+ * Reads the actor's numbers from the initializers of policy.onnx, for the kernel. `spec` has no critics. Throws
+ * InputError for one that is missing, has another shape, lies in another file, or is not finite.
  */
 export function numbersFromModel(bytes: Uint8Array, spec: ActorSpec, where: string): PolicyNumbers {
   const stored = new Map(
@@ -37,7 +37,7 @@ export function numbersFromModel(bytes: Uint8Array, spec: ActorSpec, where: stri
     }
     return data
   }
-  // Every parameter is found in the file before anything of the stated sizes is allocated.
+  // Every parameter is found in the file before memory of the stated sizes is allocated.
   const layout = actorLayout(spec)
   const parts = layout.entries.map(({ name, dims, offset }) => ({ offset, data: read(name, dims) }))
   const size = [spec.observationSize]

@@ -18,24 +18,27 @@ import {
 import type { Envelope } from '../../core/trust/dsse.ts'
 import { MANIFEST_FILE, MAX_MANIFEST_BYTES } from './bundleManifest.ts'
 
-/** A DSSE envelope around the bytes of manifest.json, which names the SHA-256 of every other file. */
+/** A DSSE envelope around the bytes of manifest.json, which contains the SHA-256 of every other file. */
 export const SIGNATURE_FILE = 'manifest.dsse.json'
-/** The type that is signed with the bytes: a signature over anything else is none over a manifest. */
+/**
+ * The type that is signed together with the bytes, so that a signature over anything else is not valid for a manifest.
+ */
 export const SIGNATURE_TYPE = 'application/vnd.edgewise.bundle-manifest+json'
 
 const MAX_ENVELOPE_BYTES = Math.ceil((MAX_MANIFEST_BYTES * 4) / 3) + 64 * 1024
 
+/** Signature of a bundle. */
 export interface BundleSignature {
-  /** Keys that the envelope names: what it says of itself. */
+  /** Key ids that the envelope names (unverified). */
   readonly claimedKeyIds: readonly string[]
   /** Trusted keys whose signature over this manifest is valid. */
   readonly trustedKeyIds: readonly string[]
 }
 
 /**
- * Who signed the bytes of manifest.json; null: nobody. With trusted keys (PEM texts of public keys, from
- * outside the bundle), one of them must have: otherwise IntegrityError naming them. An envelope around other
- * bytes is an IntegrityError in any case, one that is none an InputError.
+ * Reads and checks the signature of manifest.json; null if there is none. With trusted keys (PEM texts of public keys,
+ * from outside the bundle), one of them must have signed: otherwise IntegrityError naming them. An envelope around
+ * other bytes is always an IntegrityError, an invalid envelope an InputError.
  */
 export function readSignature(
   folder: string,
@@ -59,8 +62,8 @@ export function readSignature(
 }
 
 /**
- * Signs the manifest of a bundle with an Ed25519 private key (PEM). A signature of another key over the same
- * bytes stays; one over other bytes is replaced. Returns the key's id. The bundle itself is not checked here.
+ * Signs the manifest of a bundle with an Ed25519 private key (PEM). Signatures of other keys over the same bytes are
+ * kept; signatures over other bytes are replaced. Returns the key's id. Does not check the bundle itself.
  */
 export function writeSignature(folder: string, privatePem: string, where: string): string {
   const key = readSigningKey(privatePem, where)
@@ -73,7 +76,7 @@ export function writeSignature(folder: string, privatePem: string, where: string
   return keyIdOf(key)
 }
 
-/** The envelope that is there, where it is one around these bytes. */
+/** The existing envelope, if it is around these bytes. */
 function standing(place: string, manifest: Uint8Array): Envelope | null {
   try {
     const envelope = parseEnvelope(readText(place, MAX_ENVELOPE_BYTES), place)

@@ -6,17 +6,17 @@ import type { BundleSignature } from './bundleSignature.ts'
 import { checkParity } from '../parity/parity.ts'
 import type { ParityReport, ParitySizes } from '../parity/parity.ts'
 
-/** A bundle's parity, found again from the bundle alone. */
+/** Result of the parity check of a bundle, repeated from the bundle alone. */
 export interface VerifyReport extends ParityReport {
   readonly folder: string
   readonly bundle: string
-  /** Engines that did not open here, and why: nothing is known of them. */
+  /** Engines that did not open here, with the reason; they were not checked. */
   readonly absent: readonly string[]
-  /** Who signed it; null: nobody. */
+  /** Signature of the manifest; null: not signed. */
   readonly signature: BundleSignature | null
 }
 
-/** Opens ONNX Runtime native and WASM; where one does not open, says why. */
+/** Opens ONNX Runtime native and WASM; if one does not open, gives the reason. */
 export async function openParityEngines(): Promise<{ engines: Engine[]; absent: string[] }> {
   const engines: Engine[] = []
   const absent: string[] = []
@@ -31,9 +31,9 @@ export async function openParityEngines(): Promise<{ engines: Engine[]; absent: 
 }
 
 /**
- * Reads a bundle and compares policy.onnx, on ONNX Runtime native and WASM, with the kernel on the
- * parameters that stand in the file. Throws IntegrityError or InputError as readBundle does; a file that
- * computes something else gives `ok: false`, as does a machine where no engine opens.
+ * Reads a bundle and compares policy.onnx, on ONNX Runtime native and WASM, with the kernel on the parameters in the
+ * file. Throws IntegrityError or InputError as readBundle does. `ok` is false if the outputs differ or if no engine
+ * opens on this machine.
  */
 export async function verifyBundle(
   folder: string,

@@ -12,7 +12,7 @@ const name = z.string().min(1).max(100)
 const width = z.int().min(1).max(65_536)
 const version = z.int().min(0).max(1_000_000)
 
-/** What a policy sees: version and element names of the observation, in order. */
+/** The observation of a policy: version and element names, in order. */
 export const observationContractSchema = z.strictObject({ version, names: z.array(name).min(1).max(4096) })
 
 const headSchema = z.strictObject({
@@ -36,7 +36,7 @@ const wideChoiceSchema = z.strictObject({
     .nullable(),
 })
 
-/** What a policy decides: version, row features, heads, and the plan-wide choices in order. */
+/** The action of a policy: version, row features, heads, and the plan-wide choices in order. */
 export const actionContractSchema = z.strictObject({
   version,
   rowFeatures: z.array(name).min(1).max(4096),
@@ -44,7 +44,7 @@ export const actionContractSchema = z.strictObject({
   planWideChoices: z.array(wideChoiceSchema).min(1).max(65_536),
 })
 
-/** What else the actor's shape needs. */
+/** The other sizes of the actor's shape. */
 export const actorShapeSchema = z.strictObject({
   observationClip: z.number().positive().max(1e6),
   encoder: z.array(width).min(1).max(16),
@@ -57,7 +57,7 @@ export interface Contract {
   readonly actor: z.infer<typeof actorShapeSchema>
 }
 
-/** The contract of an actor for a problem, as this program understands both. */
+/** The contract of an actor for a problem, as in this program. */
 export function contractOf(problem: DecisionProblem, spec: ActorSpec): Contract {
   return {
     observation: { version: OBSERVATION_VERSION, names: [...OBSERVATION_NAMES] },
@@ -71,7 +71,7 @@ export function contractOf(problem: DecisionProblem, spec: ActorSpec): Contract 
   }
 }
 
-/** The actor's shape under a contract; critics stay with the run. */
+/** The actor's shape under a contract, without critics. */
 export function specOf(contract: Contract, layers: number): ActorSpec {
   const { observation, action, actor } = contract
   return {
@@ -87,8 +87,8 @@ export function specOf(contract: Contract, layers: number): ActorSpec {
 }
 
 /**
- * Refuses a contract that is not this program's: another version by naming both, other names or
- * choices by naming the first that differs. Throws InputError.
+ * Refuses a contract that differs from this program's: names both versions, or the first name or choice that differs.
+ * Throws InputError.
  */
 export function checkContract(contract: Contract, problem: DecisionProblem, where: string): void {
   const { observation, action } = contract
@@ -120,7 +120,7 @@ export function checkSpec(spec: ActorSpec, problem: DecisionProblem, where: stri
   spec.headOf.forEach((head, row) => fits(head, row === 0 ? 0 : 1, `headOf.${row}`))
 }
 
-/** The plan-wide choices in order, without what else the walker's objects carry. */
+/** The plan-wide choices in order, as plain data. */
 function planWide(problem: DecisionProblem): GlobalChoice[] {
   return globalChoices(problem).map(({ boundaryBits, embed, head, exit }) => ({
     boundaryBits,

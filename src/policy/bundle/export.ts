@@ -41,25 +41,27 @@ export interface ExportScenario {
 /** What is exported. */
 export interface ExportSource {
   readonly scenario: ExportScenario
-  /** The trained numbers, as the run keeps them. */
+  /** The trained numbers from the run. */
   readonly numbers: PolicyNumbers
   readonly about: { readonly update: number; readonly validationCost: number | null }
   /** An evaluation report (`edgewise eval --json`), checked for costs and provenance; null: not evaluated. */
   readonly evaluation: unknown
-  /** Versions of what made it, by name. */
+  /** Versions of the software that made it, by name. */
   readonly versions: Readonly<Record<string, string>>
 }
 
+/** Options of exportBundle. */
 export interface ExportOptions {
-  /** Takes the place of a bundle that is there already. Default false. */
+  /** Replaces an existing bundle. Default false. */
   readonly replace?: boolean
   readonly sizes?: Partial<ParitySizes>
-  /** The bytes of policy.onnx where something other than policyModel made them: held to the same parity. */
+  /** Bytes of policy.onnx if they were not made by policyModel; they must pass the same parity check. */
   readonly model?: Uint8Array
   /** Ed25519 private key (PEM) that signs the manifest, and the name of its file. Default: not signed. */
   readonly sign?: { readonly pem: string; readonly where: string }
 }
 
+/** Result of an export. */
 export interface ExportSummary {
   readonly folder: string
   readonly bytes: number
@@ -68,7 +70,7 @@ export interface ExportSummary {
   readonly signed: boolean
 }
 
-/** The file does not do what the numbers say. */
+/** policy.onnx does not compute what the numbers say. */
 export class ParityError extends EdgewiseError {
   readonly report: ParityReport
 
@@ -85,9 +87,9 @@ export class ParityError extends EdgewiseError {
 }
 
 /**
- * Writes a policy bundle to `outFolder`, whole or not at all. `engines` must hold ONNX Runtime native and
- * WASM: unless the file gives what the trained numbers give on both, ParityError names the worst case
- * and nothing is left behind. Throws InputError for a target in use, a misfit actor or a bad evaluation.
+ * Writes a policy bundle to `outFolder` atomically. `engines` must contain ONNX Runtime native and WASM. If the file's
+ * outputs differ from the trained numbers' on either, throws ParityError naming the worst case and leaves nothing
+ * behind. Throws InputError for a target in use, an actor that does not fit, or a bad evaluation.
  */
 export async function exportBundle(
   source: ExportSource,
@@ -117,7 +119,7 @@ export async function exportBundle(
     const manifest = manifestOf(source, basename(target), contents, parity)
     writeAtomic(join(temporary, MANIFEST_FILE), formatManifest(manifest))
     if (options.sign !== undefined) writeSignature(temporary, options.sign.pem, options.sign.where)
-    // What a reader will be given, read as a reader reads it.
+    // Checks the result by reading it as a user of the bundle does.
     readBundle(temporary)
     const bytes = readdirSync(temporary).reduce((sum, name) => sum + statSync(join(temporary, name)).size, 0)
     put(temporary, target)
@@ -189,7 +191,7 @@ function manifestOf(
   return checkManifest(manifest, MANIFEST_FILE)
 }
 
-/** As JSON holds it: what cannot be written is refused now, not when it is read. */
+/** Converted to JSON and back, so that values that JSON cannot store are refused now and not on reading. */
 function evaluationOf(evaluation: unknown): Manifest['evaluation'] {
   if (evaluation === null || evaluation === undefined) return null
   return check(evaluationSchema, JSON.parse(JSON.stringify(evaluation)), 'evaluation')
@@ -230,7 +232,7 @@ function checkTarget(folder: string, replace: boolean): void {
   })
 }
 
-/** Puts the finished folder in its place; an older bundle goes only when the new one is there. */
+/** Moves the finished folder into place; an older bundle is deleted only when the new one is there. */
 function put(temporary: string, target: string): void {
   mkdirSync(dirname(target), { recursive: true })
   if (!existsSync(target)) {

@@ -6,24 +6,25 @@ import type { Situation } from '../../plan/price/situation.ts'
 import { planCost } from '../../plan/oracle/value.ts'
 import { slowProgram } from '../../plan/price/program.ts'
 
-/** When a request in flight is given another plan though its own could go on. */
+/** When a request in flight is switched to another plan although its own could continue. */
 export interface HysteresisOptions {
-  /** Of the cost that is left, what another plan must save, its rebuild included. */
+  /** Share of the remaining cost that another plan must save, including its rebuild. */
   readonly share?: number
-  /** For which the link must have been up before a request goes back to it. */
+  /** How long the link must have been up before a request returns to it. */
   readonly stableSeconds?: number
-  /** Between two looks at one request. */
+  /** Shortest time between two checks of one request. */
   readonly intervalSeconds?: number
 }
 
+/** Default hysteresis. */
 export const DEFAULT_HYSTERESIS = { share: 0.2, stableSeconds: 3, intervalSeconds: 1 } as const
 
-/** Since when the link has been there, from heartbeats and from what the caller knows of its connection. */
+/** Tracks since when the link has been up, from heartbeats and from the caller's knowledge of its connection. */
 export class LinkUptime {
   private lastSeconds = 0
   private upSinceSeconds: number | null = null
 
-  /** A sign of life. */
+  /** A heartbeat was answered, or other data arrived. */
   alive(atSeconds: number): void {
     if (this.upSinceSeconds === null || atSeconds - this.lastSeconds > OUTAGE_SECONDS) {
       this.upSinceSeconds = atSeconds
@@ -31,19 +32,19 @@ export class LinkUptime {
     this.lastSeconds = Math.max(this.lastSeconds, atSeconds)
   }
 
-  /** The connection is known to be gone: it begins anew with the next sign of life. */
+  /** The connection is lost: the uptime restarts with the next call of `alive`. */
   lost(): void {
     this.upSinceSeconds = null
   }
 
-  /** Seconds for which the link has been up; null where it is out or has never been there. */
+  /** Seconds since the link came up; null if it is down or never was up. */
   upSeconds(nowSeconds: number): number | null {
     if (this.upSinceSeconds === null || nowSeconds - this.lastSeconds > OUTAGE_SECONDS) return null
     return nowSeconds - this.upSinceSeconds
   }
 }
 
-/** Expected cost of the tokens that are left where the request goes on with the caches that it has. */
+/** Expected cost of the remaining tokens if the request continues with its caches. */
 export function costToContinue(problem: DecisionProblem, situation: Situation, plan: Plan): number {
   const { pair, state, objective, readingTokensPerSecond } = oracleInput(problem, situation)
   const program = goOnProgram(pair, plan, state.promptTokens)
@@ -53,7 +54,7 @@ export function costToContinue(problem: DecisionProblem, situation: Situation, p
   }).cost
 }
 
-/** The same under another plan, begun anew from the ids of all tokens so far. */
+/** Expected cost of the remaining tokens under another plan, restarted from the ids of all tokens so far. */
 export function costToRestart(problem: DecisionProblem, situation: Situation, plan: Plan): number {
   return planCost(oracleInput(problem, situation), plan).cost
 }

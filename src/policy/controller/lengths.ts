@@ -1,26 +1,27 @@
-/** What an answer is expected to be like, tokens. */
+/** Expected length of an answer, tokens. */
 export interface LengthPrediction {
   readonly mean: number
   readonly sd: number
 }
 
-/** What is believed of every bucket before anything was seen, and how many requests that belief is worth. */
+/** The expectation for every bucket before any request, and how many observed requests it counts as. */
 export interface LengthPrior extends LengthPrediction {
   readonly weight: number
 }
 
+/** Default prior. */
 export const DEFAULT_LENGTH_PRIOR: LengthPrior = { mean: 128, sd: 96, weight: 8 }
 
-/** The most tokens that are believed of a request: sums over them end, and their squares stay finite. */
+/** Largest length that is accepted in tokens, so that sums over tokens end and squares stay finite. */
 export const MOST_TOKENS = 1e9
 
 /** Prompts of up to 1, 2, 4, .. 2^20 tokens. */
 const BUCKETS = 21
 
 /**
- * Predicts an answer's length from those of past prompts of about the same length (powers of two): the bucket's mean
- * and spread, shrunk towards the prior as if the prior were `weight` requests seen before (conjugate normal mean; the
- * spread pools the prior's variance, the bucket's and the distance of their means). Deterministic.
+ * Predicts an answer's length from earlier prompts of about the same length (powers of two): the bucket's mean and
+ * spread, shrunk towards the prior as if the prior were `weight` earlier requests (conjugate normal mean; the spread
+ * pools the prior's variance, the bucket's and the distance of their means). Deterministic.
  */
 export class LengthPredictor {
   private readonly prior: LengthPrior
@@ -40,7 +41,7 @@ export class LengthPredictor {
     this.squares[bucket] += outputTokens * outputTokens
   }
 
-  /** Of a whole answer of at most `maxNewTokens` tokens; the mean is at least 1. */
+  /** Predicts the length of a whole answer of at most `maxNewTokens` tokens; the mean is at least 1. */
   predict(promptTokens: number, maxNewTokens: number): LengthPrediction {
     const { mean, sd, weight } = this.prior
     const bucket = bucketOf(promptTokens)
@@ -50,7 +51,7 @@ export class LengthPredictor {
     const square = (this.squares[bucket] + weight * (sd * sd + mean * mean)) / total
     const cap = Math.max(1, maxNewTokens)
     const capped = Math.min(cap, Math.max(1, pooled))
-    // What is cut off at the cap spreads no more.
+    // The spread is reduced in proportion to what the cap cuts off the mean.
     const spread = Math.sqrt(Math.max(0, square - pooled * pooled)) * (capped / Math.max(1, pooled))
     return { mean: capped, sd: spread }
   }

@@ -1,61 +1,67 @@
 import type { Plan } from '../../plan/plan.ts'
 import type { Situation } from '../../plan/price/situation.ts'
 
-/** What is known of a request when its plan is decided. */
+/** The facts about a request when its plan is decided. */
 export interface RequestSnapshot {
-  /** A number of the caller's, the same through a request's life. */
+  /** The caller's number of the request, constant during its life. */
   readonly request: number
-  /** Tokens that a prefill takes in: the prompt, and in a re-plan what was delivered too. */
+  /** Tokens of the prefill: the prompt, and in a re-plan also the delivered tokens. */
   readonly promptTokens: number
-  /** Tokens that may still come. */
+  /** Largest number of tokens still to come. */
   readonly maxNewTokens: number
   readonly deliveredTokens: number
   readonly waitedSeconds: number
-  /** Waiting at the edge, this one included. */
+  /** Requests waiting at the edge, including this one. */
   readonly waitingRequests: number
-  /** In flight, this one not included. */
+  /** Requests in flight, not including this one. */
   readonly inFlight: number
   readonly uplinkQueuedBytes: number
-  /** Edge memory for weights and K/V that a new plan may take, and the whole; bytes. */
+  /** Edge memory available to a new plan for weights and K/V cache, and in total; bytes. */
   readonly freeMemoryBytes: number
   readonly memoryBytes: number
   readonly residentBytes: number
 }
 
-/** What the caller knows of its connection at this moment, beside what was heard. */
+/** What the caller knows about its connection now, in addition to the events. */
 export interface LinkHint {
-  /** Whether there is none: an outage, however young the last heartbeat. */
+  /** True if there is no connection: an outage, however recent the last heartbeat. */
   readonly linkDown?: boolean
 }
 
+/** A decided plan with its source and observation. */
 export interface ControllerDecision {
   readonly plan: Plan
   readonly source: 'policy' | 'shield' | 'fallback'
-  /** Of `plan` under what decided; 1 where it is deterministic. */
+  /** Probability with which `plan` was drawn; 1 if the source is deterministic. */
   readonly propensity: number
   /** Unnormalised [OBSERVATION_SIZE]; null for a fallback. */
   readonly observation: Float32Array | null
   readonly situation: Situation | null
-  /** Tokens expected from here on. */
+  /** Tokens expected from now on. */
   readonly predictedOutputTokens: number
   readonly decideSeconds: number
 }
 
-/** A request in flight that may be given another plan. */
+/** A request in flight that may be switched to another plan. */
 export interface RunningRequest extends RequestSnapshot {
   readonly plan: Plan
 }
 
-/** Another plan for it, and why; `gainShare` is what is expected to be saved of the cost that is left. */
+/**
+ * Another plan for a running request with its reason; `gainShare` is the expected saving as a share of the remaining
+ * cost.
+ */
 export interface ControllerChange extends ControllerDecision {
   readonly reason: 'outage' | 'return' | 'better'
-  /** The cheaper way to the new plan's keys and values, as modelled. */
+  /** The cheaper way to restore keys and values for the new plan, according to the cost model. */
   readonly rebuild: 'boundary' | 'ids'
-  /** Null where it was no matter of cost. */
+  /** Null if costs were not compared. */
   readonly gainShare: number | null
 }
 
-/** What a request took. The counts of the link are optional: without them its radio energy is taken to be 0. */
+/**
+ * Measurements of a finished request. The counts of the link are optional: without them its radio energy counts as 0.
+ */
 export interface FinishedRequestStats {
   /** From arrival to the last token. */
   readonly seconds: number

@@ -3,24 +3,27 @@ import type { DecisionProblem } from '../../plan/price/problem.ts'
 import type { RequestSnapshot } from './planControllerTypes.ts'
 import { MOST_TOKENS, type LengthPredictor } from './lengths.ts'
 
-/** A number in [low, high]; what is none of either kind is `low`. */
+/** Limits a number to [low, high]; NaN becomes `low`. */
 export function clamp(value: number, low: number, high: number): number {
   return value >= low ? Math.min(value, high) : low
 }
 
-/** The most bytes, requests and seconds that are believed: estimates stay finite whatever a caller says. */
+/**
+ * Largest number of bytes, requests and seconds that is accepted, so that estimates stay finite whatever the caller
+ * passes.
+ */
 const MOST = 1e15
 
-/** Prompt without what was generated. */
+/** Length of the prompt without generated tokens. */
 export function requestTokens(ask: RequestSnapshot): number {
   const promptTokens = clamp(ask.promptTokens, 1, MOST_TOKENS)
   return Math.max(1, promptTokens - clamp(ask.deliveredTokens, 0, promptTokens))
 }
 
 /**
- * What a request and its queue say of a situation; all numbers finite and in range. `replanning`: caught by an
- * outage. A request that is looked at for another reason is posed as one that arrives with a longer prompt, which is
- * how policies are trained.
+ * The part of a situation that follows from a request and its queue; all numbers are finite and in range. `replanning`:
+ * the request is in flight during an outage. A request that is checked for another reason is presented as one that
+ * arrives with a longer prompt, because policies are trained that way.
  */
 export function queueStateOf(
   problem: DecisionProblem,

@@ -1,7 +1,7 @@
 import { InputError } from '../../core/errors.ts'
 import type { Situation } from '../../plan/price/situation.ts'
 
-/** Where ends are pinned to the edge, its memory may be too small for any plan. */
+/** With layers pinned to the edge, its memory may be too small for any plan. */
 export function noPlanFits(situation: Situation): InputError {
   return new InputError({
     where: 'free edge memory',

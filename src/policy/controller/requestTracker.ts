@@ -4,27 +4,27 @@ import type { DevicePair } from '../../plan/price/pair.ts'
 import type { Plan } from '../../plan/plan.ts'
 import { RESOURCE, curveAt, type Program, type StageList } from '../../plan/price/program.ts'
 
-/** One pass on the edge's engine, or a part of it: `rows` tokens on top of `position` in the cache. */
+/** One pass on the edge's engine, or a part of it: `rows` tokens after `position` cached tokens. */
 export interface EdgePass {
   readonly position: number
   readonly rows: number
-  /** Measured. */
+  /** Measured engine time. */
   readonly seconds: number
 }
 
-/** A request in flight, as the estimators know it. */
+/** A request in flight, as the estimators see it. */
 export class RequestTracker {
   readonly plan: Plan
   readonly program: Program
-  /** As the present plan sees it: what was delivered before belongs to it. */
+  /** Prompt tokens under the current plan, including what was delivered before it. */
   readonly promptTokens: number
-  /** Of the request itself. */
+  /** Prompt tokens of the request itself. */
   readonly requestTokens: number
-  /** Whether it has its plan because the link was out. */
+  /** Whether it has its plan because of an outage. */
   readonly alone: boolean
-  /** Whether its plan was drawn to explore: what is better by now is no reason to change it. */
+  /** Whether its plan was drawn to explore: it is then not switched because another plan became better. */
   readonly explored: boolean
-  /** When it was last asked whether another plan is better. */
+  /** When it was last checked whether another plan is better. */
   lookedAtSeconds: number
   edgeSeconds: number
   private readonly before: Work
@@ -44,12 +44,12 @@ export class RequestTracker {
     this.program = compileProgram(pair, plan, { promptTokens, loadBytes: 0, decisionSeconds: 0 })
   }
 
-  /** Tokens that the present plan has brought, as last heard. */
+  /** Tokens delivered under the current plan, as last reported. */
   brought(tokens: number): void {
     this.generated = Math.max(this.generated, tokens)
   }
 
-  /** Measured seconds on the edge; of the cloud's, what the profile says of the tokens brought. */
+  /** Busy seconds so far: measured on the edge; for the cloud, the profiled seconds of the delivered tokens. */
   done(): Work {
     return { edgeSeconds: this.edgeSeconds, cloudSeconds: this.cloudSeconds(this.generated) }
   }
@@ -59,7 +59,7 @@ export class RequestTracker {
     return this.before.cloudSeconds + here
   }
 
-  /** Takes in what the engine measured; returns the pass before where this begins another. */
+  /** Adds an engine measurement; returns the previous pass if this one begins another. */
   ran(part: EdgePass): PassSpeed | null {
     const { pass } = this
     this.edgeSeconds += part.seconds
@@ -75,7 +75,7 @@ export class RequestTracker {
     return this.speedOf(pass)
   }
 
-  /** Null for a pass that the program does not have: caches being filled again. */
+  /** Null for a pass that the program does not have, such as refilling caches. */
   private speedOf(pass: EdgePass | null): PassSpeed | null {
     if (pass === null) return null
     const profiledSeconds = this.profiledSeconds(pass)
@@ -85,11 +85,12 @@ export class RequestTracker {
   private profiledSeconds({ position, rows }: EdgePass): number {
     const { program, promptTokens } = this
     if (position === 0 && rows === promptTokens) return edgeSecondsOf(program, program.prefill, 0)
-    // A pass of one token on top of `position` others: they and itself are its context.
+    // A pass of one token after `position` others; the context includes the token itself.
     return rows === 1 ? edgeSecondsOf(program, program.cycles[0], position + 1) : 0
   }
 }
 
+/** Options of a request tracker. */
 export interface RequestTrackerOptions {
   readonly plan: Plan
   readonly promptTokens: number
@@ -101,6 +102,7 @@ export interface RequestTrackerOptions {
   readonly had: Work
 }
 
+/** Measured and profiled seconds of one pass. */
 export interface PassSpeed {
   readonly profiledSeconds: number
   readonly seconds: number

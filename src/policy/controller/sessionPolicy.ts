@@ -8,7 +8,7 @@ import type { ActorSpec } from '../actor/actor.ts'
 import { policyFeeds } from '../parity/parityFeeds.ts'
 import { noPlanFits } from './refusals.ts'
 
-/** Decides by running policy.onnx once a row; greedy. */
+/** Decides by running policy.onnx once for each row; greedy. */
 export class SessionPolicy {
   private readonly problem: DecisionProblem
   private readonly spec: ActorSpec
@@ -30,9 +30,9 @@ export class SessionPolicy {
     return new SessionPolicy(problem, spec, await engine.create(model))
   }
 
-  /** One decision at a time: those asked for meanwhile wait their turn. */
+  /** One decision at a time; calls in the meantime wait for their turn. */
   decide(situation: Situation): Promise<Plan> {
-    const next = this.busy.then(() => this.walk(situation))
+    const next = this.busy.then(() => this.decodePlan(situation))
     this.busy = next.catch(() => undefined)
     return next
   }
@@ -42,31 +42,31 @@ export class SessionPolicy {
     await this.session.dispose()
   }
 
-  private async walk(situation: Situation): Promise<Plan> {
+  private async decodePlan(situation: Situation): Promise<Plan> {
     const { problem, spec, session } = this
-    const walker = new PlanDecoder(problem)
+    const decoder = new PlanDecoder(problem)
     const rows = {
       observations: new Float32Array(OBSERVATION_SIZE),
       features: new Float32Array(ROW_FEATURE_SIZE),
-      // The heads that a row does not ask are given all their choices.
+      // Heads that do not belong to a row are given masks that allow all their choices.
       masks: spec.heads.map((head) => new Uint8Array(head.choices).fill(1)),
       uniforms: new Float32Array(1),
     }
     encodeObservation(problem, situation, rows.observations)
-    walker.begin(situation)
-    for (let row = 0; row < walker.rows; row++) {
+    decoder.begin(situation)
+    for (let row = 0; row < decoder.rows; row++) {
       const head = row === 0 ? 0 : 1
       const mask = rows.masks[head]
-      const allowed = walker.input(row, rows.features, mask)
+      const allowed = decoder.input(row, rows.features, mask)
       if (allowed === 0) throw noPlanFits(situation)
       if (allowed === 1) {
-        walker.choose(row, mask.indexOf(1))
+        decoder.choose(row, mask.indexOf(1))
         continue
       }
       const wanted = `greedy.${spec.heads[head].name}`
       const answer = await session.run(policyFeeds(spec, rows, 0, 1), { fetches: [wanted] })
-      walker.choose(row, Number(answer[wanted].data[0]))
+      decoder.choose(row, Number(answer[wanted].data[0]))
     }
-    return walker.plan()
+    return decoder.plan()
   }
 }

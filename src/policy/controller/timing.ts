@@ -3,7 +3,7 @@ import { InputError } from '../../core/errors.ts'
 import type { Plan } from '../../plan/plan.ts'
 import type { Situation } from '../../plan/price/situation.ts'
 
-/** A decision and how long it takes, over repeats. */
+/** A decision and its duration over repetitions. */
 export interface TimedDecision {
   readonly plan: Plan
   readonly medianSeconds: number
@@ -12,8 +12,8 @@ export interface TimedDecision {
 }
 
 /**
- * Decides `warmUp` times unmeasured, then `repeats` times by the clock. Quantiles are nearest-rank: the
- * p99 of 100 repeats is the 99th smallest. Deciding at once and by promise are timed alike, each in full.
+ * Decides `warmUp` times unmeasured, then `repeats` times with measured duration. Quantiles are nearest-rank: the p99
+ * of 100 repetitions is the 99th smallest. Synchronous and asynchronous decisions are both timed in full.
  */
 export async function decideTimed(
   bundle: { decide(situation: Situation): Plan | Promise<Plan> },
@@ -30,7 +30,7 @@ export async function decideTimed(
   for (let i = 0; i < repeats; i++) {
     const began = clock.nowSeconds()
     const answer = bundle.decide(situation)
-    // A decision taken at once is over here: awaiting it would time the event loop too.
+    // A synchronous decision is complete here: awaiting it would add the event loop's time.
     plan = answer instanceof Promise ? await answer : answer
     seconds[i] = clock.nowSeconds() - began
   }

@@ -2,14 +2,15 @@ import { floatsOfHalves, halvesOfFloats } from '../../core/float16.ts'
 import { InputError } from '../../core/errors.ts'
 import type { BoundaryBits } from '../../plan/plan.ts'
 
-/** Payload bytes of a boundary tensor: what boundaryBytes (src/plan/price/boundary.ts) charges, less the frame. */
+/** Payload bytes of a boundary tensor: boundaryBytes (src/plan/price/boundary.ts) without the frame header. */
 export function payloadBytes(rows: number, columns: number, bits: BoundaryBits): number {
   return Math.ceil((rows * columns * bits) / 8) + (bits < 16 ? 4 * rows : 0)
 }
 
 /**
- * A boundary tensor float32 [rows, columns] as bytes. 32: as it is. 16: IEEE half. 8 and 4: a float32 scale a row
- * (the largest magnitude over 127 or 7), all of them first, then two's-complement bytes or nibbles, low one first.
+ * Encodes a boundary tensor float32 [rows, columns]. 32 bits: unchanged. 16: IEEE half. 8 and 4: first a float32 scale
+ * for each row (the largest magnitude divided by 127 or 7), then two's-complement bytes or nibbles, the low nibble
+ * first.
  */
 export function encodeBoundary(values: Float32Array, rows: number, bits: BoundaryBits): Uint8Array {
   checkByteOrder()
@@ -25,7 +26,7 @@ export function encodeBoundary(values: Float32Array, rows: number, bits: Boundar
     const largest = largestOf(values, from, from + columns)
     const scale = Math.fround(largest / top)
     scales[row] = scale
-    // Levels of a row without a finite scale stay 0: it comes back as zeros, or as NaN.
+    // A row without a finite scale keeps levels of 0: it is decoded as zeros, or as NaN.
     if (!(scale > 0 && scale < Infinity)) continue
     const inverse = 1 / scale
     if (bits === 8) putBytes(values, from, from + columns, inverse, levels)
@@ -34,14 +35,14 @@ export function encodeBoundary(values: Float32Array, rows: number, bits: Boundar
   return out
 }
 
-/** NaN where one of them is. */
+/** The largest magnitude; NaN if any value is NaN. */
 function largestOf(values: Float32Array, from: number, to: number): number {
   let largest = 0
   for (let i = from; i < to; i++) largest = Math.max(largest, Math.abs(values[i]))
   return largest
 }
 
-/** Rounded by cutting the fraction off what was made positive; past the top only where the scale is subnormal. */
+/** Rounds by truncating a positive number; exceeds `top` only if the scale is subnormal. */
 function levelOf(value: number, top: number): number {
   const level = (value + (top + 1.5)) | 0
   return (level < 1 ? 1 : level > 2 * top + 1 ? 2 * top + 1 : level) - (top + 1)
@@ -66,7 +67,7 @@ function putNibbles(
   if (i < to) levels[i >> 1] = nibble(i)
 }
 
-/** The tensor back; [rows, columns]. Throws InputError when the bytes are not of this shape. */
+/** Decodes a tensor [rows, columns]. Throws InputError if the bytes do not have this shape. */
 export function decodeBoundary(
   payload: Uint8Array,
   rows: number,
@@ -82,7 +83,7 @@ export function decodeBoundary(
     })
   }
   checkByteOrder()
-  // A payload may lie at an odd place of its buffer; a copy begins one.
+  // The payload may start at an unaligned offset of its buffer; a copy is aligned.
   if (bits === 32) return new Float32Array(payload.slice().buffer)
   if (bits === 16) return floatsOfHalves(new Uint16Array(payload.slice().buffer))
   const scales = new Float32Array(payload.slice(0, 4 * rows).buffer)
@@ -106,7 +107,7 @@ function bytesOf({ buffer, byteOffset, byteLength }: Float32Array | Uint16Array)
 
 const LITTLE_ENDIAN = new Uint8Array(Uint16Array.of(1).buffer)[0] === 1
 
-/** The wire is little-endian, and so is every host that ONNX Runtime has a binary for: arrays are sent as they are. */
+/** The wire is little-endian, as is every host for which ONNX Runtime has a binary: arrays are sent unconverted. */
 function checkByteOrder(): void {
   if (!LITTLE_ENDIAN)
     throw new Error('boundary tensors: expected a little-endian host, found a big-endian one')

@@ -11,11 +11,12 @@ import type { Backoff, Dial, ConnectionState, RecoveryEvent } from './recoveryTy
 export { DEFAULT_BACKOFF } from './backoff.ts'
 export { FixedLink, fixedLink } from './link.ts'
 
-/** An attempt that takes longer is given up. */
+/** An attempt to connect that takes longer is aborted. */
 export const DIAL_SECONDS = 10
 
+/** Options of a cloud link. */
 export interface CloudLinkOptions {
-  /** Settles soon after its signal is aborted: no second dial begins before the first has settled. */
+  /** Must settle soon after its signal is aborted: the next dial begins only when the previous one has settled. */
   readonly dial: Dial
   readonly clock: Clock
   readonly timers: Timers
@@ -24,8 +25,8 @@ export interface CloudLinkOptions {
 }
 
 /**
- * Keeps a connection to the cloud. One that is lost is dialled again, first after the base, then at waits that grow
- * up to the cap, each with jitter, until the link is closed.
+ * Keeps a connection to the cloud. A lost connection is dialled again after the backoff's base, then after waits that
+ * grow up to the cap, each with jitter, until the link is closed.
  */
 export class CloudLink implements EdgeLink {
   readonly resumes = true
@@ -42,7 +43,7 @@ export class CloudLink implements EdgeLink {
   private upSinceSeconds = 0
   private wasUp = false
   private isStarted = false
-  /** Why the cloud would not have us at the last attempt. */
+  /** Why the cloud refused the last attempt; null if it did not. */
   private refusal: Error | null = null
   private stopTimer: () => void = () => {}
 
@@ -51,7 +52,7 @@ export class CloudLink implements EdgeLink {
     this.backoff = options.backoff ?? DEFAULT_BACKOFF
   }
 
-  /** Begins to dial; again, it does nothing. */
+  /** Starts dialling; further calls have no effect. */
   start(): void {
     if (this.isStarted || this.state === 'closed') return
     this.isStarted = true
@@ -60,8 +61,8 @@ export class CloudLink implements EdgeLink {
   }
 
   /**
-   * The present connection, or the first that comes. Rejects with what the cloud refuses us for (another model, no
-   * credential) before there ever was one, with the signal's reason, or where the link is closed.
+   * Resolves to the current connection, or to the first one. Rejects if the cloud refuses permanently (another model,
+   * no credential) before there was a connection, with the signal's reason, or when the link is closed.
    */
   opened(signal?: AbortSignal): Promise<Connection> {
     if (this.connection !== null) return Promise.resolve(this.connection)
@@ -94,7 +95,7 @@ export class CloudLink implements EdgeLink {
     if (this.connection !== null) listener(this.connection)
   }
 
-  /** Returns what ends the listening. */
+  /** Registers a listener; returns a function that removes it. */
   onEvent(listener: (event: RecoveryEvent) => void): () => void {
     this.eventListeners.add(listener)
     return () => this.eventListeners.delete(listener)
@@ -104,7 +105,7 @@ export class CloudLink implements EdgeLink {
     return jittered(nominalDelay(this.backoff, attempt), this.backoff, this.options.random)
   }
 
-  /** Ends the connection, and every attempt; nothing is dialled afterwards. */
+  /** Closes the connection and aborts dialling for good. */
   async close(): Promise<void> {
     if (this.state === 'closed') return
     this.state = 'closed'
@@ -125,7 +126,7 @@ export class CloudLink implements EdgeLink {
     const overdue = new AbortController()
     this.stopTimer = timers.after(DIAL_SECONDS, () => overdue.abort(late))
     const signal = AbortSignal.any([this.closing.signal, overdue.signal])
-    // A dial that throws at once fails as one that rejects.
+    // Makes a dial that throws equivalent to one that rejects.
     Promise.resolve()
       .then(() => dial(signal))
       .then(
@@ -151,7 +152,7 @@ export class CloudLink implements EdgeLink {
     this.tell({ kind: 'link-up', atSeconds, attempts: this.attempts, awaySeconds })
     this.settle(({ resolve }) => resolve(connection))
     connection.onClose(({ message }) => this.lost(connection, message))
-    // It may be over already.
+    // The connection may have ended already.
     if (this.connection !== connection) return
     for (const listener of this.connectionListeners) listener(connection)
   }
@@ -161,7 +162,7 @@ export class CloudLink implements EdgeLink {
     const atSeconds = this.options.clock.nowSeconds()
     this.connection = null
     this.downSinceSeconds = atSeconds
-    // A cloud that takes us and drops us at once is not dialled ever faster.
+    // A connection that ended quickly counts as a failed attempt, so that the waits keep growing.
     const lasted = atSeconds - this.upSinceSeconds
     if (lasted >= nominalDelay(this.backoff, this.attempts)) this.attempts = 0
     this.tell({ kind: 'link-down', atSeconds, reason })
@@ -205,10 +206,10 @@ interface Opening {
   readonly reject: (error: Error) => void
 }
 
-/** Refusals of a cloud that has no room now, and those that damaged bytes bring about. */
+/** Codes of refusals that may pass: a cloud without free capacity, and damaged bytes. */
 const PASSING = /^E_(BUSY|DRAINING|CLOSING|INTERNAL|ENGINE|CONNECTION_\w+|WIRE_(?!VERSION$)\w+)$/
 
-/** Whether trying again is of no use until somebody changes something. */
+/** Whether retrying is useless until somebody changes something. */
 function isPermanent(error: unknown): error is Error {
   if (error instanceof InputError) return true
   if (error instanceof WireError) return !PASSING.test(error.code)

@@ -15,15 +15,15 @@ import type { PlanRegistry } from './planRegistry.ts'
 import type { RecoveryEvent } from './recoveryTypes.ts'
 import { sendIfOpen } from './sendIfOpen.ts'
 
-/** What lies ahead of what the cloud has answered, in a replay. */
+/** Bytes that a replay may send ahead of what the cloud's answers have asked for. */
 const AHEAD_BYTES = 8 * 2 ** 20
-/** Frames of one request in one go; the next ones follow a look later, so that no cloud is flooded. */
+/** Largest number of frames of one request sent at once; more follow later, so that a cloud is not flooded. */
 const BURST_FRAMES = 512
 const LOOK_SECONDS = 0.02
-/** The connection's queue is filled no further. */
+/** No frames are added while the connection's send queue holds more bytes than this. */
 const QUEUE_BYTES = 32 * 2 ** 20
 
-/** What all calls of an executor share. */
+/** State that all streams of an executor share. */
 export interface CloudStreamHost {
   readonly model: ModelSpec
   readonly clock: Clock
@@ -31,37 +31,38 @@ export interface CloudStreamHost {
   readonly link: EdgeLink
   readonly kept: RetransmitBudget
   readonly plans: PlanRegistry
-  /** All that are open. */
+  /** All open streams. */
   readonly streams: Set<CloudStream>
-  /** By the numbers under which the cloud knows them. */
+  /** Streams by request number on the current connection. */
   readonly numbers: Map<number, CloudStream>
-  /** A number that the cloud has not heard of. */
+  /** Returns an unused request number. */
   nextNumber(): number
 }
 
-/** What a call needs of its request. */
+/** What a stream needs from its request. */
 export interface CloudStreamOwner {
   /** The request's number in events. */
   readonly request: number
-  /** Seconds without a cloud; null: for ever. */
+  /** Seconds to wait without a cloud; null: no limit. */
   readonly waitSeconds: number | null
   delivered(): number
-  /** The leg cannot go on as it is: it is to begin anew from ids. */
+  /** The plan span cannot continue; it must be restarted from token ids. */
   restart(): void
   tell(event: RecoveryEvent): void
 }
 
 /**
- * One leg's line to the cloud. It outlives connections: on a new one it says everything again, in pace, and drops
- * what the walker has had before. The walker waits in `take` meanwhile and notices nothing.
+ * The frames of one plan span to and from the cloud. A stream outlives connections: on a new one it sends its frames
+ * again, at the cloud's pace, and drops the answers that the executor has had before. Meanwhile the executor waits in
+ * `take` and does not notice.
  */
 export class CloudStream {
   readonly receiveBuffer: ReceiveBuffer
   readonly kept: RetransmitBuffer
   readonly resolvedPlan: ResolvedPlan
-  /** Since when the walker waits for a message. */
+  /** Since when the executor has been waiting for a message; null if it is not. */
   waitingSinceSeconds: number | null = null
-  /** Of its messages, headers and what was sent again included. */
+  /** Bytes of its messages, including headers and what was sent again. */
   upBytes = 0
   downBytes = 0
   private readonly host: CloudStreamHost
@@ -69,14 +70,14 @@ export class CloudStream {
   private readonly opening: Omit<OpenMessage, 'plan'>
   private readonly received = new ReceivedFrames()
   private connection: Connection | null = null
-  /** Under which the cloud knows it; null where it does not. */
+  /** Request number on the current connection, or null before the cloud has been sent the request. */
   private number: number | null = null
   private isOpen = false
-  /** Nothing is said under it any more. */
+  /** True after the end: nothing more is sent. */
   private isOver = false
-  /** The walker has all it wanted. */
+  /** True when the executor has received everything it needs. */
   private isDone = false
-  /** Whether the cloud has to be told of the end. */
+  /** Whether the cloud still has to be told that the request has ended. */
   private owesClose = true
   private isReplay = false
   private bytesAgain = 0
@@ -108,7 +109,7 @@ export class CloudStream {
     this.report = new Promise((resolve) => (this.onReport = resolve))
   }
 
-  /** Says the plan, so that the cloud loads its part while the edge is at its own. */
+  /** Registers the plan, so that the cloud loads its part while the edge computes. */
   begin(): void {
     this.host.streams.add(this)
     const { connection } = this.host.link
@@ -126,7 +127,7 @@ export class CloudStream {
     return await this.waitFor(this.receiveBuffer.take(position, step))
   }
 
-  /** Waits for the cloud; one that is away for too long ends it. */
+  /** Waits for the cloud, and ends the wait if the cloud is away for too long. */
   private async waitFor<T>(coming: Promise<T>): Promise<T> {
     if (this.away !== null && this.isExpired()) this.receiveBuffer.fail(this.away)
     this.waitingSinceSeconds = this.host.clock.nowSeconds()
@@ -137,19 +138,19 @@ export class CloudStream {
     }
   }
 
-  /** What the cloud reports, once it has. */
+  /** Resolves to the cloud's report. */
   reported(): Promise<Frame> {
     return this.waitFor(Promise.race([this.report, this.receiveBuffer.failed]))
   }
 
-  /** The walker has its last token. A cloud that sampled it knows. */
+  /** The executor has its last token. `cloudKnows`: the cloud sampled it, and needs no close. */
   done(cloudKnows: boolean): void {
     this.isDone = true
     this.owesClose = !cloudKnows
     this.closeWhenSent()
   }
 
-  /** Nothing is said or waited for any more. What is kept stays until `kept.free`. */
+  /** Ends sending and waiting. Kept frames stay until `kept.free`. */
   end(): void {
     this.host.streams.delete(this)
     if (this.isOver) return
@@ -179,7 +180,7 @@ export class CloudStream {
     this.pump()
   }
 
-  /** The connection is gone. */
+  /** Called when the connection was lost. */
   detach(connection: Connection, reason: string): void {
     if (this.isOver || this.connection !== connection) return
     this.hangUp()
@@ -187,7 +188,7 @@ export class CloudStream {
     else this.receiveBuffer.fail(noCloud(reason))
   }
 
-  /** A frame of the cloud under the present number. */
+  /** Handles a frame of the cloud with the current request number. */
   receive(frame: Frame): void {
     this.refusals = 0
     this.downBytes += frameBytes(frame)
@@ -204,7 +205,7 @@ export class CloudStream {
     }
   }
 
-  /** The cloud gave the request up. */
+  /** Called when the cloud refused or ended the request. */
   refused(code: string, message: string): void {
     const { clock, timers, link } = this.host
     this.hangUp()
@@ -221,7 +222,9 @@ export class CloudStream {
     })
   }
 
-  /** Sends what may go: all that the cloud's answers have asked for, and a little ahead of them. */
+  /**
+   * Sends what may be sent: everything that the cloud's answers have asked for, and a limited number of bytes ahead.
+   */
   private pump(): void {
     const { kept, received: heard } = this
     let burst = 0
@@ -245,7 +248,7 @@ export class CloudStream {
     if (this.isDone && this.owesClose && this.kept.allSent) this.sayClose()
   }
 
-  /** False where the connection broke over it. */
+  /** Returns false if the connection broke. */
   private transmit(connection: Connection, message: Message): boolean {
     const request = this.number!
     const opening: Frame[] = []
@@ -256,7 +259,7 @@ export class CloudStream {
     try {
       connection.send(...opening, { ...message, request })
     } catch (error) {
-      // The end of a connection is told to `detach`.
+      // The end of a connection is reported through `detach`.
       if (!(error instanceof ConnectionError)) this.receiveBuffer.fail(error as Error)
       return false
     }
@@ -298,7 +301,7 @@ export class CloudStream {
     if (this.connection !== null) sendIfOpen(this.connection, { ...CLOSE, request: this.number! })
   }
 
-  /** Whatever the cloud still says under the number is nobody's any more. */
+  /** Releases the request number: later frames of the cloud with it are ignored. */
   private hangUp(): void {
     this.stopLook()
     this.stopRetry()
@@ -318,7 +321,7 @@ export class CloudStream {
     } else if (this.isExpired()) this.receiveBuffer.fail(error)
   }
 
-  /** Only who waits for the cloud needs it; an attempt under way is left to end. */
+  /** Affects only an executor that is waiting for the cloud; an attempt in progress is left to finish. */
   private expire(): void {
     if (this.connection === null && this.waitingSinceSeconds !== null) this.receiveBuffer.fail(this.away!)
   }
@@ -340,7 +343,7 @@ export class CloudStream {
   }
 }
 
-/** Codes of a cloud that may take the request a little later. */
+/** Codes of a cloud that may accept the request later. */
 const PASSING: ReadonlySet<string> = new Set(['E_BUSY', 'E_DRAINING', 'E_IDLE', 'E_INTERNAL', 'E_ENGINE'])
 
 const CLOSE: Message = {

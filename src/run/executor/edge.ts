@@ -18,6 +18,7 @@ import type { GenerationRequest, RequestOutput } from './types.ts'
 
 export type { GenerateOptions } from './generator.ts'
 
+/** Options of an edge executor. */
 export interface EdgeOptions {
   readonly model: ModelSpec
   readonly runner: SubgraphRunner
@@ -25,17 +26,18 @@ export interface EdgeOptions {
   readonly timers?: Timers
   /** Null: plans that need the cloud are refused. */
   readonly link: CloudLink | FixedLink | null
-  /** Requests that are carried out at once; further ones wait, first come first served. */
+  /** Largest number of requests executed at once; further ones wait, first come, first served. */
   readonly maxInFlight: number
-  /** Boundary tensors that all requests together keep for a replay; default 256 MiB. */
+  /** Bytes of boundary tensors that all requests together keep for a replay; default 256 MiB. */
   readonly maxKeptBytes?: number
-  /** What happens to requests; what happens to the link, the link says. */
+  /** Called with the events of requests; events of the link come from the link. */
   readonly onEvent?: (event: RecoveryEvent) => void
 }
 
+/** Default of EdgeOptions.maxKeptBytes. */
 export const DEFAULT_RETRANSMIT_BYTES = 256 * 2 ** 20
 
-/** Carries out requests on the edge, with the cloud at the other end of `link`. */
+/** Executes requests on the edge, with the cloud at the other end of `link`. */
 export class EdgeExecutor {
   private readonly options: EdgeOptions
   private readonly slots: Semaphore
@@ -66,12 +68,12 @@ export class EdgeExecutor {
     return this.slots.waiting
   }
 
-  /** Boundary tensors that are kept by now. */
+  /** Bytes of boundary tensors currently kept. */
   get retransmitBytes(): number {
     return this.kept.usedBytes
   }
 
-  /** What the connection has not sent yet. */
+  /** Bytes that the connection has not sent yet. */
   get queuedBytes(): number {
     return this.options.link?.connection?.queuedBytes ?? 0
   }
@@ -80,14 +82,14 @@ export class EdgeExecutor {
     this.eventListeners.push(listener)
   }
 
-  /** What the cloud says of its load, about once a second while it changes. */
+  /** Registers a listener for the cloud's load reports, about one per second while the load changes. */
   onLoad(listener: (load: CloudLoad) => void): void {
     this.loadListeners.push(listener)
   }
 
   /**
-   * Generates until `maxNewTokens` or a stop id. Throws InputError for a request that cannot be; the handle's result
-   * rejects with ExecutionError where it could not go on: the tokens so far went to `onToken`.
+   * Generates until `maxNewTokens` or a stop id. Throws InputError for an impossible request. The handle's result
+   * rejects with ExecutionError if the request could not continue; tokens so far went to `onToken`.
    */
   start(request: GenerationRequest, options: GenerateOptions = {}): GeneratorHandle {
     checkRequest(this.options.model, request)
@@ -95,7 +97,7 @@ export class EdgeExecutor {
     return new SplitGenerator(this.host, this.lastRequest, request, options)
   }
 
-  /** `start(...).result`; an impossible request rejects, too. */
+  /** Like `start(...).result`, but also rejects for an impossible request. */
   async generate(request: GenerationRequest, options: GenerateOptions = {}): Promise<RequestOutput> {
     return await this.start(request, options).result
   }
@@ -141,7 +143,7 @@ export class EdgeExecutor {
     }
   }
 
-  /** Measured once a connection. */
+  /** The cloud's clock minus ours, measured once per connection. */
   private clockOffset(connection: Connection): Promise<number> {
     let offset = this.offsets.get(connection)
     if (offset === undefined) {
@@ -154,7 +156,7 @@ export class EdgeExecutor {
 
 const OFFSET_PINGS = 5
 
-/** The cloud's clock less ours, by the quickest of a few pings, which waited least on its way. */
+/** The cloud's clock minus ours, from the fastest of a few pings, which was delayed least. */
 async function quickestOffset(connection: Connection): Promise<number> {
   let best = await connection.ping()
   for (let i = 1; i < OFFSET_PINGS; i++) {

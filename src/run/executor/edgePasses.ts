@@ -1,14 +1,14 @@
 import type { ExecutionEvent } from './types.ts'
 
-/** What the edge's engine took for one pass through the layers: all its runs together. */
+/** Engine time on the edge for one pass through the layers, summed over its runs. */
 export interface EdgePass {
-  /** Of the pass's first token. */
+  /** Position of the pass's first token. */
   readonly position: number
   readonly rows: number
   readonly seconds: number
 }
 
-/** Adds up the edge's runs of each pass. */
+/** Sums the edge's runs of each pass. */
 export class EdgePassMeter {
   readonly wanted: boolean
   private readonly tell: (pass: EdgePass) => void
@@ -21,13 +21,13 @@ export class EdgePassMeter {
 
   take({ kind, position, tokens, startSeconds, endSeconds }: ExecutionEvent): void {
     if (!this.wanted || kind !== 'compute') return
-    // Towards the head a pass is about its last row alone.
+    // Before the lm_head a pass is reduced to its last row.
     const { pass } = this
     const seconds = (pass?.seconds ?? 0) + endSeconds - startSeconds
     this.pass = { position: pass?.position ?? position, rows: pass?.rows ?? tokens, seconds }
   }
 
-  /** The pass's token is there. */
+  /** The pass's token was delivered. */
   end(): void {
     if (this.pass !== null) this.tell(this.pass)
     this.pass = null

@@ -1,50 +1,53 @@
 import { EdgewiseError } from '../../core/errors.ts'
 
+/** Codes of failed requests. */
 export type ExecutionCode =
-  /** The peer sent something that the schedule does not have. */
+  /** The peer sent a message that the lowered plan does not contain. */
   | 'E_UNEXPECTED_FRAME'
-  /** The connection to the cloud is gone, or was never there. */
+  /** The connection to the cloud is lost, or never existed. */
   | 'E_NO_CLOUD'
-  /** The other side could not go on with a request. */
+  /** The other side could not continue a request. */
   | 'E_PEER_FAILED'
-  /** The caller gave the request up. */
+  /** The caller cancelled the request. */
   | 'E_CANCELLED'
-  /** A phase of the request took longer than it may. */
+  /** A phase of the request exceeded its deadline. */
   | 'E_DEADLINE'
-  /** The cloud has no room for the request; later it may. */
+  /** The cloud has no capacity for the request now. */
   | 'E_BUSY'
-  /** The cloud is about to end and takes no new request. */
+  /** The cloud is shutting down and takes no new requests. */
   | 'E_DRAINING'
-  /** Nothing came from the edge for so long that its place was freed. */
+  /** The edge sent nothing for too long, and its request was ended. */
   | 'E_IDLE'
 
-/** A request could not be carried out; what it generated so far is with the caller. */
+/** A request failed; its tokens so far were delivered to the caller. */
 export class ExecutionError extends EdgewiseError {
   constructor(code: ExecutionCode, message: string, options: { cause?: unknown } = {}) {
     super(code, message, options)
   }
 }
 
-/** A connection that does not come back is gone. */
+/** The connection is lost and will not be restored. */
 export function noCloud(message: string, cause?: unknown): ExecutionError {
   return new ExecutionError('E_NO_CLOUD', `the connection to the cloud is gone: ${message}`, { cause })
 }
 
-/** None came back in time. */
+/** No connection was restored in time. */
 export function cloudAway(message: string, waitSeconds: number | null): ExecutionError {
   const waited = waitSeconds === null ? '' : ` for ${waitSeconds} s`
   return new ExecutionError('E_NO_CLOUD', `no connection to the cloud${waited}: ${message}`)
 }
 
-/** It is there and did not take the request in time. */
+/** The cloud is connected but did not accept the request in time. */
 export function cloudRefuses(code: string, message: string): ExecutionError {
   return new ExecutionError('E_NO_CLOUD', `the cloud does not take the request (${code})\n${message}`)
 }
 
+/** The error for a request that the cloud ended. */
 export function peerFailed(code: string, message: string): ExecutionError {
   return new ExecutionError('E_PEER_FAILED', `the cloud gave the request up (${code})\n${message}`)
 }
 
+/** The error for a request that its caller cancelled. */
 export function cancelled(): ExecutionError {
   return new ExecutionError('E_CANCELLED', 'the request was cancelled')
 }

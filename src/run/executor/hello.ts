@@ -3,17 +3,19 @@ import { check } from '../../core/schema.ts'
 import { runtimePrecisionSchema } from '../../model/precision.ts'
 import type { RuntimePrecision } from '../../model/precision.ts'
 
-/** What both sides say of themselves before anything else: tokens are only right where the weights are the same. */
+/** The payload of hello and welcome: tokens are only correct if both sides have the same weights. */
 const greetingSchema = z.strictObject({
   software: z.string().max(64),
   model: z.strictObject({ id: z.string().max(64), fingerprint: z.string().regex(/^[0-9a-f]{64}$/) }),
   precision: runtimePrecisionSchema,
-  /** Sequences that the cloud decodes at once; absent on an edge. */
+  /** Sequences in the cloud's decode batch; absent on an edge. */
   maxBatch: z.int().min(1).max(1024).optional(),
 })
 
+/** Payload of hello and welcome. */
 export type HelloPayload = z.infer<typeof greetingSchema>
 
+/** Creates this side's payload. */
 export function helloPayload(
   software: string,
   model: HelloPayload['model'],
@@ -24,8 +26,8 @@ export function helloPayload(
 }
 
 /**
- * The peer's greeting, and why these two cannot work together (null: they can). Precisions may differ: each side
- * has its own. Throws InputError for anything that is no greeting.
+ * Reads the peer's payload, and says why the two cannot work together (null: they can). Precisions may differ, because
+ * each side has its own. Throws InputError for an invalid payload.
  */
 export function checkHello(
   peer: unknown,

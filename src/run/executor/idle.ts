@@ -3,7 +3,7 @@ import type { Timers } from '../../core/timers.ts'
 import { ExecutionError } from './errors.ts'
 import type { ReceiveBuffer } from './receiveBuffer.ts'
 
-/** Frees requests whose edge is silent: each wait for a message has a limit. */
+/** Ends requests whose edge is silent: each wait for a message has a limit. */
 export class IdleTimeout {
   private readonly seconds: number
   private readonly clock: Clock
@@ -15,16 +15,16 @@ export class IdleTimeout {
     this.timers = timers
   }
 
-  /** `message` as it comes; past the limit the request fails with E_IDLE. */
-  async over<T>(mailbox: ReceiveBuffer, message: Promise<T>): Promise<T> {
-    // What is here already needs no timer.
-    if (!mailbox.isAwaited) return message
+  /** Resolves to `message`; after the limit the request fails with E_IDLE. */
+  async over<T>(receiveBuffer: ReceiveBuffer, message: Promise<T>): Promise<T> {
+    // A message that has arrived already needs no timer.
+    if (!receiveBuffer.isAwaited) return message
     const since = this.clock.nowSeconds()
     const stop = this.timers.after(
       this.seconds,
       () => {
         const passed = (this.clock.nowSeconds() - since).toFixed(1)
-        mailbox.fail(new ExecutionError('E_IDLE', `nothing came from the edge for ${passed} s`))
+        receiveBuffer.fail(new ExecutionError('E_IDLE', `nothing came from the edge for ${passed} s`))
       },
       true,
     )

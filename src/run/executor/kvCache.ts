@@ -11,7 +11,7 @@ export interface LayerKvCache {
   readonly values: Resident
 }
 
-/** A sequence's caches under the names of a segment's graph. */
+/** A sequence's caches, with the names of a subgraph's graph. */
 export interface BoundKvCache {
   readonly residents: Record<string, Resident>
   readonly inserts: { readonly output: string; readonly into: Resident; at: number }[]
@@ -38,11 +38,11 @@ export class RequestKvCache {
     this.reservedTokens = reservedTokens
   }
 
-  /** Makes room for `tokens` tokens and returns the caches of the segment's layers. */
-  async reserve(segment: Subgraph, tokens: number): Promise<LayerKvCache[]> {
+  /** Makes room for `tokens` tokens and returns the caches of the subgraph's layers. */
+  async reserve(subgraph: Subgraph, tokens: number): Promise<LayerKvCache[]> {
     this.grow(tokens)
     const caches: LayerKvCache[] = []
-    for (const part of segment.parts) {
+    for (const part of subgraph.parts) {
       if (part.kind !== 'attention' || part.units.length === 0) continue
       caches.push(this.layers.get(part.layer) ?? (await this.allocate(part.layer, part.units.length)))
     }
@@ -50,20 +50,26 @@ export class RequestKvCache {
   }
 
   /**
-   * The caches that a segment takes as sequence `b` of `batch`, with room for `tokens` tokens; new ones go to `at`.
-   * For a sequence alone it is the same object every time: it is of use until the next call.
+   * The caches that a subgraph reads as sequence `b` of `batch`, with room for `tokens` tokens; new keys and values go
+   * to `at`. For a single sequence it returns the same object every time, valid until the next call.
    */
-  async bind(segment: Subgraph, tokens: number, at: number, b: number, batch: number): Promise<BoundKvCache> {
-    let bound = batch === 1 ? this.alone.get(segment) : undefined
+  async bind(
+    subgraph: Subgraph,
+    tokens: number,
+    at: number,
+    b: number,
+    batch: number,
+  ): Promise<BoundKvCache> {
+    let bound = batch === 1 ? this.alone.get(subgraph) : undefined
     if (bound === undefined) {
-      bound = named(await this.reserve(segment, tokens), b, batch)
-      if (batch === 1) this.alone.set(segment, bound)
+      bound = named(await this.reserve(subgraph, tokens), b, batch)
+      if (batch === 1) this.alone.set(subgraph, bound)
     } else this.grow(tokens)
     for (const insert of bound.inserts) insert.at = at
     return bound
   }
 
-  /** Additive mask [1, capacity] when `tokens` positions are held: 0 for them, -Infinity beyond. */
+  /** Additive mask [1, capacity]: 0 for the first `tokens` positions, -Infinity for the others. */
   mask(tokens: number): Float32Array {
     if (this.maskValues.length !== this.capacity || tokens < this.masked) {
       this.maskValues = new Float32Array(this.capacity).fill(-Infinity)
@@ -80,7 +86,7 @@ export class RequestKvCache {
     await Promise.all(all.flatMap(({ keys, values }) => [keys.dispose(), values.dispose()]))
   }
 
-  /** Messages to an engine are done in order: nobody waits for a growth. */
+  /** The engine handles messages in order, so a growth need not be awaited. */
   private grow(tokens: number): void {
     if (tokens > this.reservedTokens) {
       throw new RangeError(`K/V cache: expected at most ${this.reservedTokens} tokens, found ${tokens}`)

@@ -1,20 +1,20 @@
 import type { Connection } from '../wire/types.ts'
 
-/** Where an executor's connections come from: a CloudLink, or a FixedLink. */
+/** Gives an executor its connections: a CloudLink or a FixedLink. */
 export interface EdgeLink {
-  /** Null: there is none at present. */
+  /** Null while there is none. */
   readonly connection: Connection | null
-  /** By the clock of the link; null while there is a connection. */
+  /** On the link's clock; null while there is a connection. */
   readonly downSinceSeconds: number | null
-  /** Whether a connection follows one that is gone. */
+  /** Whether a lost connection is replaced by another one. */
   readonly resumes: boolean
-  /** Each connection as it comes, and at once the present one. */
+  /** Registers a listener for every connection; it is called immediately with the current one. */
   onConnection(listener: (connection: Connection) => void): void
-  /** Before a request that the cloud refused is tried for the (attempt + 1)th time. */
+  /** Wait before the (attempt + 1)th try of a request that the cloud refused. */
   retrySeconds(attempt: number): number
 }
 
-/** One connection: once it is gone, it is gone for good, and requests that need it fail. */
+/** A single connection: when it is lost, requests that need it fail. */
 export class FixedLink implements EdgeLink {
   readonly resumes = false
   downSinceSeconds: number | null = null
@@ -39,6 +39,7 @@ export class FixedLink implements EdgeLink {
   }
 }
 
+/** Creates a link from one connection. */
 export function fixedLink(connection: Connection): FixedLink {
   return new FixedLink(connection)
 }

@@ -11,30 +11,31 @@ const loadSchema = z.strictObject({
   /** Open requests of all connections, and of this one. */
   sequences: count.int(),
   own: count.int(),
-  /** Runs of a graph that wait for the one under way. */
+  /** Runs that wait for the current one. */
   waitingRuns: count.int(),
-  /** What is left for K/V caches and messages. */
+  /** Memory left for K/V caches and messages. */
   freeBytes: count,
-  /** What came from this edge since the last time, in arrivals long enough to measure, and how long they took. */
+  /** Bytes received from this edge since the last report, in arrivals long enough to measure, and their duration. */
   upBytes: count,
   upSeconds: count,
 })
 
-/** What a cloud says of how busy it is. */
+/** A cloud's report of its load. */
 export type CloudLoad = z.infer<typeof loadSchema>
 
+/** Encodes a load report as a frame. */
 export function loadFrame(load: CloudLoad): Frame {
   return jsonFrame(FRAME.load, load)
 }
 
-/** Throws InputError for anything that is no load. */
+/** Decodes a load report. Throws InputError for anything else. */
 export function readLoad(frame: Frame): CloudLoad {
   return check(loadSchema, readJson(frame), "the cloud's load")
 }
 
 type Counted = Omit<CloudLoad, 'upBytes' | 'upSeconds'>
 
-/** Tells one connection's edge of the load, as often as it changes but no oftener than its period. */
+/** Sends load reports on one connection when the load has changed, at most once per period. */
 export class LoadReporter {
   private readonly connection: Connection
   private readonly timers: Timers

@@ -8,14 +8,14 @@ import { jsonFrame, readJson } from '../wire/payloads.ts'
 import { FRAME, type Frame } from '../wire/types.ts'
 import type { ExecutionEvent } from './types.ts'
 
-/** A plan with the units that it places: what both sides must agree on. */
+/** A plan with the units that it places on each side, so that both sides agree. */
 export interface ResolvedPlan {
   readonly plan: Plan
-  /** Per layer the units in the cloud, ascending. */
+  /** For each layer the units in the cloud, ascending. */
   readonly cloudUnits: readonly (readonly number[])[]
 }
 
-/** The plan as JSON, heads by name (edgewise's plan format). */
+/** Converts a resolved plan to JSON with named heads (edgewise's plan format). */
 export function resolvedPlanToJson(model: ModelSpec, { plan, cloudUnits }: ResolvedPlan): PlanJson {
   const group = headsPerUnit(model)
   const side = (place: Side) => (place === EDGE ? 'edge' : 'cloud')
@@ -32,7 +32,7 @@ export function resolvedPlanToJson(model: ModelSpec, { plan, cloudUnits }: Resol
   }
 }
 
-/** Reads a plan whose heads are meant by name. `where` names it in errors. Throws InputError. */
+/** Reads a plan with named heads from JSON; `where` names it in errors. Throws InputError. */
 export function resolvedPlanFromJson(model: ModelSpec, value: unknown, where: string): ResolvedPlan {
   const json = check(planJsonSchema, value, where)
   const refuse = (place: string, expected: string, found: string): never => {
@@ -81,11 +81,12 @@ function unitsOf(model: ModelSpec, heads: readonly number[], where: string): num
   throw new InputError({ where, expected, found: JSON.stringify(heads).slice(0, 80) })
 }
 
+/** A frame that registers a plan under a number. */
 export function planFrame(model: ModelSpec, number: number, placed: ResolvedPlan): Frame {
   return jsonFrame(FRAME.plan, resolvedPlanToJson(model, placed), { request: number })
 }
 
-/** A request as the cloud hears of it. */
+/** A request as it is sent to the cloud. */
 const openSchema = z.strictObject({
   plan: z.int().min(1).max(0xffff_ffff),
   promptTokens: z.int().min(1).max(1_048_576),
@@ -97,17 +98,19 @@ const openSchema = z.strictObject({
     seed: z.int().min(0).max(Number.MAX_SAFE_INTEGER),
   }),
   stopIds: z.array(z.int().min(0).max(4_194_304)).max(64),
-  /** Whether the cloud is to report what it did. */
+  /** Whether the cloud is to report its events. */
   report: z.boolean(),
 })
 
+/** Payload of an `open` frame. */
 export type OpenMessage = z.infer<typeof openSchema>
 
+/** Creates an `open` frame. */
 export function openFrame(request: number, message: OpenMessage): Frame {
   return jsonFrame(FRAME.open, message, { request })
 }
 
-/** Throws InputError for a request that this model cannot take. */
+/** Reads an `open` frame. Throws InputError for a request that this model cannot run. */
 export function readOpen(model: ModelSpec, frame: Frame): OpenMessage {
   const where = `request ${frame.request}`
   const message = check(openSchema, readJson(frame), where)
@@ -115,7 +118,7 @@ export function readOpen(model: ModelSpec, frame: Frame): OpenMessage {
   return message
 }
 
-/** The context must hold prompt and output. */
+/** Prompt and output must fit into the context. */
 export function checkLengths(
   model: ModelSpec,
   promptTokens: number,
@@ -131,7 +134,7 @@ export function checkLengths(
   })
 }
 
-/** Events as rows of numbers: a request has one for every step of every token. */
+/** Events as rows of numbers, because a request has one for every step of every token. */
 const row = z.tuple([
   z.union([z.literal(0), z.literal(1), z.literal(2), z.literal(3)]),
   ...([z.int().min(0), z.int().min(0), z.int().min(0)] as const),
@@ -141,7 +144,7 @@ const row = z.tuple([
 const reportSchema = z.strictObject({ events: z.array(row).max(200_000) })
 const KINDS = ['load', 'compute', 'send', 'receive'] as const
 
-/** What the cloud did for a request; the last message about it. */
+/** The cloud's events of a request; the last message about it. */
 export function reportFrame(request: number, events: readonly ExecutionEvent[]): Frame {
   const rows = events.map(
     (e) =>
@@ -153,7 +156,7 @@ export function reportFrame(request: number, events: readonly ExecutionEvent[]):
   return jsonFrame(FRAME.report, { events: rows }, { request })
 }
 
-/** The cloud's events, its clock shifted by `clockOffsetSeconds` (the cloud's less ours) to ours. */
+/** Reads the cloud's events, with times shifted by `clockOffsetSeconds` (the cloud's clock minus ours) to our clock. */
 export function readReport(frame: Frame, clockOffsetSeconds: number): ExecutionEvent[] {
   const { events } = check(reportSchema, readJson(frame), `report of request ${frame.request}`)
   return events.map(([kind, step, position, tokens, asked, start, end, bytes, batch]) => ({

@@ -5,6 +5,7 @@ import type { ModelSpec } from '../../model/spec.ts'
 import { SubgraphRunner } from './subgraphRunner.ts'
 import { SessionCache, type SubgraphFiles } from './sessionCache.ts'
 
+/** Options of openExecution. */
 export interface ExecutionOptions {
   readonly model: ModelSpec
   readonly files: SubgraphFiles
@@ -14,7 +15,7 @@ export interface ExecutionOptions {
   readonly threads?: number
   /** Sequences that decode in one run; default 1 (an edge). */
   readonly maxBatch?: number
-  /** Weights that may be loaded at once; default 4 GiB. */
+  /** Bytes of weights that may be loaded at once; default 4 GiB. */
   readonly budgetBytes?: number
 }
 
@@ -26,9 +27,10 @@ export interface Execution {
   close(): Promise<void>
 }
 
+/** Default of ExecutionOptions.budgetBytes. */
 export const DEFAULT_BUDGET_BYTES = 4 * 2 ** 30
 
-/** Opens what one side computes with. */
+/** Opens one side's engine, session cache and runner. */
 export async function openExecution(options: ExecutionOptions): Promise<Execution> {
   const { model, files, clock, threads, maxBatch = 1, budgetBytes = DEFAULT_BUDGET_BYTES } = options
   const engine = await openEngine(options.engine ?? 'worker')

@@ -2,15 +2,15 @@ import type { ModelSpec } from '../../model/spec.ts'
 import type { Connection, Frame } from '../wire/types.ts'
 import { planFrame, type ResolvedPlan } from './messages.ts'
 
-/** Fewer than a cloud remembers of one connection. */
+/** Less than the number of plans that a cloud keeps for one connection. */
 const MAX_PLANS = 512
 
 interface SentPlans {
-  /** Numbers by the plan's bytes, the oldest first. */
+  /** Numbers by the plan's bytes, oldest first. */
   readonly numbers: Map<string, number>
 }
 
-/** Which plans each connection's cloud has heard, under which numbers. */
+/** Remembers which plans each connection's cloud knows, and their numbers. */
 export class PlanRegistry {
   private readonly model: ModelSpec
   private readonly books = new WeakMap<Connection, SentPlans>()
@@ -19,7 +19,7 @@ export class PlanRegistry {
     this.model = model
   }
 
-  /** The plan's number, and the frame that says it where the cloud has not heard it, or was told to forget it. */
+  /** The plan's number, and the frame that registers it if the cloud does not know it or had to forget it. */
   numberOf(connection: Connection, placed: ResolvedPlan): { number: number; frames: Frame[] } {
     let book = this.books.get(connection)
     if (book === undefined) {
@@ -36,7 +36,7 @@ export class PlanRegistry {
   }
 }
 
-/** A number is said anew under another plan: openings that follow mean that one. */
+/** The number is registered again for another plan: later `open` frames refer to that one. */
 function takeOldest(numbers: Map<string, number>): number {
   const [[key, number]] = numbers
   numbers.delete(key)

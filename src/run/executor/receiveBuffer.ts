@@ -1,7 +1,7 @@
 import type { Frame } from '../wire/types.ts'
 import { ExecutionError } from './errors.ts'
 
-/** A frame and when it was here. */
+/** A frame and its time of arrival. */
 export interface ReceivedMessage {
   readonly frame: Frame
   readonly atSeconds: number
@@ -12,7 +12,7 @@ interface Receiver {
   readonly reject: (error: Error) => void
 }
 
-/** Whoever counts what mailboxes hold; `take` throws where it is too much. */
+/** Counts the bytes in receive buffers; `take` throws if there are too many. */
 export interface ByteBudget {
   take(bytes: number): void
   give(bytes: number): void
@@ -20,7 +20,7 @@ export interface ByteBudget {
 
 const UNCOUNTED: ByteBudget = { take: () => {}, give: () => {} }
 
-/** A request's frames between the connection, which delivers them, and the walker, which takes them in its own order. */
+/** A request's received frames. The connection delivers them; the executor takes them in the order of its steps. */
 export class ReceiveBuffer {
   private readonly held = new Map<string, ReceivedMessage>()
   private readonly takers = new Map<string, Receiver>()
@@ -29,18 +29,18 @@ export class ReceiveBuffer {
   private heldBytes = 0
   private failure: Error | null = null
   private reject: (error: Error) => void = () => {}
-  /** Rejects when the request fails; for waits that are not for a message of a step. */
+  /** Rejects when the request fails; for waits other than for a step's message. */
   readonly failed: Promise<never>
 
   constructor(maxHeldBytes: number, common: ByteBudget = UNCOUNTED) {
     this.maxHeldBytes = maxHeldBytes
     this.common = common
     this.failed = new Promise((_, reject) => (this.reject = reject))
-    // Nobody may be waiting when it fails.
+    // A rejection without a waiter is not unhandled.
     this.failed.catch(() => {})
   }
 
-  /** Throws ExecutionError when more is held than the schedule could have asked for, or than all may hold together. */
+  /** Throws ExecutionError if more is held than the lowered plan allows, or than the budget does. */
   deliver(frame: Frame, atSeconds: number): void {
     if (this.failure !== null) return
     const key = keyOf(frame.position, frame.step)
@@ -62,7 +62,7 @@ export class ReceiveBuffer {
     this.held.set(key, { frame, atSeconds })
   }
 
-  /** The message of one step at one position, as soon as it is here. */
+  /** Resolves to the message of one step at one position when it has arrived. */
   take(position: number, step: number): Promise<ReceivedMessage> {
     const key = keyOf(position, step)
     const here = this.held.get(key)
@@ -76,17 +76,17 @@ export class ReceiveBuffer {
     return new Promise((resolve, reject) => this.takers.set(key, { resolve, reject }))
   }
 
-  /** Whether somebody waits for a message that is not here. */
+  /** Whether the executor is waiting for a message that has not arrived. */
   get isAwaited(): boolean {
     return this.takers.size > 0
   }
 
-  /** Throws what the request failed with, if it did. */
+  /** Throws the request's error if it has failed. */
   check(): void {
     if (this.failure !== null) throw this.failure
   }
 
-  /** Refuses everything that is waited for, now and later. The first failure stays. */
+  /** Rejects everything that is waited for, now and later. The first error is kept. */
   fail(error: Error): void {
     this.failure ??= error
     for (const { reject } of this.takers.values()) reject(this.failure)

@@ -3,17 +3,20 @@ import type { ResolvedPlan } from './messages.ts'
 import type { OutputToken, RequestOutput } from './types.ts'
 
 /**
- * How lost keys and values come back. `replay`: the same plan on a new connection; the edge sends the boundary
- * tensors that it kept, the cloud walks all passes again in their own chunks, to the bit. `boundary`: the edge takes
- * over the layers above its cut and fills their caches from the tensors it kept, in one chunk. `ids`: everything anew
- * from the token ids, in one chunk.
+ * How lost keys and values are restored.
+ * `replay`: the same plan on a new connection; the edge sends the kept boundary tensors, and the cloud runs all passes
+ * again in the original chunks, with bit-identical results.
+ * `boundary`: the edge takes over the layers above its cut and fills their caches from the kept tensors, in one chunk.
+ * `ids`: a new prefill from all token ids, in one chunk.
  */
 export type KvRebuild = 'replay' | 'boundary' | 'ids'
 
-/** One entry of a plan schedule: which plan brings the tokens from `fromToken` (0-based) on. */
+/** One plan switch: the plan that runs from token `fromToken` (0-based) on. */
 export interface PlanSwitch extends ResolvedPlan {
   readonly fromToken: number
-  /** `start` at token 0; how the caches came about at a later one. A replay is no switch: it changes nothing. */
+  /**
+   * `start` at token 0; later, how the caches were restored. A replay is not a switch, because the plan stays the same.
+   */
   readonly rebuild: 'start' | 'boundary' | 'ids'
 }
 
@@ -21,7 +24,7 @@ export interface PlanSwitch extends ResolvedPlan {
 export interface Deadlines {
   /** From `start` to the first pass. */
   readonly queueSeconds: number | null
-  /** From there to the first token. */
+  /** From the first pass to the first token. */
   readonly prefillSeconds: number | null
   /** From each token to the next. */
   readonly tokenSeconds: number | null
@@ -29,33 +32,33 @@ export interface Deadlines {
   readonly totalSeconds: number | null
 }
 
-/** A request that is being carried out. */
+/** A running request. */
 export interface GeneratorHandle {
-  /** Counts requests of one executor, from 1. */
+  /** Number of the request in its executor, from 1. */
   readonly number: number
-  /** Rejects with ExecutionError; what was generated until then stays in `tokens`. */
+  /** Rejects with ExecutionError; tokens generated until then stay in `tokens`. */
   readonly result: Promise<RequestOutput>
   readonly tokens: readonly OutputToken[]
-  /** What it runs by now. */
+  /** The current plan. */
   readonly resolvedPlan: ResolvedPlan
   readonly planSwitches: readonly PlanSwitch[]
-  /** Whether the present plan needs the cloud. */
+  /** Whether the current plan needs the cloud. */
   readonly needsCloud: boolean
-  /** Since when it has been waiting for a message of the cloud; null: it is not. */
+  /** Since when it has been waiting for a message from the cloud; null if it is not waiting. */
   readonly waitingSinceSeconds: number | null
-  /** Of its messages in either direction, headers and what was sent again included. */
+  /** Bytes of its messages in each direction, including headers and what was sent again. */
   readonly upBytes: number
   readonly downBytes: number
   /** Bytes of boundary tensors kept for it. */
   readonly retransmitBytes: number
   /**
-   * Goes on by another plan after the tokens that were delivered: at once where it waits for the cloud, else at the
-   * next token. `boundary` falls back to `ids` where the plans do not allow it. Nothing happens once it is over.
+   * Continues with another plan after the delivered tokens: immediately if it is waiting for the cloud, otherwise at
+   * the next token. `boundary` falls back to `ids` if the plans do not allow it. Has no effect after the end.
    */
   switchPlan(to: ResolvedPlan, rebuild?: 'boundary' | 'ids'): void
 }
 
-/** Waits between attempts: base x factor^n up to the cap, each multiplied by a draw from [1 - jitter, 1]. */
+/** Waits between attempts: base x factor^n up to the cap, each multiplied by a random number in [1 - jitter, 1]. */
 export interface Backoff {
   readonly baseSeconds: number
   readonly factor: number
@@ -63,9 +66,10 @@ export interface Backoff {
   readonly jitter: number
 }
 
+/** State of the link to the cloud. */
 export type ConnectionState = 'connecting' | 'up' | 'down' | 'closed'
 
-/** What happens to the link and to requests; every transition is one of these. */
+/** Every transition of the link and of requests. */
 export type RecoveryEvent =
   | {
       readonly kind: 'link-up'
@@ -80,9 +84,9 @@ export type RecoveryEvent =
       readonly attempt: number
       readonly delaySeconds: number
     }
-  /** The cloud is there and will not have us (another model, no credential): tried again at the cap. */
+  /** The cloud refuses this edge (another model, no credential); dialling continues at the backoff's cap. */
   | { readonly kind: 'link-refused'; readonly atSeconds: number; readonly reason: string }
-  /** The cloud gave one request up; it waits, and is replayed or switched. */
+  /** The cloud refused or ended one request, which waits and is then replayed or switched. */
   | {
       readonly kind: 'request-refused'
       readonly atSeconds: number
@@ -94,9 +98,9 @@ export type RecoveryEvent =
       readonly atSeconds: number
       readonly request: number
       readonly rebuild: KvRebuild
-      /** Tokens that were delivered before. */
+      /** Tokens delivered before. */
       readonly tokens: number
-      /** Sent again. */
+      /** Bytes sent again. */
       readonly bytes: number
     }
   | {
@@ -107,7 +111,7 @@ export type RecoveryEvent =
       readonly rebuild: 'boundary' | 'ids'
       readonly placed: ResolvedPlan
     }
-  /** The cloud's tokens after a replay were not the delivered ones: the replay was given up for `ids`. */
+  /** The cloud's tokens after a replay differed from the delivered ones: the replay was replaced by `ids`. */
   | {
       readonly kind: 'replay-diverged'
       readonly atSeconds: number
@@ -115,5 +119,5 @@ export type RecoveryEvent =
       readonly position: number
     }
 
-/** Where a CloudLink gets its connections from. */
+/** Creates a CloudLink's connections. */
 export type Dial = (signal: AbortSignal) => Promise<Connection>

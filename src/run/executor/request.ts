@@ -3,7 +3,7 @@ import type { ModelSpec } from '../../model/spec.ts'
 import { checkLengths, type ResolvedPlan } from './messages.ts'
 import type { GenerationRequest } from './types.ts'
 
-/** Throws InputError for a request that cannot be. */
+/** Throws InputError for an impossible request. */
 export function checkRequest(model: ModelSpec, request: GenerationRequest): void {
   const { prompt, maxNewTokens } = request
   if (prompt.length === 0) refuse('prompt', 'at least one token', 'none')
@@ -15,7 +15,7 @@ export function checkRequest(model: ModelSpec, request: GenerationRequest): void
   checkPlan(model, request)
 }
 
-/** Throws InputError for a plan that is not of this model. */
+/** Throws InputError for a plan that does not fit this model. */
 export function checkPlan(model: ModelSpec, { plan, cloudUnits }: ResolvedPlan): void {
   if (plan.ffn.length !== model.layers || cloudUnits.length !== model.layers)
     refuse(

@@ -1,16 +1,19 @@
 import { FRAME_HEADER_BYTES, FRAME, type Frame } from '../wire/types.ts'
 import type { Message } from './frames.ts'
 
-/** A message that went to the cloud, or is to. */
+/** A message that was sent to the cloud, or will be. */
 export interface RetransmitFrame {
-  /** Null once it was freed. */
+  /** Null after it was freed. */
   message: Message | null
   readonly bytes: number
-  /** Messages of the cloud that were here before it was sent: it may lie at the cloud once they have come again. */
+  /**
+   * Number of the cloud's messages received before it was sent: in a replay it may be sent when that many have come
+   * again.
+   */
   readonly after: number
 }
 
-/** What all requests of an executor keep together, against a bound. */
+/** What all requests of an executor keep, with a common limit. */
 export class RetransmitBudget {
   readonly limitBytes: number
   usedBytes = 0
@@ -21,17 +24,17 @@ export class RetransmitBudget {
 }
 
 /**
- * The messages that one leg of a request sent: boundary tensors as they were quantised, with their positions. They
- * are its checkpoints. Past the common bound it keeps none any more but those that did not leave yet.
+ * The messages that one plan span sent: boundary tensors as they were quantised, with their positions, from which the
+ * span can be replayed. Above the common limit it keeps only messages that were not sent yet.
  */
 export class RetransmitBuffer {
   readonly all: RetransmitFrame[] = []
-  /** False: what was sent cannot be sent again. */
+  /** False: messages that were sent cannot be sent again. */
   whole = true
   bytes = 0
-  /** How many of them were sent on the present connection. */
+  /** How many of them were sent on the current connection. */
   sent = 0
-  /** Of those, how many the cloud has asked for by its answers, and the bytes of the others. */
+  /** How many of those the cloud's answers have asked for; `aheadBytes` counts the others. */
   private asked = 0
   private aheadBytes = 0
   private readonly common: RetransmitBudget
@@ -47,7 +50,7 @@ export class RetransmitBuffer {
     if (this.common.usedBytes > this.common.limitBytes) this.giveUp()
   }
 
-  /** The next one to send. */
+  /** The next message to send. */
   get next(): RetransmitFrame | undefined {
     return this.all[this.sent]
   }
@@ -72,14 +75,14 @@ export class RetransmitBuffer {
     this.sent++
   }
 
-  /** From the first one again. */
+  /** Starts again from the first message. */
   restart(): void {
     this.sent = 0
     this.asked = 0
     this.aheadBytes = 0
   }
 
-  /** From here on only what did not leave yet is kept. */
+  /** From now on only messages that were not sent yet are kept. */
   private giveUp(): void {
     this.whole = false
     for (let i = 0; i < this.sent; i++) this.drop(this.all[i])
@@ -102,31 +105,31 @@ export class RetransmitBuffer {
   }
 }
 
-/** A message of the cloud, as it is told again in a replay. */
+/** A message of the cloud, as it will be repeated in a replay. */
 interface ReceivedFrame {
   readonly position: number
   readonly step: number
-  /** Where it is a token. */
+  /** Token id, if it is a token. */
   readonly id: number | null
 }
 
-/** What came from the cloud, in the cloud's order, so that a replay's messages are known again. */
+/** Messages received from the cloud, in order, to recognise them in a replay. */
 export class ReceivedFrames {
   private readonly all: ReceivedFrame[] = []
-  /** Messages on the present connection. */
+  /** Messages received on the current connection. */
   private again = 0
 
-  /** Distinct messages. */
+  /** Number of distinct messages. */
   get count(): number {
     return this.all.length
   }
 
-  /** Whether all that came before came again. */
+  /** Whether all earlier messages have been received again. */
   get caughtUp(): boolean {
     return this.again >= this.all.length
   }
 
-  /** Messages on the present connection, the repeated ones included. */
+  /** Messages on the current connection, including repeated ones. */
   get sinceStart(): number {
     return this.again
   }
@@ -135,7 +138,7 @@ export class ReceivedFrames {
     this.again = 0
   }
 
-  /** `new`, `known` (to be dropped), or `other`: not what came before at this place. */
+  /** `new`, `known` (a repetition, to be dropped), or `other`: differs from the earlier message at this place. */
   take({ type, position, step, payload }: Frame): 'new' | 'known' | 'other' {
     const id = type === FRAME.ids ? firstId(payload) : null
     const before: ReceivedFrame | undefined = this.all[this.again]

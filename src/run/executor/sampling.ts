@@ -1,18 +1,19 @@
 import { randomStream } from '../../core/random.ts'
 import type { SamplingParams } from './types.ts'
 
-/** Two logits closer than this count as a near-tie: another order of float32 sums may choose the other. */
+/** Two logits closer than this are a near-tie: another order of float32 sums may choose the other one. */
 export const NEAR_TIE_MARGIN = 1e-3
 
+/** A sampled token. */
 export interface SamplerOutput {
   readonly id: number
   readonly nearTie: boolean
 }
 
 /**
- * Draws a token from `logits` [vocabulary]. Greedy takes the first of the largest. Otherwise: temperature, then
- * the top k, then the fewest whose probabilities reach top p (the nucleus of arXiv 1904.09751), then the inverse of
- * the cumulative distribution at a uniform number that depends on (seed, position) alone.
+ * Draws a token from `logits` [vocabulary]. Greedy takes the first of the largest. Otherwise: temperature, then the top
+ * k, then the fewest tokens whose probabilities reach top p (the nucleus of arXiv 1904.09751), then the inverse of the
+ * cumulative distribution at a uniform number that depends only on (seed, position).
  */
 export function sampleToken(logits: Float32Array, sampling: SamplingParams, position: number): SamplerOutput {
   const { first, margin } = topTwo(logits)
@@ -51,7 +52,7 @@ interface Candidate {
   readonly weight: number
 }
 
-/** Likeliest first; equal ones by id, so that every machine agrees. */
+/** Most likely first; equal ones by id, so that every machine agrees. */
 function candidates(logits: Float32Array, { temperature, topK }: SamplingParams): Candidate[] {
   const { largest } = topTwo(logits)
   const all = Array.from(logits, (value, id) => ({ id, weight: Math.exp((value - largest) / temperature) }))

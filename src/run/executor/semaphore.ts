@@ -1,6 +1,6 @@
 import { ExecutionError } from './errors.ts'
 
-/** A counted semaphore, first come first served. */
+/** A counting semaphore, first come, first served. */
 export class Semaphore {
   taken = 0
   private readonly limit: number
@@ -14,14 +14,14 @@ export class Semaphore {
     return this.queue.length
   }
 
-  /** Resolves, once there is room, with what gives the place back. */
+  /** Waits for a place, and resolves to a function that releases it. */
   async take(signal?: AbortSignal): Promise<() => void> {
     if (this.taken >= this.limit) await this.turn(signal)
     else this.taken++
     return () => this.release()
   }
 
-  /** A place is handed from its holder to the first in the queue. */
+  /** A released place goes directly to the first in the queue. */
   private turn(signal: AbortSignal | undefined): Promise<void> {
     return new Promise((resolve, reject) => {
       const leave = () => {

@@ -3,38 +3,39 @@ import type { Engine, Session } from '../../core/engine/types.ts'
 import type { Subgraph } from '../../model/graphs/subgraphTypes.ts'
 import { subgraphTensorNames } from '../../model/graphs/subgraphTypes.ts'
 
-/** Where segments lie as ONNX files: an opened segment store, or anything like it. */
+/** The ONNX files of subgraphs: an opened subgraph store or an equivalent. */
 export interface SubgraphFiles {
-  store(segment: Subgraph, batch: number): { readonly path: string; readonly weightBytes: number }
+  store(subgraph: Subgraph, batch: number): { readonly path: string; readonly weightBytes: number }
 }
 
+/** Options of a session cache. */
 export interface SessionsOptions {
   readonly engine: Engine
   readonly files: SubgraphFiles
   readonly clock: Clock
-  /** Weights of loaded sessions together; the least recently used go first, those in use stay. */
+  /** Limit on the weights of all loaded sessions; the least recently used ones are unloaded, except those in use. */
   readonly budgetBytes: number
   readonly threads?: number
 }
 
-/** A session that stays until it is released. */
+/** A session that stays loaded until it is released. */
 export interface OpenedSession {
   readonly session: Session
   readonly takesPositions: boolean
-  /** Outputs that come back: all but those that go into the caches. */
+  /** Outputs that are returned: all except those that go into the K/V caches. */
   readonly fetches: readonly string[]
-  /** Null where it was open already. */
+  /** Null if it was loaded already. */
   readonly load: { readonly startSeconds: number; readonly endSeconds: number } | null
   release(): void
 }
 
 interface Entry extends Pick<OpenedSession, 'session' | 'takesPositions' | 'fetches'> {
   readonly weightBytes: number
-  /** Runs under way: while there are any, it stays. */
+  /** Current runs; the session stays loaded while there are any. */
   users: number
 }
 
-/** Loads segments when they are first needed and keeps them while they fit: one session a segment and batch size. */
+/** Loads subgraphs on first use and keeps them while they fit: one session for each subgraph and batch size. */
 export class SessionCache {
   private readonly options: SessionsOptions
   /** In order of use, the latest last. */
@@ -50,13 +51,13 @@ export class SessionCache {
     return this.bytes
   }
 
-  isOpen(segment: Subgraph, batch: number): boolean {
-    return this.entries.has(keyOf(segment, batch))
+  isOpen(subgraph: Subgraph, batch: number): boolean {
+    return this.entries.has(keyOf(subgraph, batch))
   }
 
-  /** The session of a segment, loaded where it is not; kept at least until `release`. */
-  async open(segment: Subgraph, batch: number): Promise<OpenedSession> {
-    const key = keyOf(segment, batch)
+  /** The session of a subgraph, loaded if necessary, and kept at least until `release`. */
+  async open(subgraph: Subgraph, batch: number): Promise<OpenedSession> {
+    const key = keyOf(subgraph, batch)
     const known = this.entries.get(key)
     if (known !== undefined) {
       this.entries.delete(key)
@@ -65,7 +66,7 @@ export class SessionCache {
     }
     const { clock } = this.options
     const startSeconds = clock.nowSeconds()
-    const entry = await this.load(key, segment, batch)
+    const entry = await this.load(key, subgraph, batch)
     return this.lend(entry, { startSeconds, endSeconds: clock.nowSeconds() })
   }
 
@@ -82,17 +83,17 @@ export class SessionCache {
     await Promise.all(all.map(({ session }) => session.dispose()))
   }
 
-  private load(key: string, segment: Subgraph, batch: number): Promise<Entry> {
+  private load(key: string, subgraph: Subgraph, batch: number): Promise<Entry> {
     const under = this.opening.get(key)
     if (under !== undefined) return under
-    const opening = this.create(key, segment, batch).finally(() => this.opening.delete(key))
+    const opening = this.create(key, subgraph, batch).finally(() => this.opening.delete(key))
     this.opening.set(key, opening)
     return opening
   }
 
-  private async create(key: string, segment: Subgraph, batch: number): Promise<Entry> {
+  private async create(key: string, subgraph: Subgraph, batch: number): Promise<Entry> {
     const { engine, files, threads } = this.options
-    const { path, weightBytes } = files.store(segment, batch)
+    const { path, weightBytes } = files.store(subgraph, batch)
     this.evict(weightBytes)
     const session = await engine.create(path, threads === undefined ? {} : { threads })
     const takesPositions = session.inputNames.includes('positions')
@@ -115,28 +116,28 @@ export class SessionCache {
 }
 
 interface Keys {
-  readonly segment: string
+  readonly subgraph: string
   /** By batch size. */
   readonly sessions: string[]
 }
 
 const known = new WeakMap<Subgraph, Keys>()
 
-function keysOf(segment: Subgraph): Keys {
-  let keys = known.get(segment)
+function keysOf(subgraph: Subgraph): Keys {
+  let keys = known.get(subgraph)
   if (keys === undefined) {
-    keys = { segment: JSON.stringify(segment), sessions: [] }
-    known.set(segment, keys)
+    keys = { subgraph: JSON.stringify(subgraph), sessions: [] }
+    known.set(subgraph, keys)
   }
   return keys
 }
 
-/** Equal segments have equal keys, whichever plan they come from. */
-export function subgraphKey(segment: Subgraph): string {
-  return keysOf(segment).segment
+/** Equal subgraphs have equal keys, from whatever plan they come. */
+export function subgraphKey(subgraph: Subgraph): string {
+  return keysOf(subgraph).subgraph
 }
 
-function keyOf(segment: Subgraph, batch: number): string {
-  const { segment: key, sessions } = keysOf(segment)
+function keyOf(subgraph: Subgraph, batch: number): string {
+  const { subgraph: key, sessions } = keysOf(subgraph)
   return (sessions[batch] ??= `${batch} ${key}`)
 }

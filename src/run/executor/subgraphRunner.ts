@@ -7,7 +7,7 @@ import { tensor, type Tensor } from '../../core/onnx/tensor.ts'
 import { RequestKvCache, type BoundKvCache } from './kvCache.ts'
 import { subgraphKey, type OpenedSession, type SessionCache } from './sessionCache.ts'
 
-/** Values of one request that a segment starts from or gives; rows are tokens. */
+/** Values of one request at the start or end of a subgraph; rows are tokens. */
 export interface Activations {
   ids?: readonly number[]
   x?: Float32Array // [rows, width]
@@ -16,31 +16,34 @@ export interface Activations {
   logits?: Float32Array // [vocabulary]
 }
 
+/** One run of a subgraph for one request. */
 export interface SubgraphRun {
   readonly segment: Subgraph
   readonly caches: RequestKvCache
   readonly values: Activations
-  /** Tokens before these ones. */
+  /** Number of tokens before these. */
   readonly position: number
   readonly rows: number
 }
 
+/** Result of a run. */
 export interface SubgraphRunResult {
   readonly values: Activations
   readonly askedSeconds: number
   readonly startSeconds: number
   readonly endSeconds: number
   readonly batch: number
-  /** Set where the session had to be loaded first. */
+  /** Set if the session had to be loaded first. */
   readonly load: { readonly startSeconds: number; readonly endSeconds: number } | null
 }
 
+/** Options of a subgraph runner. */
 export interface RunnerOptions {
   readonly engine: Engine
   readonly sessions: SessionCache
   readonly model: ModelSpec
   readonly clock: Clock
-  /** Sequences that decode in one run of a graph; 1 switches batching off. */
+  /** Sequences that decode in one run of a graph; 1 disables batching. */
   readonly maxBatch: number
 }
 
@@ -51,25 +54,25 @@ interface QueuedRun extends SubgraphRun {
   readonly reject: (error: unknown) => void
 }
 
-/** Batch sizes that graphs are built for: what waits is taken in the largest that it fills. */
+/** Batch sizes for which graphs are built; waiting runs form the largest batch that they fill. */
 const BATCH_SIZES = [8, 4, 2] as const
 
 /**
- * One side's compute: a queue, first come first served, one run at a time. Single tokens of several requests that
- * wait for the same segment run as one batch (continuous batching at the grain of a segment).
+ * One side's compute: a first-come, first-served queue with one run at a time. Single tokens of several requests that
+ * wait for the same subgraph run as one batch (continuous batching by subgraph).
  */
 export class SubgraphRunner {
   private readonly options: RunnerOptions
   private readonly waiting: QueuedRun[] = []
   private running = false
-  /** Caches of one masked position, for the first pass: [units] -> residents. */
+  /** Caches with one masked position for the first pass: [units] -> residents. */
   private readonly empty = new Map<number, Promise<Resident>>()
 
   constructor(options: RunnerOptions) {
     this.options = options
   }
 
-  /** Runs that wait for the one under way. */
+  /** Runs that wait for the current one. */
   get waitingRuns(): number {
     return this.waiting.length
   }
@@ -79,7 +82,7 @@ export class SubgraphRunner {
     return new RequestKvCache(this.options.engine, this.options.model, reservedTokens)
   }
 
-  /** Loads segments that will be needed; one that does not load says so when it is run. */
+  /** Loads subgraphs that will be needed; a failure to load is reported when the subgraph is run. */
   prepare(segments: readonly Subgraph[]): void {
     for (const segment of segments) {
       this.options.sessions.open(segment, 1).then(
@@ -110,7 +113,7 @@ export class SubgraphRunner {
     this.running = false
   }
 
-  /** The oldest job, and as many like it as make a full batch. */
+  /** The oldest run, with as many equal ones as make a full batch. */
   private take(): QueuedRun[] {
     const [first] = this.waiting
     const alike =
@@ -158,7 +161,7 @@ export class SubgraphRunner {
     return feeds
   }
 
-  /** Caches of all sequences; their masks go to `feeds`. */
+  /** Adds the caches of all sequences, and their masks, to the inputs. */
   private async cachesFed(
     jobs: readonly QueuedRun[],
     feeds: Record<string, Tensor>,
@@ -178,7 +181,7 @@ export class SubgraphRunner {
     return all
   }
 
-  /** A first pass sees nothing: one masked position instead of a whole padded cache. */
+  /** For a first pass: one masked position instead of a whole padded cache. */
   private async nothingHeld(
     residents: Readonly<Record<string, Resident>>,
   ): Promise<Record<string, Resident>> {

@@ -1,28 +1,33 @@
 import type { Plan } from '../../plan/plan.ts'
 import type { PlanSwitch } from './recoveryTypes.ts'
 
-/** How the next token is drawn. Noise is keyed by (seed, position): the same token whoever draws it, and when. */
+/**
+ * How the next token is drawn. Random numbers are keyed by (seed, position): the same token on either side, at any
+ * time.
+ */
 export interface SamplingParams {
   /** 0 is greedy. */
   readonly temperature: number
-  /** Keep the k likeliest tokens; 0 keeps all. */
+  /** Keep the k most likely tokens; 0 keeps all. */
   readonly topK: number
   /** Keep the fewest tokens whose probabilities reach this sum; 1 keeps all. */
   readonly topP: number
   readonly seed: number
 }
 
+/** Greedy sampling. */
 export const GREEDY: SamplingParams = { temperature: 0, topK: 0, topP: 1, seed: 0 }
 
+/** A request as the executor takes it. */
 export interface GenerationRequest {
   /** Prompt token ids, at least one. */
   readonly prompt: readonly number[]
   readonly maxNewTokens: number
   readonly plan: Plan
-  /** Which units of each layer lie in the cloud: plan.unitsOnCloud[layer] of them, ascending. */
+  /** The units of each layer in the cloud: plan.unitsOnCloud[layer] of them, ascending. */
   readonly cloudUnits: readonly (readonly number[])[]
   readonly sampling: SamplingParams
-  /** A token of these ends the request; it is part of the output. */
+  /** Any of these tokens ends the request; it is part of the output. */
   readonly stopIds: readonly number[]
 }
 
@@ -31,37 +36,38 @@ export interface OutputToken {
   readonly id: number
   /** 0-based position in the sequence, prompt included. */
   readonly position: number
-  /** The sampler's top two logits were closer than 1e-3. */
+  /** The sampler's two largest logits differed by less than 1e-3. */
   readonly nearTie: boolean
   readonly last: boolean
   readonly atSeconds: number
 }
 
-/** What one side did for one request, on that side's monotonic clock. */
+/** One event of a request on one side, on that side's monotonic clock. */
 export interface ExecutionEvent {
   readonly side: 'edge' | 'cloud'
   readonly kind: 'load' | 'compute' | 'send' | 'receive'
-  /** Index of the schedule's step; the pass is told by `position` (0 = prefill). */
+  /** Index of the execution step; `position` identifies the pass (0 = prefill). */
   readonly step: number
   readonly position: number
-  /** Tokens (rows) computed or carried. */
+  /** Tokens (rows) computed or sent. */
   readonly tokens: number
-  /** When it was asked for (a compute waits for its engine), started and ended. */
+  /** When it was requested (a run waits for its engine), started and ended. */
   readonly askedSeconds: number
   readonly startSeconds: number
   readonly endSeconds: number
-  /** On the wire, framing included; 0 for compute. */
+  /** Bytes on the wire including framing; 0 for runs. */
   readonly bytes: number
   /** Sequences in the same run of the graph; 1 without batching. */
   readonly batch: number
 }
 
+/** Result of a generation request. */
 export interface RequestOutput {
   readonly tokens: readonly OutputToken[]
   readonly dispatchSeconds: number
   readonly nearTies: number
-  /** Both sides' events where asked for, the cloud's shifted to the edge's clock; else the edge's. */
+  /** Events of both sides if requested, with the cloud's shifted to the edge's clock; otherwise the edge's only. */
   readonly events: readonly ExecutionEvent[]
-  /** By which plans they came: forced on another run, it gives the same tokens. */
+  /** The plans that produced the tokens; forced on another run, they give the same tokens. */
   readonly planSwitches: readonly PlanSwitch[]
 }

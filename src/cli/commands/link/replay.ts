@@ -87,7 +87,7 @@ export const linkReplay: CliCommand<Options> = {
     const relay = await startRelay({ listen, to, link, clock: io.clock, speed, startSeconds, queueBytes })
     io.onExit(() => relay.close())
     const begun = io.clock.nowSeconds()
-    // With --json standard output carries the one object only.
+    // With --json, standard output contains only the one object.
     const tell = options.json === true ? (text: string) => io.stderr.write(`${text}\n`) : printTo(io)
     tell(`link: ${series.label}`)
     if (speed !== 1) tell(`time compressed ${speed} times: rates x ${speed}, RTT and outages / ${speed}`)
@@ -95,7 +95,7 @@ export const linkReplay: CliCommand<Options> = {
     await follow(relay, link, options, io, tell)
     const seconds = io.clock.nowSeconds() - begun
     const stats = relay.stats()
-    // Ctrl-C leaves no time for more than this: print first.
+    // After Ctrl-C there is no time for more than this: print first.
     if (options.json === true) {
       const listening = showEndpoint(relay)
       printJson(io, { link: series.label, listening, to: showEndpoint(to), speed, seconds, ...stats })
@@ -109,7 +109,7 @@ const printTo =
   (text: string): void =>
     printLine(io, text)
 
-/** A line now and then, until Ctrl-C or the end of the time. */
+/** Prints a line now and then, until Ctrl-C or the end of the time. */
 async function follow(
   relay: Relay,
   link: Link,

@@ -10,7 +10,7 @@ import type { Trace, TraceColumn } from '../../../trace/table.ts'
 import type { LinkSeries } from '../../../trace/types.ts'
 import { loadTrace } from '../trace/load.ts'
 
-/** Which link: one word, or parts. */
+/** Options that name a link: one word, or its parts. */
 export interface LinkOptions {
   readonly up?: string
   readonly down?: string
@@ -23,14 +23,13 @@ export interface LinkOptions {
   readonly modelSeconds: number
 }
 
-/** Bins of recordings that do not ask for wider ones. */
+/** Bin width for recordings that do not require wider bins. */
 const BIN_SECONDS = 0.1
 const CONSTANT = 'constant:'
 
 /**
- * The link that `replay <trace>` and its options name: a constant (`constant:up=10,down=40,rtt=30` in
- * Mbit/s and ms), a synthetic model (.yaml), or recordings; what a recording lacks must be declared.
- * @throws InputError
+ * Opens the link that `replay <trace>` and its options name: a constant (`constant:up=10,down=40,rtt=30` in Mbit/s and
+ * ms), a synthetic model (.yaml), or recordings; parts that a recording lacks must be declared. @throws InputError
  */
 export async function openLinkSource(trace: string | undefined, options: LinkOptions): Promise<LinkSeries> {
   if (trace?.startsWith(CONSTANT) === true) return constantOf(trace)
@@ -56,7 +55,7 @@ export async function openLinkSource(trace: string | undefined, options: LinkOpt
 const scaled = (value: number | undefined, unit: number): number | undefined =>
   value === undefined ? undefined : value * unit
 
-/** A lone recording without a direction is refused by its importer, unless its name or the options say it. */
+/** The importer refuses a single recording without a direction, unless its name or the options contain it. */
 function directionByName(options: LinkOptions): { direction?: string } {
   const upElsewhere = options.up !== undefined || options.upMbps !== undefined
   const downElsewhere = options.down !== undefined || options.downMbps !== undefined
@@ -86,7 +85,7 @@ const FLAGS: Parts<string> = {
   rtt: '--rtt <recording> or --rtt-ms <n>',
 }
 
-/** All three parts, or an error that names the flag of the one that is missing. */
+/** All three parts; throws an error naming the flag of a missing part. */
 function together(parts: Parts<LinkPart | null>): Parts<LinkPart> {
   for (const name of ['uplink', 'downlink', 'rtt'] as const) {
     if (parts[name] !== null) continue
@@ -111,7 +110,7 @@ function madeTogether(parts: Parts<LinkPart>): Parts<LinkPart> {
   return { uplink: { kind: 'recording', trace }, downlink: { kind: 'recording', trace }, rtt }
 }
 
-/** `constant:up=10,down=40,rtt=30`: Mbit/s and milliseconds, each once. */
+/** `constant:up=10,down=40,rtt=30`: Mbit/s and milliseconds, each exactly once. */
 function constantOf(text: string): LinkSeries {
   const values = new Map<string, number>()
   for (const part of text.slice(CONSTANT.length).split(',')) {

@@ -39,7 +39,7 @@ export const traceFit: CliCommand<Options> = {
   },
   run(options, io, [path, ...names]) {
     const models = fitAll(chooseRecipes(path, names), options.recordings, io)
-    // Written only when every one is fitted: bad input leaves nothing half-done.
+    // Written only after every model was fitted, so that bad input leaves nothing half done.
     const files = models.map((model) => {
       const file = join(options.out, `${model.name}.yaml`)
       writeAtomic(file, formatLinkModel(model))

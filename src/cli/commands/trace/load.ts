@@ -9,7 +9,7 @@ import type { SourceInfo } from '../../../trace/import/source.ts'
 import type { Trace } from '../../../trace/table.ts'
 import { collect, integerOption, requireChoice } from '../../options.ts'
 
-/** How to read a recording; shared by every trace command. */
+/** How to read a recording; shared by all trace commands. */
 export interface ReadOptions {
   readonly format?: string
   readonly direction?: string
@@ -41,7 +41,7 @@ export function addReadOptions(command: Command): Command {
     .option('--zero-is-missing', 'CSV: a zero says "not measured"')
 }
 
-/** A trace file, or a recording read as the options say. */
+/** Loads a trace file, or imports a recording as the options say. */
 export async function loadTrace(
   path: string,
   options: ReadOptions,
@@ -71,7 +71,7 @@ function importOptions(options: ReadOptions): ImportOptions {
   }
 }
 
-/** `role=header:unit` declarations; the unit stands after the last colon. */
+/** Parses `role=header:unit` declarations; the unit follows the last colon. */
 export function csvColumns(declared: readonly string[]): NonNullable<CsvOptions['columns']> {
   const columns: Partial<Record<(typeof ROLES)[number], CsvColumn>> = {}
   for (const text of declared) {
@@ -106,7 +106,7 @@ function isParquet(path: string): boolean {
       closeSync(handle)
     }
   } catch {
-    // The reader that comes next says what is wrong with the path.
+    // The reader reports what is wrong with the path.
     return false
   }
 }

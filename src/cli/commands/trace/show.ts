@@ -17,7 +17,7 @@ import { addReadOptions, loadTrace } from './load.ts'
 import { describeTrace, summariseTrace } from './summary.ts'
 
 const WIDTH = 72
-/** Length of the sample drawn from a synthetic link. */
+/** Length of the sample drawn from a synthetic link, seconds. */
 const SAMPLE_SECONDS = 600
 
 interface Options extends ReadOptions {

@@ -17,7 +17,7 @@ interface Options extends ReadOptions {
   readonly together?: boolean
 }
 
-/** CausalSim (A. Alomar et al., NSDI 2023): a recording is biased by the policy that made it. */
+/** CausalSim (A. Alomar et al., NSDI 2023): a recording is biased by the policy that produced it. */
 const SERVED =
   '\nA served log shows the goodput of the transfers that its policy chose: smaller ones observe less of a link. ' +
   '`edgewise trace show` says how large they were.'
@@ -92,7 +92,7 @@ function statsTable(rows: readonly StatsRow[], io: Io): string {
   return renderTable({ columns, rows: rows.flatMap(linesOf) }, io)
 }
 
-/** A line for each direction that was recorded; one that says so where none was. */
+/** One line for each recorded direction; without any, a line that says so. */
 function linesOf(row: StatsRow): string[][] {
   const rtt =
     row.rtt === null

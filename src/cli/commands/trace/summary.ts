@@ -4,7 +4,7 @@ import { rateStatistics, rttStatistics } from '../../../trace/statistics.ts'
 import type { Trace, TraceColumn, TraceMeta } from '../../../trace/table.ts'
 import { gapFreeSpans, measures, TRACE_COLUMNS } from '../../../trace/table.ts'
 
-/** What `--json` says of one trace. */
+/** `--json` output for one trace. */
 export interface TraceSummary {
   readonly meta: TraceMeta
   readonly rows: number
@@ -17,7 +17,7 @@ export interface TraceSummary {
 
 export interface ColumnSummary {
   readonly column: TraceColumn
-  /** Stretches without a gap, and the time they cover. */
+  /** Spans without a gap, and the time that they cover. */
   readonly segments: number
   readonly coveredSeconds: number
 }
@@ -49,7 +49,7 @@ const COLUMN_NAMES: Readonly<Record<TraceColumn, string>> = {
   lossRatio: 'loss',
 }
 
-/** A few lines for people: origin, extent, gaps, and what each column holds. */
+/** A few lines for people: origin, extent, gaps, and the contents of each column. */
 export function describeTrace(trace: Trace): string {
   const summary = summariseTrace(trace)
   const { meta } = summary
