@@ -2,6 +2,7 @@ import { existsSync, readdirSync } from 'node:fs'
 import { basename, resolve } from 'node:path'
 import { defineConfig } from 'tsdown'
 import type { UserConfig } from 'tsdown'
+import { threadPrograms } from './threads.config.ts'
 
 function filesIn(folder: string): string[] {
   return existsSync(folder) ? readdirSync(folder, { recursive: true, encoding: 'utf8' }).sort() : []
@@ -33,6 +34,7 @@ const shared: UserConfig = {
   clean: false,
   dts: false,
   logLevel: 'warn',
+  plugins: [threadPrograms()],
 }
 
 const library: UserConfig = {

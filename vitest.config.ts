@@ -1,6 +1,8 @@
 import { defineConfig } from 'vitest/config'
+import { threadPrograms } from './threads.config.ts'
 
 export default defineConfig({
+  plugins: [threadPrograms()],
   test: {
     include: ['test/**/*.test.ts'],
     environment: 'node',

@@ -8,6 +8,7 @@ const SOURCES = [
   'envs',
   'bench',
   'tsdown.config.ts',
+  'threads.config.ts',
   'tsconfig.json',
   'package.json',
   'package-lock.json',

@@ -128,6 +128,27 @@ function impureReads(path: string, text: string): string[] {
   return found
 }
 
+/** Threads that are not started from a module of the source, imported with `?thread`, which types and lint check. */
+function uncheckedThreads(path: string, text: string): string[] {
+  const programs = new Set<string>()
+  const found: string[] = []
+  const visit = (node: ts.Node): void => {
+    if (
+      ts.isImportDeclaration(node) &&
+      (node.moduleSpecifier as ts.StringLiteral).text.endsWith('.ts?thread')
+    )
+      programs.add(node.importClause?.name?.text ?? '')
+    if (ts.isNewExpression(node) && ts.isIdentifier(node.expression) && node.expression.text === 'Worker') {
+      const program = node.arguments?.[0]
+      if (program === undefined || !ts.isIdentifier(program) || !programs.has(program.text))
+        found.push(`${path}: a thread whose program is no module of the source`)
+    }
+    ts.forEachChild(node, visit)
+  }
+  visit(parse(text))
+  return found
+}
+
 const files = sourceFiles().map((path) => ({ path, text: readFileSync(join(root, path), 'utf8') }))
 
 describe('the house', () => {
@@ -181,6 +202,11 @@ describe('the house', () => {
 
   it('reads clock and chance only where they are handed in', () => {
     expect(files.flatMap(({ path, text }) => impureReads(path, text))).toEqual([])
+  })
+
+  it('starts threads from modules, not from programs in strings', () => {
+    expect(files.filter(({ text }) => text.includes('new Worker(')).length).toBeGreaterThan(1)
+    expect(files.flatMap(({ path, text }) => uncheckedThreads(path, text))).toEqual([])
   })
 })
 

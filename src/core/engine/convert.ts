@@ -34,13 +34,22 @@ export function toOrt(ort: OrtModule, names: readonly string[], feeds: Feeds): R
   const out: Record<string, OrtTensor> = {}
   for (const name of names) {
     const { dtype, data, dims } = feeds[name]
-    const value = new ort.Tensor(dtype, data, dims)
-    // On Node 24 and later, which has Float16Array, the OrtTensor constructor converts raw float16 bits to a
-    // Float16Array, which the native binding reads as empty. Put the raw bits back.
-    if (dtype === 'float16' && value.data !== data) Object.defineProperty(value, 'cpuData', { value: data })
-    out[name] = value
+    out[name] = toOrtTensor(ort, dtype, dims, data)
   }
   return out
+}
+
+export function toOrtTensor(
+  ort: OrtModule,
+  dtype: DType,
+  dims: readonly number[],
+  data: TensorData,
+): OrtTensor {
+  const value = new ort.Tensor(dtype, data, dims)
+  // On Node 24 and later, which has Float16Array, the OrtTensor constructor converts raw float16 bits to a
+  // Float16Array, which the native binding reads as empty. Put the raw bits back.
+  if (dtype === 'float16' && value.data !== data) Object.defineProperty(value, 'cpuData', { value: data })
+  return value
 }
 
 /**

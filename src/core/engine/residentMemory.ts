@@ -1,5 +1,5 @@
-import { InputError } from '../errors.ts'
 import type { OrtModule, OrtTensor } from './convert.ts'
+import { ResidentArray } from './residentArray.ts'
 import type { ResidentDims, ResidentHome } from './resident.ts'
 
 /** Runs operations on residents one after the other, in the order in which they were requested. */
@@ -15,27 +15,18 @@ export class Sequence {
   }
 }
 
-/**
- * A resident in this thread's memory: float32 [rows, capacity, columns]. The runtime reads the array at each run, so
- * one OrtTensor over it is reused until the array grows. workerSource.ts holds the counterpart for the worker.
- */
+/** A resident in this thread's memory, whose operations run in turn with the engine's runs. */
 export class ResidentMemory implements ResidentHome {
-  tensor: OrtTensor
-  private readonly ort: OrtModule
+  private readonly array: ResidentArray
   private readonly sequence: Sequence
-  private readonly rows: number
-  private readonly columns: number
-  private capacity: number
-  private data: Float32Array
 
-  constructor(ort: OrtModule, sequence: Sequence, [rows, capacity, columns]: ResidentDims) {
-    this.ort = ort
+  constructor(ort: OrtModule, sequence: Sequence, dims: ResidentDims) {
     this.sequence = sequence
-    this.rows = rows
-    this.columns = columns
-    this.capacity = capacity
-    this.data = new Float32Array(rows * capacity * columns)
-    this.tensor = new ort.Tensor('float32', this.data, [rows, capacity, columns])
+    this.array = new ResidentArray(ort, dims)
+  }
+
+  get tensor(): OrtTensor {
+    return this.array.tensor
   }
 
   get lost(): string | undefined {
@@ -43,71 +34,29 @@ export class ResidentMemory implements ResidentHome {
   }
 
   enlarge(capacity: number): Promise<void> {
-    return this.sequence.next(() => {
-      const { rows, columns, data } = this
-      const span = this.capacity * columns
-      const larger = new Float32Array(rows * capacity * columns)
-      for (let row = 0; row < rows; row++) {
-        larger.set(data.subarray(row * span, (row + 1) * span), row * capacity * columns)
-      }
-      this.capacity = capacity
-      this.data = larger
-      this.tensor = new this.ort.Tensor('float32', larger, [rows, capacity, columns])
-    })
+    return this.sequence.next(() => this.array.grow(capacity))
   }
 
   take(from: number, to: number): Promise<Float32Array> {
-    return this.sequence.next(() => {
-      const { rows, columns, data } = this
-      const span = (to - from) * columns
-      const out = new Float32Array(rows * span)
-      for (let row = 0; row < rows; row++) {
-        const start = (row * this.capacity + from) * columns
-        out.set(data.subarray(start, start + span), row * span)
-      }
-      return out
-    })
+    return this.sequence.next(() => this.array.read(from, to))
   }
 
   put(at: number, n: number, data: Float32Array): Promise<void> {
     const copy = data.slice()
-    return this.sequence.next(() => {
-      this.insert(copy, n, at)
-    })
+    return this.sequence.next(() => this.array.insert(copy, n, at))
   }
 
   free(): Promise<void> {
-    return this.sequence.next(() => {
-      this.data = new Float32Array(0)
-      this.tensor = new this.ort.Tensor('float32', this.data, [0])
-    })
+    return this.sequence.next(() => this.array.free())
   }
 
-  /**
-   * Checks that the value of `output` fits at position `at`, and returns its number of positions. Throws InputError.
-   */
-  checkInsert(output: string, { type, dims }: OrtTensor, at: number): number {
-    const { rows, capacity, columns } = this
-    const fits = type === 'float32' && dims.length === 3 && dims[0] === rows && dims[2] === columns
-    if (fits && at + dims[1] <= capacity) return dims[1]
-    throw new InputError({
-      where: `insert of ${output} at ${at}`,
-      expected: `float32 [${rows}, n, ${columns}], n <= ${capacity - at}`,
-      found: `${type} [${dims.join(', ')}]`,
-    })
+  /** ResidentArray.checkInsert, within a run. */
+  checkInsert(output: string, value: OrtTensor, at: number): number {
+    return this.array.checkInsert(output, value, at)
   }
 
-  /** Writes [rows, n, columns] to positions [at, at + n). */
+  /** ResidentArray.insert, within a run. */
   insert(value: Float32Array, n: number, at: number): void {
-    const { rows, columns, data } = this
-    const span = n * columns
-    const stride = this.capacity * columns
-    for (let row = 0, to = at * columns, from = 0; row < rows; row++, to += stride, from += span) {
-      // For a short row, a loop is faster than creating a typed-array view for `set`.
-      if (span <= shortRow) for (let i = 0; i < span; i++) data[to + i] = value[from + i]
-      else data.set(value.subarray(from, from + span), to)
-    }
+    this.array.insert(value, n, at)
   }
 }
-
-const shortRow = 128

@@ -6,7 +6,6 @@ import type { ResidentDims } from './resident.ts'
 import type { Engine, EngineInfo, Resident, Session, SessionOptions } from './types.ts'
 import { WorkerHome } from './workerHome.ts'
 import { WorkerLink } from './workerLink.ts'
-import type { Loaded } from './workerSession.ts'
 import { WorkerSession } from './workerSession.ts'
 
 /**
@@ -26,7 +25,7 @@ export class WorkerEngine implements Engine {
   static async start(): Promise<WorkerEngine> {
     const link = new WorkerLink()
     try {
-      return new WorkerEngine(link, (await link.call('version', {})) as string)
+      return new WorkerEngine(link, await link.call('version', {}))
     } catch (error) {
       await link.end('the worker could not load onnxruntime-node')
       throw new InputError(
@@ -47,7 +46,7 @@ export class WorkerEngine implements Engine {
     if (this.link.ended) this.link = new WorkerLink()
     const { link } = this
     try {
-      return new WorkerSession(this, link, (await link.call('create', { model, settings })) as Loaded)
+      return new WorkerSession(this, link, await link.call('create', { model, settings }))
     } catch (error) {
       throw link.ended ? error : loadProblem(model, error)
     }

@@ -2,6 +2,10 @@ import type { TensorData } from '../onnx/tensor.ts'
 import type { ResidentHome } from './resident.ts'
 import { asEngineError } from './types.ts'
 import type { WorkerLink } from './workerLink.ts'
+import type { Operations } from './workerProtocol.ts'
+
+/** Operations on one resident. */
+type ResidentOperation = 'allocate' | 'grow' | 'read' | 'write' | 'free'
 
 /** Refers to a resident in the worker by its number. */
 export class WorkerHome implements ResidentHome {
@@ -21,8 +25,8 @@ export class WorkerHome implements ResidentHome {
     await this.ask('grow', { capacity })
   }
 
-  async take(from: number, to: number): Promise<Float32Array> {
-    return (await this.ask('read', { from, to })) as Float32Array
+  take(from: number, to: number): Promise<Float32Array> {
+    return this.ask('read', { from, to })
   }
 
   async put(at: number, n: number, data: Float32Array): Promise<void> {
@@ -33,7 +37,10 @@ export class WorkerHome implements ResidentHome {
     await this.ask('free', {})
   }
 
-  async ask(op: string, body: Record<string, unknown>): Promise<unknown> {
+  async ask<K extends ResidentOperation>(
+    op: K,
+    body: Omit<Operations[K]['asked'], 'resident'>,
+  ): Promise<Operations[K]['answered']> {
     try {
       return await this.link.call(op, { resident: this.resident, ...body })
     } catch (error) {

@@ -1,9 +1,9 @@
 import { createRequire } from 'node:module'
 import { Worker } from 'node:worker_threads'
 import { InputError } from '../errors.ts'
-import type { InputProblem } from '../errors.ts'
 import { EngineError } from './types.ts'
-import { workerSource } from './workerSource.ts'
+import workerProgram from './worker.ts?thread'
+import type { Answer, OperationName, Operations, WorkerData } from './workerProtocol.ts'
 
 interface Pending {
   resolve: (value: unknown) => void
@@ -27,14 +27,9 @@ export class WorkerLink {
   private count = 0
 
   constructor() {
-    // The worker is started from source text instead of a file: this works the same under vitest and inside a bundled
-    // program.
     const runtimePath = createRequire(import.meta.url).resolve('onnxruntime-node')
-    this.worker = new Worker(workerSource, {
-      eval: true,
-      workerData: { runtimePath, flags: this.flags },
-      execArgv: [],
-    })
+    const workerData: WorkerData = { runtimePath, flags: this.flags }
+    this.worker = new Worker(workerProgram, { eval: true, workerData, execArgv: [] })
     this.worker.unref()
     this.worker.on('message', (message: Answer) => this.settle(message))
     this.worker.on('error', (error) => this.fail(`the worker failed: ${error.message}`))
@@ -52,16 +47,23 @@ export class WorkerLink {
   /**
    * Sends a request to the worker and keeps the process alive until the answer. Throws if the body cannot be posted.
    */
-  call(op: string, body: Record<string, unknown>, transfer: ArrayBuffer[] = []): Promise<unknown> {
+  call<K extends OperationName>(
+    op: K,
+    body: Operations[K]['asked'],
+    transfer: ArrayBuffer[] = [],
+  ): Promise<Operations[K]['answered']> {
     if (this.ended) return Promise.reject(new EngineError(this.reason))
     const id = this.count++
-    this.worker.postMessage({ id, op, ...body }, transfer)
+    this.worker.postMessage({ id, op, body }, transfer)
     this.worker.ref()
-    return new Promise((resolve, reject) => this.pending.set(id, { resolve, reject }))
+    return new Promise((resolve, reject) => {
+      const settled = (value: unknown): void => resolve(value as Operations[K]['answered'])
+      this.pending.set(id, { resolve: settled, reject })
+    })
   }
 
   /** Waits for `answer`, and abandons the worker after `seconds`. */
-  async within(answer: Promise<unknown>, seconds: number | undefined): Promise<unknown> {
+  async within<T>(answer: Promise<T>, seconds: number | undefined): Promise<T> {
     if (seconds === undefined) return answer
     const reason = `a run took longer than ${seconds} s; its worker was given up on`
     const timer = setTimeout(() => void this.end(reason), seconds * 1000)
@@ -78,7 +80,7 @@ export class WorkerLink {
       this.fail(reason)
       Atomics.store(this.flags, 1, 1)
       this.worker.ref()
-      this.worker.postMessage({ op: 'quit' })
+      this.worker.postMessage('quit')
     }
     return this.gone
   }
@@ -98,14 +100,6 @@ export class WorkerLink {
     for (const { reject } of this.pending.values()) reject(new EngineError(this.reason))
     this.pending.clear()
   }
-}
-
-interface Answer {
-  id: number
-  value?: unknown
-  error?: string
-  /** Set if the caller's input caused the error. */
-  problem?: InputProblem
 }
 
 /** How long `process.exit` waits for runs in progress, in milliseconds. */

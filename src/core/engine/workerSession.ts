@@ -1,4 +1,4 @@
-import type { DType, Tensor } from '../onnx/tensor.ts'
+import type { Tensor } from '../onnx/tensor.ts'
 import { NameChecker } from './names.ts'
 import type { RunNames } from './names.ts'
 import { homesOf } from './resident.ts'
@@ -8,19 +8,12 @@ import { asEngineError, EngineError } from './types.ts'
 import type { WorkerHome } from './workerHome.ts'
 import { alone } from './workerHome.ts'
 import type { WorkerLink } from './workerLink.ts'
-
-/** The worker's answer to a session that it created. */
-export interface Loaded {
-  session: number
-  inputNames: string[]
-  outputNames: string[]
-}
+import type { Loaded, Shapes } from './workerProtocol.ts'
 
 /** The names and shapes last sent to the worker: a run that repeats them sends neither again. */
 interface Sent {
   readonly names: RunNames
-  /** Type and dims of each feed, in order. */
-  readonly shapes: readonly (DType | readonly number[])[]
+  readonly shapes: Shapes
 }
 
 /** A session in the worker thread. */
@@ -68,7 +61,7 @@ export class WorkerSession implements Session {
     try {
       const answer = this.link.call('run', question, [...new Set(buffers)])
       this.sent[names.slot] = now
-      return unflatten(names.fetches, (await this.link.within(answer, options.timeoutSeconds)) as unknown[])
+      return unflatten(names.fetches, await this.link.within(answer, options.timeoutSeconds))
     } catch (error) {
       throw asEngineError(error, 'ONNX Runtime refused to run')
     }
@@ -81,11 +74,11 @@ export class WorkerSession implements Session {
   }
 }
 
-function shapesOf(names: readonly string[], feeds: Feeds): Sent['shapes'] {
+function shapesOf(names: readonly string[], feeds: Feeds): Shapes {
   return names.flatMap((name) => [feeds[name].dtype, [...feeds[name].dims]])
 }
 
-function haveShapes(names: readonly string[], feeds: Feeds, shapes: Sent['shapes']): boolean {
+function haveShapes(names: readonly string[], feeds: Feeds, shapes: Shapes): boolean {
   for (let i = 0; i < names.length; i++) {
     const { dtype, dims } = feeds[names[i]]
     const known = shapes[2 * i + 1]

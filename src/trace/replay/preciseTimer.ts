@@ -1,7 +1,8 @@
 import { once } from 'node:events'
 import { Worker } from 'node:worker_threads'
 import type { Clock } from '../../core/clock.ts'
-import { timerThreadSource } from './timerThreadSource.ts'
+import type { TimerThreadData, TimerThreadQuestion } from './timerThread.ts'
+import timerThread from './timerThread.ts?thread'
 
 /** A timer with one due time, on the clock that it was created with. */
 export interface PreciseTimer {
@@ -31,10 +32,15 @@ const LEAD_STEP_SECONDS = 20e-6
 export const threadTimer: PreciseTimerFactory = async (clock, ring) => {
   const version = new Int32Array(new SharedArrayBuffer(4))
   const due = new Float64Array(new SharedArrayBuffer(8)).fill(Infinity)
-  const worker = new Worker(timerThreadSource, { eval: true, workerData: { version, due }, execArgv: [] })
+  const workerData: TimerThreadData = { version, dueSeconds: due }
+  const worker = new Worker(timerThread, { eval: true, workerData, execArgv: [] })
   const offsetSeconds = await learnOffset(worker, clock)
-  worker.postMessage('watch')
+  ask(worker, 'watch')
   return new ThreadTimer({ clock, ring, worker, version, due, offsetSeconds })
+}
+
+function ask(worker: Worker, question: TimerThreadQuestion): void {
+  worker.postMessage(question)
 }
 
 /** The worker's clock minus ours, seconds. */
@@ -43,12 +49,12 @@ async function learnOffset(worker: Worker, clock: Clock): Promise<number> {
   let offset = 0
   for (let i = 0; i < CLOCK_QUESTIONS; i++) {
     const asked = clock.nowSeconds()
-    worker.postMessage('time')
-    const [milliseconds] = (await once(worker, 'message')) as [number]
+    ask(worker, 'time')
+    const [threadSeconds] = (await once(worker, 'message')) as [number]
     const answered = clock.nowSeconds()
     if (answered - asked >= fastest) continue
     fastest = answered - asked
-    offset = milliseconds / 1000 - (asked + answered) / 2
+    offset = threadSeconds - (asked + answered) / 2
   }
   return offset
 }
@@ -95,12 +101,12 @@ class ThreadTimer implements PreciseTimer {
   }
 
   private ask(seconds: number): void {
-    this.post(seconds === Infinity ? Infinity : 1000 * (seconds + this.parts.offsetSeconds))
+    this.post(seconds + this.parts.offsetSeconds)
   }
 
-  private post(milliseconds: number): void {
+  private post(threadSeconds: number): void {
     const { due, version } = this.parts
-    due[0] = milliseconds
+    due[0] = threadSeconds
     Atomics.store(version, 0, this.version)
     Atomics.notify(version, 0)
   }
