@@ -6,6 +6,7 @@ import { readConfig } from '../src/core/schema.ts'
 import { packageRoot } from '../src/core/packageRoot.ts'
 import { loadModel } from '../src/model/catalog.ts'
 import { OBSERVATION_SIZE } from '../src/policy/observation/observation.ts'
+import { NO_BUDGETS } from '../src/plan/price/budgets.ts'
 import { cloudSlowdown } from '../src/plan/price/cloud.ts'
 import { createPair } from '../src/plan/price/pair.ts'
 import { cloudPlan, edgeOnly } from '../src/plan/planners/fixed.ts'
@@ -117,6 +118,7 @@ function problemOf(modelId: string): DecisionProblem {
       weights: { latency: 1, energy: 0.01, cloud: 4, bytes: 0, accuracy: 10 },
       latency: { form: 'qoe', readingTokensPerSecond: 10 },
     },
+    budgets: NO_BUDGETS,
     readingTokensPerSecond: 10,
     boundaryBits: [16, 8],
     earlyExit: true,

@@ -1,7 +1,7 @@
 import { compileProgram } from '../plan/price/compile.ts'
 import { edgeJoules } from '../plan/price/energy.ts'
 import { latencyTerm, requestCost } from '../plan/price/objective.ts'
-import { Observer, type ConstraintBudgets } from '../policy/observation/observer.ts'
+import { Observer } from '../policy/observation/observer.ts'
 import type { Work } from '../policy/observation/work.ts'
 import { CLOUD, samePlan, type Plan } from '../plan/plan.ts'
 import { pairUnits } from '../plan/price/pair.ts'
@@ -12,7 +12,7 @@ import { StepCursor } from '../trace/step.ts'
 import { EdgeMemory } from './memory.ts'
 import type { DecisionKind, RequestOutcome, Simulation, SimulationFactory, EpisodeInputs } from './types.ts'
 
-/** What surrounds the queues: memory, what is reported when, budgets. */
+/** What surrounds the queues: memory, and what is reported when. */
 export interface EpisodeTerms {
   /** Edge memory for weights and K/V, bytes. */
   readonly memoryBytes: number
@@ -22,7 +22,6 @@ export interface EpisodeTerms {
   /** The cloud reports its load this often, and the report takes this long. */
   readonly reportPeriodSeconds: number
   readonly reportDelaySeconds: number
-  readonly budgets: ConstraintBudgets
   /** The policy's own run time, charged to the edge at each dispatch and change of plan. */
   readonly decisionSeconds: number
   /** Whether the whole model is in edge memory at the start (where it fits). */
@@ -93,7 +92,7 @@ export class Episode {
         downBitsPerSecond: link.bitsPerSecond('down', 0),
         rttSeconds: link.rttSeconds(0),
       },
-      terms.budgets,
+      problem.budgets,
     )
     this.memory = new EdgeMemory(problem, terms.memoryBytes, world.maxInFlight, terms.preloaded)
     this.residency = this.memory.residency

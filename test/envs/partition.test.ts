@@ -25,11 +25,14 @@ function options(
   form: LatencyForm['form'] = 'qoe',
   reward: Partial<RewardTerms> = {},
 ): PartitionOptions {
-  const problem = randomProblem(randomStream(seed, 'partition'), { layers: 3, units: 2 }, form)
   const budgets = { energyJoules: 1, accuracyLoss: 0.01, cloudSeconds: 0.01 }
+  const problem = {
+    ...randomProblem(randomStream(seed, 'partition'), { layers: 3, units: 2 }, form),
+    budgets,
+  }
   return {
     problem,
-    terms: sessionTerms({ memoryBytes: 1.5 * wholeEdgeBytes(problem.pair, 100), budgets }),
+    terms: sessionTerms({ memoryBytes: 1.5 * wholeEdgeBytes(problem.pair, 100) }),
     reward: { ...REWARD, ...reward },
     count: 1,
     world: (episode) => randomWorld(randomStream(episode, 'partition world'), problem, 5),

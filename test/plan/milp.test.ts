@@ -46,18 +46,18 @@ function arcsOf(input: OracleInput, bits: BoundaryBits): Arc[] {
       for (let ffn = 0; ffn < 3; ffn++) {
         const at = choiceIndex(units, from, unitsOnCloud, ffn)
         const seconds = t.prefillSeconds[at] + t.decodeSeconds[at]
-        const joules =
-          power.idleWatts * seconds +
+        const marginalJoules =
           (power.busyWatts - power.idleWatts) * t.edgeSeconds[at] +
           power.radioJoulesPerByte * (t.upBytes[at] + t.downBytes[at]) +
           power.radioJoulesPerMessage * t.messages[at]
         const cost =
           weights.latency * seconds +
-          weights.energy * joules +
+          weights.energy * power.idleWatts * seconds +
+          (weights.energy + prices.edgeJoule) * marginalJoules +
           (weights.cloud + prices.cloudSecond) * t.cloudSeconds[at] +
           prices.edgeSecond * t.edgeSeconds[at] +
           (weights.bytes / 1e6 + prices.upByte) * t.upBytes[at] +
-          weights.accuracy * boundaryLoss(pair.accuracy, bits) * t.crossings[at]
+          (weights.accuracy + prices.accuracyNat) * boundaryLoss(pair.accuracy, bits) * t.crossings[at]
         arcs.push({ from, unitsOnCloud, ffn, cost, bytes: bytesAdded(input, unitsOnCloud, ffn) })
       }
     }
@@ -207,7 +207,10 @@ function randomInput(seed: number, limited: boolean): OracleInput {
       memoryBytes,
       reservedTokens,
     },
-    prices: random.uniform() < 0.5 ? NO_PRICES : { edgeSecond: 1, cloudSecond: 0.5, upByte: 1e-7 },
+    prices:
+      random.uniform() < 0.5
+        ? NO_PRICES
+        : { edgeSecond: 1, cloudSecond: 0.5, upByte: 1e-7, edgeJoule: 0.2, accuracyNat: 2 },
   }
 }
 

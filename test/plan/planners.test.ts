@@ -64,15 +64,52 @@ describe('planners with queues', () => {
     expect(cloudSeconds(driftPlusPenalty(problem, 1e-6).decide(busyCloud))).toBe(0)
   })
 
+  it('charge each overrun budget its virtual queue, in budgets, as they charge a second of backlog', () => {
+    let changed = 0
+    for (let seed = 0; seed < 10; seed++) {
+      const quiet = quietSituation(seed)
+      const budgets = { energyJoules: 0.02, accuracyLoss: 0.04, cloudSeconds: 0.005 }
+      const problem = { ...quiet.problem, budgets }
+      const virtual = { energy: 3, accuracy: 5, money: 2 }
+      const over = { ...quiet.situation, cloudBacklogSeconds: 4, virtual }
+      const overrun = { edgeJoule: 3 / 0.02, accuracyNat: 5 / 0.04 }
+      const drift = {
+        ...{ edgeSecond: 0, cloudSecond: (4 + 2 / 0.005) / 7, upByte: 0 },
+        ...{ edgeJoule: overrun.edgeJoule / 7, accuracyNat: overrun.accuracyNat / 7 },
+      }
+      const plan = driftPlusPenalty(problem, 7).decide(over)
+      expect(plan).toEqual(optimalPlan(oracleInput(problem, over, drift))?.plan)
+      const prices = { edgeSecond: 0.1, cloudSecond: 0.3 + 0.4 * 4 + 2 / 0.005, upByte: 0, ...overrun }
+      expect(priced(problem, [0.1, 0.2, 0.3, 0.4]).decide(over)).toEqual(
+        optimalPlan(oracleInput(problem, over, prices))?.plan,
+      )
+      const none = driftPlusPenalty(quiet.problem, 7).decide(over)
+      if (JSON.stringify(none) !== JSON.stringify(plan)) changed++
+    }
+    expect(changed).toBeGreaterThan(0)
+  })
+
   it('minimise exactly the priced value', () => {
     for (let seed = 0; seed < 10; seed++) {
       const { problem, situation } = quietSituation(seed)
       const busy = { ...situation, edgeBacklogSeconds: 2, cloudBacklogSeconds: 3, uplinkQueuedBytes: 5e5 }
       const p = [0.1, 0.2, 0.3, 0.4] as const
-      const prices = { edgeSecond: 0.1 + 0.2 * 2, cloudSecond: 0.3 + 0.4 * 3, upByte: 0 }
+      const prices = {
+        edgeSecond: 0.1 + 0.2 * 2,
+        cloudSecond: 0.3 + 0.4 * 3,
+        upByte: 0,
+        edgeJoule: 0,
+        accuracyNat: 0,
+      }
       expect(priced(problem, p).decide(busy)).toEqual(optimalPlan(oracleInput(problem, busy, prices))?.plan)
       const perByte = 8 / busy.up.shortBitsPerSecond
-      const drift = { edgeSecond: 2 / 7, cloudSecond: 3 / 7, upByte: (perByte * perByte * 5e5) / 7 }
+      const drift = {
+        edgeSecond: 2 / 7,
+        cloudSecond: 3 / 7,
+        upByte: (perByte * perByte * 5e5) / 7,
+        edgeJoule: 0,
+        accuracyNat: 0,
+      }
       expect(driftPlusPenalty(problem, 7).decide(busy)).toEqual(
         optimalPlan(oracleInput(problem, busy, drift))?.plan,
       )

@@ -58,6 +58,12 @@ export function randomInput(
     prices:
       random.uniform() < 0.5
         ? NO_PRICES
-        : { edgeSecond: random.uniform(), cloudSecond: random.uniform(), upByte: 1e-7 },
+        : {
+            edgeSecond: random.uniform(),
+            cloudSecond: random.uniform(),
+            upByte: 1e-7,
+            edgeJoule: random.uniform() < 0.5 ? 0 : random.uniform(),
+            accuracyNat: random.uniform() < 0.5 ? 0 : 3 * random.uniform(),
+          },
   }
 }

@@ -7,6 +7,7 @@ import { edgeMemory } from '../../src/plan/price/memory.ts'
 import type { DecisionProblem } from '../../src/plan/price/problem.ts'
 import type { Situation } from '../../src/plan/price/situation.ts'
 import { ROW_FEATURE_SIZE, type PlanDecoder } from '../../src/policy/action/planDecoder.ts'
+import { NO_BUDGETS } from '../../src/plan/price/budgets.ts'
 import type { EpisodeTerms } from '../../src/sim/episode.ts'
 import { cloudSlowdown } from '../../src/plan/price/cloud.ts'
 import type { EpisodeInputs } from '../../src/sim/types.ts'
@@ -53,6 +54,7 @@ export function randomProblem(
       },
       latency,
     },
+    budgets: NO_BUDGETS,
     readingTokensPerSecond,
     boundaryBits: [32, 16, 8, 4],
     earlyExit: true,
@@ -136,7 +138,7 @@ export function outageWorld(random: RandomStream, problem: DecisionProblem, requ
   return { ...world, link, outageSeconds: binSeconds * between(random, 0.05, 0.9) }
 }
 
-/** Plenty of memory and no budgets, unless said otherwise. */
+/** Plenty of memory, unless said otherwise. */
 export function sessionTerms(changes: Partial<EpisodeTerms> = {}): EpisodeTerms {
   return {
     memoryBytes: 1e12,
@@ -144,7 +146,6 @@ export function sessionTerms(changes: Partial<EpisodeTerms> = {}): EpisodeTerms 
     heartbeatSeconds: 1,
     reportPeriodSeconds: 0.1,
     reportDelaySeconds: 0.05,
-    budgets: { energyJoules: null, accuracyLoss: null, cloudSeconds: null },
     decisionSeconds: 0,
     preloaded: true,
     ...changes,

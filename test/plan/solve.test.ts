@@ -62,6 +62,8 @@ describe('a search that is cut short', () => {
       edgeSecond: edgeWork(situation),
       cloudSecond: situation.cloudBacklogSeconds,
       upByte: 0,
+      edgeJoule: 0,
+      accuracyNat: 0,
     }
     return oracleInput(problem, situation, prices)
   }

@@ -6,6 +6,7 @@ import { randomStream } from '../../src/core/random.ts'
 import { sha256 } from '../../src/core/files.ts'
 import { loadModel } from '../../src/model/catalog.ts'
 import { OBSERVATION_SIZE, encodeObservation } from '../../src/policy/observation/observation.ts'
+import { NO_BUDGETS } from '../../src/plan/price/budgets.ts'
 import { createPair } from '../../src/plan/price/pair.ts'
 import type { DecisionProblem } from '../../src/plan/price/problem.ts'
 import { actorSpec, initialParameters } from '../../src/policy/actor/actor.ts'
@@ -33,6 +34,7 @@ export function problemOf(modelId: string, changes: Partial<DecisionProblem> = {
       weights: { latency: 1, energy: 0.01, cloud: 4, bytes: 0, accuracy: 10 },
       latency: { form: 'qoe', readingTokensPerSecond: 10 },
     },
+    budgets: NO_BUDGETS,
     readingTokensPerSecond: 10,
     boundaryBits: [16, 8],
     earlyExit: true,

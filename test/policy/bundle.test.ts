@@ -21,6 +21,7 @@ import {
 import type { Manifest } from '../../src/policy/bundle/bundleManifest.ts'
 import { SIGNATURE_FILE, writeSignature } from '../../src/policy/bundle/bundleSignature.ts'
 import { openParityEngines, verifyBundle } from '../../src/policy/bundle/bundleVerify.ts'
+import { NO_BUDGETS } from '../../src/plan/price/budgets.ts'
 import { exportBundle } from '../../src/policy/bundle/export.ts'
 import { LearnedPolicy } from '../../src/policy/actor/learned.ts'
 import { randomSituation } from '../../src/policy/parity/paritySamples.ts'
@@ -91,6 +92,24 @@ describe('a bundle', () => {
     const { cloudSlowdown: _, pair: _pair, ...rest } = bundle.problem
     const { cloudSlowdown: _own, pair: _ownPair, ...expected } = problem
     expect(rest).toEqual(expected)
+  })
+
+  test('carries the budgets; one from before budgets were exported opens without any', async () => {
+    const budgets = { energyJoules: 5, accuracyLoss: null, cloudSeconds: 0.05 }
+    const path = folder.path('budgets')
+    const { engines } = await openParityEngines()
+    const sizes = { random: 5, walks: 2, ties: 2 }
+    await exportBundle(sourceOf({ ...problem, budgets }, numbers), path, engines, { sizes })
+    for (const engine of engines) await engine.close()
+    const { problem: read, manifest } = readBundle(path)
+    expect([read.budgets, manifest.problem.budgets]).toEqual([budgets, budgets])
+    expect(readBundle(whole).manifest.problem).not.toHaveProperty('budgets')
+    expect(readBundle(whole).problem.budgets).toEqual(NO_BUDGETS)
+    editManifest(path, (edited) => {
+      const over = { ...edited.problem, budgets: { ...budgets, energyJoules: -1 } }
+      return { ...edited, problem: over }
+    })
+    expect(refusal(path).message).toContain('problem.budgets.energyJoules')
   })
 
   test.each(ALL)('with one changed byte in %s is refused by that name', (name) => {

@@ -6,7 +6,7 @@ import { check, parseJson } from '../../core/schema.ts'
 import { tuneBaselines, type TunedBaselines, type TuningBudget } from '../../learn/evaluate/baselines.ts'
 import type { Scenario } from '../../sim/scenario/scenario.ts'
 
-export const TUNED_SCHEMA = 'edgewise.tuned/2'
+export const TUNED_SCHEMA = 'edgewise.tuned/3'
 
 const price = z.number().min(0)
 
@@ -30,7 +30,9 @@ export async function tunedFor(
   budget: TuningBudget,
 ): Promise<TunedBaselines & { readonly cached: boolean }> {
   const { episodes, candidates } = budget
-  const key = sha256(canonicalJson({ scenario: scenario.hash, version, episodes, candidates }))
+  const key = sha256(
+    canonicalJson({ schema: TUNED_SCHEMA, scenario: scenario.hash, version, episodes, candidates }),
+  )
   const path = join(runsFolder, '.tuned', `${key}.json`)
   if (existsSync(path)) {
     const remedy = 'delete the file: the prices are tuned again'

@@ -11,6 +11,7 @@ import {
 import { ceCollm, thresholdRouting } from '../../plan/planners/published.ts'
 import type { Policy } from '../../plan/price/situation.ts'
 import type { Scenario, Split } from '../../sim/scenario/scenario.ts'
+import { budgetUse, overrunShare } from './budgetUse.ts'
 import { mean, runEpisode } from './episode.ts'
 
 /**
@@ -45,33 +46,55 @@ const V_SWEEP = [0.3, 1, 3, 10, 30, 100]
 /** Values of thresholdSeconds that are tried. */
 const THRESHOLD_SWEEP = [0, 0.5, 1, 2, 4, 8, 16, 32]
 
-/** Tunes the priced planner, drift-plus-penalty's V and the threshold on training episodes. */
+/** What a candidate came to on the tuning episodes. */
+interface Trial {
+  readonly cost: number
+  /** Largest share by which a budget's mean use exceeds it; 0 where every budget holds or there is none. */
+  readonly overrunShare: number
+}
+
+/** Less overrun first, then less cost: a candidate that holds the budgets beats any that does not. */
+function isBetter(a: Trial, b: Trial): boolean {
+  return a.overrunShare === b.overrunShare ? a.cost < b.cost : a.overrunShare < b.overrunShare
+}
+
+/**
+ * Tunes the priced planner, drift-plus-penalty's V and the threshold on training episodes: the least cost among the
+ * candidates that hold the scenario's budgets, or where none does, the one that overruns them least.
+ */
 export async function tuneBaselines(scenario: Scenario, budget: TuningBudget): Promise<TunedBaselines> {
-  const cost = (policy: Policy): number =>
-    mean(
-      Array.from(
-        { length: budget.episodes },
-        (_, seed) => runEpisode(scenario, policy, 'train', TUNING_SEED + seed).cost,
-      ),
+  const { budgets } = scenario.problem
+  const trial = (policy: Policy): Trial => {
+    const episodes = Array.from({ length: budget.episodes }, (_, seed) =>
+      runEpisode(scenario, policy, 'train', TUNING_SEED + seed),
     )
+    const use = budgetUse(
+      budgets,
+      episodes.flatMap(({ requests }) => requests),
+    )
+    return { cost: mean(episodes.map(({ cost }) => cost)), overrunShare: overrunShare(use) }
+  }
   const sweep = async (
     name: string,
     values: readonly number[],
     policy: (value: number) => Policy,
   ): Promise<number> => {
-    const costs: number[] = []
-    for (const value of values) {
-      costs.push(cost(policy(value)))
-      await budget.onProgress?.(`tuning ${name}`, costs.length, values.length)
+    let [best, least] = [values[0], WORST]
+    for (const [index, value] of values.entries()) {
+      const found = trial(policy(value))
+      if (isBetter(found, least)) [best, least] = [value, found]
+      await budget.onProgress?.(`tuning ${name}`, index + 1, values.length)
     }
-    return values[costs.indexOf(Math.min(...costs))]
+    return best
   }
   const v = await sweep('drift-plus-penalty', V_SWEEP, (value) => driftPlusPenalty(scenario.problem, value))
   const thresholdSeconds = await sweep('threshold routing', THRESHOLD_SWEEP, (value) =>
     thresholdRouting(scenario.problem, value),
   )
-  return { v, thresholdSeconds, prices: await tunePrices(scenario, budget, cost) }
+  return { v, thresholdSeconds, prices: await tunePrices(scenario, budget, trial) }
 }
+
+const WORST: Trial = { cost: Infinity, overrunShare: Infinity }
 
 /** Seeds of tuning episodes, which differ from the seeds that the learner uses. */
 const TUNING_SEED = 900_000_000
@@ -83,7 +106,7 @@ const TUNING_SEED = 900_000_000
 async function tunePrices(
   scenario: Scenario,
   budget: TuningBudget,
-  cost: (policy: Policy) => number,
+  trial: (policy: Policy) => Trial,
 ): Promise<PriceVector> {
   const random = randomStream(0, 'tune-prices')
   const starts: PriceVector[] = [
@@ -93,7 +116,7 @@ async function tunePrices(
     [0, 0.5, 0, 0.2],
   ]
   let best = starts[0]
-  let least = Infinity
+  let least = WORST
   let step = 1
   for (let i = 0; i < budget.candidates; i++) {
     const candidate =
@@ -105,8 +128,8 @@ async function tunePrices(
             () => random.normal(),
             () => random.uniform(),
           )
-    const found = cost(priced(scenario.problem, candidate))
-    if (found < least) {
+    const found = trial(priced(scenario.problem, candidate))
+    if (isBetter(found, least)) {
       least = found
       best = candidate
     } else if (i >= starts.length) step = Math.max(0.15, step * 0.95)

@@ -23,17 +23,19 @@ export interface Terms {
 export function termsOf(input: OracleInput, bits: BoundaryBits): Terms {
   const { weights, latency } = input.objective
   const { power, accuracy } = input.pair
-  const energy = energyPrices(power, weights.energy)
+  // Idle power has the objective's weight; marginal joules have the price of an overrun budget too.
+  const { idleSecond } = energyPrices(power, weights.energy)
+  const energy = energyPrices(power, weights.energy + input.prices.edgeJoule)
   const qoe = latency.form === 'qoe'
   return {
-    prefillSecond: weights.latency + energy.idleSecond,
-    decodeSecond: (qoe ? 0 : weights.latency) + energy.idleSecond,
+    prefillSecond: weights.latency + idleSecond,
+    decodeSecond: (qoe ? 0 : weights.latency) + idleSecond,
     edgeSecond: energy.computeSecond + input.prices.edgeSecond,
     cloudSecond: weights.cloud + input.prices.cloudSecond,
     upByte: weights.bytes / 1e6 + energy.byte + input.prices.upByte,
     downByte: energy.byte,
     message: energy.message,
-    crossing: weights.accuracy * boundaryLoss(accuracy, bits),
+    crossing: (weights.accuracy + input.prices.accuracyNat) * boundaryLoss(accuracy, bits),
     timeOfPrefill: latency.form === 'convex' ? 1 : 0,
     timeOfDecode: latency.form === 'mean' ? 0 : 1,
   }

@@ -1,6 +1,6 @@
 import { slowProgram } from '../price/program.ts'
 import { compileProgram } from '../price/compile.ts'
-import { edgeJoules } from '../price/energy.ts'
+import { edgeJoules, type EnergyUse } from '../price/energy.ts'
 import { evaluateProgram, type PlanCost } from '../price/evaluate.ts'
 import { exitUse } from './exits.ts'
 import { planAccuracyLoss } from '../price/loss.ts'
@@ -32,31 +32,36 @@ export function exitPlans(pair: DevicePair, options: PlanOptions): Plan[] {
 
 /** planValue of an early-exit plan, summed without its program. */
 export function exitValue(input: OracleInput, plan: Plan, exit: EarlyExit): number {
-  const { pair, objective, prices } = input
+  const { pair, objective } = input
   const use = exitUse(pair, input.state, exit, plan.boundaryBits, input.readingTokensPerSecond)
-  const used = requestCost(objective.weights, {
+  const accuracyLoss = planAccuracyLoss(pair.accuracy, pairUnits(pair), plan)
+  const cost = requestCost(objective.weights, {
     latencySeconds: latencyTerm(objective.latency, use.ttftSeconds, use.e2eSeconds, use.stallSeconds),
     edgeJoules: edgeJoules(pair.power, use, use.e2eSeconds),
     cloudSeconds: use.cloudSeconds,
     upBytes: use.upBytes,
-    accuracyLoss: planAccuracyLoss(pair.accuracy, pairUnits(pair), plan),
+    accuracyLoss,
   })
-  return (
-    used +
-    prices.edgeSecond * use.edgeSeconds +
-    prices.cloudSecond * use.cloudSeconds +
-    prices.upByte * use.upBytes
-  )
+  return cost + priceOf(input, { ...use, accuracyLoss })
 }
 
 /** Objective plus prices of any plan in a state. */
 export function planValue(input: OracleInput, plan: Plan): number {
   const used = planCost(input, plan)
+  return used.cost + priceOf(input, used)
+}
+
+/** What a plan's use costs beside the objective: the prices of docs/model.md (53). */
+function priceOf(
+  { prices, pair }: OracleInput,
+  used: EnergyUse & { readonly cloudSeconds: number; readonly accuracyLoss: number },
+): number {
   return (
-    used.cost +
-    input.prices.edgeSecond * used.edgeSeconds +
-    input.prices.cloudSecond * used.cloudSeconds +
-    input.prices.upByte * used.upBytes
+    prices.edgeSecond * used.edgeSeconds +
+    prices.cloudSecond * used.cloudSeconds +
+    prices.upByte * used.upBytes +
+    prices.edgeJoule * edgeJoules(pair.power, used, 0) +
+    prices.accuracyNat * used.accuracyLoss
   )
 }
 

@@ -1,6 +1,7 @@
 import { exitPlans, planCost } from '../oracle/value.ts'
 import { optimalPlan } from '../oracle/oracle.ts'
 import { OracleWorkspace } from '../oracle/workspace.ts'
+import { virtualQueuePrices } from '../price/budgets.ts'
 import type { OracleInput, Prices } from '../price/question.ts'
 import { pairUnits } from '../price/pair.ts'
 import { EDGE, needsCloud, uniformPlan, type Plan } from '../plan.ts'
@@ -55,21 +56,27 @@ function usable(input: OracleInput, situation: Situation, plan: Plan): boolean {
 /** Prices of a second on each side: p0 + p1 x edge backlog, p2 + p3 x cloud backlog: docs/model.md (59). */
 export type PriceVector = readonly [number, number, number, number]
 
-/** The strongest planner known: the exact optimum with tuned prices on contended seconds. */
+/**
+ * The strongest planner known: the exact optimum with tuned prices on contended seconds. What budgets were overrun has
+ * the price that drift-plus-penalty gives it at V = 1.
+ */
 export function priced(problem: DecisionProblem, prices: PriceVector): Policy {
   const workspace = new OracleWorkspace()
   return {
     name: 'priced',
     decide: (situation) =>
-      best(problem, oracleInput(problem, situation, pricesIn(prices, situation)), workspace),
+      best(problem, oracleInput(problem, situation, pricesIn(problem, prices, situation)), workspace),
   }
 }
 
-function pricesIn([p0, p1, p2, p3]: PriceVector, situation: Situation): Prices {
+function pricesIn(problem: DecisionProblem, [p0, p1, p2, p3]: PriceVector, situation: Situation): Prices {
+  const overrun = virtualQueuePrices(problem.budgets, situation.virtual, 1)
   return {
     edgeSecond: p0 + p1 * edgeWork(situation),
-    cloudSecond: p2 + p3 * situation.cloudBacklogSeconds,
+    cloudSecond: p2 + p3 * situation.cloudBacklogSeconds + overrun.cloudSecond,
     upByte: 0,
+    edgeJoule: overrun.edgeJoule,
+    accuracyNat: overrun.accuracyNat,
   }
 }
 
@@ -79,9 +86,10 @@ export function edgeWork(situation: Situation): number {
 }
 
 /**
- * Exact drift-plus-penalty (Neely): minimise V x cost + Q_edge x edge seconds + Q_cloud x cloud seconds
- * + Q_up x bytes, with the queues in seconds of work. With `steps` the search where memory or a deadline binds is cut
- * short after so many: for a device that has to answer in time.
+ * Exact drift-plus-penalty (Neely), docs/model.md (60): minimise V x cost + sum of Q x what the plan adds to that queue
+ * + sum of Z x what it takes of that budget. Physical queues Q (edge, cloud, uplink) are seconds of work, virtual queues
+ * Z and the use are budgets of one request: one budget overrun weighs as much as one second of backlog. With `steps` the
+ * search where memory or a deadline binds is cut short after so many: for a device that has to answer in time.
  */
 export function driftPlusPenalty(problem: DecisionProblem, v: number, steps = Infinity): Policy {
   const workspace = new OracleWorkspace()
@@ -90,12 +98,15 @@ export function driftPlusPenalty(problem: DecisionProblem, v: number, steps = In
     decide: (situation) => {
       const upSeconds = (8 * situation.uplinkQueuedBytes) / Math.max(1, situation.up.shortBitsPerSecond)
       const upByte = ((8 / Math.max(1, situation.up.shortBitsPerSecond)) * upSeconds) / v
+      const overrun = virtualQueuePrices(problem.budgets, situation.virtual, v)
       return best(
         problem,
         oracleInput(problem, situation, {
           edgeSecond: edgeWork(situation) / v,
-          cloudSecond: situation.cloudBacklogSeconds / v,
+          cloudSecond: situation.cloudBacklogSeconds / v + overrun.cloudSecond,
           upByte,
+          edgeJoule: overrun.edgeJoule,
+          accuracyNat: overrun.accuracyNat,
         }),
         workspace,
         steps,

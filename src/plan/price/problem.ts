@@ -1,3 +1,4 @@
+import type { ConstraintBudgets } from './budgets.ts'
 import type { Objective } from './objective.ts'
 import type { PlanOptions } from './question.ts'
 import type { DevicePair } from './pair.ts'
@@ -6,10 +7,12 @@ import type { OracleInput, Prices } from './question.ts'
 import { NO_PRICES } from './question.ts'
 import type { Situation } from './situation.ts'
 
-/** What is being decided in a scenario: the pair, the objective, and which plans are allowed. */
+/** What is being decided in a scenario: the pair, the objective with its budgets, and which plans are allowed. */
 export interface DecisionProblem {
   readonly pair: DevicePair
   readonly objective: Objective
+  /** Time averages that virtual queues hold to; NO_BUDGETS for none. */
+  readonly budgets: ConstraintBudgets
   readonly readingTokensPerSecond: number
   readonly boundaryBits: readonly BoundaryBits[]
   readonly earlyExit: boolean

@@ -13,14 +13,23 @@ export interface PlanningState {
   readonly cloudSlowdown: number
 }
 
-/** Prices that a planner adds to the objective for contended resources. */
+/**
+ * Prices that a planner adds to the objective, each per unit of what a plan takes: for contended resources, and for
+ * budgets that were overrun (docs/model.md (53)).
+ */
 export interface Prices {
+  /** Per busy second of the edge. */
   readonly edgeSecond: number
+  /** Per busy second of a cloud slot. */
   readonly cloudSecond: number
   readonly upByte: number
+  /** Per marginal joule at the edge, docs/model.md (22): the idle device's power has no price here. */
+  readonly edgeJoule: number
+  /** Per nat of added log-perplexity. */
+  readonly accuracyNat: number
 }
 
-export const NO_PRICES: Prices = { edgeSecond: 0, cloudSecond: 0, upByte: 0 }
+export const NO_PRICES: Prices = { edgeSecond: 0, cloudSecond: 0, upByte: 0, edgeJoule: 0, accuracyNat: 0 }
 
 /** What a plan may be. */
 export interface PlanOptions {

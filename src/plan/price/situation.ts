@@ -1,4 +1,5 @@
 import type { Plan } from '../plan.ts'
+import type { VirtualQueues } from './budgets.ts'
 
 /**
  * Everything a planner or policy may know when it decides: estimates made from what the device
@@ -55,7 +56,7 @@ export interface Situation {
   /** K/V is reserved for this many tokens. */
   readonly reservedTokens: number
   /** Virtual queues of the time-average budgets, in units of one request's budget. */
-  readonly virtual: { readonly energy: number; readonly accuracy: number; readonly money: number }
+  readonly virtual: VirtualQueues
 }
 
 /** Goodput estimates of one direction, bit/s. */

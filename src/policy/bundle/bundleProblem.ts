@@ -1,3 +1,4 @@
+import { NO_BUDGETS, hasBudgets } from '../../plan/price/budgets.ts'
 import { cloudSlowdown } from '../../plan/price/cloud.ts'
 import { z } from 'zod'
 import type { AccuracyTable } from '../../plan/profile/accuracy.ts'
@@ -28,6 +29,14 @@ const objectiveSchema = z.strictObject({
 /** The decision problem as a bundle holds it: all of it that is not in the profiles and the accuracy table. */
 export const bundleProblemSchema = z.strictObject({
   objective: objectiveSchema,
+  /** Of a request on time average; absent where there are none, as in bundles from before budgets were exported. */
+  budgets: z
+    .strictObject({
+      energyJoules: positive.nullable(),
+      accuracyLoss: positive.nullable(),
+      cloudSeconds: positive.nullable(),
+    })
+    .optional(),
   readingTokensPerSecond: positive,
   boundaryBits: z
     .array(z.union([z.literal(32), z.literal(16), z.literal(8), z.literal(4)]))
@@ -55,6 +64,7 @@ export function bundleProblem(
   const { weights, latency } = problem.objective
   return {
     objective: { weights: { ...weights }, latency: { ...latency } },
+    ...(hasBudgets(problem.budgets) ? { budgets: { ...problem.budgets } } : {}),
     readingTokensPerSecond: problem.readingTokensPerSecond,
     boundaryBits: [...problem.boundaryBits],
     earlyExit: problem.earlyExit,
@@ -77,6 +87,7 @@ export function problemFromBundle(
   return {
     pair: createPair(new BlockCosts(profiles.edge), cloud, accuracy),
     objective: objective satisfies Objective,
+    budgets: described.budgets ?? NO_BUDGETS,
     readingTokensPerSecond,
     boundaryBits,
     earlyExit,

@@ -1,6 +1,6 @@
 import type { Clock } from '../../core/clock.ts'
 import type { RandomStream } from '../../core/random.ts'
-import type { ConstraintBudgets, InitialProbe } from '../observation/observer.ts'
+import type { InitialProbe } from '../observation/observer.ts'
 import { samePlan, needsCloud, type Plan } from '../../plan/plan.ts'
 import { InputError } from '../../core/errors.ts'
 import { cheapestKvRebuild } from '../../plan/price/rebuild.ts'
@@ -38,7 +38,6 @@ export interface PlanControllerOptions {
   readonly hysteresis?: HysteresisOptions
   /** Dispatches are drawn from the policy's distribution with this stream, not taken greedily. */
   readonly explore?: RandomStream | null
-  readonly budgets?: ConstraintBudgets
   /** Where the link was measured already; else `probe` says it, and until then there is an outage. */
   readonly firstProbe?: InitialProbe
   readonly lengthPrior?: LengthPrior
@@ -67,8 +66,7 @@ export class PlanController {
     this.options = options
     this.hysteresis = { ...DEFAULT_HYSTERESIS, ...options.hysteresis }
     this.shield = bundle === null || shield === null ? null : new Shield(bundle.problem, shield)
-    this.estimator =
-      bundle === null ? null : new StateEstimator(bundle.problem, options.budgets, options.lengthPrior)
+    this.estimator = bundle === null ? null : new StateEstimator(bundle.problem, options.lengthPrior)
     this.originSeconds = clock.nowSeconds()
     if (firstProbe !== undefined) this.probe(firstProbe)
   }

@@ -1,4 +1,5 @@
 import { driftPlusPenalty, edgeWork } from '../../plan/planners/priced.ts'
+import type { VirtualQueues } from '../../plan/price/budgets.ts'
 import type { Plan } from '../../plan/plan.ts'
 import type { DecisionProblem } from '../../plan/price/problem.ts'
 import type { Policy, Situation } from '../../plan/price/situation.ts'
@@ -9,11 +10,13 @@ export interface ShieldOptions {
   readonly maxWaiting?: number
   /** Seconds of work that wait for the edge, for the cloud, or for the uplink. */
   readonly maxBacklogSeconds?: number
+  /** Budgets of one request by which past requests overran any one budget: of energy, accuracy loss or cloud seconds. */
+  readonly maxVirtualBudgets?: number
   /** Weight of the cost against the queues (Neely's V), seconds of backlog per unit of cost and second. */
   readonly v?: number
 }
 
-export const DEFAULT_SHIELD = { maxWaiting: 8, maxBacklogSeconds: 30, v: 1 } as const
+export const DEFAULT_SHIELD = { maxWaiting: 8, maxBacklogSeconds: 30, maxVirtualBudgets: 30, v: 1 } as const
 
 /**
  * A plan that must fit a memory which binds is a knapsack: mostly a few thousand steps, now and then a million. A device
@@ -21,7 +24,7 @@ export const DEFAULT_SHIELD = { maxWaiting: 8, maxBacklogSeconds: 30, v: 1 } as 
  */
 export const SEARCH_STEPS = 5000
 
-export type PassedBound = 'waiting' | 'edge' | 'cloud' | 'uplink'
+export type PassedBound = 'waiting' | 'edge' | 'cloud' | 'uplink' | keyof VirtualQueues
 
 /** Takes the exact drift-plus-penalty action where a queue has passed its bound: docs/model.md (60) and (64). */
 export class Shield {
@@ -35,12 +38,16 @@ export class Shield {
 
   /** The first queue that is past its bound, or null. */
   passed(situation: Situation): PassedBound | null {
-    const { maxWaiting, maxBacklogSeconds } = this.bounds
+    const { maxWaiting, maxBacklogSeconds, maxVirtualBudgets } = this.bounds
     if (situation.waitingRequests > maxWaiting) return 'waiting'
     if (edgeWork(situation) > maxBacklogSeconds) return 'edge'
     if (situation.cloudBacklogSeconds > maxBacklogSeconds) return 'cloud'
     const upSeconds = (8 * situation.uplinkQueuedBytes) / Math.max(1, situation.up.shortBitsPerSecond)
-    return upSeconds > maxBacklogSeconds ? 'uplink' : null
+    if (upSeconds > maxBacklogSeconds) return 'uplink'
+    const { energy, accuracy, money } = situation.virtual
+    if (energy > maxVirtualBudgets) return 'energy'
+    if (accuracy > maxVirtualBudgets) return 'accuracy'
+    return money > maxVirtualBudgets ? 'money' : null
   }
 
   /** The exact action. */

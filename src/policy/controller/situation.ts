@@ -59,7 +59,7 @@ export function situationFrom(
       downBitsPerSecond: conditions.downMbps * 1e6,
       rttSeconds: conditions.rttMs / 1e3,
     },
-    { energyJoules: null, accuracyLoss: null, cloudSeconds: null },
+    problem.budgets,
   )
   if (tenants !== undefined) observer.loadReport(tenants, nowSeconds - tenantsAgeSeconds)
   const circumstances = {

@@ -1,5 +1,5 @@
 import { Observer } from '../observation/observer.ts'
-import type { ConstraintBudgets, InitialProbe } from '../observation/observer.ts'
+import type { InitialProbe } from '../observation/observer.ts'
 import { NO_WORK, type Work } from '../observation/work.ts'
 import { CLOUD, type Plan } from '../../plan/plan.ts'
 import { edgeJoules, type EnergyUse } from '../../plan/price/energy.ts'
@@ -11,8 +11,6 @@ import type { EdgePass, PassSpeed } from './requestTracker.ts'
 import type { RequestSnapshot, FinishedRequestStats } from './planControllerTypes.ts'
 import { LengthPredictor, MOST_TOKENS } from './lengths.ts'
 import type { LengthPrior } from './lengths.ts'
-
-const NO_BUDGETS: ConstraintBudgets = { energyJoules: null, accuracyLoss: null, cloudSeconds: null }
 
 /** Stands in until the link was measured: nothing is decided by it, for without a heartbeat it is an outage. */
 const UNMEASURED: InitialProbe = { upBitsPerSecond: 10e6, downBitsPerSecond: 10e6, rttSeconds: 0.05 }
@@ -35,9 +33,9 @@ export class StateEstimator {
   private lastArrivalSeconds = 0
   private readonly done = (request: number): Work => this.trackers.get(request)?.done() ?? NO_WORK
 
-  constructor(problem: DecisionProblem, budgets: ConstraintBudgets = NO_BUDGETS, prior?: LengthPrior) {
+  constructor(problem: DecisionProblem, prior?: LengthPrior) {
     this.problem = problem
-    this.observer = new Observer(UNMEASURED, budgets)
+    this.observer = new Observer(UNMEASURED, problem.budgets)
     this.lengths = new LengthPredictor(prior)
   }
 

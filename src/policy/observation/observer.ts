@@ -1,3 +1,9 @@
+import {
+  EMPTY_VIRTUAL_QUEUES,
+  nextVirtualQueues,
+  type ConstraintBudgets,
+  type VirtualQueues,
+} from '../../plan/price/budgets.ts'
 import type { Program } from '../../plan/price/program.ts'
 import type { Situation } from '../../plan/price/situation.ts'
 import type { Direction } from '../../trace/types.ts'
@@ -9,13 +15,6 @@ const RATE_SAMPLE_BYTES = 1024
 const ARRIVAL_GAIN = 0.1
 const SPEED_GAIN = 0.2
 const RESPONSE_GAIN = 0.2
-
-/** Budgets per request for the virtual queues; null: no budget. */
-export interface ConstraintBudgets {
-  readonly energyJoules: number | null
-  readonly accuracyLoss: number | null
-  readonly cloudSeconds: number | null
-}
 
 /** Link measurements when the device connected, before any request. */
 export interface InitialProbe {
@@ -73,9 +72,7 @@ export class Observer {
   private lastCloudStage = -Infinity
   private tenants = 0
   private tenantsAt = -Infinity
-  private energy = 0
-  private accuracy = 0
-  private money = 0
+  private virtual: VirtualQueues = EMPTY_VIRTUAL_QUEUES
 
   constructor(probe: InitialProbe, budgets: ConstraintBudgets) {
     this.up = new Level(probe.upBitsPerSecond)
@@ -148,9 +145,8 @@ export class Observer {
     this.ledger.remove(request)
     const response = cloudHead ? this.cloudResponse : this.edgeResponse
     response.add(took.seconds / took.outputTokens)
-    this.energy = virtualQueue(this.energy, took.edgeJoules, this.budgets.energyJoules)
-    this.accuracy = virtualQueue(this.accuracy, took.accuracyLoss, this.budgets.accuracyLoss)
-    this.money = virtualQueue(this.money, took.cloudSeconds, this.budgets.cloudSeconds)
+    const { edgeJoules: energyJoules, accuracyLoss, cloudSeconds } = took
+    this.virtual = nextVirtualQueues(this.virtual, this.budgets, { energyJoules, accuracyLoss, cloudSeconds })
   }
 
   /** A request ended without measurements: cancelled, or failed before its first token. */
@@ -158,8 +154,8 @@ export class Observer {
     this.ledger.remove(request)
   }
 
-  virtualQueues(): Situation['virtual'] {
-    return { energy: this.energy, accuracy: this.accuracy, money: this.money }
+  virtualQueues(): VirtualQueues {
+    return this.virtual
   }
 
   backlog(done: (request: number) => Work): Work {
@@ -217,8 +213,3 @@ export class Observer {
 
 /** Ages are capped here: older values are equally stale. */
 export const LONG_AGO_SECONDS = 600
-
-/** Z' = max(Z + used / budget - 1, 0), in units of one request's budget. */
-function virtualQueue(queue: number, used: number, budget: number | null): number {
-  return budget === null ? 0 : Math.max(0, queue + used / budget - 1)
-}

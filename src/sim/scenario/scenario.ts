@@ -172,6 +172,7 @@ function problemOf(config: ScenarioConfig, folder: string, overrides: ScenarioOv
       weights,
       latency: latency.form === 'qoe' ? { form: 'qoe', readingTokensPerSecond } : latency,
     },
+    budgets: config.objective.budgets,
     readingTokensPerSecond,
     boundaryBits: config.plans.boundaryBits,
     earlyExit: config.plans.earlyExit,
@@ -183,7 +184,7 @@ function problemOf(config: ScenarioConfig, folder: string, overrides: ScenarioOv
 }
 
 function termsOf(config: ScenarioConfig, problem: DecisionProblem): EpisodeTerms {
-  const { service, objective, workload } = config
+  const { service, workload } = config
   return {
     memoryBytes:
       service.edgeMemoryGb === undefined ? problem.pair.edgeMemoryBytes : service.edgeMemoryGb * 1e9,
@@ -191,7 +192,6 @@ function termsOf(config: ScenarioConfig, problem: DecisionProblem): EpisodeTerms
     heartbeatSeconds: service.heartbeatSeconds,
     reportPeriodSeconds: service.loadReportPeriodSeconds,
     reportDelaySeconds: service.loadReportDelaySeconds,
-    budgets: objective.budgets,
     decisionSeconds: problem.pair.edge.profile.decisionSeconds.value,
     preloaded: service.preloaded,
   }

@@ -124,7 +124,6 @@ describe('a situation from conditions', () => {
         heartbeatSeconds: 1,
         reportPeriodSeconds: 10,
         reportDelaySeconds: 10,
-        budgets: { energyJoules: null, accuracyLoss: null, cloudSeconds: null },
         decisionSeconds: 0,
         preloaded: true,
       },

@@ -1,6 +1,15 @@
 import { describe, expect, test } from 'vitest'
 import { randomStream } from '../../../src/core/random.ts'
-import { OBSERVATION_SIZE, encodeObservation } from '../../../src/policy/observation/observation.ts'
+import {
+  OBSERVATION_NAMES,
+  OBSERVATION_SIZE,
+  encodeObservation,
+} from '../../../src/policy/observation/observation.ts'
+import { pairUnits } from '../../../src/plan/price/pair.ts'
+import { Episode } from '../../../src/sim/episode.ts'
+import { createFast } from '../../../src/sim/fast.ts'
+import { createLink, constantSeries } from '../../../src/trace/link.ts'
+import { sessionTerms } from '../../plan/random-problem.ts'
 import { LearnedPolicy } from '../../../src/policy/actor/learned.ts'
 import { cutPlan, EDGE, samePlan, needsCloud, type Plan } from '../../../src/plan/plan.ts'
 import { InputError } from '../../../src/core/errors.ts'
@@ -8,7 +17,7 @@ import { driftPlusPenalty } from '../../../src/plan/planners/priced.ts'
 import { compileProgram } from '../../../src/plan/price/compile.ts'
 import { RESOURCE, curveAt } from '../../../src/plan/price/program.ts'
 import type { ControllerDecision } from '../../../src/policy/controller/planControllerTypes.ts'
-import { numbersOf, problemOf, TERMS } from '../bundle-support.ts'
+import { numbersOf, problemOf, SLOTS, TERMS } from '../bundle-support.ts'
 import { PROBE, askOf, bundleOf, governed, presentOf } from './governor-support.ts'
 
 describe('a decision', () => {
@@ -84,6 +93,57 @@ describe('a decision', () => {
     const { situation } = governor.decide(askOf({ request: 2 }))
     // From 1 towards 3, a fifth of the way twice.
     expect(situation!.edgeSlowdown).toBeCloseTo(1 + 2 * (1 - 0.8 ** 2), 9)
+  })
+
+  test("moves the virtual queues of the bundle's budgets as the simulator does in training", () => {
+    const budgets = { energyJoules: 1, accuracyLoss: 0.0001, cloudSeconds: 0.01 }
+    const problem = problemOf('gpt2', { budgets })
+    const { layers } = problem.pair.model
+    const units = pairUnits(problem.pair)
+    const plans = [0, 12, 5, 5, 0, 12].map((cut) =>
+      cutPlan(layers, units, cut, 8, cut === 0 ? 1 : 0, cut === 12 ? 0 : 1),
+    )
+    // Far apart and alone, so that the cloud is as fast as profiled: what the controller takes of it is modelled.
+    const arrivals = plans.map((_, i) => ({
+      ...{ arrivalSeconds: 60 * i, promptTokens: 60, outputTokens: 20 + i },
+      ...{ predictedOutputTokens: 20, predictedOutputSd: 0 },
+    }))
+    const world = {
+      link: createLink(constantSeries(20e6, 40e6, 0.03)),
+      tenants: { timeSeconds: Float64Array.of(0), value: Float64Array.of(0) },
+      ...{ arrivals, maxInFlight: 1, cloudSlots: SLOTS, network: problem.pair.network },
+      batchFactors: Array.from({ length: SLOTS }, (_, i) => problem.pair.cloud.batchFactor(i + 1)),
+      ...{ readingTokensPerSecond: 10, outageSeconds: null },
+    }
+    const session = new Episode(problem, world, sessionTerms({ ...TERMS }), createFast)
+    const { governor, wait } = governed({ bundle: bundleOf(problem) })
+    session.onFinish = (request) => {
+      const { edgeBusySeconds, upBytes, downBytes, messages } = session.simulation.outcomes[request]
+      const { promptTokens, outputTokens } = arrivals[request]
+      governor.edgeBusy(request, { position: 0, rows: promptTokens, seconds: edgeBusySeconds })
+      const seconds = session.result(request).e2eSeconds
+      governor.finished(request, { seconds, outputTokens, upBytes, downBytes, messages })
+    }
+    const entries = OBSERVATION_NAMES.flatMap((name, i) => (name.startsWith('log1pVirtual') ? [i] : []))
+    expect(entries).toHaveLength(3)
+    const most = [0, 0, 0]
+    const trained = new Float32Array(OBSERVATION_SIZE)
+    while (session.next()) {
+      const { request } = session
+      encodeObservation(problem, session.situation(), trained)
+      const ask = askOf({ request })
+      const { observation } = governor.decide(ask)
+      entries.forEach((at, i) => {
+        expect(observation![at]).toBeCloseTo(trained[at], 6)
+        most[i] = Math.max(most[i], trained[at])
+      })
+      governor.dispatched(ask, plans[request])
+      session.dispatch(plans[request])
+      wait(60)
+      governor.heartbeat(1000 + 60 * (request + 1), 0.03)
+    }
+    // Each of the three queues moved.
+    expect(Math.min(...most)).toBeGreaterThan(0.3)
   })
 
   test('is the exact action where a queue has passed its bound', () => {

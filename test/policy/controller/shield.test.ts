@@ -160,6 +160,7 @@ describe('a shield', () => {
     ...{ replanning: false, sinceHeartbeatSeconds: 0, waitingRequests: 1, uplinkQueuedBytes: 0 },
     ...{ edgeBacklogSeconds: 0, cloudBacklogSeconds: 0, edgeSecondsPerRequest: 2 },
     up: { shortBitsPerSecond: 8e6, longBitsPerSecond: 8e6, relativeSpread: 0 },
+    virtual: { energy: 0, accuracy: 0, money: 0 },
   }
 
   test.each([
@@ -168,8 +169,15 @@ describe('a shield', () => {
     ['cloud', { cloudBacklogSeconds: 10 }, { cloudBacklogSeconds: 10.1 }],
     // 1 MB/s.
     ['uplink', { uplinkQueuedBytes: 10e6 }, { uplinkQueuedBytes: 10.1e6 }],
+    [
+      'energy',
+      { virtual: { energy: 7, accuracy: 0, money: 0 } },
+      { virtual: { energy: 7.1, accuracy: 0, money: 0 } },
+    ],
+    ['accuracy', {}, { virtual: { energy: 0, accuracy: 7.1, money: 7 } }],
+    ['money', {}, { virtual: { energy: 0, accuracy: 0, money: 8 } }],
   ] as const)('sees the %s queue pass its bound', (which, at, past) => {
-    const shield = new Shield(problem, { maxWaiting: 4, maxBacklogSeconds: 10, v: 1 })
+    const shield = new Shield(problem, { maxWaiting: 4, maxBacklogSeconds: 10, maxVirtualBudgets: 7, v: 1 })
     expect(shield.passed({ ...calm, ...at })).toBeNull()
     expect(shield.passed({ ...calm, ...past })).toBe(which)
   })
