@@ -3,6 +3,8 @@ import { setMaxListeners } from 'node:events'
 import { DEFAULT_ADDRESS, parseAddress } from '../../core/address.ts'
 import { InputError } from '../../core/errors.ts'
 import { formatBitsPerSecond, formatNumber, formatSeconds } from '../../report/numbers.ts'
+import { readProfile } from '../../plan/profile/file.ts'
+import { profileLabel } from '../../plan/profile/precision.ts'
 import type { ResolvedPlan } from '../../run/executor/messages.ts'
 import type { GenerationRequest } from '../../run/executor/types.ts'
 import type { BundleDecision } from '../../serve/edge/decideByBundle.ts'
@@ -26,6 +28,8 @@ export interface EdgeFlags extends SideFlags, PromptOptions, ServeFlags, Transpo
   readonly cloud?: string
   readonly plan?: string
   readonly bundle?: string
+  readonly edgeProfile?: string
+  readonly cloudProfile?: string
   readonly accuracy?: string
   readonly maxNewTokens: number
   readonly temperature: number
@@ -54,6 +58,11 @@ export const edge: CliCommand<EdgeFlags> = {
         'what runs where: a JSON file (`edgewise oracle --json`), or a word, see below',
       )
       .option('--bundle <folder>', 'or a policy that decides for the link as it is measured now')
+      .option(
+        '--edge-profile <file>',
+        "figures of this device instead of the bundle's, as at another --precision",
+      )
+      .option('--cloud-profile <file>', "figures of the cloud instead of the bundle's")
       .option('--accuracy <file>', 'accuracy table whose ranking says which heads go to the cloud first')
     addTrust(command)
     command.optionsGroup('The way to the cloud:')
@@ -129,6 +138,7 @@ async function serve(options: EdgeFlags, io: Io): Promise<number> {
 }
 
 function checkServing(options: EdgeFlags): void {
+  checkProfiles(options)
   const { plan, bundle, prompt, promptFile, prompts, ids, explain } = options
   const refuse = (found: string, expected: string): never => {
     throw new InputError({ where: '--listen', expected, found })
@@ -195,14 +205,25 @@ export function reachOptions(flags: EdgeFlags, io: Io): Pick<DirectEdgeOptions, 
   return { cloud: cloud === undefined ? undefined : parseAddress('--cloud', cloud), transport }
 }
 
-/** What the flags say of who decides. Throws InputError for a key that cannot be read. */
-export function deciderOptions({ plan, bundle, trust, accuracy }: EdgeFlags): DeciderOptions {
-  return { plan, bundle, trust: readTrust(trust).trust, accuracyFile: accuracy }
+/** What the flags say of who decides. Throws InputError for a key or a profile that cannot be read. */
+export function deciderOptions(flags: EdgeFlags): DeciderOptions {
+  const { plan, bundle, trust, accuracy, edgeProfile, cloudProfile } = flags
+  return {
+    plan,
+    bundle,
+    trust: readTrust(trust).trust,
+    accuracyFile: accuracy,
+    profiles: {
+      edge: edgeProfile === undefined ? undefined : readProfile(edgeProfile),
+      cloud: cloudProfile === undefined ? undefined : readProfile(cloudProfile),
+    },
+  }
 }
 
 /** What a bundle decided and why, for a person. */
 function decisionText(decision: BundleDecision, promptTokens: number): string {
   const { bundleName, problem, plan, decideSeconds, link, maxNewTokens } = decision
+  const { edge, cloud } = problem.pair
   const seen =
     link === null
       ? 'no cloud'
@@ -210,11 +231,24 @@ function decisionText(decision: BundleDecision, promptTokens: number): string {
         `${formatBitsPerSecond(link.downBitsPerSecond)} down`
   return (
     `${bundleName} decides: ${describePlan(problem, plan)}, in ${formatSeconds(decideSeconds)}, ` +
-    `because of ${seen}; prompt ${formatNumber(promptTokens)}, answer up to ${formatNumber(maxNewTokens)} tokens`
+    `because of ${seen}; prompt ${formatNumber(promptTokens)}, answer up to ${formatNumber(maxNewTokens)} tokens; ` +
+    `figures of edge (${profileLabel(edge.profile)}) and cloud (${profileLabel(cloud.profile)})`
   )
 }
 
-function checkOptions({ plan, bundle, explain, count, prompts }: EdgeFlags): void {
+/** Throws InputError for profiles without the bundle whose figures they would replace. */
+function checkProfiles({ bundle, edgeProfile, cloudProfile }: EdgeFlags): void {
+  if (bundle !== undefined || (edgeProfile === undefined && cloudProfile === undefined)) return
+  throw new InputError({
+    where: edgeProfile === undefined ? '--cloud-profile' : '--edge-profile',
+    expected: 'a --bundle, which decides on its figures',
+    found: 'none',
+  })
+}
+
+function checkOptions(options: EdgeFlags): void {
+  const { plan, bundle, explain, count, prompts } = options
+  checkProfiles(options)
   if ((plan === undefined) === (bundle === undefined)) {
     throw new InputError({
       where: '--plan and --bundle',

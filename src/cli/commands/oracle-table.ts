@@ -48,8 +48,8 @@ export function describeOracle(
 export function headline(input: OracleInput): string {
   const { pair, state, options } = input
   const { link } = state
-  const side = (profile: typeof pair.edge.profile): string =>
-    `${profile.device.id} (${profile.blocks.attention.decode.provenance.kind})`
+  const side = ({ device, blocks, precision }: typeof pair.edge.profile): string =>
+    `${device.id} (${blocks.attention.decode.provenance.kind}, ${precision})`
   return [
     `${pair.model.id} on ${side(pair.edge.profile)} and ${side(pair.cloud.profile)}`,
     `link ${formatNumber(link.upBitsPerSecond / 1e6)} Mbit/s up, ${formatNumber(link.downBitsPerSecond / 1e6)} down, ` +

@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import { InputError } from '../../core/errors.ts'
+import { profileLabel } from '../../plan/profile/precision.ts'
 import { mean, runEpisode } from '../../learn/evaluate/episode.ts'
 import { distribution } from '../../learn/evaluate/statistics.ts'
 import { explainPlan } from '../../plan/oracle/explain.ts'
@@ -193,8 +194,7 @@ async function episode(file: string, path: string, options: Options, io: Io): Pr
 }
 
 function provenance(scenario: Scenario, side: 'edge' | 'cloud'): string {
-  const { profile } = scenario.problem.pair[side]
-  return `${profile.blocks.attention.decode.provenance.kind}: ${profile.device.id}`
+  return profileLabel(scenario.problem.pair[side].profile)
 }
 
 /** The largest request that may come must fit, alone. */

@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import type { Command } from 'commander'
 import { z } from 'zod'
 import { InputError, show } from '../../core/errors.ts'
+import { precisionSchema } from '../../model/precision.ts'
 import { loadModel } from '../../model/catalog.ts'
 import {
   DEFAULT_OBJECTIVE,
@@ -173,6 +174,8 @@ function checkLengths(prompt: number, output: number, context: number, model: st
 const deviceSchema = z.strictObject({
   id: z.string(),
   provenance: z.enum(['measured', 'modelled', 'assumed']),
+  /** Of the weights. */
+  precision: precisionSchema,
 })
 
 /** What was asked: the same numbers as the flags, defaults filled in. */
@@ -227,6 +230,6 @@ export function stateJson(input: OracleInput): StateJson {
   }
 }
 
-function deviceJson(profile: Profile): StateJson['edge'] {
-  return { id: profile.device.id, provenance: profile.blocks.attention.decode.provenance.kind }
+function deviceJson({ device, blocks, precision }: Profile): StateJson['edge'] {
+  return { id: device.id, provenance: blocks.attention.decode.provenance.kind, precision }
 }

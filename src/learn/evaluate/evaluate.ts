@@ -1,4 +1,5 @@
 import { accuracyKind } from '../../plan/profile/accuracy.ts'
+import { profileLabel } from '../../plan/profile/precision.ts'
 import { lowerBoundUntil } from '../../plan/oracle/bounds.ts'
 import type { Policy } from '../../plan/price/situation.ts'
 import type { EpisodeInputs } from '../../sim/types.ts'
@@ -159,12 +160,10 @@ function policyReport(
 
 function provenances(scenario: Scenario, split: Split): Provenances {
   const { edge, cloud, accuracy } = scenario.problem.pair
-  const kinds = (profile: typeof edge.profile): string =>
-    `${profile.blocks.attention.decode.provenance.kind}: ${profile.device.id}`
   return {
     figures: 'simulated',
-    edge: kinds(edge.profile),
-    cloud: kinds(cloud.profile),
+    edge: profileLabel(edge.profile),
+    cloud: profileLabel(cloud.profile),
     energy: edge.profile.power.busyWatts.provenance.kind,
     accuracy: accuracyKind(accuracy),
     links: [...new Set(scenario.links[split].map((link) => link.label))].join('; '),

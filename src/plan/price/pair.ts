@@ -20,7 +20,9 @@ export interface DevicePair {
   /** What making one session on the edge takes beside reading its weights. */
   readonly edgeSegmentSeconds: number
   readonly edgeMemoryBytes: number
+  /** Of either side's weights, as its profile has it: seconds and bytes of a side are those of its own precision. */
   readonly edgePrecision: Precision
+  readonly cloudPrecision: Precision
   /** Bytes of one element of a K/V cache on the edge. */
   readonly kvBytesPerElement: number
 }
@@ -65,6 +67,7 @@ export function createPair(
     edgeSegmentSeconds: load?.segmentSeconds.value ?? 0,
     edgeMemoryBytes: device.memoryBytes,
     edgePrecision: precision,
+    cloudPrecision: cloud.profile.precision,
     kvBytesPerElement: kvBytesPerElement(edge.profile),
   }
 }

@@ -1,11 +1,13 @@
 import { existsSync, realpathSync, statSync } from 'node:fs'
 import { join, relative, sep } from 'node:path'
 import { InputError, IntegrityError } from '../../core/errors.ts'
-import { readCapped, resolveInside, sha256 } from '../../core/files.ts'
+import { canonicalJson, readCapped, resolveInside, sha256 } from '../../core/files.ts'
 import { admitModel } from '../../core/onnx/admit.ts'
 import type { DecisionProblem } from '../../plan/price/problem.ts'
 import { parseAccuracyTable } from '../../plan/profile/accuracy.ts'
 import { MAX_PROFILE_BYTES, parseProfile } from '../../plan/profile/file.ts'
+import { profileAtPrecision } from '../../plan/profile/precision.ts'
+import type { Profile } from '../../plan/profile/types.ts'
 import { BUNDLE_FILES, MANIFEST_FILE, MAX_MANIFEST_BYTES, parseManifest } from './bundleManifest.ts'
 import type { BundleFile, Manifest } from './bundleManifest.ts'
 import { numbersFromModel } from './bundleNumbers.ts'
@@ -42,12 +44,20 @@ export interface ReadOptions {
    * Left out: a bundle need not be signed; none in the list: no bundle is good.
    */
   readonly trust?: readonly string[]
+  /** What the sides run. Null or left out: not known, the profile's own precision is taken. */
+  readonly precision?: {
+    readonly edge: Profile['precision'] | null
+    readonly cloud: Profile['precision'] | null
+  }
+  /** Profiles that take the place of the bundle's, as at another precision. */
+  readonly profiles?: { readonly edge?: Profile; readonly cloud?: Profile }
 }
 
 /**
  * Reads a bundle. Throws IntegrityError naming the file whose bytes are not the manifest's or that no trusted
  * key signed, InputError for what is missing, too large, outside the folder, or of another version, and for
- * a policy.onnx that does not pass the door for models from outside.
+ * a policy.onnx that does not pass the door for models from outside; PrecisionError for figures of another precision
+ * than `options.precision`.
  */
 export function readBundle(folder: string, options: ReadOptions = {}): Bundle {
   if (!existsSync(join(folder, MANIFEST_FILE))) {
@@ -70,9 +80,20 @@ export function readBundle(folder: string, options: ReadOptions = {}): Bundle {
   const contents = Object.fromEntries(
     BUNDLE_FILES.map((name) => [name, readVerified(folder, name, manifest.files[name])]),
   ) as Record<BundleFile, Buffer>
-  const profile = (name: BundleFile) => parseProfile(contents[name].toString('utf8'), join(folder, name))
-  const edge = profile('edge.profile.json')
-  const cloud = profile('cloud.profile.json')
+  const profile = (side: 'edge' | 'cloud'): Profile => {
+    const name = `${side}.profile.json` as const
+    const own = parseProfile(contents[name].toString('utf8'), join(folder, name))
+    if (own.precision !== manifest.devices[side].precision)
+      throw differs(
+        `${place}: devices.${side}`,
+        `precision of ${name}`,
+        own.precision,
+        manifest.devices[side],
+      )
+    return profileToUse(own, side, join(folder, name), options)
+  }
+  const edge = profile('edge')
+  const cloud = profile('cloud')
   if (edge.model.id !== cloud.model.id)
     throw differs(place, 'model of both profiles', edge.model, cloud.model)
   const accuracy = parseAccuracyTable(
@@ -90,6 +111,22 @@ export function readBundle(folder: string, options: ReadOptions = {}): Bundle {
   admitModel(onnx, { folder: null, where: join(folder, 'policy.onnx'), maxBytes: MAX_BYTES['policy.onnx'] })
   const numbers = numbersFromModel(onnx, specOf(manifest, edge.model.layers), join(folder, 'policy.onnx'))
   return { folder, manifest, problem, model: onnx, numbers, signature }
+}
+
+/** The profile to decide on for one side: the bundle's own or the one given instead, at the precision that runs. */
+function profileToUse(own: Profile, side: 'edge' | 'cloud', where: string, options: ReadOptions): Profile {
+  const given = options.profiles?.[side]
+  if (given !== undefined && canonicalJson(given.model) !== canonicalJson(own.model))
+    throw differs(`the given ${side} profile`, `model of ${where}`, own.model, given.model)
+  const precision = options.precision?.[side] ?? null
+  const profile = given ?? own
+  if (precision === null) return profile
+  return profileAtPrecision(profile, {
+    precision,
+    side,
+    where: given === undefined ? where : `--${side}-profile`,
+    replacement: `give it with --${side}-profile or export a bundle with it`,
+  })
 }
 
 /** The bytes of one file, after its size and hash are found to be the manifest's. */
@@ -127,7 +164,7 @@ function pathIn(folder: string, name: string): string {
   return path
 }
 
-function differs(where: string, what: string, expected: object, found: object): InputError {
+function differs(where: string, what: string, expected: unknown, found: unknown): InputError {
   return new InputError({
     where,
     expected: `the ${what}: ${JSON.stringify(expected)}`,

@@ -1,6 +1,8 @@
 import { formatAddress, type Address } from '../../core/address.ts'
 import type { Clock } from '../../core/clock.ts'
 import { InputError } from '../../core/errors.ts'
+import type { Precision } from '../../model/precision.ts'
+import { PrecisionError } from '../../plan/profile/precision.ts'
 import { connect } from '../wire/client.ts'
 import { ConnectionError } from '../wire/errors.ts'
 import type { TlsMaterial } from '../wire/tls.ts'
@@ -17,15 +19,20 @@ export interface ConnectToCloudOptions {
   readonly address: Address
   readonly transport: TransportOptions
   readonly greeting: HelloPayload
+  /** What the cloud must run, since decisions rest on figures of it; null: any precision will do. Default null. */
+  readonly precision?: Precision | null
   /** The model as the user named it, for the remedy where no cloud listens. */
   readonly modelArgument: string
   readonly clock: Clock
   readonly signal: AbortSignal
 }
 
-/** Connects to a cloud that holds the same model. Throws InputError, ConnectionError or WireError. */
+/**
+ * Connects to a cloud that holds the same model and, where `precision` says one, runs it. Throws InputError,
+ * ConnectionError or WireError.
+ */
 export async function connectToCloud(options: ConnectToCloudOptions): Promise<Connection> {
-  const { address, transport, greeting, modelArgument, clock, signal } = options
+  const { address, transport, greeting, precision = null, modelArgument, clock, signal } = options
   const where = formatAddress(address)
   let connection: Connection
   try {
@@ -38,10 +45,17 @@ export async function connectToCloud(options: ConnectToCloudOptions): Promise<Co
     const reason = error.message.split('\n')[0]
     throw new ConnectionError(error.code, `no cloud: ${reason}\n  remedy: ${remedy}`, { cause: error })
   }
-  const { mismatch } = checkHello(connection.peer, greeting)
-  if (mismatch === null) return connection
+  const { greeting: peer, mismatch } = checkHello(connection.peer, greeting)
+  if (mismatch === null && (precision === null || peer.precision === precision)) return connection
   await connection.close()
-  throw new InputError({ where: `cloud at ${where}`, expected: 'the same model', found: mismatch })
+  if (mismatch !== null)
+    throw new InputError({ where: `cloud at ${where}`, expected: 'the same model', found: mismatch })
+  throw new PrecisionError({
+    where: `cloud at ${where}`,
+    expected: `${precision}, the precision of the cloud figures that decide`,
+    found: peer.precision,
+    remedy: `start the cloud with --precision ${precision}, or give its figures at ${peer.precision} with --cloud-profile`,
+  })
 }
 
 function remedyOf(code: string, { tls }: TransportOptions, start: string): string | null {

@@ -4,7 +4,7 @@ import { InputError } from '../../core/errors.ts'
 import { randomStream, type RandomStream } from '../../core/random.ts'
 import { systemTimers, type Timers } from '../../core/timers.ts'
 import { attentionUnits, type ModelSpec } from '../../model/spec.ts'
-import type { RuntimePrecision } from '../../model/precision.ts'
+import { RUNTIME_PRECISIONS, type RuntimePrecision } from '../../model/precision.ts'
 import type { PretrainedModel } from '../../model/weights/pretrained.ts'
 import { connectToCloud, type TransportOptions } from '../../run/executor/connectToCloud.ts'
 import type { ConnectionState } from '../../run/executor/recoveryTypes.ts'
@@ -173,6 +173,7 @@ function openService(
   const { pretrained, greeting, execution, memoryBytes } = side
   const { source, stopIds, fingerprint } = pretrained
   const { id, contextTokens } = source.model
+  const precision = requiredOfCloud(selector, clock, onEvent)
   return openEdgeService({
     served: { id, createdSeconds: 0, contextTokens, fingerprint },
     spec: source.model,
@@ -184,7 +185,8 @@ function openService(
     dial:
       cloud === undefined
         ? null
-        : (signal) => connectToCloud({ address: cloud, transport, greeting, modelArgument, clock, signal }),
+        : (signal) =>
+            connectToCloud({ address: cloud, transport, greeting, precision, modelArgument, clock, signal }),
     log: logs?.decisions ?? null,
     requests: logs?.requests ?? null,
     dropped: () => logs?.dropped() ?? 0,
@@ -193,6 +195,25 @@ function openService(
     time: { clock, timers },
     random: random('backoff'),
   })
+}
+
+/**
+ * The precision that the cloud must have, since decisions rest on figures of it. Null without such figures, and where
+ * they are of a data sheet at fp16, which no cloud of this runtime has: of that an event tells.
+ */
+function requiredOfCloud(
+  { cloudPrecision, name }: PlanSelector,
+  clock: Clock,
+  onEvent: (event: ServiceEvent) => void,
+): RuntimePrecision | null {
+  if (cloudPrecision === undefined) return null
+  const required = RUNTIME_PRECISIONS.find((precision) => precision === cloudPrecision)
+  if (required !== undefined) return required
+  const reason =
+    `${name} decides on figures of a cloud at ${cloudPrecision}, and a cloud runs ` +
+    `${RUNTIME_PRECISIONS.join(', ')}; --cloud-profile takes figures of yours`
+  onEvent({ kind: 'degraded', atSeconds: clock.nowSeconds(), part: 'policy', reason })
+  return null
 }
 
 function openApi(

@@ -5,6 +5,7 @@ import type { ModelSpec } from '../../model/spec.ts'
 import type { Plan } from '../../plan/plan.ts'
 import { planToJson } from '../../plan/price/json.ts'
 import type { DecisionProblem } from '../../plan/price/problem.ts'
+import type { ReadOptions } from '../../policy/bundle/bundleFiles.ts'
 import { decideTimed, openBundle, type KernelBundle } from '../../policy/controller/edge.ts'
 import { resolvedPlanFromJson, type ResolvedPlan } from '../../run/executor/messages.ts'
 import type { Connection } from '../../run/wire/types.ts'
@@ -40,17 +41,17 @@ const NEVER_SECONDS = 3600
 
 /**
  * Lets a bundle decide for the link as it is now. Without a connection it decides as in an outage. Throws InputError
- * for a bundle of another model.
+ * for a bundle of another model, or of figures at another precision than `options` names.
  */
 export async function decideByBundle(
   folder: string,
-  trust: readonly string[] | undefined,
+  options: ReadOptions,
   source: Pick<WeightSource, 'model' | 'exitLayers'>,
   connection: Connection | null,
   demand: ExpectedRequest,
   clock: Clock,
 ): Promise<BundleDecision> {
-  const bundle = await openBundle(folder, trust === undefined ? {} : { trust })
+  const bundle = await openBundle(folder, options)
   try {
     checkModel(folder, source.model, bundle)
     const link = connection === null ? null : await probeLink(connection, clock)

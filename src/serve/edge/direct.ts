@@ -4,6 +4,8 @@ import { EdgewiseError, InputError } from '../../core/errors.ts'
 import type { PretrainedModel } from '../../model/weights/pretrained.ts'
 import { needsCloud } from '../../plan/plan.ts'
 import { accuracyTableOf } from '../../plan/profile/accuracyFile.ts'
+import type { ReadOptions } from '../../policy/bundle/bundleFiles.ts'
+import type { HelloPayload } from '../../run/executor/hello.ts'
 import { connectToCloud, type TransportOptions } from '../../run/executor/connectToCloud.ts'
 import { EdgeExecutor } from '../../run/executor/edge.ts'
 import { ExecutionError } from '../../run/executor/errors.ts'
@@ -14,7 +16,7 @@ import { MeteredConnection, type RequestBytes } from '../../run/wire/metered.ts'
 import { openSide, type OpenedSide, type SideOptions } from '../side.ts'
 import { decideByBundle, type BundleDecision, type ExpectedRequest } from './decideByBundle.ts'
 import { readPlan } from './planWords.ts'
-import type { DeciderOptions } from './planSelector.ts'
+import { bundleOptions, type DeciderOptions } from './planSelector.ts'
 
 export interface DirectEdgeOptions extends SideOptions, DeciderOptions {
   /** Where the cloud listens; left out: plans that need one are refused. */
@@ -90,12 +92,12 @@ export class DirectEdge {
   async prepare(
     expected: ExpectedRequest,
   ): Promise<{ readonly plan: ResolvedPlan; readonly decision: BundleDecision | null }> {
-    const { bundle, trust, cloud, clock = systemClock, maxInFlight } = this.options
+    const { bundle, cloud, clock = systemClock, maxInFlight } = this.options
     const { source } = this.pretrained
     if (cloud !== undefined) this.connection ??= await this.connect(cloud)
     const decision =
       this.given === null
-        ? await decideByBundle(bundle!, trust, source, this.connection, expected, clock)
+        ? await decideByBundle(bundle!, this.bundleOptions(), source, this.connection, expected, clock)
         : null
     const plan = this.given ?? decision!.resolved
     requireCloud(plan, cloud !== undefined)
@@ -120,6 +122,12 @@ export class DirectEdge {
   async close(): Promise<void> {
     await this.connection?.close()
     await this.side.close()
+  }
+
+  /** The cloud has told its precision, where there is one. */
+  private bundleOptions(): ReadOptions {
+    const cloud = this.connection === null ? null : (this.connection.peer as HelloPayload).precision
+    return bundleOptions(this.options, this.side.precision, cloud)
   }
 
   private async connect(address: Address): Promise<MeteredConnection> {

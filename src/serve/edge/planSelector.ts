@@ -4,6 +4,10 @@ import { attentionUnits, type ModelSpec } from '../../model/spec.ts'
 import { CLOUD, EDGE, uniformPlan, needsCloud, type Plan } from '../../plan/plan.ts'
 import { runtimeMemoryTerms, wholeModelBytes } from '../../plan/price/memory.ts'
 import { accuracyTableOf } from '../../plan/profile/accuracyFile.ts'
+import type { Precision } from '../../model/precision.ts'
+import { PrecisionError } from '../../plan/profile/precision.ts'
+import type { Profile } from '../../plan/profile/types.ts'
+import type { ReadOptions } from '../../policy/bundle/bundleFiles.ts'
 import { openBundle, PlanController } from '../../policy/controller/edge.ts'
 import type { ResolvedPlan } from '../../run/executor/messages.ts'
 import type { OpenedSide } from '../side.ts'
@@ -25,6 +29,8 @@ export interface DeciderOptions {
   readonly bundle?: string
   /** PEM texts of public keys, one of which must have signed the bundle; default: no signature is asked for. */
   readonly trust?: readonly string[]
+  /** Profiles whose figures take the place of the bundle's, as at another precision. */
+  readonly profiles?: { readonly edge?: Profile; readonly cloud?: Profile }
   /** Accuracy table whose ranking says which heads go to the cloud first; default: the one beside the model. */
   readonly accuracyFile?: string
 }
@@ -36,6 +42,15 @@ export interface PlanSelectorOptions extends DeciderOptions {
   readonly onEvent: (event: ServiceEvent) => void
 }
 
+/** How a bundle is opened for an edge and a cloud of these precisions; null: no cloud has told its own yet. */
+export function bundleOptions(
+  { trust, profiles }: DeciderOptions,
+  edge: Precision,
+  cloud: Precision | null,
+): ReadOptions {
+  return { trust, profiles, precision: { edge, cloud } }
+}
+
 /** The plan without a cloud; null where the model does not fit this side's memory. */
 export function planAlone({ pretrained, precision, memoryBytes }: OpenedSide): ResolvedPlan | null {
   const { model } = pretrained.source
@@ -45,7 +60,8 @@ export function planAlone({ pretrained, precision, memoryBytes }: OpenedSide): R
 
 /**
  * Who decides: the forced plan, the bundle's policy, or a static fallback where the bundle is missing or invalid, of
- * which an event tells. Throws InputError for a plan that cannot be, and where nothing could carry a request out.
+ * which an event tells. Throws InputError for a plan that cannot be, for a bundle of figures at another precision than
+ * this edge has, and where nothing could carry a request out.
  */
 export async function planSelectorOf(
   options: PlanSelectorOptions,
@@ -77,25 +93,28 @@ export async function planSelectorOf(
 /** The policy of the bundle in `folder`, or why there is none. */
 async function openPolicy(
   folder: string,
-  { trust, outageSeconds, clock }: PlanSelectorOptions,
+  options: PlanSelectorOptions,
   side: OpenedSide,
   alone: ResolvedPlan | null,
 ): Promise<PlanSelector | string> {
+  const { outageSeconds, clock } = options
   try {
-    const bundle = await openBundle(folder, trust === undefined ? {} : { trust })
+    const bundle = await openBundle(folder, bundleOptions(options, side.precision, null))
     const { source } = side.pretrained
     checkModel(folder, source.model, bundle)
     const { unitsByLayer } = bundle.problem.pair.accuracy.ranking
     const fallback = alone?.plan ?? cloudPlan(side)
     return policySelector({
       name: bundle.manifest.name,
+      cloudPrecision: bundle.problem.pair.cloudPrecision,
       worksOffline: alone !== null || source.exitLayers.length > 0,
       controller: new PlanController({ bundle, fallback, offlinePlan: alone?.plan ?? null, clock }),
       resolve: (plan) => checkExits(source, resolvePlan(plan, unitsByLayer)),
       outageSeconds,
     })
   } catch (error) {
-    if (!(error instanceof EdgewiseError)) throw error
+    // A static plan would serve on no figures at all where the operator asked for a policy on the right ones.
+    if (!(error instanceof EdgewiseError) || error instanceof PrecisionError) throw error
     return `the bundle ${folder} is not used: ${error.message.replaceAll('\n', ';')}`
   }
 }

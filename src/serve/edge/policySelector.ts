@@ -1,11 +1,14 @@
 import type { ResolvedPlan } from '../../run/executor/messages.ts'
 import type { PlanController } from '../../policy/controller/planController.ts'
 import type { ControllerDecision } from '../../policy/controller/planControllerTypes.ts'
+import type { Precision } from '../../model/precision.ts'
 import type { Plan } from '../../plan/plan.ts'
 import type { LinkStatus, PlanDecision, PlanSelector, ServiceEvent } from './types.ts'
 
 export interface PolicySelectorOptions {
   readonly name: string
+  /** Precision that the policy's figures of the cloud are for. */
+  readonly cloudPrecision: Precision
   readonly controller: PlanController
   /** Names the units of a plan. */
   readonly resolve: (plan: Plan) => ResolvedPlan
@@ -17,6 +20,7 @@ export interface PolicySelectorOptions {
 /** A policy in charge: the governor decides in counts of heads, here they get their names. */
 export function policySelector({
   name,
+  cloudPrecision,
   worksOffline: servesAlone,
   controller: governor,
   resolve: place,
@@ -30,7 +34,7 @@ export function policySelector({
   })
   const isDown = (link: LinkStatus): boolean => !link.up && link.sinceSeconds > outageSeconds
   return {
-    ...{ name, worksOffline: servesAlone },
+    ...{ name, cloudPrecision, worksOffline: servesAlone },
     decide: (ask, link) => choice(governor.decide(ask, { linkDown: isDown(link) })),
     reconsider: (request, link) => {
       const present = { ...request, plan: request.placed.plan }

@@ -3,6 +3,7 @@ import type { ResolvedPlan } from '../../run/executor/messages.ts'
 import type { RecoveryEvent } from '../../run/executor/recoveryTypes.ts'
 import type { DecisionReason, DecisionSource } from '../../core/journal/types.ts'
 import type { RequestSnapshot } from '../../policy/controller/planControllerTypes.ts'
+import type { Precision } from '../../model/precision.ts'
 import type { Timers } from '../../core/timers.ts'
 import type { LinkProbe } from './probe.ts'
 
@@ -46,6 +47,8 @@ export interface RunningSnapshot extends RequestSnapshot {
  */
 export interface PlanSelector {
   readonly name: string
+  /** Precision that its figures of the cloud are for; absent where it decides on none. */
+  readonly cloudPrecision?: Precision
   /** Whether requests are carried out while the cloud is away. */
   readonly worksOffline: boolean
   decide(ask: RequestSnapshot, link: LinkStatus): PlanDecision

@@ -65,6 +65,7 @@ async function openDecider() {
   const hysteresis = { stableSeconds: 0.2, intervalSeconds: 0.2 }
   return policySelector({
     ...{ name: bundle.manifest.name, worksOffline: true, outageSeconds: OUTAGE_SECONDS },
+    cloudPrecision: bundle.problem.pair.cloudPrecision,
     controller: new PlanController({ bundle, fallback, offlinePlan: null, clock, hysteresis }),
     resolve: (plan) => resolvePlan(plan, unitsByLayer),
   })

@@ -1,0 +1,57 @@
+import { InputError } from '../../core/errors.ts'
+import { canonicalJson } from '../../core/files.ts'
+import type { Precision } from '../../model/precision.ts'
+import { datasheetProfile } from './datasheet.ts'
+import { DEVICES } from './devices.ts'
+import type { Profile } from './types.ts'
+
+/** Figures of one precision where another one runs. What decides on them decides on wrong seconds and bytes. */
+export class PrecisionError extends InputError {}
+
+interface NeededFigures {
+  /** What runs there. */
+  readonly precision: Precision
+  readonly side: 'edge' | 'cloud'
+  /** File or option that the profile comes from. */
+  readonly where: string
+  /** How a profile of the right precision takes this one's place, e.g. `give it with --edge-profile`. */
+  readonly replacement: string
+}
+
+/**
+ * A profile's figures at the precision that runs: the profile itself, or, where it was modelled from a built-in data
+ * sheet, one modelled anew from the same sheet. Throws PrecisionError naming both precisions for any other profile:
+ * a measurement says nothing of other graphs.
+ */
+export function profileAtPrecision(profile: Profile, request: NeededFigures): Profile {
+  const { precision, side, where, replacement } = request
+  if (profile.precision === precision) return profile
+  const modelled = modelledAnew(profile, precision)
+  if (modelled !== null) return modelled
+  const { model } = profile
+  throw new PrecisionError({
+    where,
+    expected: `figures of ${model.id} at ${precision}, the precision that the ${side} runs`,
+    found: profileLabel(profile),
+    remedy:
+      `run the ${side} with --precision ${profile.precision}; or measure there with ` +
+      `\`edgewise profile --model ${model.id} --precision ${precision}\`, and ${replacement}`,
+  })
+}
+
+/** Null where the blocks are not those of a built-in data sheet at the profile's own precision. */
+function modelledAnew(
+  { device, precision: own, model, blocks }: Profile,
+  precision: Precision,
+): Profile | null {
+  const sheet = DEVICES.find(({ id }) => id === device.id)
+  if (sheet === undefined || blocks.head.provenance.kind !== 'modelled') return null
+  const same = datasheetProfile(sheet, model, { precision: own })
+  if (canonicalJson(same.blocks) !== canonicalJson(blocks)) return null
+  return datasheetProfile(sheet, model, { precision })
+}
+
+/** A profile in a few words, e.g. `measured: this-laptop, int4`. */
+export function profileLabel({ blocks, device, precision }: Profile): string {
+  return `${blocks.attention.decode.provenance.kind}: ${device.id}, ${precision}`
+}
