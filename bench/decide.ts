@@ -166,16 +166,16 @@ function decisions(bundle: ControllerPolicy, who: Who): Timed {
   const random = randomStream(1, 'bench/decide')
   const firstProbe = { upBitsPerSecond: 20e6, downBitsPerSecond: 50e6, rttSeconds: 0.03 }
   const fallback = cloudPlan(bundle.problem)
-  const governor = new PlanController({ bundle, fallback, clock: systemClock, firstProbe })
+  const controller = new PlanController({ bundle, fallback, clock: systemClock, firstProbe })
   const scaled = (low: number, high: number): number => low * (high / low) ** random.uniform()
   let byShield = 0
   const decide = (): number => {
     const now = systemClock.nowSeconds()
-    governor.arrived(now)
-    governor.heartbeat(now, scaled(0.01, 0.1))
+    controller.arrived(now)
+    controller.heartbeat(now, scaled(0.01, 0.1))
     const sent = scaled(2e3, 1e6)
-    governor.transfer('up', sent, now - (8 * sent) / scaled(2e6, 1e8), now)
-    const decision = governor.decide({
+    controller.transfer('up', sent, now - (8 * sent) / scaled(2e6, 1e8), now)
+    const decision = controller.decide({
       ...{ request: 1, promptTokens: 1 + random.integer(700), maxNewTokens: 256, deliveredTokens: 0 },
       waitingRequests: waiting(who, random),
       ...{ waitedSeconds: 0, inFlight: 0, uplinkQueuedBytes: 0, residentBytes: 0 },

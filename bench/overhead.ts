@@ -48,7 +48,7 @@ const SPARSE_EVERY = 4
 const WHOLE_BLOCKS = 'attn + FFN'
 
 /**
- * What decomposition costs: the time of some layers as one segment against the same layers in parts, one thread,
+ * What decomposition costs: the time of some layers as one subgraph against the same layers in parts, one thread,
  * random weights. Variants take turns within each round, so that a machine whose speed drifts slows all alike; a
  * second monolithic copy takes its turn too, and what it differs by is noise (A/A).
  */
@@ -79,8 +79,8 @@ async function compare(
   const variants: Variant[] = []
   try {
     const store = openSubgraphStore(folder, fixedSource(model), precision)
-    for (const segments of decompositions.values())
-      variants.push(await Variant.open(engine, model, store, segments))
+    for (const subgraphs of decompositions.values())
+      variants.push(await Variant.open(engine, model, store, subgraphs))
     const results: BenchFigure[] = []
     for (const [phase, step] of Object.entries({ decode: DECODE, prefill: PREFILL })) {
       for (const variant of variants) await variant.prepare(step)
@@ -128,7 +128,7 @@ function decompositionsOf(model: ModelSpec, layers: number): Map<string, Subgrap
   const units = attentionUnits(model)
   const each = (of: (layer: number) => Subgraph[]): Subgraph[] =>
     Array.from({ length: layers }, (_, layer) => of(layer)).flat()
-  const monolithic = segment('x', ...range(layers).flatMap((layer) => wholeLayer(model, layer)))
+  const monolithic = subgraph('x', ...range(layers).flatMap((layer) => wholeLayer(model, layer)))
   const cases = new Map([
     ['monolithic', [monolithic]],
     ['monolithic again', [monolithic]],
@@ -138,12 +138,12 @@ function decompositionsOf(model: ModelSpec, layers: number): Map<string, Subgrap
     const halves = [monolithic.parts.slice(0, cut), monolithic.parts.slice(cut)]
     cases.set(
       'one cut, halves fused',
-      halves.map((parts) => segment('x', ...parts)),
+      halves.map((parts) => subgraph('x', ...parts)),
     )
   }
   cases.set(
     WHOLE_BLOCKS,
-    each((layer) => wholeLayer(model, layer).map((part) => segment('x', part))),
+    each((layer) => wholeLayer(model, layer).map((part) => subgraph('x', part))),
   )
   cases.set('FFN in 2', each(ffnInTwo(model)))
   for (const groups of new Set([2, units >> 1, units])) {
@@ -154,7 +154,7 @@ function decompositionsOf(model: ModelSpec, layers: number): Map<string, Subgrap
   return cases
 }
 
-function segment(input: Subgraph['input'], ...parts: SubgraphPart[]): Subgraph {
+function subgraph(input: Subgraph['input'], ...parts: SubgraphPart[]): Subgraph {
   return { input, parts }
 }
 
@@ -168,8 +168,8 @@ function wholeLayer(model: ModelSpec, layer: number): SubgraphPart[] {
 
 function ffnInTwo(model: ModelSpec): (layer: number) => Subgraph[] {
   return (layer) => [
-    segment('x', wholeLayer(model, layer)[0], { kind: 'ffn', layer, part: 'first' }),
-    segment('x+hidden', { kind: 'ffn', layer, part: 'second' }),
+    subgraph('x', wholeLayer(model, layer)[0], { kind: 'ffn', layer, part: 'first' }),
+    subgraph('x+hidden', { kind: 'ffn', layer, part: 'second' }),
   ]
 }
 
@@ -178,12 +178,12 @@ function headGroups(units: number, groups: number): (layer: number) => Subgraph[
   const from = (group: number): number => Math.floor((group * units) / groups)
   return (layer) => [
     ...range(groups).map((group) =>
-      segment('x', {
+      subgraph('x', {
         ...({ kind: 'attention', layer, residual: group === 0 } as const),
         units: range(units).slice(from(group), from(group + 1)),
       }),
     ),
-    segment('x+partial', { kind: 'ffn', layer, part: 'whole' }),
+    subgraph('x+partial', { kind: 'ffn', layer, part: 'whole' }),
   ]
 }
 
@@ -191,9 +191,9 @@ function range(count: number): number[] {
   return Array.from({ length: count }, (_, i) => i)
 }
 
-/** A call of one segment: what it takes is fed as it comes, beside what each call is fed alike. */
+/** A call of one subgraph: what it takes is fed as it comes, beside what each call is fed alike. */
 interface Stage {
-  readonly segment: Subgraph
+  readonly subgraph: Subgraph
   readonly session: Session
   readonly caches: SubgraphKvCaches
   fixed: Feeds
@@ -217,16 +217,16 @@ class Variant {
     engine: Engine,
     model: ModelSpec,
     store: SubgraphStore,
-    segments: readonly Subgraph[],
+    subgraphs: readonly Subgraph[],
   ): Promise<Variant> {
     const prepacking = layerBytes(model) <= PREPACK_BYTES
     const stages: Stage[] = []
-    for (const one of segments) {
+    for (const one of subgraphs) {
       const session = await engine.create(store.store(one).path, { prepacking })
       // Zeros: what the caches hold must be alike in all variants, and a step writes into them.
       const zeros: WeightFill = (size) => new Float32Array(size)
       const caches = new SubgraphKvCaches(engine, model, one, 1, zeros)
-      stages.push({ segment: one, session, caches, fixed: {}, options: {} })
+      stages.push({ subgraph: one, session, caches, fixed: {}, options: {} })
     }
     return new Variant(model, stages)
   }
@@ -248,7 +248,7 @@ class Variant {
     let [x, before] = [this.x, this.x]
     let partial: Tensor | null = null
     let hidden: Tensor | null = null
-    for (const { segment: one, session, fixed, options } of this.stages) {
+    for (const { subgraph: one, session, fixed, options } of this.stages) {
       const share = isShare(one)
       const feeds: Record<string, Tensor> = { ...fixed }
       if (one.input === 'x+hidden') feeds.hidden = hidden!

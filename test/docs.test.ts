@@ -57,6 +57,21 @@ function absentFiles(text: string): string[] {
   )
 }
 
+/** Every identifier of the code. */
+const identifiers = new Set(
+  ['src', 'envs', 'test', 'bench'].flatMap((folder) =>
+    list(folder)
+      .filter((file) => file.endsWith('.ts'))
+      .flatMap((file) => read(file).match(/[A-Za-z_]\w+/g) ?? []),
+  ),
+)
+
+/** Names in camelCase and PascalCase that a page has in inline code and that no code has. */
+function absentNames(text: string): string[] {
+  const inline = [...text.replace(/```[\s\S]*?```/g, '').matchAll(/`([A-Za-z]+)`/g)].map(([, code]) => code)
+  return inline.filter((code) => /^[A-Za-z][a-z]+[A-Z]/.test(code) && !identifiers.has(code))
+}
+
 /** Scripts of package.json, and tests, that a page tells a reader to run and that are not there. */
 function absentScripts(text: string): string[] {
   const named = [...text.matchAll(/npm run ([a-z][a-z0-9:]*)/g)].map(([, name]) => name)
@@ -89,6 +104,8 @@ describe.each(PAGES)('%s', (page) => {
 
   it('names files, scripts, commands and options that are there', () => {
     expect(absentFiles(text)).toEqual([])
+    // The changelog names what was renamed, deploy what systemd calls its settings.
+    if (!/^(CHANGELOG|deploy)/.test(page)) expect(absentNames(text)).toEqual([])
     expect(absentScripts(text)).toEqual([])
     expect(linesOf(text).flatMap((line) => missing(line, commands))).toEqual([])
   })
@@ -125,6 +142,8 @@ describe('the checks themselves', () => {
       '#c',
     ])
     expect(absentFiles('`src/plan/plan.ts` and `src/plan/plam.ts`')).toEqual(['src/plan/plam.ts'])
+    const absent = ['optimal', 'Plam'].join('')
+    expect(absentNames(`\`optimalPlan\`, \`optimal\`, \`${absent}\``)).toEqual([absent])
     expect(absentScripts('npm run quickstart, npm run quick, npm test -- test/plan test/plam')).toEqual([
       'quick',
       'test/plam',
