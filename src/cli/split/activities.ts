@@ -1,5 +1,11 @@
-import { aboveExit, belowExit } from '../../run/executor/earlyExit.ts'
-import { lowerPlan, subgraphLabel, type LoweredPlan } from '../../run/executor/loweredPlan.ts'
+import {
+  lowerPlan,
+  subgraphLabel,
+  type LoweredPass,
+  type LoweredPlan,
+  type RunStep,
+  type SendStep,
+} from '../../plan/lower.ts'
 import type { ExecutionEvent, GenerationRequest } from '../../run/executor/types.ts'
 import type { Subgraph } from '../../model/graphs/subgraphTypes.ts'
 import { attentionUnits, type ModelSpec } from '../../model/spec.ts'
@@ -80,40 +86,36 @@ function describer(
   model: ModelSpec,
   { prompt, plan, cloudUnits }: Explained,
 ): (event: ExecutionEvent) => Described {
-  const bits = plan.boundaryBits
-  const computed = (segment: Subgraph): Described => ({
-    label: labelOf(model, segment),
-    isToken: false,
-    bits: null,
-  })
-  if (plan.exit !== null) {
-    const below = computed(belowExit(model, plan.exit))
-    const above = computed(aboveExit(model, plan.exit))
-    return ({ kind, step }) => {
-      if (kind !== 'send') return step === 0 ? below : above
-      return step === 0 ? { label: 'x', isToken: false, bits } : { label: 'token', isToken: true, bits: null }
-    }
-  }
-  const schedule = lowerPlan(model, plan, cloudUnits)
+  const lowered = lowerPlan(model, plan, cloudUnits)
   return (event) => {
-    const step = stepOf(schedule, event, prompt.length)
-    if (step.kind === 'compute') return computed(step.segment)
+    const step = stepOf(lowered, event, prompt.length)
+    if (step === null) throw new RangeError(`step ${event.step}: expected one of the plan, found none`)
+    if (step.kind === 'run') return { label: labelOf(model, step.subgraph), isToken: false, bits: null }
     return { label: step.carries, isToken: step.carries === 'token', bits: step.bits }
   }
 }
 
-/** The prefill's token has the position of the first decode pass, but a step that only the prefill has it at. */
+/** The step of an event. The prompt's token has the position of the first decode pass, but its step only in the prefill. */
 function stepOf(
-  { prefill, decode }: LoweredPlan,
-  { step, position }: ExecutionEvent,
+  { prefill, decode, ask }: LoweredPlan,
+  event: ExecutionEvent,
   promptTokens: number,
-): LoweredPlan['prefill'][number] {
-  if (position < promptTokens) return prefill[step]
-  const there = decode.at(step)
-  const inPrefill = prefill.at(step)
+): RunStep | SendStep | null {
+  const inPrefill = stepIn(prefill, event)
+  const further = stepIn(decode, event) ?? (ask === null ? null : stepIn(ask, event))
+  if (event.position < promptTokens) return inPrefill ?? further
   const isFirstToken =
-    position === promptTokens && inPrefill?.kind === 'send' && inPrefill.carries === 'token'
-  return isFirstToken || there === undefined ? prefill[step] : there
+    event.position === promptTokens && inPrefill?.kind === 'send' && inPrefill.carries === 'token'
+  return isFirstToken ? inPrefill : (further ?? inPrefill)
+}
+
+/** The step of a pass with the event's number; an exit's run and message share one. */
+function stepIn({ steps }: LoweredPass, { step: number, kind }: ExecutionEvent): RunStep | SendStep | null {
+  for (const step of steps) {
+    if (step.kind === 'sample' || step.number !== number) continue
+    if ((step.kind === 'send') === (kind === 'send')) return step
+  }
+  return null
 }
 
 /** The segment in words; where it has some heads of its layers only, how many. */

@@ -4,12 +4,10 @@ import { openEngine } from '../../core/engine/open.ts'
 import type { EngineKind } from '../../core/engine/types.ts'
 import { EdgeExecutor } from '../../run/executor/edge.ts'
 import { fixedLink } from '../../run/executor/link.ts'
-import { belowExit } from '../../run/executor/earlyExit.ts'
 import type { HelloPayload } from '../../run/executor/hello.ts'
 import { resolvedPlanFromJson, type ResolvedPlan } from '../../run/executor/messages.ts'
 import type { Execution } from '../../run/executor/open.ts'
-import { lowerPlan } from '../../run/executor/loweredPlan.ts'
-import { subgraphKey } from '../../run/executor/sessionCache.ts'
+import { lowerPlan, subgraphsOf } from '../../plan/lower.ts'
 import { Semaphore } from '../../run/executor/semaphore.ts'
 import { GREEDY, type RequestOutput } from '../../run/executor/types.ts'
 import { measureProfile } from '../../plan/measure/measure.ts'
@@ -209,11 +207,5 @@ function recordOf(arrivalSeconds: number, result: RequestOutput): RequestRecord 
 
 /** The subgraphs whose sessions a plan needs on the edge, each once. */
 export function edgeSubgraphs(model: ModelSpec, { plan, cloudUnits }: ResolvedPlan): Subgraph[] {
-  if (plan.exit !== null) return [belowExit(model, plan.exit)]
-  const { prefill, decode } = lowerPlan(model, plan, cloudUnits)
-  const segments = new Map<string, Subgraph>()
-  for (const step of [...prefill, ...decode]) {
-    if (step.kind === 'compute' && step.side === EDGE) segments.set(subgraphKey(step.segment), step.segment)
-  }
-  return [...segments.values()]
+  return subgraphsOf(lowerPlan(model, plan, cloudUnits), EDGE)
 }

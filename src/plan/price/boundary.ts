@@ -1,3 +1,5 @@
+import type { ModelSpec } from '../../model/spec.ts'
+import { rowElements, type SendStep } from '../lower.ts'
 import type { NetworkTerms } from './network.ts'
 import { latencySeconds } from './network.ts'
 
@@ -28,6 +30,14 @@ export function boundaryBytes(
 /** Bytes on the wire of `tokens` token ids. */
 export function tokenIdBytes(terms: NetworkTerms, tokens: number): number {
   return TOKEN_ID_BYTES * tokens + terms.frameBytes
+}
+
+/** Bytes on the wire of the message of a step in a pass of `tokens` tokens. */
+export function messageBytes(terms: NetworkTerms, model: ModelSpec, step: SendStep, tokens: number): number {
+  const { carries, lastRow, bits } = step
+  if (carries === 'token') return tokenIdBytes(terms, 1)
+  if (bits === null) return tokenIdBytes(terms, tokens)
+  return boundaryBytes(terms, lastRow ? 1 : tokens, rowElements(model, carries), bits)
 }
 
 /** Seconds for which a message occupies its direction. */

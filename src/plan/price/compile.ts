@@ -1,21 +1,13 @@
-import type { BlockCosts } from '../profile/costs.ts'
-import { boundaryBytes, tokenIdBytes } from './boundary.ts'
-import {
-  bitsOfLayer,
-  CLOUD,
-  EDGE,
-  sideAfterFfn,
-  sideOfFfnInput,
-  type EarlyExit,
-  type Plan,
-  type Side,
-} from '../plan.ts'
-import { edgeMemory } from './memory.ts'
-import { callCosts, pairUnits, type DevicePair } from './pair.ts'
-import { RESOURCE, type Program, type StageList } from './program.ts'
+import type { Subgraph } from '../../model/graphs/subgraphTypes.ts'
 import { exitEntryOf } from '../profile/accuracy.ts'
+import type { BlockCosts } from '../profile/costs.ts'
+import { lowerPlan, type LoweredPass, type LoweredPlan, type RunStep, type SendStep } from '../lower.ts'
+import { EDGE, type Plan, type Side } from '../plan.ts'
+import { messageBytes } from './boundary.ts'
+import { edgeMemory } from './memory.ts'
+import { callCosts, pairUnits, type CallCosts, type DevicePair } from './pair.ts'
+import { RESOURCE, type Program, type Stage, type StageList } from './program.ts'
 import { planAccuracyLoss } from './loss.ts'
-import { StageBuilder, type ComputeWork } from './stages.ts'
 
 /** What the program of a plan depends on besides the plan. */
 export interface CompileInput {
@@ -26,13 +18,22 @@ export interface CompileInput {
   readonly decisionSeconds: number
 }
 
-/** Compiles a plan for one request. Throws RangeError if the plan does not have this model's shape. */
+/** Prices the steps of a plan for one request. Throws RangeError if the plan does not have this model's shape. */
 export function compileProgram(pair: DevicePair, plan: Plan, input: CompileInput): Program {
   checkShape(pair, plan)
-  const lists = plan.exit === null ? splitLists(pair, plan, input) : exitLists(pair, plan, plan.exit, input)
+  const lowered = lowerPlan(pair.model, plan)
   const memory = edgeMemory(pair, plan)
+  const askShare = askShareOf(pair, plan)
+  const { prefill, decode, ask } = lowered
+  const cycles = [new PassPrice(pair, plan, decode, 0).list()]
+  if (ask !== null && askShare > 0) {
+    cycles.push(new PassPrice(pair, plan, ask, 0, 0, catchUpSeconds(pair, plan, askShare)).list())
+  }
+  const start = startSeconds(pair, lowered, input)
   return {
-    ...lists,
+    prefill: new PassPrice(pair, plan, prefill, input.promptTokens, start).list(),
+    cycles,
+    askShare,
     edgeKnots: pair.edge.contextKnots,
     cloudKnots: pair.cloud.contextKnots,
     accuracyLoss: planAccuracyLoss(pair.accuracy, pairUnits(pair), plan),
@@ -41,189 +42,211 @@ export function compileProgram(pair: DevicePair, plan: Plan, input: CompileInput
   }
 }
 
-type Lists = Pick<Program, 'prefill' | 'cycles' | 'askShare'>
-
-function splitLists(pair: DevicePair, plan: Plan, input: CompileInput): Lists {
-  const cycle = tokenPass(pair, plan, 0, 0)
-  const start = startSeconds(pair, edgeCalls(cycle), input)
-  return { prefill: tokenPass(pair, plan, input.promptTokens, start), cycles: [cycle], askShare: 0 }
+/** Share of tokens that are asked of the cloud. */
+function askShareOf(pair: DevicePair, { exit }: Plan): number {
+  if (exit?.mode !== 'collaborative') return 0
+  return 1 - exitEntryOf(pair.accuracy, exit.layer, exit.threshold).leaveShare.value
 }
 
-/** Decision and loading. `segments`: sessions that the plan needs on the edge. */
+/** Cloud seconds of an asked token for those that came since the last ask. */
+function catchUpSeconds(pair: DevicePair, { exit }: Plan, askShare: number): number {
+  return exit === null ? 0 : (1 / askShare - 1) * upperMarginalSeconds(pair, exit.layer)
+}
+
+/** Decision and loading: docs/model.md (11). Each edge run of a cycle is of a session of its own, to be made first. */
 function startSeconds(
   pair: DevicePair,
-  segments: number,
+  { decode }: LoweredPlan,
   { decisionSeconds, loadBytes }: CompileInput,
 ): number {
   if (loadBytes <= 0) return decisionSeconds
-  return decisionSeconds + (segments * pair.edgeSegmentSeconds + loadBytes / pair.edgeLoadBytesPerSecond)
+  const sessions = decode.steps.filter((step) => step.kind === 'run' && step.side === EDGE).length
+  return decisionSeconds + (sessions * pair.edgeSegmentSeconds + loadBytes / pair.edgeLoadBytesPerSecond)
 }
 
-/** Calls of edge sessions in one decode cycle: each is of a session of its own, which serves the prompt too. */
-function edgeCalls({ stages }: StageList): number {
-  return stages.filter(({ resource }) => resource === RESOURCE.edge).length
-}
+/**
+ * Prices one pass: each run and each message is one stage. A run costs the dispatch of its side beside its blocks, and
+ * one that waits for a message has to wake its core; so has a pass's first one where it begins after a pause.
+ */
+class PassPrice {
+  private readonly pair: DevicePair
+  private readonly plan: Plan
+  private readonly pass: LoweredPass
+  /** 0 in a decode pass. */
+  private readonly promptTokens: number
+  private readonly tokens: number
+  private readonly startSeconds: number
+  private readonly catchUpSeconds: number
+  private readonly calls: CallCosts
+  private readonly stages: Stage[] = []
+  /** The stage with which each step is complete. */
+  private readonly stageOf: number[] = []
 
-/** One pass through all layers: the prompt's (`prompt` > 0 tokens) or one token's of the decode cycle (`prompt` = 0). */
-function tokenPass(pair: DevicePair, plan: Plan, prompt: number, edgeStartSeconds: number): StageList {
-  const { model, network } = pair
-  const decode = prompt === 0
-  const tokens = decode ? 1 : prompt
-  // A further token begins with a pause where it comes over the network.
-  const build = new StageBuilder(callCosts(pair), !decode || plan.embed !== plan.head)
-  if (edgeStartSeconds > 0) build.prepare(EDGE, edgeStartSeconds)
-  if (plan.embed === CLOUD) {
-    // In decode a cloud-side sampler already has the token; an edge-side one sends its id up.
-    if (!decode) build.transfer(EDGE, tokenIdBytes(network, tokens))
-    else if (plan.head === EDGE) build.transfer(EDGE, tokenIdBytes(network, 1), true)
+  /** `startSeconds`: before the first run. `catchUpSeconds`: of the cloud's run, for earlier tokens. */
+  constructor(
+    pair: DevicePair,
+    plan: Plan,
+    pass: LoweredPass,
+    promptTokens: number,
+    startSeconds = 0,
+    catchUpSeconds = 0,
+  ) {
+    this.pair = pair
+    this.plan = plan
+    this.pass = pass
+    this.promptTokens = promptTokens
+    this.tokens = Math.max(1, promptTokens)
+    this.startSeconds = startSeconds
+    this.catchUpSeconds = catchUpSeconds
+    this.calls = callCosts(pair)
   }
-  build.compute(plan.embed, device(pair, plan.embed).embedSeconds(tokens), null)
-  let side: Side = plan.embed
-  for (let layer = 0; layer < model.layers; layer++) {
-    const bits = bitsOfLayer(plan, layer)
-    const bytes = boundaryBytes(network, tokens, model.width, bits)
-    attention(pair, build, side, plan.unitsOnCloud[layer], sideOfFfnInput(plan.ffn[layer]), prompt, bytes)
-    feedForward(pair, build, plan.ffn[layer], tokens, bits)
-    side = sideAfterFfn(plan.ffn[layer])
+
+  list(): StageList {
+    const { steps, loop, deliver } = this.pass
+    const isEdgeFirst = steps[0].kind === 'run' && steps[0].side === EDGE
+    // Where the edge does not compute first, what it prepares is a stage of its own.
+    if (this.startSeconds > 0 && !isEdgeFirst) {
+      this.stages.push(computeStage(EDGE, this.startSeconds, null, []))
+    }
+    for (const step of steps) {
+      if (step.kind === 'sample') {
+        this.stageOf.push(this.stageOf[step.after[0]])
+        continue
+      }
+      const after = this.stagesBefore(step.after)
+      const stage = step.kind === 'run' ? this.run(step, after) : this.send(step, after)
+      this.stageOf.push(this.stages.push(stage) - 1)
+    }
+    return { stages: this.stages, loop: this.stageOf[loop], deliver: this.stageOf[deliver] }
   }
-  // The LM head needs the last position only.
-  if (side !== plan.head) build.transfer(side, boundaryBytes(network, 1, model.width, plan.boundaryBits))
-  build.compute(plan.head, device(pair, plan.head).headSeconds(), null)
-  return closePass(pair, plan, build)
+
+  private stagesBefore(steps: readonly number[]): readonly number[] {
+    // A step that waits for none waits for the preparation, if that is a stage.
+    if (steps.length === 0) return this.stageOf.length === 0 && this.stages.length > 0 ? [0] : steps
+    let isSame = true
+    for (const step of steps) isSame &&= this.stageOf[step] === step
+    return isSame ? steps : steps.map((step) => this.stageOf[step])
+  }
+
+  private send(step: SendStep, after: readonly number[]): Stage {
+    const { pair, tokens } = this
+    const resource = step.from === EDGE ? RESOURCE.up : RESOURCE.down
+    const bytes = messageBytes(pair.network, pair.model, step, tokens)
+    const isOneId = step.carries === 'token' || (step.carries === 'ids' && this.promptTokens === 0)
+    return { resource, after, seconds: 0, curve: null, bytes, express: isOneId }
+  }
+
+  private run(step: RunStep, after: readonly number[]): Stage {
+    const { side, subgraph } = step
+    const call = this.calls.dispatch[side] + (this.isPaused(after) ? this.calls.wake[side] : 0)
+    const start = this.stages.length === 0 && side === EDGE ? this.startSeconds : 0
+    const costs = device(this.pair, side)
+    const sum = new RunSum(costs, start + call, this.tokens, this.promptTokens)
+    if (this.plan.exit === null) sum.addParts(subgraph)
+    else {
+      const isSampled = this.pass.steps.some((other) => other.kind === 'sample' && other.side === side)
+      sum.addExit(subgraph, pairUnits(this.pair), isSampled, this.catchUpSeconds)
+    }
+    return computeStage(side, sum.seconds, sum.curve, after)
+  }
+
+  private isPaused(after: readonly number[]): boolean {
+    if (after.length === 0) return this.pass.beginsAfterPause
+    for (const stage of after) if (isTransfer(this.stages[stage])) return true
+    return false
+  }
 }
 
-function closePass(pair: DevicePair, plan: Plan, build: StageBuilder): StageList {
-  const sampled = build.last()
-  if (plan.head === EDGE) return build.finish(sampled, sampled)
-  const delivered = build.aside(CLOUD, tokenIdBytes(pair.network, 1), true)
-  return build.finish(plan.embed === CLOUD ? sampled : delivered, delivered)
+/** Adds up one run: fixed seconds, and a curve over the context for attention in decode. */
+class RunSum {
+  seconds: number
+  curve: Float64Array | null = null
+  private readonly costs: BlockCosts
+  private readonly tokens: number
+  private readonly promptTokens: number
+  /** The curve is this run's own, not the profile's. */
+  private ownsCurve = false
+
+  constructor(costs: BlockCosts, seconds: number, tokens: number, promptTokens: number) {
+    this.costs = costs
+    this.seconds = seconds
+    this.tokens = tokens
+    this.promptTokens = promptTokens
+  }
+
+  addParts({ parts }: Subgraph): void {
+    const { costs, tokens, promptTokens } = this
+    for (const part of parts) {
+      if (part.kind === 'attention') {
+        const units = part.units.length
+        // Without units only the output bias is left, which takes no time.
+        if (units === 0) continue
+        if (promptTokens === 0) this.addCurve(costs.attentionDecodeCurve(units))
+        else this.seconds += costs.attentionPrefillSeconds(promptTokens, units)
+      } else if (part.kind === 'ffn') this.seconds += costs.ffnSeconds(part.part, tokens)
+      else if (part.kind === 'embed') this.seconds += costs.embedSeconds(tokens)
+      else this.seconds += costs.headSeconds()
+    }
+  }
+
+  /**
+   * The run of an early exit, whose layers are whole and alike: below the exit with its ends, or above it. The head
+   * above is priced where its logits are sampled (`isSampled`): in the prompt's pass the same session computes it unasked.
+   */
+  addExit({ parts }: Subgraph, units: number, isSampled: boolean, catchUpSeconds: number): void {
+    const { costs, tokens, promptTokens } = this
+    const layers = parts.filter(({ kind }) => kind === 'attention').length
+    const work = layersWork(costs, layers, promptTokens, units)
+    const isBelow = parts[0].kind === 'embed'
+    if (isBelow) this.seconds += work.seconds + (costs.embedSeconds(tokens) + costs.headSeconds())
+    else if (isSampled) this.seconds += work.seconds + catchUpSeconds + costs.headSeconds()
+    else this.seconds += work.seconds
+    this.curve = work.curve
+  }
+
+  private addCurve(curve: Float64Array): void {
+    if (this.curve === null) {
+      this.curve = curve
+      return
+    }
+    if (!this.ownsCurve) this.curve = this.curve.slice()
+    this.ownsCurve = true
+    for (let i = 0; i < curve.length; i++) this.curve[i] += curve[i]
+  }
 }
 
-function attention(
-  pair: DevicePair,
-  build: StageBuilder,
+function isTransfer({ resource }: Stage): boolean {
+  return resource === RESOURCE.up || resource === RESOURCE.down
+}
+
+function computeStage(
   side: Side,
-  onCloud: number,
-  sumAt: Side,
-  prompt: number,
-  bytes: number,
-): void {
-  const units = pairUnits(pair)
-  const far: Side = side === EDGE ? CLOUD : EDGE
-  const nearUnits = side === EDGE ? units - onCloud : onCloud
-  const farUnits = units - nearUnits
-  if (nearUnits > 0 && farUnits > 0) {
-    build.fork(
-      side,
-      attentionWork(pair, side, nearUnits, prompt),
-      attentionWork(pair, far, farUnits, prompt),
-      bytes,
-      sumAt,
-    )
-    return
-  }
-  const at = farUnits > 0 ? far : side
-  if (at !== side) build.transfer(side, bytes)
-  const work = attentionWork(pair, at, units, prompt)
-  build.compute(at, work.seconds, work.curve)
-  if (at !== sumAt) build.transfer(at, bytes)
-}
-
-function attentionWork(pair: DevicePair, side: Side, units: number, prompt: number): ComputeWork {
-  const costs = device(pair, side)
-  return prompt === 0
-    ? { seconds: 0, curve: costs.attentionDecodeCurve(units) }
-    : { seconds: costs.attentionPrefillSeconds(prompt, units), curve: null }
-}
-
-function feedForward(
-  pair: DevicePair,
-  build: StageBuilder,
-  mode: number,
-  tokens: number,
-  bits: number,
-): void {
-  if (mode !== 2) {
-    const side: Side = mode === 0 ? EDGE : CLOUD
-    build.compute(side, device(pair, side).ffnSeconds('whole', tokens), null)
-    return
-  }
-  build.compute(EDGE, pair.edge.ffnSeconds('first', tokens), null)
-  // The inner activations travel with the residual.
-  build.transfer(EDGE, boundaryBytes(pair.network, tokens, pair.model.ffnWidth + pair.model.width, bits))
-  build.compute(CLOUD, pair.cloud.ffnSeconds('second', tokens), null)
-}
-
-/** CE-CoLLM: the first layers and an exit head on the edge; the rest in the cloud, asked for some tokens or never. */
-function exitLists(pair: DevicePair, plan: Plan, exit: EarlyExit, input: CompileInput): Lists {
-  const below = (prompt: number): ComputeWork => exitWork(pair, exit.layer, prompt)
-  const first = below(input.promptTokens)
-  const calls = callCosts(pair)
-  const prefill = new StageBuilder(calls, true)
-  prefill.prepare(EDGE, startSeconds(pair, 1, input))
-  prefill.compute(EDGE, first.seconds, null)
-  const cycle = new StageBuilder(calls, false)
-  const step = below(0)
-  cycle.compute(EDGE, step.seconds, step.curve)
-  const left = cycle.last()
-  const ready = prefill.last()
-  if (exit.mode === 'standalone') {
-    return { prefill: prefill.finish(ready, ready), cycles: [cycle.finish(left, left)], askShare: 0 }
-  }
-  const askShare = 1 - exitEntryOf(pair.accuracy, exit.layer, exit.threshold).leaveShare.value
-  upload(pair, prefill, input.promptTokens, plan.boundaryBits)
-  prefill.compute(CLOUD, upperSeconds(pair, exit.layer, input.promptTokens).seconds, null)
-  upload(pair, cycle, 1, plan.boundaryBits)
-  const lists = { prefill: prefill.finish(ready, ready), cycles: [cycle.finish(left, left)], askShare }
-  return askShare === 0
-    ? lists
-    : { ...lists, cycles: [lists.cycles[0], askCycle(pair, plan, exit, askShare)] }
-}
-
-function upload(pair: DevicePair, build: StageBuilder, tokens: number, bits: number): void {
-  build.transfer(EDGE, boundaryBytes(pair.network, tokens, pair.model.width, bits))
-}
-
-/** A token asked of the cloud: its hidden state goes up, the cloud catches up on the tokens since the last ask, an id comes back. */
-function askCycle(pair: DevicePair, plan: Plan, exit: EarlyExit, askShare: number): StageList {
-  // The edge waits once for each answer; it is charged with the question.
-  const build = new StageBuilder(callCosts(pair), true)
-  const step = exitWork(pair, exit.layer, 0)
-  build.compute(EDGE, step.seconds, step.curve)
-  upload(pair, build, 1, plan.boundaryBits)
-  const upper = upperSeconds(pair, exit.layer, 0)
-  const catchUp = (1 / askShare - 1) * upperMarginalSeconds(pair, exit.layer)
-  build.compute(CLOUD, upper.seconds + catchUp + pair.cloud.headSeconds(), upper.curve)
-  build.transfer(CLOUD, tokenIdBytes(pair.network, 1), true)
-  const answered = build.last()
-  return build.finish(answered, answered)
-}
-
-/** Edge work of the embedding, the first `layers` layers and the exit head. */
-function exitWork(pair: DevicePair, layers: number, prompt: number): ComputeWork {
-  const work = layersWork(pair.edge, layers, prompt, pairUnits(pair))
-  const fixed = pair.edge.embedSeconds(Math.max(1, prompt)) + pair.edge.headSeconds()
-  return { seconds: work.seconds + fixed, curve: work.curve }
-}
-
-/** Cloud work of the layers above an exit. */
-function upperSeconds(pair: DevicePair, exitLayer: number, prompt: number): ComputeWork {
-  return layersWork(pair.cloud, pair.model.layers - exitLayer, prompt, pairUnits(pair))
+  seconds: number,
+  curve: Float64Array | null,
+  after: readonly number[],
+): Stage {
+  const resource = side === EDGE ? RESOURCE.edge : RESOURCE.cloud
+  return { resource, after, seconds, curve, bytes: 0, express: false }
 }
 
 /** Cloud seconds that one more token adds to a pass through the layers above an exit. */
 export function upperMarginalSeconds(pair: DevicePair, exitLayer: number): number {
   const many = Math.min(128, pair.model.contextTokens)
-  const pass = (tokens: number): number => upperSeconds(pair, exitLayer, tokens).seconds
+  const upper = pair.model.layers - exitLayer
+  const pass = (tokens: number): number => layersWork(pair.cloud, upper, tokens, pairUnits(pair)).seconds
   return Math.max(0, (pass(many) - pass(1)) / (many - 1))
 }
 
-function layersWork(costs: BlockCosts, layers: number, prompt: number, units: number): ComputeWork {
-  if (prompt > 0) {
-    return {
-      seconds: layers * (costs.attentionPrefillSeconds(prompt, units) + costs.ffnSeconds('whole', prompt)),
-      curve: null,
-    }
+/** Whole layers, all alike: multiplied. */
+function layersWork(
+  costs: BlockCosts,
+  layers: number,
+  promptTokens: number,
+  units: number,
+): { seconds: number; curve: Float64Array | null } {
+  if (promptTokens > 0) {
+    const layer = costs.attentionPrefillSeconds(promptTokens, units) + costs.ffnSeconds('whole', promptTokens)
+    return { seconds: layers * layer, curve: null }
   }
   return {
     seconds: layers * costs.ffnSeconds('whole', 1),

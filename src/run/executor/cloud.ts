@@ -1,13 +1,14 @@
 import type { Clock } from '../../core/clock.ts'
 import { InputError } from '../../core/errors.ts'
 import type { ModelSpec } from '../../model/spec.ts'
-import { CLOUD } from '../../plan/plan.ts'
+import { lowerPlan, subgraphsOf, type LoweredPlan } from '../../plan/lower.ts'
+import { CLOUD, needsCloud } from '../../plan/plan.ts'
 import { readJson, refusalFrame, refusalOf } from '../wire/payloads.ts'
 import { systemTimers, type Timers } from '../../core/timers.ts'
 import { FRAME, type Connection, type Frame } from '../wire/types.ts'
 import { cloudKvCacheBytes, receiveBufferBytes, CloudMemoryBudget } from './memoryBudget.ts'
 import { ExecutionError } from './errors.ts'
-import { aboveExit, executeExitOnCloud } from './earlyExit.ts'
+import { executeExitOnCloud } from './earlyExit.ts'
 import { IdleTimeout } from './idle.ts'
 import { LoadReporter } from './load.ts'
 import { ReceiveBuffer } from './receiveBuffer.ts'
@@ -15,7 +16,6 @@ import { resolvedPlanFromJson, readOpen, reportFrame, type OpenMessage } from '.
 import { NO_RECORD } from './record.ts'
 import type { SubgraphRunner } from './subgraphRunner.ts'
 import { sendIfOpen } from './sendIfOpen.ts'
-import { lowerPlan, type LoweredPlan } from './loweredPlan.ts'
 import type { ExecutionEvent } from './types.ts'
 import { executePlan, type ExecutionContext } from './executePlan.ts'
 import type { Plan } from '../../plan/plan.ts'
@@ -45,7 +45,7 @@ export const DEFAULT_LOAD_SECONDS = 1
 
 interface KnownPlan {
   readonly plan: Plan
-  readonly schedule: LoweredPlan
+  readonly lowered: LoweredPlan
 }
 
 /** Carries out the cloud's part of every request of one connection, until it closes. */
@@ -113,23 +113,10 @@ export class CloudExecutor {
     }
     const placed = resolvedPlanFromJson(model, readJson(frame), `plan ${frame.request}`)
     const { plan, cloudUnits } = placed
-    const schedule = lowerPlan(model, plan, cloudUnits)
-    this.plans.set(frame.request, { plan, schedule })
-    this.prepare(schedule, plan)
-  }
-
-  /** Loads what the plan needs here: whoever says a plan is about to use it. */
-  private prepare(schedule: LoweredPlan, { exit }: Plan): void {
-    const { model, runner } = this.options
-    if (exit !== null) {
-      if (exit.mode === 'collaborative') runner.prepare([aboveExit(model, exit)])
-      return
-    }
-    runner.prepare(
-      schedule.decode.flatMap((step) =>
-        step.kind === 'compute' && step.side === CLOUD ? [step.segment] : [],
-      ),
-    )
+    const lowered = lowerPlan(model, plan, cloudUnits)
+    this.plans.set(frame.request, { plan, lowered })
+    // Whoever says a plan is about to use it.
+    this.options.runner.prepare(subgraphsOf(lowered, CLOUD))
   }
 
   private begin(frame: Frame): void {
@@ -141,6 +128,8 @@ export class CloudExecutor {
       throw new InputError({ where: `request ${request}`, expected, found })
     }
     if (known === undefined) return refuse('a plan that was said before', `plan ${message.plan}`)
+    // Such a request would wait for nothing and never end.
+    if (!needsCloud(known.plan)) return refuse('a plan with a part in the cloud', 'one that needs no cloud')
     if (this.requests.has(request)) return refuse('a new request number', `${request}, which is open`)
     if (this.isDraining) throw new ExecutionError('E_DRAINING', 'the cloud is about to end')
     // One that was closed has made room, but no edge leaves ever more of them behind.
@@ -152,7 +141,7 @@ export class CloudExecutor {
     const { promptTokens, maxNewTokens } = message
     const cacheBytes = cloudKvCacheBytes(model, known.plan, promptTokens + maxNewTokens)
     this.budget.take(cacheBytes)
-    const capBytes = receiveBufferBytes(model, known.plan, known.schedule, promptTokens, maxNewTokens)
+    const capBytes = receiveBufferBytes(model, known.lowered, promptTokens, maxNewTokens)
     const mailbox = new ReceiveBuffer(capBytes, this.budget)
     this.requests.set(request, mailbox)
     this.walking++
@@ -180,9 +169,7 @@ export class CloudExecutor {
       open.report ? (event) => events.push(event) : NO_RECORD,
     )
     try {
-      await (known.plan.exit === null
-        ? executePlan(w, known.schedule)
-        : executeExitOnCloud(w, known.plan.exit))
+      await (known.plan.exit === null ? executePlan(w, known.lowered) : executeExitOnCloud(w, known.lowered))
     } catch (error) {
       if (error !== ENDED && this.requests.get(request) === mailbox) this.refuse(request, error)
     }

@@ -1,5 +1,6 @@
 import type { Clock } from '../../core/clock.ts'
 import type { ModelSpec } from '../../model/spec.ts'
+import { sideSteps, type LoweredPlan, type RunStep, type SendStep, type SideStep } from '../../plan/lower.ts'
 import type { BoundaryBits, Side } from '../../plan/plan.ts'
 import { frameBytes } from '../wire/forwarded.ts'
 import { idsFrame } from '../wire/payloads.ts'
@@ -11,7 +12,6 @@ import type { ReceivedMessage } from './receiveBuffer.ts'
 import { eventOf, NO_RECORD, type EventRecorder } from './record.ts'
 import type { SubgraphRunResult, SubgraphRunner, Activations } from './subgraphRunner.ts'
 import { sampleToken } from './sampling.ts'
-import type { LoweredPlan, SendStep, ExecutionStep } from './loweredPlan.ts'
 import type { SamplingParams } from './types.ts'
 
 /** The other side, as one request sees it. */
@@ -45,7 +45,6 @@ export interface ExecutionContext {
 
 /** Where a pass stands. Once only the last row went over, the rest of the pass is about that one. */
 interface ForwardPass {
-  readonly steps: readonly ExecutionStep[]
   position: number
   rows: number
   readonly values: Activations
@@ -53,15 +52,16 @@ interface ForwardPass {
 }
 
 /**
- * Walks a request through its schedule on one side, pass by pass, until its last token. Where the sampler is on
+ * Carries out one side's steps of a lowered plan, pass by pass, until the request's last token. Where the sampler is on
  * the other side and the tokens do not come here, it ends when the peer closes the request (take() rejects).
  */
-export async function executePlan(w: ExecutionContext, schedule: LoweredPlan): Promise<void> {
+export async function executePlan(w: ExecutionContext, { prefill, decode }: LoweredPlan): Promise<void> {
+  const first = sideSteps(prefill, w.side)
+  const further = sideSteps(decode, w.side)
   let { ids, position } = startOf(w)
   for (let rows = position === 0 ? w.promptTokens : 1; ; rows = 1) {
-    const steps = position === 0 ? schedule.prefill : schedule.decode
-    const pass: ForwardPass = { steps, position, rows, values: { ids }, token: null }
-    for (let step = 0; step < steps.length; step++) await doStep(w, pass, step)
+    const pass: ForwardPass = { position, rows, values: { ids }, token: null }
+    for (const step of position === 0 ? first : further) await doStep(w, pass, step)
     if (pass.token?.last === true) return
     position += rows
     ids = pass.token === null ? [] : [pass.token.id]
@@ -73,26 +73,23 @@ export function startOf({ start, prompt }: ExecutionContext): { ids: readonly nu
   return { ids: start?.ids ?? prompt, position: start?.position ?? 0 }
 }
 
-async function doStep(w: ExecutionContext, pass: ForwardPass, index: number): Promise<void> {
-  const step = pass.steps[index]
-  if (step.kind === 'compute') {
-    if (step.side === w.side) await compute(w, pass, index, step)
-  } else if (step.from === w.side) send(w, pass, index, step)
-  else await receive(w, pass, index, step)
+async function doStep(w: ExecutionContext, pass: ForwardPass, step: SideStep): Promise<void> {
+  if (step.kind === 'run') await compute(w, pass, step)
+  else if (step.kind === 'sample') sample(w, pass)
+  else if (step.kind === 'send') sendFrame(w, frameOf(w, pass, step), step.number)
+  else await receive(w, pass, step.message)
 }
 
-async function compute(
-  w: ExecutionContext,
-  pass: ForwardPass,
-  index: number,
-  step: ExecutionStep & { kind: 'compute' },
-): Promise<void> {
+async function compute(w: ExecutionContext, pass: ForwardPass, step: RunStep): Promise<void> {
   const { position, rows, values } = pass
-  const result = await w.runner.run({ segment: step.segment, caches: w.caches, values, position, rows })
-  recordRun(w, result, index, position, rows)
+  const result = await w.runner.run({ segment: step.subgraph, caches: w.caches, values, position, rows })
+  recordRun(w, result, step.number, position, rows)
   Object.assign(values, result.values)
-  const { logits } = result.values
-  if (logits === undefined) return
+}
+
+function sample(w: ExecutionContext, pass: ForwardPass): void {
+  const { position, rows, values } = pass
+  const logits = values.logits!
   delete values.logits
   deliver(w, pass, sampled(w, logits, position + rows))
 }
@@ -123,10 +120,6 @@ function deliver(w: ExecutionContext, pass: ForwardPass, token: SampledToken): v
   w.onToken(token)
 }
 
-function send(w: ExecutionContext, pass: ForwardPass, index: number, step: SendStep): void {
-  sendFrame(w, frameOf(w, pass, index, step), index)
-}
-
 export function sendFrame(w: ExecutionContext, frame: Message, step: number): void {
   const askedSeconds = w.clock.nowSeconds()
   w.peer.send(frame)
@@ -139,20 +132,20 @@ export function sendFrame(w: ExecutionContext, frame: Message, step: number): vo
   )
 }
 
-function frameOf(w: ExecutionContext, pass: ForwardPass, index: number, step: SendStep): Message {
+function frameOf(w: ExecutionContext, pass: ForwardPass, step: SendStep): Message {
   const { position, rows, values } = pass
-  if (step.carries === 'token') return tokenFrame(pass.token!, index)
-  if (step.carries === 'ids') return idsFrame(values.ids ?? [], { step: index, position })
-  return boundaryFrame(w.model, step, values, rows, index, position)
+  if (step.carries === 'token') return tokenFrame(pass.token!, step.number)
+  if (step.carries === 'ids') return idsFrame(values.ids ?? [], { step: step.number, position })
+  return boundaryFrame(w.model, step, values, rows, position)
 }
 
-async function receive(w: ExecutionContext, pass: ForwardPass, index: number, step: SendStep): Promise<void> {
+async function receive(w: ExecutionContext, pass: ForwardPass, step: SendStep): Promise<void> {
   const { values, rows } = pass
   const first =
     step.carries === 'token' ? pass.position + rows : pass.position + (step.lastRow ? rows - 1 : 0)
   const askedSeconds = w.clock.nowSeconds()
-  const { frame, atSeconds } = await w.peer.take(first, index)
-  recordReceipt(w, frame, index, askedSeconds, atSeconds)
+  const { frame, atSeconds } = await w.peer.take(first, step.number)
+  recordReceipt(w, frame, step.number, askedSeconds, atSeconds)
   if (step.carries === 'token') deliver(w, pass, tokenOf(w.model, frame))
   else if (step.carries === 'ids') values.ids = idsOf(w.model, frame, rows)
   else Object.assign(values, boundaryOf(w.model, step, frame, step.lastRow ? 1 : rows))

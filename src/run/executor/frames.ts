@@ -1,12 +1,12 @@
 import { InputError } from '../../core/errors.ts'
 import type { ModelSpec } from '../../model/spec.ts'
+import { rowElements, type SendStep } from '../../plan/lower.ts'
 import type { BoundaryBits } from '../../plan/plan.ts'
 import { frameName } from '../wire/frame.ts'
 import { idsFrame, readIds } from '../wire/payloads.ts'
 import { FLAG, FRAME, type Frame, type FrameType } from '../wire/types.ts'
 import { decodeBoundary, encodeBoundary } from './boundary.ts'
 import type { Activations } from './subgraphRunner.ts'
-import type { SendStep } from './loweredPlan.ts'
 
 /** What a message of a request carries, as a frame and back. A frame's request belongs to whoever sends it. */
 export type Message = Omit<Frame, 'request'>
@@ -39,20 +39,19 @@ export function tensorFrame(
 /** The boundary tensor that a step carries, of `rows` tokens, or of the last of them. */
 export function boundaryFrame(
   model: ModelSpec,
-  { carries, lastRow, bits }: SendStep,
+  { carries, lastRow, bits, number }: SendStep,
   values: Activations,
   rows: number,
-  step: number,
   position: number,
 ): Message {
   const whole = carries === 'partial' ? values.partial! : values.x!
   const data = carries === 'x+hidden' ? besideHidden(whole, values.hidden!, rows) : whole
   const from = lastRow ? rows - 1 : 0
   return tensorFrame(
-    data.subarray(from * columnsOf(model, carries)),
+    data.subarray(from * rowElements(model, carries)),
     rows - from,
     bits!,
-    step,
+    number,
     position + from,
   )
 }
@@ -86,7 +85,7 @@ export function boundaryOf(
   frame: Frame,
   rows: number,
 ): Activations {
-  const data = tensorOf(frame, rows, columnsOf(model, carries), bits!)
+  const data = tensorOf(frame, rows, rowElements(model, carries), bits!)
   if (carries !== 'x+hidden') return { [carries]: data }
   const { width, ffnWidth } = model
   const x = new Float32Array(rows * width)
@@ -109,10 +108,6 @@ function besideHidden(x: Float32Array, hidden: Float32Array, rows: number): Floa
     out.set(hidden.subarray(row * inner, (row + 1) * inner), row * (width + inner) + width)
   }
   return out
-}
-
-function columnsOf(model: ModelSpec, carries: SendStep['carries']): number {
-  return carries === 'x+hidden' ? model.width + model.ffnWidth : model.width
 }
 
 function checkFrame(frame: Frame, type: FrameType, rows: number, bits: number): void {

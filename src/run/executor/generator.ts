@@ -1,5 +1,6 @@
 import type { Clock } from '../../core/clock.ts'
 import type { ModelSpec } from '../../model/spec.ts'
+import { lowerPlan } from '../../plan/lower.ts'
 import { CLOUD, EDGE, needsCloud } from '../../plan/plan.ts'
 import type { Timers } from '../../core/timers.ts'
 import type { Connection } from '../wire/types.ts'
@@ -16,7 +17,6 @@ import { NO_RECORD } from './record.ts'
 import type { Deadlines, GeneratorHandle, PlanSwitch, RecoveryEvent } from './recoveryTypes.ts'
 import { checkPlan } from './request.ts'
 import type { SubgraphRunner } from './subgraphRunner.ts'
-import { lowerPlan } from './loweredPlan.ts'
 import type { Semaphore } from './semaphore.ts'
 import { planKvCacheMigration, type KvCacheMigration } from './kvCacheMigration.ts'
 import type { ExecutionEvent, OutputToken, GenerationRequest, RequestOutput } from './types.ts'
@@ -224,16 +224,16 @@ export class SplitGenerator implements GeneratorHandle {
   private async runSpan(): Promise<boolean> {
     const { model } = this.host
     const { plan, cloudUnits } = this.resolvedPlan
-    const schedule = lowerPlan(model, plan, cloudUnits)
+    const lowered = lowerPlan(model, plan, cloudUnits)
     const w = this.walkOf(this.openStream())
     try {
       await this.migrateKvCache(w)
-      await (plan.exit === null ? executePlan(w, schedule) : executeExitOnEdge(w, plan.exit))
+      await (plan.exit === null ? executePlan(w, lowered) : executeExitOnEdge(w, plan.exit, lowered))
     } catch (error) {
       if (error !== CHANGED || this.failure !== null) throw this.failure ?? error
       return false
     }
-    this.call?.done(plan.exit === null && schedule.lmHead === CLOUD)
+    this.call?.done(plan.exit === null && plan.head === CLOUD)
     return true
   }
 

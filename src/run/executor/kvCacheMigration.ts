@@ -1,12 +1,11 @@
 import type { Subgraph } from '../../model/graphs/subgraphTypes.ts'
 import { attentionUnits, type ModelSpec } from '../../model/spec.ts'
+import { lowerPlan, wholeLayers } from '../../plan/lower.ts'
 import { EDGE, needsCloud, type BoundaryBits } from '../../plan/plan.ts'
 import { FRAME } from '../wire/types.ts'
 import { decodeBoundary } from './boundary.ts'
-import { layersOf, UPLOAD } from './earlyExit.ts'
 import type { RetransmitBuffer } from './retransmit.ts'
 import type { ResolvedPlan } from './messages.ts'
-import { lowerPlan } from './loweredPlan.ts'
 
 /**
  * The layer below which everything, embedding included, lies on the edge, and from which on everything lies in the
@@ -47,14 +46,15 @@ export function planKvCacheMigration(
   if (top <= cut) return { segment: null, rows: new Float32Array(0), count }
   const rows = keptRows(model, kept, uploadStep(model, from), count)
   if (rows === null) return null
-  return { segment: { input: 'x', parts: layersOf(model, cut, top) }, rows, count }
+  return { segment: { input: 'x', parts: wholeLayers(model, cut, top) }, rows, count }
 }
 
-/** The step that carries the residual from the edge to the first layer in the cloud. */
+/** Number of the step that carries the residual from the edge to the first layer in the cloud; -1 where none does. */
 function uploadStep(model: ModelSpec, { plan, cloudUnits }: ResolvedPlan): number {
-  if (plan.exit !== null) return UPLOAD
-  const { prefill } = lowerPlan(model, plan, cloudUnits)
-  return prefill.findIndex((step) => step.kind === 'send' && step.from === EDGE && step.carries === 'x')
+  for (const step of lowerPlan(model, plan, cloudUnits).prefill.steps) {
+    if (step.kind === 'send' && step.from === EDGE && step.carries === 'x') return step.number
+  }
+  return -1
 }
 
 /** Rows of positions 0..count-1 as they were sent; null where one is missing. */

@@ -1,9 +1,9 @@
 import { CACHE_BYTES_PER_ELEMENT } from '../../model/graphs/cache.ts'
 import { attentionUnits, kvBytesPerUnitToken, type ModelSpec } from '../../model/spec.ts'
+import { rowElements, type LoweredPass, type LoweredPlan, type SendStep } from '../../plan/lower.ts'
 import { EDGE, type Plan } from '../../plan/plan.ts'
 import { payloadBytes } from './boundary.ts'
 import { ExecutionError } from './errors.ts'
-import type { LoweredPlan, SendStep } from './loweredPlan.ts'
 
 /** Default of what a cloud's requests may hold together. */
 export const DEFAULT_CLOUD_MEMORY_BYTES = 4 * 2 ** 30
@@ -52,40 +52,23 @@ export function cloudKvCacheBytes(model: ModelSpec, plan: Plan, tokens: number):
 /** What the edge sends for a request of the plan at most: no honest one holds more at the cloud. */
 export function receiveBufferBytes(
   model: ModelSpec,
-  plan: Plan,
-  schedule: LoweredPlan,
+  { prefill, decode }: LoweredPlan,
   promptTokens: number,
   maxNewTokens: number,
 ): number {
   const message = (step: SendStep, rows: number) => messageBytes(model, step, step.lastRow ? 1 : rows)
-  const ups = plan.exit === null ? upsOf(schedule) : exitUps(plan)
-  const prompt = ups.prefill.map((step) => message(step, promptTokens))
-  const token = ups.decode.map((step) => message(step, 1))
+  const prompt = uploads(prefill).map((step) => message(step, promptTokens))
+  const token = uploads(decode).map((step) => message(step, 1))
   const sum = (list: readonly number[]) => list.reduce((total, bytes) => total + bytes, 0)
   const all = sum(prompt) + (maxNewTokens - 1) * sum(token)
   return Math.min(all, Math.max(MAX_MAILBOX_BYTES, ...prompt))
 }
 
-interface Ups {
-  readonly prefill: readonly SendStep[]
-  readonly decode: readonly SendStep[]
-}
-
-function upsOf({ prefill, decode }: LoweredPlan): Ups {
-  const ups = (steps: LoweredPlan['prefill']) =>
-    steps.filter((step): step is SendStep => step.kind === 'send' && step.from === EDGE)
-  return { prefill: ups(prefill), decode: ups(decode) }
-}
-
-function exitUps(plan: Plan): Ups {
-  const upload: SendStep = {
-    ...{ kind: 'send', from: EDGE, carries: 'x', lastRow: false, bits: plan.boundaryBits },
-  }
-  return { prefill: [upload], decode: [upload] }
+function uploads({ steps }: LoweredPass): SendStep[] {
+  return steps.filter((step): step is SendStep => step.kind === 'send' && step.from === EDGE)
 }
 
 function messageBytes(model: ModelSpec, { carries, bits }: SendStep, rows: number): number {
   if (carries === 'ids' || carries === 'token') return 4 * rows
-  const columns = carries === 'x+hidden' ? model.width + model.ffnWidth : model.width
-  return payloadBytes(rows, columns, bits!)
+  return payloadBytes(rows, rowElements(model, carries), bits!)
 }

@@ -46,7 +46,7 @@ export interface OutputToken {
 export interface ExecutionEvent {
   readonly side: 'edge' | 'cloud'
   readonly kind: 'load' | 'compute' | 'send' | 'receive'
-  /** Index of the execution step; `position` identifies the pass (0 = prefill). */
+  /** Number of the execution step; `position` identifies the pass (0 = prefill). */
   readonly step: number
   readonly position: number
   /** Tokens (rows) computed or sent. */

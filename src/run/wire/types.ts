@@ -59,7 +59,7 @@ export interface Frame {
   readonly type: FrameType
   /** 0 for a frame that belongs to no request. */
   readonly request: number
-  /** Index of the execution step that a tensor belongs to. */
+  /** Number of the execution step that sends the frame; 0 for control frames. */
   readonly step: number
   readonly position: number
   readonly count: number

@@ -12,9 +12,9 @@ import { readLoad, type CloudLoad } from '../../../src/run/executor/load.ts'
 import { planFrame } from '../../../src/run/executor/messages.ts'
 import type { Execution } from '../../../src/run/executor/open.ts'
 import { SubgraphRunner } from '../../../src/run/executor/subgraphRunner.ts'
-import { lowerPlan } from '../../../src/run/executor/loweredPlan.ts'
+import { lowerPlan } from '../../../src/plan/lower.ts'
 import { GREEDY } from '../../../src/run/executor/types.ts'
-import { CLOUD, EDGE } from '../../../src/plan/plan.ts'
+import { CLOUD, cutPlan, EDGE } from '../../../src/plan/plan.ts'
 import { memoryPair, type MemoryPair } from '../../../src/run/wire/memory.ts'
 import { jsonFrame, readRefusal } from '../../../src/run/wire/payloads.ts'
 import { FRAME, type Connection, type Frame } from '../../../src/run/wire/types.ts'
@@ -140,16 +140,29 @@ describe('what a cloud holds for its edges', () => {
     const random = randomStream(3, 'mailboxes')
     for (let i = 0; i < 50; i++) {
       const { plan, cloudUnits } = randomPlan(random, model)
-      const schedule = lowerPlan(model, plan, cloudUnits)
-      const none = !schedule.prefill.some((step) => step.kind === 'send' && step.from === EDGE)
-      const bytes = receiveBufferBytes(model, plan, schedule, 5, 9)
+      const lowered = lowerPlan(model, plan, cloudUnits)
+      const none = !lowered.prefill.steps.some((step) => step.kind === 'send' && step.from === EDGE)
+      const bytes = receiveBufferBytes(model, lowered, 5, 9)
       expect(bytes === 0).toBe(none)
-      expect(receiveBufferBytes(model, plan, schedule, 5, 10)).toBeGreaterThanOrEqual(bytes)
+      expect(receiveBufferBytes(model, lowered, 5, 10)).toBeGreaterThanOrEqual(bytes)
     }
-    const schedule = lowerPlan(model, cut.plan, cut.cloudUnits)
-    expect(receiveBufferBytes(model, cut.plan, schedule, 5, 9)).toBe((5 + 8) * 4 * model.width)
+    const lowered = lowerPlan(model, cut.plan, cut.cloudUnits)
+    expect(receiveBufferBytes(model, lowered, 5, 9)).toBe((5 + 8) * 4 * model.width)
     const large = { ...model, contextTokens: 2 ** 20 }
-    expect(receiveBufferBytes(large, cut.plan, schedule, 1000, 2 ** 20)).toBe(64 * 2 ** 20)
+    expect(receiveBufferBytes(large, lowered, 1000, 2 ** 20)).toBe(64 * 2 ** 20)
+  })
+
+  test('a request of a plan that needs no cloud is refused, and the cloud goes on', async () => {
+    const units = Array.from({ length: model.layers }, () => [])
+    const alone = {
+      plan: cutPlan(model.layers, model.kvHeads, model.layers, 32, EDGE, EDGE),
+      cloudUnits: units,
+    }
+    const { client, answers, peer } = await connected()
+    client.send(planFrame(model, 1, alone), openFrame(1))
+    await expect.poll(() => codes(answers)).toHaveLength(1)
+    client.send(planFrame(model, 1, cut), openFrame(2))
+    await expect.poll(() => peer.active).toBe(1)
   })
 
   test('numbers belong to their connection: nobody reaches the requests of another', async () => {
