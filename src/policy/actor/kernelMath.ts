@@ -57,6 +57,8 @@ const divF: Code = simd(0xe7)
 const minF: Code = simd(0xe8)
 const maxF: Code = simd(0xe9)
 const constF = (value: number): Code => simd(0x0c, ...new Uint8Array(new Float32Array(4).fill(value).buffer))
+/** The instructions of one statement, on one line of the code below. */
+const statement = (...parts: Code[]): Code => parts.flat()
 const advance = (local: number, by: Code): Code => [...get(local), ...by, ...add, ...set(local)]
 /** Runs `body` at least once, and repeats it while `condition` holds. */
 const repeat = (body: Code, condition: Code): Code => [0x03, EMPTY, ...body, ...condition, 0x0d, 0, 0x0b]
@@ -72,15 +74,15 @@ function denseBlock(accumulators: number): Code {
   const splat = first + 4
   return [
     ...each((local, offset) => [...at(BIAS), ...load(offset), ...set(local)]),
-    ...[...get(X), ...set(XP)],
-    ...[...at(W), ...set(WP)],
+    ...statement(get(X), set(XP)),
+    ...statement(at(W), set(WP)),
     ...repeat(
       [
-        ...[...get(XP), ...loadSplat, ...set(splat)],
+        ...statement(get(XP), loadSplat, set(splat)),
         ...each((local, offset) => [
           ...get(local),
-          ...[...get(splat), ...get(WP), ...load(offset), ...mulF],
-          ...[...addF, ...set(local)],
+          ...statement(get(splat), get(WP), load(offset), mulF),
+          ...statement(addF, set(local)),
         ]),
         ...advance(WP, get(ROW_BYTES)),
         ...advance(XP, i32(4)),
@@ -97,8 +99,8 @@ function denseCode(): Code {
   const [X, INPUTS, OUTPUTS, ROW_BYTES, O, END] = [0, 4, 5, 6, 7, 10]
   const fits = (bytes: number): Code => [...get(O), ...i32(bytes), ...add, ...get(ROW_BYTES), ...lessOrEqual]
   return [
-    ...[...get(OUTPUTS), ...i32(2), ...shiftLeft, ...set(ROW_BYTES)],
-    ...[...get(X), ...get(INPUTS), ...i32(4), ...mul, ...add, ...set(END)],
+    ...statement(get(OUTPUTS), i32(2), shiftLeft, set(ROW_BYTES)),
+    ...statement(get(X), get(INPUTS), i32(4), mul, add, set(END)),
     ...when(fits(64), repeat(denseBlock(4), fits(64))),
     ...when(fits(16), repeat(denseBlock(1), fits(16))),
   ]
@@ -119,17 +121,20 @@ function tanhCode(): Code {
   ]
   return repeat(
     [
-      ...[...get(AT), ...load(), ...constF(-9), ...maxF, ...constF(9), ...minF, ...set(VALUE)],
-      ...[...get(VALUE), ...get(VALUE), ...mulF, ...set(SQUARE)],
+      ...statement(get(AT), load(), constF(-9), maxF, constF(9), minF, set(VALUE)),
+      ...statement(get(VALUE), get(VALUE), mulF, set(SQUARE)),
       ...get(AT),
-      ...[...horner(NUMERATOR), ...get(VALUE), ...mulF],
-      ...[...horner(DENOMINATOR), ...divF],
+      ...statement(horner(NUMERATOR), get(VALUE), mulF),
+      ...statement(horner(DENOMINATOR), divF),
       ...store(),
       ...advance(AT, i32(16)),
     ],
     [...get(AT), ...get(END), ...lessThan],
   )
 }
+
+/** First bytes of a WebAssembly module: "\0asm", version 1. */
+const MAGIC = [0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]
 
 /** One imported memory, two exported functions. */
 function moduleBytes(): Uint8Array<ArrayBuffer> {
@@ -139,7 +144,7 @@ function moduleBytes(): Uint8Array<ArrayBuffer> {
   const type = (parameters: number): Code => [0x60, ...list(...Array<Code>(parameters).fill([I32])), 0]
   const body = (locals: Code, code: Code): Code => sized([...locals, ...code, 0x0b])
   return Uint8Array.from([
-    ...[0, 0x61, 0x73, 0x6d, 1, 0, 0, 0],
+    ...MAGIC,
     ...section(1, list(type(6), type(2))),
     ...section(2, list([...text('m'), ...text('m'), 0x02, 0x00, 0x01])),
     ...section(3, list([0], [1])),
