@@ -60,7 +60,7 @@ export const COMMANDS: readonly CliEntry[] = [
   },
   {
     name: 'sign',
-    summary: 'sign a bundle, so that a device can tell whose it is',
+    summary: 'sign a bundle, so that a device can verify who made it',
     load: async () => (await import('./commands/sign.ts')).sign,
   },
   VERIFY,
@@ -72,7 +72,7 @@ export const COMMANDS: readonly CliEntry[] = [
   },
   {
     name: 'pretrain',
-    summary: 'train the built-in language model anew',
+    summary: 'train the built-in language model again',
     load: async () => (await import('./commands/pretrain.ts')).pretrainCommand,
   },
   CLOUD,
@@ -90,7 +90,7 @@ export const COMMANDS: readonly CliEntry[] = [
   },
   {
     name: 'calibrate',
-    summary: 'predict with the simulator, measure the real runtime, and say how wrong it was',
+    summary: 'predict with the simulator, measure the real runtime, and report how far they differ',
     load: async () => (await import('./commands/calibrate.ts')).calibrateCommand,
   },
   {

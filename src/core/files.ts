@@ -43,7 +43,7 @@ export function readCapped(path: string, maxBytes: number): Buffer {
       where: path,
       expected: `at most ${maxBytes} bytes`,
       found: `${size} bytes`,
-      remedy: 'this is not the file it is taken for, or it is damaged',
+      remedy: 'check that this is the intended file and that it is undamaged',
     })
   }
   return readFileSync(path)

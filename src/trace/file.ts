@@ -177,7 +177,7 @@ async function readColumns(file: ArrayBuffer, footer: FileMetaData, where: strin
     if (!Number.isNaN(last)) {
       throw new InputError({
         where: `${where}: ${FILE_COLUMNS[name]} of the last row`,
-        expected: 'nothing: the last row only says where the recording ends',
+        expected: 'null: the last row only marks the end of the recording',
         found: show(last),
       })
     }

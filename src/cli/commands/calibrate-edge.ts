@@ -42,7 +42,7 @@ export const calibrateEdge: CliCommand<Options> = {
     if (channel === null) {
       throw new InputError({
         where: 'calibrate-edge',
-        expected: 'a parent process that tells it what to do',
+        expected: 'a parent process that controls it',
         found: 'none',
         remedy: 'use `edgewise calibrate`',
       })

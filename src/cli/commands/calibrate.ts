@@ -62,7 +62,7 @@ const positive = numberOption({ min: 0, exclusiveMin: true })
 
 export const calibrateCommand: CliCommand<Options> = {
   name: 'calibrate',
-  summary: 'predict with the simulator, measure the real runtime, and say how wrong it was',
+  summary: 'predict with the simulator, measure the real runtime, and report how far they differ',
   configure(command) {
     command
       .requiredOption('--model <id|path>', 'tales (built in), a Hugging Face directory, or a llama2.c .bin')

@@ -56,7 +56,7 @@ export const cloud: CliCommand<CloudFlags> = {
       )
       .option(
         '--idle-seconds <s>',
-        'a request whose edge is silent for so long is freed',
+        'how long a request may go without a message from its edge',
         seconds,
         defaults.idleSeconds,
       )
@@ -71,7 +71,7 @@ export const cloud: CliCommand<CloudFlags> = {
         'certificates that may connect, by their names (default: all of the authority)',
       )
       .option('--status <host:port>', 'health and metrics for this machine: /healthz, /readyz, /metrics')
-      .option('--drain-seconds <s>', 'requests under way may take so long once told to stop', seconds, 30)
+      .option('--drain-seconds <s>', 'how long running requests may take after a signal to stop', seconds, 30)
     addTransportOptions(command)
     addJson(command)
     addExamples(command, [

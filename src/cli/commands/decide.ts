@@ -49,7 +49,11 @@ export const decide: CliCommand<Options> = {
       .option('--cloud-backlog-seconds <s>', 'cloud work left of those under way', amount)
       .option('--tenants <n>', "other tenants' sequences in the cloud, as last heard", amount)
       .option('--tenants-age-seconds <s>', 'how old that report is', amount)
-      .option('--since-heartbeat-seconds <s>', 'since a heartbeat came back; past 3 s is an outage', amount)
+      .option(
+        '--since-heartbeat-seconds <s>',
+        'since the last answered heartbeat; more than 3 s is an outage',
+        amount,
+      )
       .option('--memory-gb <n>', 'edge memory that the plan may take, 10^9 bytes', amount)
       .option(
         '--engine <kind>',

@@ -48,7 +48,7 @@ export const evalCommand: CliCommand<Options> = {
       )
       .option('--tuning-candidates <n>', 'prices tried for the priced planner', integerOption({ min: 1 }), 60)
       .option('--runs <folder>', 'where tuned prices and the log of final evaluations are kept', RUNS_FOLDER)
-      .option('--final', 'test links: logged each time, for the last word on a policy')
+      .option('--final', 'test links: logged each time: for the final evaluation of a policy')
     addJson(command)
     addExamples(command, [
       ['A run against every planner on validation links', 'eval runs/quickstart-1 all'],
@@ -120,7 +120,7 @@ function splitOf({ links, final }: Options): (typeof SPLITS)[number] {
   if (split === 'test' && final !== true) {
     throw new InputError({
       where: '--links test',
-      expected: '--final beside it: test links are for the last word, and each look is logged',
+      expected: '--final as well: test links are for the final evaluation, and each use is logged',
       found: 'no --final',
       remedy: 'use --links validation while developing',
     })

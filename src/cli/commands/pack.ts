@@ -26,7 +26,7 @@ export const pack: CliCommand<Options> = {
   configure(command) {
     command
       .option('--model <id|path>', 'tales (built in), a Hugging Face directory, or a llama2.c .bin')
-      .option('--bundle <folder>', 'policy bundle that goes along')
+      .option('--bundle <folder>', 'policy bundle to include')
       .option('--target <platform-arch>', TARGETS.join(', '), thisMachine())
       .option('--out <folder>', 'new folder to pack into')
       .option(

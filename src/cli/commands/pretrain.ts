@@ -23,7 +23,7 @@ interface Options {
 
 export const pretrainCommand: CliCommand<Options> = {
   name: 'pretrain',
-  summary: 'train the built-in language model anew',
+  summary: 'train the built-in language model again',
   configure(command) {
     command
       .requiredOption('--out <folder>', 'folder to write: a Hugging Face directory')
@@ -33,7 +33,7 @@ export const pretrainCommand: CliCommand<Options> = {
         integerOption({ min: 1 }),
       )
       .option('--seed <n>', 'seed of the texts and the first weights (default: 1)', integerOption({ min: 0 }))
-      .option('--resume', 'go on where the checkpoint in the folder stands')
+      .option('--resume', 'continue from the checkpoint in the folder')
     addJson(command)
     addExamples(command, [
       ['The shipped model, byte for byte (same engine and kind of processor)', 'pretrain --out models/tales'],

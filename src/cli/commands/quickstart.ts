@@ -54,8 +54,8 @@ export const quickstart: CliCommand<Options> = {
   configure(command) {
     command
       .option('--out <folder>', 'folder to make, or one to continue (default: runs/quickstart-<n>)')
-      .option('--export-to <folder>', 'where the bundle goes (default: exports/<name of the folder>)')
-      .option('--force', 'start the folder anew')
+      .option('--export-to <folder>', 'folder for the bundle (default: exports/<name of the folder>)')
+      .option('--force', 'start with an empty folder')
       .option('--edge <device>', 'a device id, YAML or profile JSON instead of measuring this machine')
       .option('--updates <n>', 'training updates instead of those of the config', integerOption({ min: 1 }))
       .option('--seeds <n>', 'paired test episodes', integerOption({ min: 1 }), 30)
@@ -239,7 +239,7 @@ async function exported(run: string, bundle: string, evaluation: EvalJson, io: I
     where: bundle,
     expected: 'a bundle that computes what it says',
     found: verify.worst ?? 'no engine opened',
-    remedy: 'edgewise quickstart --force makes everything anew',
+    remedy: 'edgewise quickstart --force makes everything again',
   })
 }
 

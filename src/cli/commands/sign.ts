@@ -12,7 +12,7 @@ interface Options {
 
 export const sign: CliCommand<Options> = {
   name: 'sign',
-  summary: 'sign a bundle, so that a device can tell whose it is',
+  summary: 'sign a bundle, so that a device can verify who made it',
   configure(command) {
     command
       .argument('<bundle>', 'bundle folder')

@@ -33,7 +33,7 @@ export const train: CliCommand<Options> = {
       .option('--cloud <device>', 'the same for the cloud')
       .option('--seed <n>', "seed instead of the config's", integerOption({ min: 0 }))
       .option('--updates <n>', "updates instead of the config's", integerOption({ min: 1 }))
-      .option('--resume <run>', 'continue this run exactly where its last checkpoint stands')
+      .option('--resume <run>', 'continue this run exactly from its last checkpoint')
     addJson(command)
     addExamples(command, [
       [

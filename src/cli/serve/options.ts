@@ -54,6 +54,6 @@ export function addServeOptions(command: Command): void {
       numberOption({ min: 1.5, max: 86_400 }),
       outageSeconds,
     )
-    .option('--drain-seconds <s>', 'requests under way may take so long once told to stop', seconds, 30)
+    .option('--drain-seconds <s>', 'how long running requests may take after a signal to stop', seconds, 30)
     .option('--watch', 'show the link, the requests and every transition as they happen')
 }

@@ -48,7 +48,7 @@ function folderOf(model: Uint8Array | string, { externalFolder }: SessionOptions
   if (externalFolder !== undefined && typeof model === 'string') {
     throw new InputError({
       where: 'session options: externalFolder',
-      expected: 'none beside a path: external data lies in the folder of the model',
+      expected: 'no externalFolder together with a path: external data is read from the folder of the model',
       found: externalFolder,
     })
   }

@@ -31,7 +31,8 @@ export function prepareFolder(folder: string, files: readonly string[], force: b
     where: folder,
     expected: 'a folder without keys',
     found: there.join(', '),
-    remedy: 'choose another folder; --force replaces them, and what they were for is then lost',
+    remedy:
+      'choose another folder; --force replaces the keys, and what was made with the old ones is no longer accepted',
   })
 }
 

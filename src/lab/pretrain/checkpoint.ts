@@ -60,7 +60,7 @@ export function unpackState(
       where,
       expected: show(canonicalJson(identity), 600),
       found: show(canonicalJson(header.identity), 600),
-      remedy: 'resume with the settings and the engine it was written with, or start anew without --resume',
+      remedy: 'resume with the settings and the engine it was written with, or start again without --resume',
     })
   }
   const vector = (i: number): Float32Array => {

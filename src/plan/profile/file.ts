@@ -173,7 +173,7 @@ export function checkProfile(value: unknown, where: string): Profile {
       where: `${where}: schema`,
       expected: PROFILE_SCHEMA,
       found: show(schema),
-      remedy: 'make the profile anew with `edgewise profile`',
+      remedy: 'make the profile again with `edgewise profile`',
     })
   }
   return check(profileSchema, value, where)

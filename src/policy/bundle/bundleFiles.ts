@@ -169,6 +169,6 @@ function differs(where: string, what: string, expected: unknown, found: unknown)
     where,
     expected: `the ${what}: ${JSON.stringify(expected)}`,
     found: JSON.stringify(found),
-    remedy: 'export the bundle anew',
+    remedy: 'export the bundle again',
   })
 }

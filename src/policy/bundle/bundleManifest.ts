@@ -127,7 +127,7 @@ export function checkManifest(value: unknown, where: string): Manifest {
       where: `${where}: schema`,
       expected: BUNDLE_SCHEMA,
       found: show(schema),
-      remedy: 'use the version of edgewise that exported the bundle, or export anew',
+      remedy: 'use the version of edgewise that exported the bundle, or export the bundle again',
     })
   }
   return check(manifestSchema, value, where)

@@ -147,7 +147,7 @@ function sameVersion(what: string, found: number, own: number, where: string): v
     where: `${where}: ${what}.version`,
     expected: `version ${own} of the ${what} contract (this program's)`,
     found: `version ${found} (the bundle's)`,
-    remedy: 'use the version of edgewise that the manifest names under versions, or export anew',
+    remedy: 'use the version of edgewise that the manifest names under versions, or export the bundle again',
   })
 }
 
@@ -161,7 +161,7 @@ function sameList(found: readonly unknown[], expected: readonly unknown[], where
       where: `${where}.${i}`,
       expected: show(b, 200),
       found: show(a, 200),
-      remedy: 'the bundle was made for another problem or by another version: export anew',
+      remedy: 'the bundle was made for another problem or by another version: export it again',
     })
   }
 }

@@ -61,7 +61,10 @@ export class DeadlineTimer {
       const passed = this.clock.nowSeconds() - since
       const text = `${WORDS[phase]} took longer than ${seconds} s: ${passed.toFixed(3)} s have passed`
       this.onMissed(
-        new ExecutionError('E_DEADLINE', `deadline (${phase}): ${text}, ${this.tokens} tokens came`),
+        new ExecutionError(
+          'E_DEADLINE',
+          `deadline (${phase}): ${text}, ${this.tokens} tokens were delivered`,
+        ),
       )
     })
   }

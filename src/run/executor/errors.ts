@@ -44,7 +44,7 @@ export function cloudRefuses(code: string, message: string): ExecutionError {
 
 /** The error for a request that the cloud ended. */
 export function peerFailed(code: string, message: string): ExecutionError {
-  return new ExecutionError('E_PEER_FAILED', `the cloud gave the request up (${code})\n${message}`)
+  return new ExecutionError('E_PEER_FAILED', `the cloud ended the request (${code})\n${message}`)
 }
 
 /** The error for a request that its caller cancelled. */

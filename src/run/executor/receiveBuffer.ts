@@ -54,7 +54,7 @@ export class ReceiveBuffer {
     if (this.held.has(key) || heldBytes > this.maxHeldBytes) {
       throw new ExecutionError(
         'E_UNEXPECTED_FRAME',
-        `request ${frame.request}: a message that nobody waits for: step ${frame.step}, position ${frame.position}`,
+        `request ${frame.request}: a message that no step waits for: step ${frame.step}, position ${frame.position}`,
       )
     }
     this.common.take(frame.payload.byteLength)

@@ -133,7 +133,7 @@ describe('a cloud and what an edge may send it', () => {
   })
   test('a message of no step, again and again', async () => {
     const odd = tensor(new Uint8Array(16), { step: 7 })
-    expect(await refusalAfter(planOf(2), open(1), odd, odd)).toContain('nobody waits')
+    expect(await refusalAfter(planOf(2), open(1), odd, odd)).toContain('no step waits')
   })
   test('rows that do not fit the pass', async () => {
     const rows = tensor(new Uint8Array(4 * model.width), { count: 1 })

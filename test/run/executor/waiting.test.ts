@@ -124,7 +124,7 @@ describe('requests without a cloud, by hand-made time', () => {
     time.pass(0.1)
     await expect(handle.result).rejects.toMatchObject({ code: 'E_DEADLINE' })
     await expect(handle.result).rejects.toThrow(`deadline (${phase})`)
-    await expect(handle.result).rejects.toThrow('7.000 s have passed, 0 tokens came')
+    await expect(handle.result).rejects.toThrow('7.000 s have passed, 0 tokens were delivered')
   })
 
   test('a deadline of the queue', async () => {
@@ -141,7 +141,7 @@ describe('requests without a cloud, by hand-made time', () => {
     const handle = await interrupted(null, { tokenSeconds: 7 })
     time.pass(7)
     await expect(handle.result).rejects.toThrow('deadline (token)')
-    await expect(handle.result).rejects.toThrow('3 tokens came')
+    await expect(handle.result).rejects.toThrow('3 tokens were delivered')
   })
 
   test('a cloud that is busy is asked again, later and later, with the request as it was', async () => {
