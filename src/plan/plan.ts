@@ -101,8 +101,8 @@ export function samePlan(a: Plan, b: Plan): boolean {
 }
 
 /**
- * Whether a request under the plan needs the cloud at all: any part of it runs there, or an exit may ask it for a
- * token. A standalone exit needs no cloud, wherever its plan puts the layers above it: they never run.
+ * Whether a request under the plan needs the cloud: a part of it runs there, or an exit may ask the cloud for a token.
+ * A standalone exit needs no cloud, wherever its plan puts the layers above it, because they never run.
  */
 export function needsCloud(plan: Plan): boolean {
   if (plan.exit !== null || endsNeedCloud(plan)) return endsNeedCloud(plan)
@@ -110,7 +110,7 @@ export function needsCloud(plan: Plan): boolean {
   return plan.unitsOnCloud.some(any) || plan.ffn.some(any)
 }
 
-/** Whether the plan-wide choices alone need the cloud, whatever is chosen layer by layer. */
+/** Whether the plan-wide choices alone need the cloud, whatever is chosen for each layer. */
 export function endsNeedCloud({ embed, head, exit }: Pick<Plan, 'embed' | 'head' | 'exit'>): boolean {
   return exit === null ? embed === CLOUD || head === CLOUD : exit.mode === 'collaborative'
 }

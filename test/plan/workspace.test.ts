@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { randomStream } from '../../src/core/random.ts'
 import { layerEdges, problemOf } from '../../src/plan/oracle/paths.ts'
-import { follow, layersOf, relax, walkOf, type Walk } from '../../src/plan/oracle/relax.ts'
+import { follow, layersOf, relax, choicePathOf, type ChoicePath } from '../../src/plan/oracle/relax.ts'
 import { solve, type Problem } from '../../src/plan/oracle/solve.ts'
 import { AttentionTimes, layerTables } from '../../src/plan/oracle/tables.ts'
 import { OracleWorkspace } from '../../src/plan/oracle/workspace.ts'
@@ -22,8 +22,8 @@ function boundProblems(seed: number): Problem[] {
 }
 
 /** What a walk says and what its steps add up to. */
-function figures(problem: Problem, layers: Parameters<typeof walkOf>[1], walk: Walk) {
-  const summed = walkOf(problem, layers, walk.choices, walk.sides)
+function figures(problem: Problem, layers: Parameters<typeof choicePathOf>[1], walk: ChoicePath) {
+  const summed = choicePathOf(problem, layers, walk.choices, walk.sides)
   return { value: walk.value, summed: summed.value, choices: [...walk.choices], sides: [...walk.sides] }
 }
 

@@ -13,21 +13,21 @@ interface Search {
   readonly effort: SearchBudget
 }
 
-/** Relaxations looked at for each label: each prunes, each costs. */
+/** Number of relaxations evaluated for each label: each can prune it, and each costs time. */
 const USEFUL = 6
 
-/** Share of a time that is rounding. */
+/** Relative rounding error of a time. */
 const ROUNDING = 1e-14
 
-/** Choices of one kind from one side to another, the least by the strongest relaxation first, and what they weigh there. */
+/** Choices of one kind from one side to another, sorted by the strongest relaxation, with their values there. */
 interface Ranked {
   readonly order: Int32Array
   readonly values: Float64Array
 }
 
 /**
- * Label setting, layer by layer, with `labels` empty at the start; returns a path better than `bar`, or null if there is
- * none or the effort ends first.
+ * Label setting, layer by layer; `labels` must be empty. Returns a path better than `bar`; null if there is none or the
+ * effort is used up.
  */
 export function searchLabels(
   problem: Problem,
@@ -159,8 +159,8 @@ function boundAt(
 }
 
 /**
- * Labels that no other label equals or betters in cost, time and bytes. The same choices in another order round
- * otherwise: times within rounding are equal.
+ * Labels that no other label equals or beats in cost, time and bytes. The same choices in another order give other
+ * rounding errors, so times within rounding count as equal.
  */
 function undominated(front: number[], { cost, time, bytes, stairTime, stairBytes }: Labels): number[] {
   front.sort((a, b) => cost[a] - cost[b] || time[a] - time[b] || bytes[a] - bytes[b])

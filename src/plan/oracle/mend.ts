@@ -1,4 +1,4 @@
-import { walkOf, type Layers, type Walk } from './relax.ts'
+import { choicePathOf, type Layers, type ChoicePath } from './relax.ts'
 import type { Problem } from './solve.ts'
 
 /** Rounds of single changes. */
@@ -8,7 +8,7 @@ const ROUNDS = 8
  * Constructs a good path that fits into memory from one that is too large and one that fits: the first up to some layer
  * and then the second, followed by the best single changes of choices. It is no worse than `fitting`.
  */
-export function mend(problem: Problem, layers: Layers, large: Walk, fitting: Walk): Walk {
+export function mend(problem: Problem, layers: Layers, large: ChoicePath, fitting: ChoicePath): ChoicePath {
   let best = fitting
   for (const [first, second] of [
     [large, fitting],
@@ -26,7 +26,13 @@ export function mend(problem: Problem, layers: Layers, large: Walk, fitting: Wal
 }
 
 /** `first` up to some layer, then `second`: the best one that fits and has a value below `bar`. */
-function bestJoint(problem: Problem, layers: Layers, first: Walk, second: Walk, bar: number): Walk | null {
+function bestJoint(
+  problem: Problem,
+  layers: Layers,
+  first: ChoicePath,
+  second: ChoicePath,
+  bar: number,
+): ChoicePath | null {
   const difference = { cost: second.cost, time: second.time, bytes: second.bytes }
   let at = -1
   let least = bar
@@ -53,25 +59,25 @@ function bestJoint(problem: Problem, layers: Layers, first: Walk, second: Walk, 
     choices[layer] = first.choices[layer]
     sides[layer] = first.sides[layer]
   }
-  return checked(problem, walkOf(problem, layers, choices, sides), bar)
+  return checked(problem, choicePathOf(problem, layers, choices, sides), bar)
 }
 
 /** The single change of one layer's choice that improves a path most; null if none does. */
-function bestChange(problem: Problem, layers: Layers, walk: Walk): Walk | null {
-  let least = walk.value
+function bestChange(problem: Problem, layers: Layers, path: ChoicePath): ChoicePath | null {
+  let least = path.value
   let [atLayer, atChoice] = [-1, -1]
-  const spare = problem.memoryBytes - walk.bytes
-  for (let layer = 0; layer < walk.choices.length; layer++) {
-    const side = walk.sides[layer]
+  const spare = problem.memoryBytes - path.bytes
+  for (let layer = 0; layer < path.choices.length; layer++) {
+    const side = path.sides[layer]
     const kind = layers.kinds[layers.kindOf[layer]]
     const [cost, time, bytes, next] = [kind.cost[side], kind.time[side], kind.bytes[side], kind.next[side]]
-    const now = walk.choices[layer]
+    const now = path.choices[layer]
     for (let i = 0; i < cost.length; i++) {
       if (next[i] !== next[now] || bytes[i] - bytes[now] > spare) continue
       // The penalty is never negative, so most choices are too expensive without computing it.
-      const dearer = walk.cost - cost[now] + cost[i]
+      const dearer = path.cost - cost[now] + cost[i]
       if (dearer >= least) continue
-      const value = dearer + problem.penalty(walk.time - time[now] + time[i])
+      const value = dearer + problem.penalty(path.time - time[now] + time[i])
       if (value < least) {
         least = value
         atLayer = layer
@@ -81,12 +87,12 @@ function bestChange(problem: Problem, layers: Layers, walk: Walk): Walk | null {
   }
   if (atLayer < 0) return null
   const { choices } = layers.pool.takeSteps()
-  choices.set(walk.choices)
+  choices.set(path.choices)
   choices[atLayer] = atChoice
-  return checked(problem, walkOf(problem, layers, choices, walk.sides), walk.value)
+  return checked(problem, choicePathOf(problem, layers, choices, path.sides), path.value)
 }
 
 /** Differences round differently from sums, so the sum is computed again. */
-function checked(problem: Problem, walk: Walk, bar: number): Walk | null {
-  return walk.bytes <= problem.memoryBytes && walk.value < bar ? walk : null
+function checked(problem: Problem, path: ChoicePath, bar: number): ChoicePath | null {
+  return path.bytes <= problem.memoryBytes && path.value < bar ? path : null
 }

@@ -7,15 +7,16 @@ import { AttentionTimes, layerTables } from './tables.ts'
 import { OracleWorkspace } from './workspace.ts'
 import { exitPlans, exitValue, planValue } from './value.ts'
 
+/** Result of optimalPlan. */
 export interface OracleResult {
   readonly plan: Plan
-  /** Objective plus prices, the value that is minimal. */
+  /** Objective plus prices: the minimised value. */
   readonly value: number
 }
 
 /**
- * The best plan of one request under a constant link, docs/model.md (53), or null if none fits. Exact, but where an
- * `effort` is given and runs out: then the best that was found until then. Who asks often hands in its own `workspace`.
+ * The best plan for one request on a constant link, docs/model.md (53); null if none fits. Exact, unless `effort` is
+ * given and used up: then the best plan found so far. Callers that ask often pass a `workspace` of their own.
  */
 export function optimalPlan(
   input: OracleInput,

@@ -10,21 +10,21 @@ export interface Kind {
   readonly next: readonly [Uint8Array, Uint8Array]
 }
 
-/** Layers as kinds: what four plan-wide choices and all their relaxations share. */
+/** Layers grouped into kinds: shared by four plan-wide choices and all their relaxations. */
 export interface Layers {
   readonly kinds: readonly Kind[]
-  /** Kind by layer. */
+  /** Kind of each layer. */
   readonly kindOf: Uint8Array
   readonly pool: Pool
 }
 
 /**
- * Paths whose residual stays on the side it began on, those that leave it, or any. What a change of sides costs is paid
- * by all of those that leave: bounds for one group at a time lie far closer than one for all.
+ * Paths whose residual stays on the side where it began, those where it changes side, or any. All paths that change
+ * side pay for the change: bounds for one group at a time are much tighter than one for all.
  */
 export type Group = 'any' | 'stay' | 'leave'
 
-/** Nodes of one layer: on either side; and on the first side, not left yet. */
+/** Nodes of one layer: on either side; and on the first side without a change so far. */
 export const NODES = 3
 export const FRESH = 2
 
@@ -34,30 +34,32 @@ export interface Relaxation {
   readonly slope: number
   readonly price: number
   readonly intercept: number
-  /** Least relaxed cost from a node to the end, index NODES x layer + node. */
+  /** Lowest relaxed cost from a node to the end, index NODES x layer + node. */
   readonly toGo: Float64Array
-  /** Index 4 kind + 2 side before + side after: the least choice, and what it weighs; -1 and Infinity if there is none. */
+  /**
+   * Index 4 kind + 2 side before + side after: the cheapest choice, and its value; -1 and Infinity if there is none.
+   */
   readonly least: Float64Array
   readonly choice: Int32Array
   /** No path has a lower value. */
   readonly bound: number
 }
 
-/** A path by the place of its choices among those of its layer and side. */
-export interface Walk {
+/** A path, as the index of each choice among those of its layer and side. */
+export interface ChoicePath {
   readonly choices: Int32Array
   /** Side before each layer, and after the last. */
   readonly sides: Uint8Array
   readonly cost: number
   readonly time: number
   readonly bytes: number
-  /** Cost and penalty; Infinity if no path leads on. */
+  /** Cost and penalty; Infinity if no path exists. */
   readonly value: number
 }
 
 /**
- * The kinds of each problem's layers; problems with the same list share theirs. Relaxations and paths that were made in
- * `workspace` before may not be read any more: their buffers are filled anew.
+ * The kinds of each problem's layers; problems with the same list share theirs. Invalidates the relaxations and paths
+ * made in `workspace` before: their buffers are reused.
  */
 export function layersOf(problems: readonly Pick<Problem, 'layers'>[], workspace: OracleWorkspace): Layers[] {
   workspace.reset()
@@ -107,7 +109,7 @@ function columnsOf(edges: readonly LayerTransition[]) {
   return { cost, time, bytes, next }
 }
 
-/** The relaxation with these multipliers; `weight` 0 leaves costs out, for the path that takes least memory. */
+/** The relaxation with these multipliers; `weight` 0 ignores costs, for the path that takes least memory. */
 export function relax(
   problem: Problem,
   layers: Layers,
@@ -141,7 +143,7 @@ function walkBack(
 ): void {
   const count = kindOf.length
   const away = 1 - startSide
-  // What lies behind the layer at hand: on either side, and not left yet.
+  // Values after the current layer: on either side, and without a change so far.
   let edge = edgeEnd
   let cloud = cloudEnd
   let fresh = group === 'leave' ? Infinity : startSide === 0 ? edge : cloud
@@ -183,8 +185,8 @@ function weigh(
   }
 }
 
-/** The path that a relaxation calls best, with its true value. */
-export function follow(problem: Problem, layers: Layers, relaxation: Relaxation): Walk {
+/** The best path of a relaxation, with its true value. */
+export function follow(problem: Problem, layers: Layers, relaxation: Relaxation): ChoicePath {
   const { kindOf } = layers
   const { least, choice, toGo, group } = relaxation
   const { choices, sides } = layers.pool.takeSteps()
@@ -207,11 +209,16 @@ export function follow(problem: Problem, layers: Layers, relaxation: Relaxation)
     }
   }
   sides[kindOf.length] = side
-  return walkOf(problem, layers, choices, sides)
+  return choicePathOf(problem, layers, choices, sides)
 }
 
-/** Sums a path up. */
-export function walkOf(problem: Problem, layers: Layers, choices: Int32Array, sides: Uint8Array): Walk {
+/** Computes a path's cost, time and bytes. */
+export function choicePathOf(
+  problem: Problem,
+  layers: Layers,
+  choices: Int32Array,
+  sides: Uint8Array,
+): ChoicePath {
   let { cost, time, bytes } = problem.start
   for (let layer = 0; layer < choices.length; layer++) {
     const kind = layers.kinds[layers.kindOf[layer]]
@@ -227,9 +234,9 @@ export function walkOf(problem: Problem, layers: Layers, choices: Int32Array, si
   return { choices, sides, cost, time, bytes, value: cost + problem.penalty(time) }
 }
 
-export function edgesOf(layers: Layers, walk: Walk): LayerTransition[] {
+export function edgesOf(layers: Layers, path: ChoicePath): LayerTransition[] {
   return Array.from(
-    walk.choices,
-    (choice, layer) => layers.kinds[layers.kindOf[layer]].edges[walk.sides[layer] as 0 | 1][choice],
+    path.choices,
+    (choice, layer) => layers.kinds[layers.kindOf[layer]].edges[path.sides[layer] as 0 | 1][choice],
   )
 }

@@ -8,14 +8,14 @@ import {
   type Group,
   type Layers,
   type Relaxation,
-  type Walk,
+  type ChoicePath,
 } from './relax.ts'
 import { OracleWorkspace } from './workspace.ts'
 
 /**
- * The exact shortest path over (layer, side of the residual) with an optional convex penalty on time and an
- * optional memory limit. Without them it is a plain dynamic program; with them, labels
- * (cost, time, bytes) are extended and pruned by dominance and by Lagrangian bounds.
+ * The exact shortest path over (layer, side of the residual), with an optional convex penalty on time and an optional
+ * memory limit. Without them it is a plain dynamic program; with them, labels (cost, time, bytes) are extended, and
+ * pruned by dominance and by Lagrangian bounds.
  */
 
 /** One choice of a layer: from `side` to `next`. */
@@ -31,6 +31,7 @@ export interface LayerTransition {
 /** Choices by side of the residual before the layer. */
 export type LayerTransitions = readonly [readonly LayerTransition[], readonly LayerTransition[]]
 
+/** A shortest-path problem over the layers. */
 export interface Problem {
   /** One entry per layer; equal layers may share the object. */
   readonly layers: readonly LayerTransitions[]
@@ -40,37 +41,42 @@ export interface Problem {
   readonly end: readonly [End, End]
   /** Convex, non-decreasing. */
   readonly penalty: (time: number) => number
-  /** Lines slope x time + intercept that lie nowhere above the penalty, by rising slope. */
+  /** Lines slope x time + intercept that are nowhere above the penalty, by rising slope. */
   readonly tangents: readonly { readonly slope: number; readonly intercept: number }[]
-  /** The intercept of such a line, for a slope between those of the tangents, and how it changes with the slope. */
+  /** The intercept of such a line for a slope between those of the tangents, and its derivative. */
   readonly interceptAt: (slope: number) => readonly [intercept: number, change: number]
   readonly memoryBytes: number
 }
 
+/** Fixed cost, time and bytes. */
 export interface End {
   readonly cost: number
   readonly time: number
   readonly bytes: number
 }
 
+/** A path with its value. */
 export interface Path {
   readonly value: number
   readonly edges: readonly LayerTransition[]
 }
 
-/** Steps that searches may still take, together: choices looked at. What is left when it ends is 0 or more if none was cut short. */
+/**
+ * Search steps left for all searches together (choices evaluated). At least 0 at the end if no search was cut short.
+ */
 export interface SearchBudget {
   left: number
 }
 
-/** The best path, and which of the problems it is of. */
+/** The best path, and the index of its problem. */
 export interface Solution extends Path {
   readonly problem: number
 }
 
 /**
- * The best path of all problems with a value below `bound` (Infinity for none), or null. Where `effort` runs out it is
- * the best of the relaxations' paths: no worse than the relaxation's gap. `workspace` is overwritten; the answer is not in it.
+ * The best path of all problems with a value below `bound` (Infinity: any), or null. If `effort` is used up, the best
+ * of the relaxations' paths, which is within the relaxation's gap. Overwrites `workspace`; the result is not part of
+ * it.
  */
 export function solve(
   problems: readonly Problem[],
@@ -78,47 +84,48 @@ export function solve(
   effort: SearchBudget = { left: Infinity },
   workspace = new OracleWorkspace(),
 ): Solution | null {
-  const best: Best = { bar: bound, problem: -1, walk: null, edges: null }
+  const best: Best = { bar: bound, problem: -1, path: null, edges: null }
   const layers = layersOf(problems, workspace)
   const solver = (i: number, group: Group): Solver => new Solver(problems[i], layers[i], i, group, best)
   const hard = problems.map((_, i) => i).filter((i) => !solver(i, 'any').isEasy())
   const groups = hard.flatMap((i) => [solver(i, 'stay'), solver(i, 'leave')])
-  // Good paths of one group spare the others their searches; where the lowest bound is, the best path is likeliest.
+  // Good paths of one group save the others their searches, so start where the lowest bound is: the best path is most
+  // likely there.
   const open = groups.filter((group) => !group.climb()).sort((a, b) => a.highest - b.highest)
   for (const group of open) group.search(effort, workspace)
-  const { problem, walk, edges } = best
-  if (walk === null && edges === null) return null
-  const path = edges ?? (walk === null ? [] : edgesOf(layers[problem], walk))
-  return { value: best.bar, edges: path, problem }
+  const { problem, path, edges } = best
+  if (path === null && edges === null) return null
+  const transitions = edges ?? (path === null ? [] : edgesOf(layers[problem], path))
+  return { value: best.bar, edges: transitions, problem }
 }
 
-/** The best that is known, as a walk or, from a search, as edges. */
+/** The best known path, as choices or, from a search, as transitions. */
 interface Best {
   bar: number
   problem: number
-  walk: Walk | null
+  path: ChoicePath | null
   edges: readonly LayerTransition[] | null
 }
 
-/** Jumps between the lines of two paths; each brings another path, so they end. */
+/** Largest number of steps between the lines of two paths; each step finds another path, so they end anyway. */
 const MOST_JUMPS = 64
 
-/** Slopes looked at between two tangents. */
+/** Slopes tried between two tangents. */
 const MOST_SLOPES = 12
 
 /** Share of the gap that another slope must promise to close. */
 const WORTHWHILE = 0.02
 
-/** Share of a value that is rounding. */
+/** Relative rounding error of a value. */
 const TIGHT = 1e-13
 
-/** The highest bound at one slope, over all prices of memory, and how it changes with the slope. */
+/** The highest bound at one slope over all prices of memory, and its derivative by the slope. */
 interface Ridge {
   readonly slope: number
   readonly bound: number
   readonly change: number
-  /** The paths between which the memory's end lies; null where it does not bind. */
-  readonly between: { readonly large: Walk; readonly fitting: Walk } | null
+  /** The paths between which the memory limit lies; null if it does not bind. */
+  readonly between: { readonly large: ChoicePath; readonly fitting: ChoicePath } | null
 }
 
 class Solver {
@@ -128,7 +135,7 @@ class Solver {
   private readonly group: Group
   private readonly best: Best
   private readonly index: number
-  private smallest: Walk | null = null
+  private smallest: ChoicePath | null = null
   /** The highest bound so far. */
   highest = -Infinity
 
@@ -140,7 +147,7 @@ class Solver {
     this.best = best
   }
 
-  /** Whether the first relaxation says that no better path than the best is left. */
+  /** Whether the first relaxation proves that there is no better path than the best known one. */
   isEasy(): boolean {
     const { slope, intercept } = this.problem.tangents[0]
     this.consider(slope, 0, intercept)
@@ -152,10 +159,10 @@ class Solver {
     const labels = workspace.emptyLabels()
     const found = searchLabels(this.problem, this.layers, this.relaxations, this.best.bar, effort, labels)
     if (found === null) return
-    Object.assign(this.best, { bar: found.value, problem: this.index, walk: null, edges: found.edges })
+    Object.assign(this.best, { bar: found.value, problem: this.index, path: null, edges: found.edges })
   }
 
-  /** Finds the highest bounds and good paths on the way; true if no better path than the best of them is left. */
+  /** Finds the highest bounds, and good paths on the way; true if no path better than the best of them exists. */
   climb(): boolean {
     let below: Ridge | null = null
     let above: Ridge | null = null
@@ -173,7 +180,10 @@ class Solver {
     return this.between(below, above)
   }
 
-  /** The bound is concave over the slope: where the lines at two slopes cross, or on that side of it, it is highest. */
+  /**
+   * The bound is concave over the slope: it is highest where the lines at two slopes cross, or on one side of that
+   * point.
+   */
   private between(below: Ridge, above: Ridge): boolean {
     for (let i = 0; i < MOST_SLOPES; i++) {
       const slope =
@@ -193,27 +203,27 @@ class Solver {
     return this.isClosed(highest)
   }
 
-  /** Nothing here is better than what is known. */
+  /** Nothing here can be better than the best known path. */
   private isClosed({ bound }: Pick<Ridge, 'bound'>): boolean {
     return bound >= this.best.bar - TIGHT * Math.abs(this.best.bar)
   }
 
-  private consider(slope: number, price: number, intercept: number): Walk {
+  private consider(slope: number, price: number, intercept: number): ChoicePath {
     const relaxation = relax(this.problem, this.layers, slope, price, intercept, this.group)
     this.relaxations.push(relaxation)
     this.highest = Math.max(this.highest, relaxation.bound)
-    const walk = follow(this.problem, this.layers, relaxation)
-    this.offer(walk)
-    return walk
+    const path = follow(this.problem, this.layers, relaxation)
+    this.offer(path)
+    return path
   }
 
   private get latest(): Relaxation {
     return this.relaxations[this.relaxations.length - 1]
   }
 
-  private offer(walk: Walk): void {
-    if (walk.bytes > this.problem.memoryBytes || !(walk.value < this.best.bar)) return
-    Object.assign(this.best, { bar: walk.value, problem: this.index, walk, edges: null })
+  private offer(path: ChoicePath): void {
+    if (path.bytes > this.problem.memoryBytes || !(path.value < this.best.bar)) return
+    Object.assign(this.best, { bar: path.value, problem: this.index, path, edges: null })
   }
 
   private mend({ between }: Ridge): void {
@@ -223,33 +233,33 @@ class Solver {
   /** Null if nothing fits. */
   private ridge(slope: number): Ridge | null {
     const [intercept, change] = this.problem.interceptAt(slope)
-    const walk = this.consider(slope, 0, intercept)
-    if (walk.bytes <= this.problem.memoryBytes || this.isClosed(this.latest)) {
-      return { slope, bound: this.latest.bound, change: change + walk.time, between: null }
+    const path = this.consider(slope, 0, intercept)
+    if (path.bytes <= this.problem.memoryBytes || this.isClosed(this.latest)) {
+      return { slope, bound: this.latest.bound, change: change + path.time, between: null }
     }
-    return this.priceMemory(slope, intercept, change, walk)
+    return this.priceMemory(slope, intercept, change, path)
   }
 
   /**
-   * Finds the price of a byte with the highest bound. Each path is a line over the price; where those of a path that is
-   * too large and of one that fits cross, a relaxation either finds a path below both or is the highest.
+   * Finds the price of a byte with the highest bound. Each path is a line over the price. Where the lines of a path
+   * that is too large and one that fits cross, a relaxation either finds a path below both or is the highest.
    */
-  private priceMemory(slope: number, intercept: number, change: number, large: Walk): Ridge | null {
+  private priceMemory(slope: number, intercept: number, change: number, large: ChoicePath): Ridge | null {
     const { problem, layers } = this
     this.smallest ??= follow(problem, layers, relax(problem, layers, 0, 1, 0, this.group, 0))
     let fitting = this.smallest
     if (fitting.bytes > problem.memoryBytes) return null
     this.offer(fitting)
-    const line = (walk: Walk): number => walk.cost + slope * walk.time
+    const line = (path: ChoicePath): number => path.cost + slope * path.time
     let bound = this.latest.bound
     for (let jump = 0; jump < MOST_JUMPS; jump++) {
       const price = Math.max(0, line(fitting) - line(large)) / (large.bytes - fitting.bytes)
       const crossing = line(large) + price * (large.bytes - problem.memoryBytes) + intercept
-      const walk = this.consider(slope, price, intercept)
+      const path = this.consider(slope, price, intercept)
       bound = Math.max(bound, this.latest.bound)
       if (this.isClosed({ bound }) || this.latest.bound >= crossing - TIGHT * Math.abs(crossing)) break
-      if (walk.bytes > problem.memoryBytes) large = walk
-      else fitting = walk
+      if (path.bytes > problem.memoryBytes) large = path
+      else fitting = path
     }
     const share = (problem.memoryBytes - fitting.bytes) / (large.bytes - fitting.bytes)
     const time = share * large.time + (1 - share) * fitting.time

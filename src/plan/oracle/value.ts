@@ -65,7 +65,7 @@ function priceOf(
   )
 }
 
-/** What any plan takes in a state: the program's walk, with each side as slow as it was seen to be. */
+/** What any plan takes in a state, from its program, with each side slowed down as observed. */
 export function planCost(input: Omit<OracleInput, 'options' | 'prices'>, plan: Plan): PlanCost {
   const { state, pair } = input
   const program = compileProgram(pair, plan, {

@@ -1,22 +1,22 @@
-/** Pools that are kept: a device's questions differ in few ways. */
+/** Number of pools that are kept; a device's queries differ in few ways. */
 const MOST_POOLS = 8
 
 /**
- * The memory that the oracle's searches work in. Who decides often owns one and hands it to every `optimalPlan`: the searches
- * then allocate little, and a small device spends no time on collecting garbage. A workspace serves one solve at a time;
- * each solve overwrites the relaxations, paths and labels of the one before, so whoever holds two at once needs two workspaces.
- * The answer of a solve lies outside it and stays as it was.
+ * Working memory of the oracle's searches. Code that decides often owns one and passes it to every `optimalPlan`, so
+ * that searches allocate little and a small device spends no time on garbage collection. A workspace serves one solve
+ * at a time, and each solve overwrites the relaxations, paths and labels of the previous one: two solves at once need
+ * two workspaces. The result of a solve is not in the workspace and stays valid.
  */
 export class OracleWorkspace {
   private pools: Pool[] = []
   private ownLabels: Labels | null = null
 
-  /** Frees the buffers of the solve before. */
+  /** Makes the previous solve's buffers available again. */
   reset(): void {
     for (const pool of this.pools) pool.reset()
   }
 
-  /** The buffers for plans of so many layers and kinds of layers. */
+  /** The buffers for plans with this many layers and kinds of layers. */
   poolFor(layers: number, kinds: number): Pool {
     const found = this.pools.find((pool) => pool.layers === layers && pool.kinds === kinds)
     if (found !== undefined) return found
@@ -25,7 +25,7 @@ export class OracleWorkspace {
     return fresh
   }
 
-  /** No labels yet. Their memory is taken by the first search: most questions are answered without one. */
+  /** An empty set of labels. Memory is allocated by the first search, because most queries are answered without one. */
   emptyLabels(): Labels {
     this.ownLabels ??= new Labels()
     this.ownLabels.reset()
@@ -33,23 +33,25 @@ export class OracleWorkspace {
   }
 }
 
-/** What one relaxation fills. */
+/** Buffers of one relaxation. */
 interface Relaxed {
   readonly toGo: Float64Array
   readonly least: Float64Array
   readonly choice: Int32Array
 }
 
-/** What one path fills. */
+/** Buffers of one path. */
 interface Steps {
   readonly choices: Int32Array
   readonly sides: Uint8Array
 }
 
-/** Buffers that are kept; a solve that needs more allocates the rest. */
+/** Number of buffers that are kept; a solve that needs more allocates the rest. */
 const MOST = 512
 
-/** Buffers of relaxations and paths, handed out anew by each solve. They hold the figures of the solve before until they are filled. */
+/**
+ * Buffers of relaxations and paths that each solve reuses. They hold the previous solve's values until they are filled.
+ */
 export class Pool {
   readonly layers: number
   readonly kinds: number
@@ -63,7 +65,7 @@ export class Pool {
     this.kinds = kinds
   }
 
-  /** Frees all buffers: what was handed out before is overwritten from here on. */
+  /** Makes all buffers available: those in use are overwritten from now on. */
   reset(): void {
     this.usedRelaxed = 0
     this.usedSteps = 0
@@ -90,24 +92,24 @@ export class Pool {
   }
 }
 
-/** Labels that memory is kept for; a longer search takes more and gives it back when the next one begins. */
+/** Number of labels for which memory is kept; a longer search allocates more, which the next one frees. */
 const KEPT = 1 << 14
 
-/** Labels of one search in columns; a label is its place in them. */
+/** Labels of one search, stored in columns and identified by index. */
 export class Labels {
   cost = new Float64Array(KEPT)
   time = new Float64Array(KEPT)
   bytes = new Float64Array(KEPT)
-  /** The label it extends; -1 for the first. */
+  /** The label that it extends; -1 for the first one. */
   before = new Int32Array(KEPT)
   /** 2 choice + side before. */
   step = new Int32Array(KEPT)
-  /** Of those kept of one front, the ones that dominate most: time rises, bytes fall. */
+  /** Of the labels kept of one front, those that dominate most: time rises, bytes fall. */
   stairTime = new Float64Array(KEPT)
   stairBytes = new Float64Array(KEPT)
   count = 0
 
-  /** The place of a new label. */
+  /** Index of a new label. */
   take(): number {
     if (this.count === this.cost.length) this.resize(2 * this.count)
     return this.count++

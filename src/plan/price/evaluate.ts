@@ -61,7 +61,7 @@ function summarise(
   stall: number,
 ): PlanCost {
   const { edgeSeconds, cloudSeconds, upBytes, downBytes, messages } = evaluation
-  // Alone on the device, a request pays for the idle power of its own duration.
+  // An unloaded request pays for the idle power of its own duration.
   const joules = edgeJoules(input.pair.power, { edgeSeconds, upBytes, downBytes, messages }, e2e)
   const latencySeconds = latencyTerm(input.objective.latency, ttft, e2e, stall)
   const { accuracyLoss } = program

@@ -12,14 +12,17 @@ import {
   type PartBytes,
 } from './memory.ts'
 
-/** Which weights lie in edge memory: loading is paid for what is missing, and what nobody needs makes room. */
+/**
+ * Which weights are in edge memory: missing ones cost loading time, and those that no plan needs are evicted when
+ * memory is short.
+ */
 export class Residency {
   private readonly terms: EdgeMemoryTerms
   private readonly parts: PartBytes
   private readonly whole: number
   private held: HeldWeights
   private bytes = 0
-  /** Whether embedding, LM head and every layer are held: only heads of early exits can be missing. */
+  /** True if embedding, lm_head and every layer are in memory: only heads of early exits can be missing. */
   private complete = false
 
   constructor(terms: EdgeMemoryTerms) {

@@ -81,41 +81,41 @@ export function walkedSamples(
   seed: number,
 ): ParitySamples {
   const stream = randomStream(seed, 'parity/walks')
-  const walker = new PlanDecoder(problem)
+  const decoder = new PlanDecoder(problem)
   const kernel = new ActorKernel(numbers.spec)
   kernel.load(numbers.parameters, numbers.normaliser)
-  const samples = fillRows(blank('walks', numbers, count * walker.rows), numbers, stream)
-  for (let walk = 0; walk < count; walk++) {
+  const samples = fillRows(blank('walks', numbers, count * decoder.rows), numbers, stream)
+  for (let planIndex = 0; planIndex < count; planIndex++) {
     const situation = randomSituation(problem, service, stream)
-    walkPlan(walker, kernel, situation, problem, samples, walk, stream)
+    fillPlanRows(decoder, kernel, situation, problem, samples, planIndex, stream)
   }
   return { ...samples, distinct: count }
 }
 
 /** Chooses one plan and writes its rows; half of the plans follow the policy, the others are random. */
-function walkPlan(
-  walker: PlanDecoder,
+function fillPlanRows(
+  decoder: PlanDecoder,
   kernel: ActorKernel,
   situation: Situation,
   problem: DecisionProblem,
   samples: ParitySamples,
-  walk: number,
+  planIndex: number,
   stream: RandomStream,
 ): void {
   const observation = new Float32Array(OBSERVATION_SIZE)
   encodeObservation(problem, situation, observation)
   kernel.encode(observation)
-  walker.begin(situation)
-  for (let row = 0; row < walker.rows; row++) {
-    const at = walk * walker.rows + row
+  decoder.begin(situation)
+  for (let row = 0; row < decoder.rows; row++) {
+    const at = planIndex * decoder.rows + row
     const head = row === 0 ? 0 : 1
     const { choices } = kernel.spec.heads[head]
     const features = samples.features.subarray(at * ROW_FEATURE_SIZE, (at + 1) * ROW_FEATURE_SIZE)
     const mask = samples.masks[head].subarray(at * choices, (at + 1) * choices)
-    walker.input(row, features, mask)
+    decoder.input(row, features, mask)
     samples.observations.set(observation, at * OBSERVATION_SIZE)
-    const anywhere = walk % 2 === 0
-    walker.choose(
+    const anywhere = planIndex % 2 === 0
+    decoder.choose(
       row,
       anywhere ? anyAllowed(mask, stream) : kernel.sample(head, features, mask, stream.uniform()),
     )
