@@ -8,7 +8,7 @@ export interface BudgetUse {
   readonly budget: number
 }
 
-/** By budget; null where there is none. Energy is marginal: without the idle device's share. */
+/** Use of each budget; null where there is no budget. Energy is marginal: without the idle device's share. */
 export type BudgetUses = { readonly [K in keyof ConstraintBudgets]: BudgetUse | null }
 
 /** What requests took of each budget on average. */

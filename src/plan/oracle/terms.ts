@@ -4,7 +4,7 @@ import type { BoundaryBits } from '../plan.ts'
 import type { OracleInput } from '../price/question.ts'
 import type { Problem } from './solve.ts'
 
-/** Coefficients of the additive part of the objective, and what is left to the penalty on time. */
+/** Coefficients of the additive part of the objective; the rest is the penalty on time. */
 export interface Terms {
   readonly prefillSecond: number
   readonly decodeSecond: number
@@ -19,7 +19,7 @@ export interface Terms {
   readonly timeOfDecode: number
 }
 
-/** The objective and the prices as coefficients, with what boundary tensors of `bits` bits lose. */
+/** The objective and the prices as coefficients, with the accuracy loss of boundary tensors with `bits` bits. */
 export function termsOf(input: OracleInput, bits: BoundaryBits): Terms {
   const { weights, latency } = input.objective
   const { power, accuracy } = input.pair
@@ -41,7 +41,7 @@ export function termsOf(input: OracleInput, bits: BoundaryBits): Terms {
   }
 }
 
-/** The penalty on time, with lines below it that make good relaxations. */
+/** The penalty on time, with lines below it that give good relaxations. */
 export function penaltyOf(input: OracleInput): Pick<Problem, 'penalty' | 'tangents' | 'interceptAt'> {
   const { weights, latency } = input.objective
   const w = weights.latency

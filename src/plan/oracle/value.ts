@@ -9,14 +9,14 @@ import { pairUnits, type DevicePair } from '../price/pair.ts'
 import { exitPlan, type EarlyExit, type Plan } from '../plan.ts'
 import type { OracleInput, PlanOptions } from '../price/question.ts'
 
-/** Every early-exit plan that the table and the pinned ends allow. */
+/** Every early-exit plan that the table and the pinned layers allow. */
 export function exitPlans(pair: DevicePair, options: PlanOptions): Plan[] {
   if (options.edgeLayersLast > 0) return []
   const plans: Plan[] = []
   const layers = new Set<number>()
   for (const { layer, threshold } of pair.accuracy.exits) {
     if (layer < options.edgeLayersFirst) continue
-    // Standalone never looks at the confidence: one plan a layer.
+    // A standalone exit ignores the confidence: one plan for each layer.
     if (!layers.has(layer))
       plans.push(exitPlan(pair.model.layers, pairUnits(pair), { layer, threshold, mode: 'standalone' }, 32))
     layers.add(layer)
@@ -30,7 +30,7 @@ export function exitPlans(pair: DevicePair, options: PlanOptions): Plan[] {
   return plans
 }
 
-/** planValue of an early-exit plan, summed without its program. */
+/** planValue of an early-exit plan, computed without its program. */
 export function exitValue(input: OracleInput, plan: Plan, exit: EarlyExit): number {
   const { pair, objective } = input
   const use = exitUse(pair, input.state, exit, plan.boundaryBits, input.readingTokensPerSecond)

@@ -12,7 +12,7 @@ import type { Policy, Situation } from '../price/situation.ts'
 import { cloudPlan, layerCut, pinEnds } from './fixed.ts'
 import { randomStream } from '../../core/random.ts'
 
-/** Where no plan is reachable and fits, the cloud (with pinned ends) is the plan that always fits. */
+/** If no plan fits, the cloud plan (with pinned layers) is used: it takes the least memory. */
 function best(
   problem: DecisionProblem,
   input: OracleInput,
@@ -23,8 +23,8 @@ function best(
 }
 
 /**
- * The exact optimum of each request under the present estimates; the last plan is kept
- * unless the new one is better by more than `hysteresis` (a share). A re-plan neither looks at it nor changes it.
+ * The exact optimum of each request under the current estimates. Keeps the last plan unless the new one is better by
+ * more than `hysteresis` (a share). A re-plan neither uses nor changes the last plan.
  */
 export function perStateDp(problem: DecisionProblem, hysteresis = 0.05): Policy {
   const workspace = new OracleWorkspace()
@@ -80,7 +80,7 @@ function pricesIn(problem: DecisionProblem, [p0, p1, p2, p3]: PriceVector, situa
   }
 }
 
-/** Edge seconds that wait: of requests in flight, and of those behind them at the recent seconds a request. */
+/** Edge seconds of queued work: of the requests in flight, and of those waiting at the recent seconds per request. */
 export function edgeWork(situation: Situation): number {
   return situation.edgeBacklogSeconds + (situation.waitingRequests - 1) * situation.edgeSecondsPerRequest
 }
@@ -115,7 +115,7 @@ export function driftPlusPenalty(problem: DecisionProblem, v: number, steps = In
   }
 }
 
-/** Whole requests to the side with the shorter expected delay: its backlog plus its service. */
+/** Sends whole requests to the side with the shorter expected delay: its backlog plus its service time. */
 export function joinShortestDelay(problem: DecisionProblem): Policy {
   const { layers } = problem.pair.model
   const plans = [uniformPlan(layers, pairUnits(problem.pair), EDGE), cloudPlan(problem)]
@@ -132,7 +132,7 @@ export function joinShortestDelay(problem: DecisionProblem): Policy {
   }
 }
 
-/** Uniformly one of: each layer cut, each early exit. (Random masks would cross the network at every layer.) */
+/** Draws uniformly from all layer cuts and early exits. (Random masks would cross the link at every layer.) */
 export function randomPlans(problem: DecisionProblem): Policy {
   let random = randomStream(0, 'random-plans')
   return {

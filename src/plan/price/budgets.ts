@@ -10,6 +10,7 @@ export interface ConstraintBudgets {
   readonly cloudSeconds: number | null
 }
 
+/** No budgets. */
 export const NO_BUDGETS: ConstraintBudgets = { energyJoules: null, accuracyLoss: null, cloudSeconds: null }
 
 /** What one request took of each budgeted resource, in the budgets' units. */
@@ -22,8 +23,10 @@ export interface VirtualQueues {
   readonly money: number
 }
 
+/** Virtual queues without any overrun. */
 export const EMPTY_VIRTUAL_QUEUES: VirtualQueues = { energy: 0, accuracy: 0, money: 0 }
 
+/** Whether any resource has a budget. */
 export function hasBudgets(budgets: ConstraintBudgets): boolean {
   return budgets.energyJoules !== null || budgets.accuracyLoss !== null || budgets.cloudSeconds !== null
 }

@@ -16,23 +16,23 @@ export interface DecisionProblem {
   readonly readingTokensPerSecond: number
   readonly boundaryBits: readonly BoundaryBits[]
   readonly earlyExit: boolean
-  /** Thresholds of collaborative exits considered; null for all in the table. */
+  /** Thresholds of collaborative exits to consider; null for all in the table. */
   readonly exitThresholds: readonly number[] | null
   readonly edgeLayersFirst: number
   readonly edgeLayersLast: number
-  /** Other sequences' effect on a cloud step, from the profile's batch curve and slots. */
+  /** Effect of other sequences on a cloud step, from the profile's batch curve and slots. */
   readonly cloudSlowdown: (activeSequences: number) => number
 }
 
-/** A heartbeat missed for this long is an outage. */
+/** A heartbeat that is overdue by this time means an outage. */
 export const OUTAGE_SECONDS = 3
 
-/** A re-plan is asked for in an outage only, perhaps before a heartbeat has been missed for long. */
+/** A re-plan is requested in an outage only, possibly before a heartbeat is overdue. */
 export function isOutage(situation: Situation): boolean {
   return situation.replanning || situation.sinceHeartbeatSeconds > OUTAGE_SECONDS
 }
 
-/** The options of a plan in a situation. */
+/** The plan options in a situation. */
 export function optionsIn(problem: DecisionProblem, situation: Situation): PlanOptions {
   return {
     boundaryBits: problem.boundaryBits,
@@ -46,7 +46,7 @@ export function optionsIn(problem: DecisionProblem, situation: Situation): PlanO
   }
 }
 
-/** The oracle's question that a situation's estimates pose: predicted length, estimated link, speeds as seen. */
+/** The oracle's input from a situation's estimates: predicted length, estimated link, observed slowdowns. */
 export function oracleInput(
   problem: DecisionProblem,
   situation: Situation,
@@ -74,7 +74,10 @@ export function oracleInput(
   }
 }
 
-/** What was seen last, where it is younger than what was heard; else what the heard load implies. */
+/**
+ * The slowdown last observed, if that is newer than the last load report; otherwise the one that the reported load
+ * implies.
+ */
 export function expectedCloudSlowdown(problem: DecisionProblem, situation: Situation): number {
   if (situation.cloudSlowdownAgeSeconds < situation.tenantsAgeSeconds) return situation.cloudSlowdown
   return problem.cloudSlowdown(1 + situation.tenantsHeard)

@@ -3,7 +3,7 @@ import type { DevicePair } from './pair.ts'
 import { BOUNDARY_BITS, type BoundaryBits } from '../plan.ts'
 import type { LinkState } from './boundary.ts'
 
-/** One request under a constant link: what the oracle is asked about. */
+/** One request on a constant link: the oracle's question. */
 export interface PlanningState {
   readonly link: LinkState
   readonly promptTokens: number
@@ -29,27 +29,28 @@ export interface Prices {
   readonly accuracyNat: number
 }
 
+/** Prices of a planner that adds none. */
 export const NO_PRICES: Prices = { edgeSecond: 0, cloudSecond: 0, upByte: 0, edgeJoule: 0, accuracyNat: 0 }
 
-/** What a plan may be. */
+/** The plans that are allowed. */
 export interface PlanOptions {
   readonly boundaryBits: readonly BoundaryBits[]
-  /** Early exits considered (they need the first layers, the embedding and an exit head on the edge). */
+  /** Consider early exits (they need the first layers, the embedding and an exit head on the edge). */
   readonly earlyExit: boolean
-  /** Thresholds of collaborative exits considered; null for all in the table. */
+  /** Thresholds of collaborative exits to consider; null for all in the table. */
   readonly exitThresholds: readonly number[] | null
-  /** Heads of one layer on both sides, and FFN mode 2. */
+  /** Allow units of one layer on both sides, and FFN mode 2. */
   readonly mixedLayers: boolean
   /** Edge memory for weights and K/V, bytes; Infinity for no limit. */
   readonly memoryBytes: number
-  /** K/V is reserved for this many tokens. */
+  /** K/V cache is reserved for this many tokens. */
   readonly reservedTokens: number
-  /** The first and last layers, with embedding and LM head, pinned to the edge. */
+  /** Number of first and last layers, with embedding and lm_head, that are pinned to the edge. */
   readonly edgeLayersFirst: number
   readonly edgeLayersLast: number
 }
 
-/** Every width, no early exit, mixed layers allowed, the device's memory, nothing pinned. */
+/** All boundary bits, no early exit, mixed layers allowed, the device's memory, nothing pinned. */
 export function defaultOptions(pair: DevicePair, promptTokens: number, outputTokens: number): PlanOptions {
   return {
     boundaryBits: BOUNDARY_BITS,
@@ -63,6 +64,7 @@ export function defaultOptions(pair: DevicePair, promptTokens: number, outputTok
   }
 }
 
+/** The oracle's question with its options. */
 export interface OracleInput {
   readonly pair: DevicePair
   readonly state: PlanningState

@@ -2,30 +2,30 @@ import type { Plan } from '../plan.ts'
 import type { VirtualQueues } from './budgets.ts'
 
 /**
- * Everything a planner or policy may know when it decides: estimates made from what the device
- * has seen, never the trace's next value. Built by src/policy/observation, the same in training and at run time.
+ * Everything that a planner or policy may use for a decision: estimates from what the device has measured, never the
+ * trace's future values. Created by src/policy/observation, in the same way for training and service.
  */
 export interface Situation {
   /** Episode seconds. */
   readonly nowSeconds: number
-  /** Whether a request in flight was caught by an outage and may be given another plan (the present one goes on else). */
+  /** True if the decision is for a request in flight during an outage, which otherwise keeps its plan. */
   readonly replanning: boolean
-  /** Tokens of it that the user has; 0 at a dispatch. */
+  /** Tokens already delivered to its user; 0 at a dispatch. */
   readonly deliveredTokens: number
-  /** Tokens that a prefill takes in: in a re-plan, those delivered too. */
+  /** Tokens of the prefill: in a re-plan, including those delivered. */
   readonly promptTokens: number
-  /** Tokens expected from here on. */
+  /** Tokens expected from now on. */
   readonly predictedOutputTokens: number
   readonly predictedOutputSd: number
-  /** Time since the request under decision arrived. */
+  /** Time since the request arrived. */
   readonly waitedSeconds: number
-  /** Requests waiting at the edge, the one under decision included. */
+  /** Requests waiting at the edge, including the one that is decided. */
   readonly waitingRequests: number
-  /** Requests in flight, the one under decision not included. */
+  /** Requests in flight, not including the one that is decided. */
   readonly inFlight: number
-  /** Seconds between recent arrivals, as a rate per second. */
+  /** Recent arrival rate per second. */
   readonly arrivalsPerSecond: number
-  /** Work of those requests in flight that is expected to be left, profiled seconds. */
+  /** Remaining work of the requests in flight, profiled seconds. */
   readonly edgeBacklogSeconds: number
   readonly cloudBacklogSeconds: number
   /** Edge seconds of a recent request, moving average. */
@@ -35,20 +35,20 @@ export interface Situation {
   readonly down: RateEstimate
   readonly rttSeconds: number
   readonly rttSpreadSeconds: number
-  /** Since the last heartbeat came back: large in an outage. */
+  /** Since the last answered heartbeat: large in an outage. */
   readonly sinceHeartbeatSeconds: number
   readonly sinceTransferSeconds: number
-  /** Other tenants' sequences in the cloud as last heard, and how old the report is. */
+  /** Other tenants' sequences in the last load report, and the report's age. */
   readonly tenantsHeard: number
   readonly tenantsAgeSeconds: number
-  /** Measured over profiled time of recent stages; 1 until seen. */
+  /** Measured over profiled time of recent stages; 1 until observed. */
   readonly edgeSlowdown: number
   readonly cloudSlowdown: number
   readonly cloudSlowdownAgeSeconds: number
-  /** Recent seconds per output token, whole requests, of plans that ended on each side; NaN until seen. */
+  /** Recent seconds per output token of whole requests, by the side on which their plan ended; NaN until observed. */
   readonly recentEdgeSecondsPerToken: number
   readonly recentCloudSecondsPerToken: number
-  /** Edge memory that a new plan may take for weights and K/V, bytes, and the whole. */
+  /** Edge memory available to a new plan for weights and K/V cache, bytes, and the total. */
   readonly freeMemoryBytes: number
   readonly memoryBytes: number
   /** Weights now in edge memory, bytes. */
@@ -65,14 +65,14 @@ export interface RateEstimate {
   readonly shortBitsPerSecond: number
   /** Over many. */
   readonly longBitsPerSecond: number
-  /** Mean absolute deviation over the long mean. */
+  /** Mean absolute deviation divided by the long mean. */
   readonly relativeSpread: number
 }
 
-/** A way of deciding: planners and learned policies alike. */
+/** Maps a situation to a plan: planners and learned policies. */
 export interface Policy {
   readonly name: string
   decide(situation: Situation): Plan
-  /** Called at the start of an episode with a seed of its own. */
+  /** Called at the start of an episode with the policy's own seed. */
   reset?(seed: number): void
 }

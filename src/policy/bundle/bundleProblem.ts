@@ -26,10 +26,12 @@ const objectiveSchema = z.strictObject({
   ]),
 })
 
-/** The decision problem as a bundle holds it: all of it that is not in the profiles and the accuracy table. */
+/** The decision problem as a bundle stores it: everything that is not in the profiles and the accuracy table. */
 export const bundleProblemSchema = z.strictObject({
   objective: objectiveSchema,
-  /** Of a request on time average; absent where there are none, as in bundles from before budgets were exported. */
+  /**
+   * Time-average budgets of one request; absent where there are none, as in bundles from before budgets were exported.
+   */
   budgets: z
     .strictObject({
       energyJoules: positive.nullable(),
@@ -46,14 +48,15 @@ export const bundleProblemSchema = z.strictObject({
   exitThresholds: z.array(z.number().gt(0).max(1)).max(16).nullable(),
   edgeLayersFirst: z.int().min(0).max(255),
   edgeLayersLast: z.int().min(0).max(255),
-  /** Sequences the cloud runs at once; with the cloud's batch curve it gives the slowdown. */
+  /** Sequences that the cloud runs at once; the slowdown follows from this and the cloud's batch curve. */
   cloudSlots: z.int().min(1).max(256),
   /** Edge memory for weights and K/V, bytes. */
   memoryBytes: positive,
-  /** K/V is reserved for the prompt and this many tokens. */
+  /** K/V cache is reserved for the prompt and this many tokens. */
   maxNewTokens: z.int().min(1).max(1_000_000),
 })
 
+/** The decision problem in a manifest. */
 export type BundleProblem = z.infer<typeof bundleProblemSchema>
 
 /** The part of a problem that goes into a manifest. */
@@ -75,7 +78,7 @@ export function bundleProblem(
   }
 }
 
-/** The decision problem again, from what a bundle holds. */
+/** Reconstructs the decision problem from a bundle. */
 export function problemFromBundle(
   described: BundleProblem,
   profiles: { readonly edge: Profile; readonly cloud: Profile },

@@ -23,22 +23,29 @@ import { StateEstimator } from './stateEstimator.ts'
 import { Shield } from './shield.ts'
 import type { ShieldOptions } from './shield.ts'
 
-/** What the governor needs of a bundle. */
+/** The part of a bundle that the plan controller needs. */
 export type ControllerPolicy = Pick<KernelBundle, 'problem' | 'act'>
 
+/** Options of a plan controller. */
 export interface PlanControllerOptions {
-  /** Null where it is missing or invalid: `fallback` serves. */
+  /** Null if it is missing or invalid: `fallback` is used. */
   readonly bundle: ControllerPolicy | null
   readonly fallback: Plan
-  /** The plan without a network, for outages without a bundle; null or absent where the model does not fit the edge. */
+  /**
+   * The plan for outages without a bundle, which must not need the network; null or absent if the model does not fit
+   * the edge.
+   */
   readonly offlinePlan?: Plan | null
   readonly clock: Pick<Clock, 'nowSeconds'>
   /** Null: no shield. */
   readonly shield?: ShieldOptions | null
   readonly hysteresis?: HysteresisOptions
-  /** Dispatches are drawn from the policy's distribution with this stream, not taken greedily. */
+  /** If set, dispatches are drawn from the policy's distribution with this stream instead of greedily. */
   readonly explore?: RandomStream | null
-  /** Where the link was measured already; else `probe` says it, and until then there is an outage. */
+  /**
+   * Link measurements, if there are any already; otherwise `probe` provides them, and until then the link counts as
+   * out.
+   */
   readonly firstProbe?: InitialProbe
   readonly lengthPrior?: LengthPrior
 }
@@ -46,9 +53,9 @@ export interface PlanControllerOptions {
 type UntimedDecision = Omit<ControllerDecision, 'decideSeconds'>
 
 /**
- * The policy in charge of a running device: hears what happens, estimates as the simulator's sessions do, decides each
- * request's plan behind a shield, and says when a request in flight is to have another. All times are the clock's
- * seconds. It never throws for what the network or the clock does.
+ * Controls the plans of a running device: estimates its state from events as the simulator does, decides each request's
+ * plan with policy and shield, and says when a request in flight needs another plan. All times are seconds of the
+ * clock. Never throws because of network or clock.
  */
 export class PlanController {
   private readonly options: PlanControllerOptions
@@ -58,7 +65,7 @@ export class PlanController {
   private readonly watch = new LinkUptime()
   private readonly originSeconds: number
   private latestSeconds = 0
-  /** What the next `dispatched` of a request is about. */
+  /** What the next `dispatched` of a request refers to. */
   private readonly announced = new Map<number, { readonly alone: boolean; readonly explored: boolean }>()
 
   constructor(options: PlanControllerOptions) {
@@ -71,7 +78,7 @@ export class PlanController {
     if (firstProbe !== undefined) this.probe(firstProbe)
   }
 
-  /** What the device measured when the link came up first. */
+  /** Link measurements when the link first came up. */
   probe(probe: InitialProbe): void {
     const now = this.now()
     this.estimator?.probe(probe, now)
@@ -90,7 +97,9 @@ export class PlanController {
     this.began(ask, plan, true)
   }
 
-  /** Also for a request that was cancelled or failed: with no token it only leaves the backlog. */
+  /**
+   * Also to be called for a request that was cancelled or failed; without a token it is only removed from the backlog.
+   */
   finished(request: number, served: FinishedRequestStats): void {
     this.announced.delete(request)
     this.estimator?.finished(request, served, this.now())
@@ -107,17 +116,17 @@ export class PlanController {
     this.estimator?.transfer(direction, bytes, endSeconds - startSeconds, this.sinceOrigin(endSeconds))
   }
 
-  /** Sequences of other tenants in the cloud, as measured at `atSeconds`. */
+  /** Sequences of other tenants in the cloud, measured at `atSeconds`. */
   load(tenants: number, atSeconds: number): void {
     this.estimator?.load(tenants, this.sinceOrigin(atSeconds))
   }
 
-  /** Measured seconds of the edge's engine, pass by pass; a pass may come in several parts. */
+  /** Measured engine seconds on the edge for one pass, possibly in several parts. */
   edgeBusy(request: number, pass: EdgePass): void {
     this.estimator?.edgeBusy(request, pass, this.now())
   }
 
-  /** The plan of a request that is about to be dispatched. */
+  /** Decides the plan of a request that is about to be dispatched. */
   decide(ask: RequestSnapshot, link: LinkHint = {}): ControllerDecision {
     const began = this.options.clock.nowSeconds()
     const now = this.now()
@@ -128,7 +137,7 @@ export class PlanController {
     return this.timed(decided, began)
   }
 
-  /** Another plan for a request in flight, or null: it goes on as it is. */
+  /** Decides another plan for a request in flight; null: it keeps its plan. */
   reconsider(present: RunningRequest, link: LinkHint = {}): ControllerChange | null {
     const began = this.options.clock.nowSeconds()
     const now = this.now()
@@ -149,7 +158,7 @@ export class PlanController {
     const known = this.announced.get(ask.request) ?? { alone: false, explored: false }
     this.announced.delete(ask.request)
     const now = this.now()
-    // An executor may go alone by itself; that is an outage too.
+    // The executor may have switched to the edge by itself; that counts as an outage too.
     const alone = !needsCloud(plan) && (known.alone || (again && this.watch.upSeconds(now) === null))
     if (this.options.bundle === null && alone) this.announced.set(ask.request, { alone, explored: false })
     this.estimator?.began(ask, plan, { alone, explored: known.explored && !again }, again, now)
@@ -168,7 +177,7 @@ export class PlanController {
     const predictedOutputTokens = situation.predictedOutputTokens
     const passed = this.shield?.passed(situation) ?? null
     try {
-      // The observation is logged whoever decides.
+      // The observation is logged whatever selected the plan.
       const act = bundle.act(situation, passed === null ? explore : null)
       const { observation } = act
       if (passed === null || this.shield === null) {
@@ -177,7 +186,7 @@ export class PlanController {
       const plan = this.shield.decide(situation)
       return { plan, source: 'shield', propensity: 1, observation, situation, predictedOutputTokens }
     } catch (error) {
-      // No plan fits what memory is left: what does least harm is the caller's own plan.
+      // No plan fits the remaining memory: the caller's own fallback plan is the best choice left.
       if (!(error instanceof InputError)) throw error
       return { ...this.unguided(ask, isOut), situation, predictedOutputTokens }
     }
@@ -201,7 +210,7 @@ export class PlanController {
     return { ...this.timed(decided, began), reason: 'outage', rebuild, gainShare: null }
   }
 
-  /** Without profiles there is no price: back as soon as the link has been stable. */
+  /** Without profiles there are no costs to compare: return once the link has been stable. */
   private returnUnpriced(present: RunningRequest, now: number, began: number): ControllerChange | null {
     const known = this.announced.get(present.request)
     if (known?.alone !== true || needsCloud(present.plan)) return null
@@ -220,7 +229,7 @@ export class PlanController {
     const decided = this.choose(present, now, false, false, null)
     const { situation, plan } = decided
     const { bundle } = this.options
-    // Nobody has looked whether the fallback fits the memory: a request that is well stays where it is.
+    // It is unknown whether the fallback fits into memory, so a request that can continue keeps its plan.
     if (decided.source === 'fallback') return null
     if (bundle === null || situation === null || samePlan(plan, present.plan)) return null
     const goingOn = costToContinue(bundle.problem, situation, present.plan)
@@ -233,7 +242,7 @@ export class PlanController {
 
   private rebuildOf(present: RunningRequest, { situation, plan }: UntimedDecision): 'boundary' | 'ids' {
     const { bundle } = this.options
-    // Unpriced, what was kept is taken: it never needs more passes than all tokens anew.
+    // Without costs, use the kept tensors: this never needs more passes than a prefill of all tokens.
     if (bundle === null || situation === null) return 'boundary'
     const { pair, state } = oracleInput(bundle.problem, situation)
     const { link, edgeSlowdown, cloudSlowdown } = state
@@ -256,14 +265,14 @@ export class PlanController {
     return { ...decided, decideSeconds: clamp(this.options.clock.nowSeconds() - began, 0, Infinity) }
   }
 
-  /** Seconds since this governor began; it never goes back, whatever the clock does. */
+  /** Seconds since this controller was created; never decreases, whatever the clock does. */
   private now(): number {
     const now = this.options.clock.nowSeconds() - this.originSeconds
     if (now > this.latestSeconds && now < Infinity) this.latestSeconds = now
     return this.latestSeconds
   }
 
-  /** An event's time, which lies neither before the beginning nor ahead of now. */
+  /** An event's time, limited to between the controller's start and now. */
   private sinceOrigin(seconds: number): number {
     const at = seconds - this.originSeconds
     const now = this.now()

@@ -4,11 +4,11 @@ import type { Plan } from '../../plan/plan.ts'
 import type { DecisionProblem } from '../../plan/price/problem.ts'
 import type { Policy, Situation } from '../../plan/price/situation.ts'
 
-/** Bounds of the queues past which the policy is not asked. */
+/** Bounds of the queues above which the exact action replaces the policy's. */
 export interface ShieldOptions {
-  /** Requests waiting at the edge, the one under decision included. */
+  /** Requests waiting at the edge, including the one that is decided. */
   readonly maxWaiting?: number
-  /** Seconds of work that wait for the edge, for the cloud, or for the uplink. */
+  /** Seconds of queued work for the edge, the cloud or the uplink. */
   readonly maxBacklogSeconds?: number
   /** Budgets of one request by which past requests overran any one budget: of energy, accuracy loss or cloud seconds. */
   readonly maxVirtualBudgets?: number
@@ -19,14 +19,16 @@ export interface ShieldOptions {
 export const DEFAULT_SHIELD = { maxWaiting: 8, maxBacklogSeconds: 30, maxVirtualBudgets: 30, v: 1 } as const
 
 /**
- * A plan that must fit a memory which binds is a knapsack: mostly a few thousand steps, now and then a million. A device
- * does not wait for those; the best plan found by then is the action (test/plan/solve.test.ts says what that costs).
+ * If memory binds, finding the plan is a knapsack problem: mostly a few thousand search steps, but sometimes a million.
+ * A device cannot wait for those; it uses the best plan found within this many steps (test/plan/solve.test.ts measures
+ * the loss).
  */
 export const SEARCH_STEPS = 5000
 
+/** The queue that exceeded its bound. */
 export type PassedBound = 'waiting' | 'edge' | 'cloud' | 'uplink' | keyof VirtualQueues
 
-/** Takes the exact drift-plus-penalty action where a queue has passed its bound: docs/model.md (60) and (64). */
+/** Uses the exact drift-plus-penalty action when a queue has exceeded its bound: docs/model.md (60) and (64). */
 export class Shield {
   private readonly bounds: Required<ShieldOptions>
   private readonly exact: Policy
@@ -36,7 +38,7 @@ export class Shield {
     this.exact = driftPlusPenalty(problem, this.bounds.v, SEARCH_STEPS)
   }
 
-  /** The first queue that is past its bound, or null. */
+  /** The first queue above its bound, or null. */
   passed(situation: Situation): PassedBound | null {
     const { maxWaiting, maxBacklogSeconds, maxVirtualBudgets } = this.bounds
     if (situation.waitingRequests > maxWaiting) return 'waiting'
@@ -56,7 +58,7 @@ export class Shield {
   }
 }
 
-/** A policy behind a shield. */
+/** A policy with a shield. */
 export function shielded(problem: DecisionProblem, policy: Policy, options: ShieldOptions = {}): Policy {
   const shield = new Shield(problem, options)
   return {

@@ -6,42 +6,42 @@ import type { DecisionProblem } from '../../plan/price/problem.ts'
 import { Residency } from '../../plan/price/residency.ts'
 import type { Situation } from '../../plan/price/situation.ts'
 
-/** What a user says of a moment; all the rest is an idle device that has just connected. */
+/** Conditions given by a user; everything else is as on an idle device that has just connected. */
 export interface Conditions {
   /** Mbit/s; 0 is an outage of that direction. */
   readonly upMbps: number
   readonly downMbps: number
   readonly rttMs: number
   readonly promptTokens: number
-  /** The answer's length as predicted. */
+  /** Predicted length of the answer. */
   readonly outputTokens: number
-  /** Standard deviation of that prediction, tokens; 0. */
+  /** Standard deviation of that prediction, tokens; default 0. */
   readonly outputSd?: number
-  /** Edge memory that the plan may take, bytes; all there is. */
+  /** Edge memory available to the plan, bytes; default: all. */
   readonly freeMemoryBytes?: number
-  /** Requests waiting, this one included; 1. */
+  /** Waiting requests, including this one; default 1. */
   readonly waitingRequests?: number
-  /** Requests dispatched and not finished; 0. */
+  /** Requests dispatched and not finished; default 0. */
   readonly inFlight?: number
-  /** Work that is expected to be left of those, profiled seconds; 0. */
+  /** Remaining work of those, profiled seconds; default 0. */
   readonly edgeBacklogSeconds?: number
   readonly cloudBacklogSeconds?: number
-  /** Other tenants' sequences in the cloud, and how old that report is; none heard of. */
+  /** Other tenants' sequences in the cloud, and the age of that report; default: no report. */
   readonly tenants?: number
   readonly tenantsAgeSeconds?: number
-  /** Since a heartbeat came back; 0. Past 3 s it is an outage. */
+  /** Since the last answered heartbeat; default 0. Above 3 s it is an outage. */
   readonly sinceHeartbeatSeconds?: number
 }
 
-/** The device's share: memory in bytes, and the longest answer in tokens. */
+/** Limits of the device: memory in bytes, and the longest answer in tokens. */
 export interface DeviceTerms {
   readonly memoryBytes: number
   readonly maxNewTokens: number
 }
 
 /**
- * The situation of given conditions, through the same estimators that a running device feeds. Throws
- * InputError naming the condition that is out of range.
+ * The situation for given conditions, from the same estimators that a running device uses. Throws InputError naming a
+ * condition that is out of range.
  */
 export function situationFrom(
   problem: DecisionProblem,
@@ -85,7 +85,7 @@ export function situationFrom(
   }
 }
 
-/** The whole model where it fits, as a session starts with it; else nothing. */
+/** The whole model if it fits, as at the start of a session; otherwise nothing. */
 function residentBytes(problem: DecisionProblem, memoryBytes: number): number {
   const { pair } = problem
   const residency = new Residency(pair)

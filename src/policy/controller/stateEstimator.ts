@@ -12,18 +12,18 @@ import type { RequestSnapshot, FinishedRequestStats } from './planControllerType
 import { LengthPredictor, MOST_TOKENS } from './lengths.ts'
 import type { LengthPrior } from './lengths.ts'
 
-/** Stands in until the link was measured: nothing is decided by it, for without a heartbeat it is an outage. */
+/** Used until the link was measured. No decision depends on it, because without a heartbeat the link counts as out. */
 const UNMEASURED: InitialProbe = { upBitsPerSecond: 10e6, downBitsPerSecond: 10e6, rttSeconds: 0.05 }
 
-/** Rates and times outside are a clock's fault, not a link's. */
+/** Rates outside this range come from a faulty clock, not from a link. */
 const RATES = { low: 1, high: 1e12 } as const
 const MOST_SECONDS = 1e5
 const MOST_BYTES = 1e12
 const MOST_TENANTS = 1e6
 
 /**
- * What happens on a device, for the one Observer that the simulator feeds too. Times are seconds since the governor
- * began. Whatever is not a number is not heard.
+ * Passes events of a device to the Observer that the simulator uses too. Times are seconds since the controller was
+ * created. Values that are not numbers are ignored.
  */
 export class StateEstimator {
   private readonly problem: DecisionProblem
@@ -59,7 +59,7 @@ export class StateEstimator {
     if (rttSeconds >= 0) this.observer.heartbeat(atSeconds, Math.min(rttSeconds, MOST_SECONDS))
   }
 
-  /** A message that held the link for `seconds` up to `endSeconds`. */
+  /** A message that occupied the link for `seconds` until `endSeconds`. */
   transfer(direction: 'up' | 'down', bytes: number, seconds: number, endSeconds: number): void {
     if (!(bytes > 0 && bytes < MOST_BYTES) || !(seconds > 0 && seconds < MOST_SECONDS)) return
     const bitsPerSecond = clamp((8 * bytes) / seconds, RATES.low, RATES.high)
@@ -76,7 +76,7 @@ export class StateEstimator {
     this.hearSpeed(flight.ran({ ...pass, seconds: Math.min(pass.seconds, MOST_SECONDS) }), atSeconds)
   }
 
-  /** A request has its plan: its first, or (`again`) another. */
+  /** A request got its plan: its first, or (`again`) another one. */
   began(
     ask: RequestSnapshot,
     plan: Plan,
@@ -120,19 +120,19 @@ export class StateEstimator {
     return this.trackers.get(request) ?? null
   }
 
-  /** How far a request has come. */
+  /** Updates the progress of a request. */
   seen(ask: RequestSnapshot): void {
     const flight = this.trackers.get(ask.request)
     flight?.brought(clamp(ask.promptTokens - flight.promptTokens, 0, MOST_TOKENS))
   }
 
-  /** All that is known now. In an outage a request in flight (`replanning`) is asked about as such. */
+  /** The current situation. `replanning`: the decision is for a request in flight during an outage. */
   situation(ask: RequestSnapshot, now: number, isOut: boolean, replanning: boolean): Situation {
     const circumstances = queueStateOf(this.problem, this.lengths, ask, replanning)
     const inFlightHere = this.trackers.has(ask.request) ? ask.request : -1
     const situation = this.observer.situation(now, circumstances, this.done, inFlightHere)
     if (!isOut || situation.sinceHeartbeatSeconds > OUTAGE_SECONDS) return situation
-    // The connection is known to be gone before a heartbeat is missed for long.
+    // The connection is known to be lost although no heartbeat is overdue yet.
     return { ...situation, sinceHeartbeatSeconds: OUTAGE_SECONDS + 1 }
   }
 
@@ -140,7 +140,7 @@ export class StateEstimator {
     if (speed !== null) this.observer.compute(0, speed.profiledSeconds, speed.seconds, atSeconds)
   }
 
-  /** Modelled from measured busy seconds and bytes, as a simulated request's are. */
+  /** Modelled from measured busy seconds and bytes, as for simulated requests. */
   private marginalJoules(
     { edgeSeconds }: RequestTracker,
     { upBytes = 0, downBytes = 0, messages = 0 }: FinishedRequestStats,
