@@ -25,6 +25,7 @@ export function describeEvaluation(json: EvalJson, learned: readonly string[], s
     '',
     latencyTable(rows, emphasis, style),
     '',
+    ...budgetTable(rows, emphasis, style),
     boundLine(json),
     ...tunedLine(json),
     ...standing(json, learned),
@@ -99,6 +100,43 @@ function latencyTable(
     },
     style,
   )
+}
+
+/** Use against budget, where the scenario has budgets. Joules are marginal: the idle device's are in `edge J` only. */
+function budgetTable(
+  rows: readonly (readonly [string, Row])[],
+  emphasis: readonly number[],
+  style: TableStyle,
+): string[] {
+  const parts = [
+    ['energy', 'energyJoules', formatJoules],
+    ['loss', 'accuracyLoss', formatNumber],
+    ['cloud busy', 'cloudSeconds', formatSeconds],
+  ] as const
+  const budgets = rows[0][1].budgets
+  if (budgets === null) return []
+  const limited = parts.filter(([, key]) => budgets[key] !== null)
+  const columns = limited.flatMap(([name, key, format]) => [
+    `${name} (budget ${format(budgets[key]?.budget)})`,
+    'of budget',
+  ])
+  return [
+    renderTable(
+      {
+        columns: [{ title: 'mean a request, energy modelled without idle' }, ...columns.map(right)],
+        rows: rows.map(([name, row]) => [
+          name,
+          ...limited.flatMap(([, key, format]) => {
+            const use = row.budgets?.[key] ?? null
+            return use === null ? ['none', 'none'] : [format(use.used), formatShare(use.used / use.budget)]
+          }),
+        ]),
+        emphasis,
+      },
+      style,
+    ),
+    '',
+  ]
 }
 
 function boundLine({ lowerBound, headroom }: EvalJson): string {

@@ -4,6 +4,9 @@ const amount = z.number().min(0)
 
 const distribution = z.strictObject({ mean: amount, p50: amount, p95: amount, p99: amount }).nullable()
 
+/** Mean use a request against its budget; null where there is no budget. */
+const budgetUse = z.strictObject({ used: amount, budget: amount }).nullable()
+
 /** One policy's row; every figure is simulated. */
 export const policyRowSchema = z.strictObject({
   cost: z.strictObject({ mean: amount, ci95: z.tuple([amount, amount]).nullable() }),
@@ -21,6 +24,11 @@ export const policyRowSchema = z.strictObject({
   upBytes: amount,
   downBytes: amount,
   accuracyLoss: amount,
+  /** Null for a scenario without budgets; absent in reports from before budgets were reported. */
+  budgets: z
+    .strictObject({ energyJoules: budgetUse, accuracyLoss: budgetUse, cloudSeconds: budgetUse })
+    .nullable()
+    .default(null),
   queue: z.strictObject({ mean: amount, max: amount }),
   mixedHeadShare: z.number().min(0).max(1),
   provenance: z.strictObject({

@@ -1,9 +1,11 @@
 import { accuracyKind } from '../../plan/profile/accuracy.ts'
 import { profileLabel } from '../../plan/profile/precision.ts'
 import { lowerBoundUntil } from '../../plan/oracle/bounds.ts'
+import { hasBudgets, type ConstraintBudgets } from '../../plan/price/budgets.ts'
 import type { Policy } from '../../plan/price/situation.ts'
 import type { EpisodeInputs } from '../../sim/types.ts'
 import type { Scenario, Split } from '../../sim/scenario/scenario.ts'
+import { budgetUse, type BudgetUses } from './budgetUse.ts'
 import { mean, runWorld, type EpisodeResult } from './episode.ts'
 import { bootstrapInterval, distribution, type Distribution } from './statistics.ts'
 
@@ -27,6 +29,8 @@ export interface PolicyReport {
   readonly upBytes: number
   readonly downBytes: number
   readonly accuracyLoss: number
+  /** Mean use of each budgeted resource against its budget; null for a scenario without budgets. */
+  readonly budgets: BudgetUses | null
   readonly queue: { readonly mean: number; readonly max: number }
   /** Share of decided layers with units on both sides. */
   readonly mixedHeadShare: number
@@ -87,7 +91,7 @@ export async function evaluate(input: EvaluationInput): Promise<EvaluationReport
   const provenance = provenances(scenario, split)
   const reference = results[policies.findIndex((policy) => policy.name === 'priced')]
   const rows = policies.map((policy, i) => {
-    const report = policyReport(results[i], lowerBound, provenance)
+    const report = policyReport(results[i], scenario.problem.budgets, lowerBound, provenance)
     return [policy.name, { ...report, costMinusPriced: paired(results[i], reference) }] as const
   })
   return {
@@ -131,6 +135,7 @@ function paired(
 
 function policyReport(
   episodes: readonly EpisodeResult[],
+  budgets: ConstraintBudgets,
   lowerBound: number,
   provenance: Provenances,
 ): Omit<PolicyReport, 'costMinusPriced'> {
@@ -149,6 +154,7 @@ function policyReport(
     upBytes: of((request) => request.upBytes),
     downBytes: of((request) => request.downBytes),
     accuracyLoss: of((request) => request.accuracyLoss),
+    budgets: hasBudgets(budgets) ? budgetUse(budgets, requests) : null,
     queue: {
       mean: mean(episodes.map((episode) => episode.queueMean)),
       max: Math.max(...episodes.map((episode) => episode.queueMax)),

@@ -5,6 +5,10 @@ import { driftPlusPenalty, priced } from '../../../src/plan/planners/priced.ts'
 import type { Policy } from '../../../src/plan/price/situation.ts'
 import { mean, runEpisode } from '../../../src/learn/evaluate/episode.ts'
 import { budgetUse, overrunShare } from '../../../src/learn/evaluate/budgetUse.ts'
+import { evaluate } from '../../../src/learn/evaluate/evaluate.ts'
+import { describeEvaluation } from '../../../src/cli/commands/eval-table.ts'
+import { evalJsonSchema } from '../../../src/cli/json/eval.ts'
+import { PLAIN } from '../../../src/report/table.ts'
 import { tuneBaselines } from '../../../src/learn/evaluate/baselines.ts'
 import { loadScenario, resolveScenario, type Scenario } from '../../../src/sim/scenario/scenario.ts'
 
@@ -87,6 +91,30 @@ describe('drift-plus-penalty on quickstart with modelled devices', { timeout: 12
     expect(mean(least)).toBeGreaterThan(1.15)
     const told = measured(scenario, driftPlusPenalty(problem, 1))
     expect((0.6 * told.joules) / 5 + (0.4 * told.cloudSeconds) / 0.05).toBeGreaterThan(mean(least))
+  })
+})
+
+describe('a report', { timeout: 120_000 }, () => {
+  it('has the mean use of each budget beside it, null where there is none', async () => {
+    const scenario = await withBudgets(HELD)
+    const policy = driftPlusPenalty(scenario.problem, 1)
+    const input = { policies: [policy], split: 'validation', seeds: SEEDS } as const
+    const { policies } = await evaluate({ ...input, scenario })
+    const { joules, cloudSeconds } = measured(scenario, policy)
+    expect(policies[policy.name].budgets).toEqual({
+      energyJoules: { used: joules, budget: 12 },
+      accuracyLoss: null,
+      cloudSeconds: { used: cloudSeconds, budget: 0.08 },
+    })
+    expect((await evaluate({ ...input, scenario: plain })).policies[policy.name].budgets).toBeNull()
+    const json = {
+      ...(await evaluate({ ...input, scenario })),
+      ...{ scenario: 'q', scenarioHash: 'h', links: 'validation', load: 1, tuned: null, absent: {} },
+      objective: scenario.problem.objective,
+    }
+    const text = describeEvaluation(evalJsonSchema.parse(json), [], PLAIN)
+    expect(text).toMatch(/budget 12/)
+    expect(text).toMatch(/of budget/)
   })
 })
 
