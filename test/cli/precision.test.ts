@@ -118,6 +118,26 @@ describe('an edge whose bundle has figures of another precision', () => {
   })
 })
 
+describe('edgewise calibrate', () => {
+  it('refuses a profile of another precision than both sides run, naming both', async () => {
+    const out = ['--out', join(scratch, 'calibrate')]
+    const argv = [
+      'calibrate',
+      '--model',
+      'tales',
+      '--quick',
+      '--profile',
+      `${BUNDLE}/edge.profile.json`,
+      ...out,
+    ]
+    const { code, err } = await edgewise(...argv, '--precision', 'int4')
+    expect(code).toBe(2)
+    expect(err).toContain('a profile at int4, the precision that both sides run')
+    expect(err).toContain('measured: vm, fp32')
+    expect(err).toContain('--precision fp32')
+  })
+})
+
 describe('edgewise oracle', () => {
   const request = [
     '--up-mbps',

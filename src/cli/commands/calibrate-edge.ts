@@ -7,6 +7,7 @@ import { parentChannel, serveRpc, type RpcMethods } from '../../lab/calibrate/rp
 import { helloPayload } from '../../run/executor/hello.ts'
 import { openExecution } from '../../run/executor/open.ts'
 import { openSubgraphStore } from '../../model/graphs/subgraphStore.ts'
+import { parseRuntimePrecision } from '../../model/precision.ts'
 import { openPretrained } from '../../model/weights/open.ts'
 import { addExamples, type CliCommand } from '../command.ts'
 import type { Io } from '../io.ts'
@@ -17,6 +18,7 @@ import { openSubgraphFolder } from '../../model/graphs/subgraphFolder.ts'
 interface Options {
   readonly model: string
   readonly side: string
+  readonly precision: string
   readonly listen: string
   readonly insecureNetwork?: boolean
   readonly cache?: string
@@ -30,6 +32,7 @@ export const calibrateEdge: CliCommand<Options> = {
     command
       .requiredOption('--model <id|path>', 'as of `edgewise calibrate`')
       .option('--side <side>', 'edge or cloud', 'edge')
+      .option('--precision <name>', 'of the weights', 'fp32')
       .option('--listen <host>', 'address of the cloud', '127.0.0.1')
       .option('--insecure-network', 'between the namespaces of an emulated WAN')
       .option('--cache <folder>', "where the graphs are kept (default: the user's cache folder)")
@@ -66,17 +69,23 @@ interface Opened {
 
 async function openSide(options: Options, io: Io): Promise<Opened> {
   const side = requireChoice('--side', options.side, ['edge', 'cloud'] as const)
+  const precision = parseRuntimePrecision(options.precision, '--precision')
   const { source, fingerprint } = openPretrained(options.model, {
     builtinFolder: join(packageRoot(), 'models'),
   })
   const { model } = source
   const { clock } = io
-  const graphs = openSubgraphFolder(io.env, options.cache, fingerprint, 'fp32')
-  const files = openSubgraphStore(graphs.folder, source, 'fp32')
+  const graphs = openSubgraphFolder(io.env, options.cache, fingerprint, precision)
+  const files = openSubgraphStore(graphs.folder, source, precision)
   const insecureNetwork = options.insecureNetwork === true
   const open = (maxBatch: number) => openExecution({ model, files, clock, threads: 1, maxBatch })
   const batch = side === 'cloud' ? CLOUD_BATCH : undefined
-  const greeting = helloPayload(`edgewise ${packageVersion()}`, { id: model.id, fingerprint }, 'fp32', batch)
+  const greeting = helloPayload(
+    `edgewise ${packageVersion()}`,
+    { id: model.id, fingerprint },
+    precision,
+    batch,
+  )
   const common = { greeting, clock, insecureNetwork }
   const removeGraphs = (): void => graphs.close()
   if (side === 'cloud') {

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { remoteCloud, remoteEdge, startChild, type Child } from '../../lab/calibrate/rpc.ts'
+import type { RuntimePrecision } from '../../model/precision.ts'
 import type { CloudProcess, EdgeProcess } from '../../lab/calibrate/types.ts'
 import type { Wan, WanSide } from '../../trace/replay/namespaces.ts'
 import type { Io } from '../io.ts'
@@ -9,6 +10,8 @@ import type { Io } from '../io.ts'
 /** Options of withSides. */
 export interface SidesOptions {
   readonly model: string
+  /** Of the weights of both sides: the simulator has one profile for the two. */
+  readonly precision: RuntimePrecision
   readonly cache?: string
   /** Whether each side gets a processor core of its own. */
   readonly pinned: boolean
@@ -57,12 +60,12 @@ export function canPin(io: Io): boolean {
 }
 
 /** The command that starts this program again as one side. */
-function commandOf({ model, cache, pinned, wan }: SidesOptions, side: 'edge' | 'cloud'): string[] {
+function commandOf({ model, precision, cache, pinned, wan }: SidesOptions, side: 'edge' | 'cloud'): string[] {
   const core = side === 'edge' ? 0 : 1
   const self = [process.execPath, ...process.execArgv, process.argv[1], 'calibrate-edge']
   const command = [
     ...(pinned ? ['taskset', '-c', String(core)] : []),
-    ...[...self, '--side', side, '--model', model],
+    ...[...self, '--side', side, '--model', model, '--precision', precision],
     ...(cache === undefined ? [] : ['--cache', cache]),
   ]
   return wan === null ? command : inNamespace(wan[side], command)

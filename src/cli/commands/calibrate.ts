@@ -9,9 +9,11 @@ import { profileSides } from '../../lab/calibrate/messages.ts'
 import { calibrationOf, type CalibrationResult } from '../../lab/calibrate/result.ts'
 import type { LinkCase } from '../../lab/calibrate/types.ts'
 import { talesText } from '../../lab/pretrain/text.ts'
+import { parseRuntimePrecision, RUNTIME_PRECISIONS, type RuntimePrecision } from '../../model/precision.ts'
 import { openPretrained } from '../../model/weights/open.ts'
 import type { PretrainedModel } from '../../model/weights/pretrained.ts'
 import { readProfile, writeProfile } from '../../plan/profile/file.ts'
+import { profileLabel } from '../../plan/profile/precision.ts'
 import type { Profile } from '../../plan/profile/types.ts'
 import { withWan, type WanOptions } from '../../trace/replay/namespaces.ts'
 import { constantSeries } from '../../trace/link.ts'
@@ -31,6 +33,7 @@ import { openLinkSource } from './link/source.ts'
 interface Options {
   readonly model: string
   readonly profile?: string
+  readonly precision?: string
   readonly accuracy?: string
   readonly trace?: string
   readonly carriage: string
@@ -69,6 +72,10 @@ export const calibrateCommand: CliCommand<Options> = {
       .option(
         '--profile <file>',
         'profile to hold to the runtime; it is given the result (default: measured now)',
+      )
+      .option(
+        '--precision <name>',
+        `weights of both sides: ${RUNTIME_PRECISIONS.join(', ')} (default: the profile's, or fp32)`,
       )
       .option(
         '--accuracy <file>',
@@ -140,6 +147,7 @@ async function carryOut(options: Options, folder: string, io: Io): Promise<Outco
   const pretrained = openPretrained(options.model, { builtinFolder: join(packageRoot(), 'models') })
   const { model } = pretrained.source
   const given = givenProfile(options, model.id)
+  const precision = precisionOf(options, given)
   const accuracy = accuracyTableOf(model, pretrained.path, options.accuracy)
   const links = await linksOf(options)
   const wan = wanOf(options, links)
@@ -163,7 +171,7 @@ async function carryOut(options: Options, folder: string, io: Io): Promise<Outco
       await carriage.close()
     }
   }
-  const start = { model: options.model, cache: options.cache, pinned }
+  const start = { model: options.model, precision, cache: options.cache, pinned }
   try {
     if (wan === null) {
       return await withSides({ ...start, wan: null }, io, async (sides) => {
@@ -189,6 +197,25 @@ function givenProfile({ profile: path }: Options, modelId: string): Profile | nu
   if (profile.model.id === modelId) return profile
   const [expected, found] = [`a profile of ${modelId}`, `one of ${profile.model.id}`]
   throw new InputError({ where: path, expected, found })
+}
+
+/**
+ * What both sides run: the precision asked for, else that of the given profile, else fp32. Throws InputError where the
+ * profile is of another one: the simulator would be held to graphs that its figures are not of.
+ */
+function precisionOf(options: Options, given: Profile | null): RuntimePrecision {
+  const asked = options.precision ?? given?.precision ?? 'fp32'
+  const where = options.precision === undefined ? `${options.profile}: precision` : '--precision'
+  const precision = parseRuntimePrecision(asked, where)
+  if (given === null || given.precision === precision) return precision
+  const known = RUNTIME_PRECISIONS.some((one) => one === given.precision)
+  const anew = `leave --profile out: one is then measured at ${precision}`
+  throw new InputError({
+    where: options.profile!,
+    expected: `a profile at ${precision}, the precision that both sides run`,
+    found: profileLabel(given),
+    remedy: known ? `calibrate with --precision ${given.precision}, or ${anew}` : anew,
+  })
 }
 
 function reporting(folder: string, progress: Progress, io: Io) {

@@ -97,11 +97,12 @@ class EdgeHost implements EdgeProcess {
   }
 
   async profile({ quick, messageSeconds }: ProfileTask): Promise<Profile> {
-    const { source, clock } = this.options
+    const { source, clock, greeting } = this.options
     const engine = await openEngine(this.options.engine ?? 'worker')
     try {
       return await measureProfile(source.model, {
         ...{ engine, source, clock, messageSeconds, threads: 1 },
+        precision: greeting.precision,
         grid: quick ? 'quick' : 'full',
       })
     } finally {

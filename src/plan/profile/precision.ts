@@ -14,6 +14,8 @@ interface NeededFigures {
   readonly side: 'edge' | 'cloud'
   /** File or option that the profile comes from. */
   readonly where: string
+  /** What else can be done than to replace the profile, e.g. `run the edge with --precision fp32`. */
+  readonly instead: string
   /** How a profile of the right precision takes this one's place, e.g. `give it with --edge-profile`. */
   readonly replacement: string
 }
@@ -24,7 +26,7 @@ interface NeededFigures {
  * a measurement says nothing of other graphs.
  */
 export function profileAtPrecision(profile: Profile, request: NeededFigures): Profile {
-  const { precision, side, where, replacement } = request
+  const { precision, side, where, instead, replacement } = request
   if (profile.precision === precision) return profile
   const modelled = modelledAnew(profile, precision)
   if (modelled !== null) return modelled
@@ -34,7 +36,7 @@ export function profileAtPrecision(profile: Profile, request: NeededFigures): Pr
     expected: `figures of ${model.id} at ${precision}, the precision that the ${side} runs`,
     found: profileLabel(profile),
     remedy:
-      `run the ${side} with --precision ${profile.precision}; or measure there with ` +
+      `${instead}; or measure there with ` +
       `\`edgewise profile --model ${model.id} --precision ${precision}\`, and ${replacement}`,
   })
 }

@@ -125,6 +125,7 @@ function profileToUse(own: Profile, side: 'edge' | 'cloud', where: string, optio
     precision,
     side,
     where: given === undefined ? where : `--${side}-profile`,
+    instead: `run the ${side} with --precision ${profile.precision}`,
     replacement: `give it with --${side}-profile or export a bundle with it`,
   })
 }

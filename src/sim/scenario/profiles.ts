@@ -2,10 +2,12 @@ import { existsSync } from 'node:fs'
 import { isAbsolute, resolve } from 'node:path'
 import { InputError } from '../../core/errors.ts'
 import { loadModel } from '../../model/catalog.ts'
+import type { Precision } from '../../model/precision.ts'
 import type { ModelSpec } from '../../model/spec.ts'
 import { BlockCosts } from '../../plan/profile/costs.ts'
 import { datasheetProfile } from '../../plan/profile/datasheet.ts'
 import { readProfile } from '../../plan/profile/file.ts'
+import { profileAtPrecision } from '../../plan/profile/precision.ts'
 import type { Profile } from '../../plan/profile/types.ts'
 
 /** A path of a config: relative to the folder the config lies in. Ids stay as they are. */
@@ -13,11 +15,21 @@ export function besideConfig(folder: string, name: string): string {
   return isAbsolute(name) ? name : resolve(folder, name)
 }
 
-/** A profile by device id (data sheet), device YAML or profile JSON; it must be of the model asked for. */
-export function loadProfile(name: string, model: ModelSpec, folder = '.'): Profile {
+/** What runs on a side, where a scenario says so. */
+export interface SidePrecision {
+  readonly side: 'edge' | 'cloud'
+  readonly precision: Precision
+}
+
+/**
+ * A profile by device id (data sheet), device YAML or profile JSON; it must be of the model asked for, and, where a
+ * precision is, of that: data sheets are modelled at it. Throws InputError.
+ */
+export function loadProfile(name: string, model: ModelSpec, folder = '.', runs?: SidePrecision): Profile {
   if (!name.endsWith('.json')) {
     const file = besideConfig(folder, name)
-    return datasheetProfile(/\.ya?ml$/.test(name) && existsSync(file) ? file : name, model)
+    const device = /\.ya?ml$/.test(name) && existsSync(file) ? file : name
+    return datasheetProfile(device, model, { precision: runs?.precision })
   }
   const path = besideConfig(folder, name)
   const profile = readProfile(path)
@@ -29,7 +41,13 @@ export function loadProfile(name: string, model: ModelSpec, folder = '.'): Profi
       remedy: `edgewise profile --model ${model.id} --out ${name}`,
     })
   }
-  return profile
+  if (runs === undefined) return profile
+  return profileAtPrecision(profile, {
+    ...runs,
+    where: path,
+    instead: `say \`precision: { ${runs.side}: ${profile.precision} }\` in the scenario`,
+    replacement: `name it as \`${runs.side}\` in the scenario`,
+  })
 }
 
 /** A model by id, or by a YAML file beside the config. */
@@ -39,6 +57,6 @@ export function loadModelBeside(name: string, folder: string): ModelSpec {
 }
 
 /** loadProfile, as the planners read it. */
-export function loadCosts(name: string, model: ModelSpec, folder = '.'): BlockCosts {
-  return new BlockCosts(loadProfile(name, model, folder))
+export function loadCosts(name: string, model: ModelSpec, folder = '.', runs?: SidePrecision): BlockCosts {
+  return new BlockCosts(loadProfile(name, model, folder, runs))
 }

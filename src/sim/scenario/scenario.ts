@@ -8,6 +8,7 @@ import { compileProgram } from '../../plan/price/compile.ts'
 import { createPair, pairUnits } from '../../plan/price/pair.ts'
 import { EDGE, uniformPlan } from '../../plan/plan.ts'
 import type { DecisionProblem } from '../../plan/price/problem.ts'
+import type { BlockCosts } from '../../plan/profile/costs.ts'
 import { accuracyTable, readAccuracyTable } from '../../plan/profile/accuracy.ts'
 import { shippedAccuracyFile } from '../../plan/profile/shipped.ts'
 import { createLink } from '../../trace/link.ts'
@@ -156,10 +157,15 @@ export async function resolveScenario(
 
 function problemOf(config: ScenarioConfig, folder: string, overrides: ScenarioOverrides): DecisionProblem {
   const model = loadModelBeside(config.model, folder)
-  const edge =
-    overrides.edge === undefined ? loadCosts(config.edge, model, folder) : loadCosts(overrides.edge, model)
-  const cloud =
-    overrides.cloud === undefined ? loadCosts(config.cloud, model, folder) : loadCosts(overrides.cloud, model)
+  const costsOf = (side: 'edge' | 'cloud'): BlockCosts => {
+    const precision = config.precision?.[side]
+    const runs = precision === undefined ? undefined : { side, precision }
+    const override = overrides[side]
+    return override === undefined
+      ? loadCosts(config[side], model, folder, runs)
+      : loadCosts(override, model, '.', runs)
+  }
+  const [edge, cloud] = [costsOf('edge'), costsOf('cloud')]
   const accuracy =
     config.accuracy === undefined
       ? accuracyTable(model)

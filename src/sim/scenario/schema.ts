@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { precisionSchema } from '../../model/precision.ts'
 
 export const SCENARIO_SCHEMA = 'edgewise.scenario/1'
 
@@ -61,6 +62,13 @@ export const scenarioSchema = z.strictObject({
   /** A device id, a device YAML, or a profile JSON. */
   edge: name,
   cloud: name,
+  /**
+   * What the sides run; a profile of another precision is refused, a data sheet is modelled at it. Left out: the
+   * profile's own, or the data sheet's.
+   */
+  precision: z
+    .strictObject({ edge: precisionSchema.optional(), cloud: precisionSchema.optional() })
+    .optional(),
   /** A file that replaces the built-in accuracy table. */
   accuracy: name.optional(),
   links: z.strictObject({

@@ -60,6 +60,20 @@ function watched(edge: EdgeProcess, note: (what: string) => void): EdgeProcess {
   }
 }
 
+it('the edge measures its profile at the precision that it runs', async () => {
+  const greeting = helloPayload('test', { id: model.id, fingerprint: '0'.repeat(64) }, 'int4')
+  const files = openSubgraphStore(mkdtempSync(join(folder, 'int4-')), source, 'int4')
+  const edge = await openEdgeHost({
+    source,
+    greeting,
+    clock,
+    openExecution: () => openExecution({ model, files, clock, engine: 'native', threads: 1 }),
+  })
+  const profile = await edge.profile({ quick: true, messageSeconds: 1e-5 })
+  await edge.close()
+  expect(profile.precision).toBe('int4')
+})
+
 describe('a calibration over loopback, both sides in this process', () => {
   const order: string[] = []
   const files = new Map<string, string>()

@@ -12,6 +12,7 @@ const measured = readProfile('test/fixtures/serve/device.profile.json')
 const asked = {
   side: 'edge',
   where: 'edge.profile.json',
+  instead: 'run the edge with --precision fp32',
   replacement: 'give it with --edge-profile',
 } as const
 

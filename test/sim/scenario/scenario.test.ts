@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { readFileSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { EdgewiseError, InputError } from '../../../src/core/errors.ts'
 import { edgeOnly } from '../../../src/plan/planners/fixed.ts'
@@ -30,6 +30,27 @@ async function refusal(config: unknown): Promise<InputError['problem']> {
 
 const base = tinyScenario()
 const { workload, service, plans, objective, links } = base
+
+describe('the precision that the sides run', () => {
+  const measured = resolve('test/fixtures/serve/device.profile.json')
+  const onProfile = { ...base, model: 'tales', edge: measured }
+
+  it('is, where the scenario says none, that of each profile or data sheet', async () => {
+    const { pair } = (await load(onProfile)).problem
+    expect([pair.edgePrecision, pair.cloudPrecision]).toEqual(['fp32', 'fp16'])
+  })
+
+  it('is that of the scenario: a data sheet is modelled at it, a profile of another one refused', async () => {
+    const asked = { ...onProfile, precision: { edge: 'fp32', cloud: 'fp32' } }
+    const [own, chosen] = [await load(onProfile), await load(asked)]
+    expect(chosen.problem.pair.cloudPrecision).toBe('fp32')
+    expect(chosen.problem.pair.cloud.headSeconds()).toBeGreaterThan(own.problem.pair.cloud.headSeconds())
+    const { expected, found, remedy } = await refusal({ ...onProfile, precision: { edge: 'int4' } })
+    expect(expected).toBe('figures of tales at int4, the precision that the edge runs')
+    expect(found).toBe('measured: vm, fp32')
+    expect(remedy).toContain('precision: { edge: fp32 }')
+  })
+})
 
 describe('a bad scenario', () => {
   const cases: [string, unknown, RegExp][] = [
