@@ -14,7 +14,8 @@ import {
 
 /**
  * One step of a pass. The list of a pass is what both sides do together, in an order in which each can do its part;
- * `sideSteps` gives one side's. The cost model prices the same list (`compileProgram`), so what is priced is executed.
+ * `sideSteps` gives one side's steps. The cost model prices the same list (`compileProgram`), so what is priced is what
+ * is executed.
  */
 export type ExecutionStep = RunStep | SendStep | SampleStep
 
@@ -23,35 +24,35 @@ export interface RunStep {
   readonly kind: 'run'
   readonly side: Side
   readonly subgraph: Subgraph
-  /** Indices of steps of the same pass that must be over before. */
+  /** Indices of steps in the same pass that must be complete before. */
   readonly after: readonly number[]
-  /** By which frames and execution events name the step: runs and messages of a pass counted from 0. */
+  /** Number of the step in frames and execution events: runs and messages of a pass are counted from 0. */
   readonly number: number
 }
 
 /**
  * A message from one side to the other. `ids`: the tokens of this pass. `token`: the one just sampled, for the user.
- * The others are boundary tensors; with `lastRow` only the last position's row is needed.
+ * All others are boundary tensors; with `lastRow` only the last position's row is sent.
  */
 export interface SendStep {
   readonly kind: 'send'
   readonly from: Side
   readonly carries: 'ids' | 'token' | 'x' | 'partial' | 'x+hidden'
   readonly lastRow: boolean
-  /** Per element of a boundary tensor; null for ids and tokens. */
+  /** Bits per element of a boundary tensor; null for ids and tokens. */
   readonly bits: BoundaryBits | null
   readonly after: readonly number[]
   readonly number: number
 }
 
-/** A token is drawn from the logits of the run before. It is priced with that run: it adds no time of its own. */
+/** Draws a token from the logits of the previous run. It is priced with that run and takes no time of its own. */
 export interface SampleStep {
   readonly kind: 'sample'
   readonly side: Side
   readonly after: readonly number[]
 }
 
-/** The other side's message, as the side that waits for it sees it. */
+/** A message from the other side, as a step of the side that waits for it. */
 export interface ReceiveStep {
   readonly kind: 'receive'
   readonly message: SendStep
@@ -67,31 +68,35 @@ export interface LoweredPass {
   readonly loop: number
   /** Index of the step after which the user has the token. */
   readonly deliver: number
-  /** The pass's first run follows a pause: the request begins, or the token came over the network (docs/model.md (6)). */
+  /**
+   * True if the pass's first run follows a pause: the request begins, or the token came over the link (docs/model.md
+   * (6)).
+   */
   readonly beginsAfterPause: boolean
 }
 
+/** The passes of a plan. */
 export interface LoweredPlan {
   readonly prefill: LoweredPass
-  /** The pass of every further token; with a collaborative exit, of one that leaves there. */
+  /** The pass of every further token; with a collaborative exit, of a token that leaves there. */
   readonly decode: LoweredPass
-  /** The pass of a token that a collaborative exit asks the cloud for; null for any other plan. */
+  /** The pass of a token for which a collaborative exit asks the cloud; null for any other plan. */
   readonly ask: LoweredPass | null
 }
 
-/** Numbers of the units that lie in the cloud, by layer. */
+/** Numbers of the units in the cloud, by layer. */
 export type CloudUnits = readonly (readonly number[])[]
 
 /**
- * What a plan has both sides do. `cloudUnits` names, per layer, the units that lie in the cloud; absent, they are each
- * layer's first ones, which costs the same. Of an early exit all units of a layer lie on one side.
+ * Lowers a plan to the steps of both sides. `cloudUnits` names the units of each layer that are in the cloud; default:
+ * each layer's first ones, which cost the same. With an early exit all units of a layer are on one side.
  */
 export function lowerPlan(model: ModelSpec, plan: Plan, cloudUnits: CloudUnits | null = null): LoweredPlan {
   if (plan.exit !== null) return lowerExit(model, plan.exit, plan.boundaryBits)
   const units = cloudUnits === null ? firstUnits(model, plan) : namedUnits(model, cloudUnits)
   const prefill = splitPass(model, plan, units, true)
   const { steps, loop, deliver } = prefill
-  // A further token takes the prompt's steps, but where the cloud has sampled it its id need not go there.
+  // A further token takes the prompt's steps, except that its id is not sent to the cloud if the cloud sampled it.
   const decode =
     plan.embed === CLOUD && plan.head === CLOUD
       ? splitPass(model, plan, units, false)
@@ -99,7 +104,7 @@ export function lowerPlan(model: ModelSpec, plan: Plan, cloudUnits: CloudUnits |
   return { prefill, decode, ask: null }
 }
 
-/** Of a layer: [edge's, cloud's] units, ascending. */
+/** The [edge's, cloud's] units of a layer, ascending. */
 type UnitsOfLayer = (layer: number) => readonly [edge: readonly number[], cloud: readonly number[]]
 
 function namedUnits(model: ModelSpec, cloudUnits: CloudUnits): UnitsOfLayer {
@@ -126,7 +131,7 @@ function allUnits(model: ModelSpec): number[] {
 }
 
 /**
- * A share of an attention goes back to the residual, never the residual to the share: quantised boundaries touch it
+ * The share of an attention is sent to the residual, never the residual to the share, so that the residual is quantised
  * as seldom as possible.
  */
 function splitPass(model: ModelSpec, plan: Plan, units: UnitsOfLayer, isPrompt: boolean): LoweredPass {
@@ -141,7 +146,7 @@ function splitPass(model: ModelSpec, plan: Plan, units: UnitsOfLayer, isPrompt: 
     feedForward(build, layer, plan.ffn[layer], bits)
     side = sideAfterFfn(plan.ffn[layer])
   }
-  // The LM head needs the last position only.
+  // The lm_head needs the last position only.
   if (side !== plan.head) build.send(side, 'x', bitsOfLayer(plan, model.layers), true)
   build.part(plan.head, { kind: 'head' })
   const sampled = build.sample(plan.head)
@@ -177,7 +182,7 @@ function attention(
     build.part(far, share(far, false))
     build.send(far, 'partial', bits)
     build.begin('x+partial')
-    // No units: the output bias, which belongs to the residual.
+    // Without units: the output bias, which belongs to the residual.
     build.part(near, share(near, true))
   }
 }
@@ -188,20 +193,20 @@ function feedForward(build: PassBuilder, layer: number, mode: number, bits: Boun
     return
   }
   build.part(EDGE, { kind: 'ffn', layer, part: 'first' })
-  // The inner activations travel with the residual.
+  // The FFN's inner activations are sent together with the residual.
   build.send(EDGE, 'x+hidden', bits)
   build.begin('x+hidden')
   build.part(CLOUD, { kind: 'ffn', layer, part: 'second' })
 }
 
-/** Names of the two sides' steps of an early exit in frames and events. */
+/** Numbers of the two sides' steps of an early exit in frames and events. */
 const EXIT_UPLOAD = 0
 const EXIT_ANSWER = 1
 
 /**
  * CE-CoLLM (arXiv 2411.02829): the first layers and an exit's head on the edge. Collaborative: hidden states go up
- * beside the edge's work, and the cloud takes the prompt's through the layers above at once, those of further tokens
- * when it is asked for one, all that came meanwhile in one run.
+ * while the edge continues. The cloud runs the prompt's through the layers above immediately, and those of further
+ * tokens when it is asked for one, all that have arrived in one run.
  */
 function lowerExit(model: ModelSpec, exit: EarlyExit, bits: BoundaryBits): LoweredPlan {
   const edge: RunStep = {
@@ -251,12 +256,12 @@ function lowerExit(model: ModelSpec, exit: EarlyExit, bits: BoundaryBits): Lower
   return {
     prefill: pass([edge, upload, cloud, leave(0)], 3, true),
     decode: pass([edge, upload, leave(0)], 2, false),
-    // The edge waits once for each answer; the question is charged with it.
+    // The edge waits once for each answer; the wait is charged with the question.
     ask: pass([edge, upload, cloud, answered, answer], 4, true),
   }
 }
 
-/** Layers `from` to `to` (not included) with all their units. */
+/** Layers [from, to) with all their units. */
 export function wholeLayers(model: ModelSpec, from: number, to: number): SubgraphPart[] {
   const units = allUnits(model)
   const parts: SubgraphPart[] = []
@@ -271,11 +276,11 @@ class PassBuilder {
   private readonly steps: ExecutionStep[] = []
   private open: { side: Side; input: Subgraph['input']; parts: SubgraphPart[]; after: number[] } | null = null
   private input: Subgraph['input'] = 'x'
-  /** What the next step waits for. */
+  /** The steps that the next step waits for. */
   private tail: number[] = []
   private numbered = 0
 
-  /** What the next run starts from, where it is not x alone. */
+  /** Sets what the next run starts from, if it is not x alone. */
   begin(input: Subgraph['input']): void {
     this.flush()
     this.input = input
@@ -297,8 +302,8 @@ class PassBuilder {
   }
 
   /**
-   * Attention on both sides at once: x goes to the far side before the near one computes. The far share comes back
-   * (`sumAt` = near), or the near one follows x (`sumAt` = far).
+   * Attention on both sides in parallel: x is sent to the far side before the near one computes. The far share comes
+   * back (`sumAt` = near), or the near one follows x (`sumAt` = far).
    */
   fork(near: Side, nearShare: SubgraphPart, farShare: SubgraphPart, sumAt: Side, bits: BoundaryBits): void {
     this.flush()
@@ -353,7 +358,7 @@ class PassBuilder {
   }
 }
 
-/** One side's part of a pass, in order: its runs and messages, and where it waits for the other side's. */
+/** One side's part of a pass, in order: its runs and messages, and its waits for the other side's messages. */
 export function sideSteps({ steps }: LoweredPass, side: Side): SideStep[] {
   return steps.flatMap((step): SideStep[] => {
     if (step.kind !== 'send') return step.side === side ? [step] : []
@@ -361,7 +366,7 @@ export function sideSteps({ steps }: LoweredPass, side: Side): SideStep[] {
   })
 }
 
-/** The subgraphs that a side runs for a plan: those of the prompt's pass, which serve every further pass too. */
+/** The subgraphs that a side runs for a plan: those of the prompt's pass, which every further pass uses too. */
 export function subgraphsOf({ prefill }: LoweredPlan, side: Side): Subgraph[] {
   return prefill.steps.flatMap((step) => (step.kind === 'run' && step.side === side ? [step.subgraph] : []))
 }
@@ -371,7 +376,7 @@ export function rowElements(model: ModelSpec, carries: SendStep['carries']): num
   return carries === 'x+hidden' ? model.width + model.ffnWidth : model.width
 }
 
-/** In words: `embed, layers 0-3, head`. */
+/** A label in words: `embed, layers 0-3, head`. */
 export function subgraphLabel(subgraph: Subgraph): string {
   const words: string[] = []
   let from: number | null = null

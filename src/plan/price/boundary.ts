@@ -3,7 +3,7 @@ import { rowElements, type SendStep } from '../lower.ts'
 import type { NetworkTerms } from './network.ts'
 import { latencySeconds } from './network.ts'
 
-/** The state of a link that does not change: what the oracle plans for. */
+/** The state of a link that does not change, as the oracle assumes it. */
 export interface LinkState {
   readonly upBitsPerSecond: number
   readonly downBitsPerSecond: number
@@ -14,8 +14,8 @@ export interface LinkState {
 export const TOKEN_ID_BYTES = 4
 
 /**
- * Bytes on the wire of a boundary tensor [tokens, elementsPerToken], framing included.
- * Below 16 bits every token carries a 4-byte scale.
+ * Bytes on the wire of a boundary tensor [tokens, elementsPerToken], including framing. Below 16 bits every token has a
+ * 4-byte scale.
  */
 export function boundaryBytes(
   terms: NetworkTerms,

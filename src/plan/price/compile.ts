@@ -9,10 +9,10 @@ import { callCosts, pairUnits, type CallCosts, type DevicePair } from './pair.ts
 import { RESOURCE, type Program, type Stage, type StageList } from './program.ts'
 import { planAccuracyLoss } from './loss.ts'
 
-/** What the program of a plan depends on besides the plan. */
+/** What a plan's program depends on besides the plan. */
 export interface CompileInput {
   readonly promptTokens: number
-  /** Weights to be loaded from storage first; if any are, the sessions of the plan are made with them. */
+  /** Weights to load from storage first; if there are any, the plan's sessions are created with them. */
   readonly loadBytes: number
   /** The policy's own run time. */
   readonly decisionSeconds: number
@@ -42,18 +42,21 @@ export function compileProgram(pair: DevicePair, plan: Plan, input: CompileInput
   }
 }
 
-/** Share of tokens that are asked of the cloud. */
+/** Share of tokens for which the cloud is asked. */
 function askShareOf(pair: DevicePair, { exit }: Plan): number {
   if (exit?.mode !== 'collaborative') return 0
   return 1 - exitEntryOf(pair.accuracy, exit.layer, exit.threshold).leaveShare.value
 }
 
-/** Cloud seconds of an asked token for those that came since the last ask. */
+/** Cloud seconds of an asked token for the tokens since the previous question. */
 function catchUpSeconds(pair: DevicePair, { exit }: Plan, askShare: number): number {
   return exit === null ? 0 : (1 / askShare - 1) * upperMarginalSeconds(pair, exit.layer)
 }
 
-/** Decision and loading: docs/model.md (11). Each edge run of a cycle is of a session of its own, to be made first. */
+/**
+ * Decision and loading: docs/model.md (11). Each edge run of a pass has a session of its own, which must be created
+ * first.
+ */
 function startSeconds(
   pair: DevicePair,
   { decode }: LoweredPlan,
@@ -65,8 +68,8 @@ function startSeconds(
 }
 
 /**
- * Prices one pass: each run and each message is one stage. A run costs the dispatch of its side beside its blocks, and
- * one that waits for a message has to wake its core; so has a pass's first one where it begins after a pause.
+ * Prices one pass: each run and each message is one stage. A run costs the dispatch of its side besides its blocks; one
+ * that waits for a message must also wake its core, as must a pass's first run after a pause.
  */
 class PassPrice {
   private readonly pair: DevicePair
@@ -104,7 +107,7 @@ class PassPrice {
   list(): StageList {
     const { steps, loop, deliver } = this.pass
     const isEdgeFirst = steps[0].kind === 'run' && steps[0].side === EDGE
-    // Where the edge does not compute first, what it prepares is a stage of its own.
+    // If the edge does not compute first, its preparation is a stage of its own.
     if (this.startSeconds > 0 && !isEdgeFirst) {
       this.stages.push(computeStage(EDGE, this.startSeconds, null, []))
     }
@@ -121,7 +124,7 @@ class PassPrice {
   }
 
   private stagesBefore(steps: readonly number[]): readonly number[] {
-    // A step that waits for none waits for the preparation, if that is a stage.
+    // A step without predecessors waits for the preparation, if that is a stage.
     if (steps.length === 0) return this.stageOf.length === 0 && this.stages.length > 0 ? [0] : steps
     let isSame = true
     for (const step of steps) isSame &&= this.stageOf[step] === step
@@ -157,14 +160,14 @@ class PassPrice {
   }
 }
 
-/** Adds up one run: fixed seconds, and a curve over the context for attention in decode. */
+/** Sums one run: fixed seconds, and a curve over the context for attention in decode. */
 class RunSum {
   seconds: number
   curve: Float64Array | null = null
   private readonly costs: BlockCosts
   private readonly tokens: number
   private readonly promptTokens: number
-  /** The curve is this run's own, not the profile's. */
+  /** True if the curve belongs to this run and may be modified; otherwise it is the profile's. */
   private ownsCurve = false
 
   constructor(costs: BlockCosts, seconds: number, tokens: number, promptTokens: number) {
@@ -190,8 +193,9 @@ class RunSum {
   }
 
   /**
-   * The run of an early exit, whose layers are whole and alike: below the exit with its ends, or above it. The head
-   * above is priced where its logits are sampled (`isSampled`): in the prompt's pass the same session computes it unasked.
+   * The run of an early exit, whose layers are whole and equal: below the exit including its ends, or above it. The
+   * head above is priced where its logits are sampled (`isSampled`): in the prompt's pass the same session computes it
+   * although nobody asks for it.
    */
   addExit({ parts }: Subgraph, units: number, isSampled: boolean, catchUpSeconds: number): void {
     const { costs, tokens, promptTokens } = this
@@ -237,7 +241,7 @@ export function upperMarginalSeconds(pair: DevicePair, exitLayer: number): numbe
   return Math.max(0, (pass(many) - pass(1)) / (many - 1))
 }
 
-/** Whole layers, all alike: multiplied. */
+/** Whole layers, all equal, so one is multiplied. */
 function layersWork(
   costs: BlockCosts,
   layers: number,

@@ -7,17 +7,17 @@ import { attentionUnits } from '../../model/spec.ts'
 import { ROOFLINE_RUNTIME, type Profile } from '../profile/types.ts'
 import { DEFAULT_NETWORK, type NetworkTerms } from './network.ts'
 
-/** One model on one edge device and one cloud device, with the terms of the wire between them. */
+/** One model on one edge device and one cloud device, with the terms of the network between them. */
 export interface DevicePair {
   readonly model: ModelSpec
   readonly edge: BlockCosts
   readonly cloud: BlockCosts
   readonly network: NetworkTerms
   readonly accuracy: AccuracyTable
-  /** Figures of the edge device's profile, unwrapped. */
+  /** Figures of the edge device's profile, without provenance. */
   readonly power: EdgePower
   readonly edgeLoadBytesPerSecond: number
-  /** What making one session on the edge takes beside reading its weights. */
+  /** Time to create one session on the edge, besides reading its weights. */
   readonly edgeSegmentSeconds: number
   readonly edgeMemoryBytes: number
   /** Of either side's weights, as its profile has it: seconds and bytes of a side are those of its own precision. */
@@ -36,8 +36,8 @@ export interface EdgePower {
 }
 
 /**
- * Joins two profiles of one model; without `network`, a message is handled as fast as the profiles measured it.
- * Throws RangeError if they are of different models.
+ * Joins two profiles of one model. Without `network`, the handling of a message is taken from the profiles. Throws
+ * RangeError if they are of different models.
  */
 export function createPair(
   edge: BlockCosts,
@@ -80,21 +80,22 @@ function kvBytesPerElement({ kvCache, runtime, precision }: Profile): number {
   return CACHE_BYTES_PER_ELEMENT
 }
 
-/** Either device handles its half of a message; one that was not measured takes half of the usual time. */
+/** Each device handles its half of a message; one that was not measured takes half of the default time. */
 function measuredNetwork(edge: Profile, cloud: Profile): NetworkTerms {
   const usual = DEFAULT_NETWORK.messageSeconds
   const both = [edge, cloud].map(({ wire }) => wire?.messageSeconds.value ?? usual)
   return { ...DEFAULT_NETWORK, messageSeconds: (both[0] + both[1]) / 2 }
 }
 
-/** What one call of a session takes beside its blocks; by side. */
+/** Cost of one call of a session besides its blocks, by side. */
 export interface CallCosts {
-  /** Of every call. */
+  /** Cost of every call. */
   readonly dispatch: readonly [edge: number, cloud: number]
-  /** Of one that follows a message, or begins a request: a core that waited has to wake. */
+  /** Additional cost of a call that follows a message or begins a request: an idle core has to wake. */
   readonly wake: readonly [edge: number, cloud: number]
 }
 
+/** The call costs of a pair. */
 export function callCosts({ edge, cloud }: Pick<DevicePair, 'edge' | 'cloud'>): CallCosts {
   return {
     dispatch: [edge.dispatchSeconds, cloud.dispatchSeconds],

@@ -20,27 +20,31 @@ import type { ExecutionEvent } from './types.ts'
 import { executePlan, type ExecutionContext } from './executePlan.ts'
 import type { Plan } from '../../plan/plan.ts'
 
+/** Options of a cloud executor. */
 export interface CloudOptions {
   readonly model: ModelSpec
-  /** Shared by all connections: that is where their tokens meet in batches. */
+  /** Shared by all connections, so that their tokens run in common batches. */
   readonly runner: SubgraphRunner
   readonly clock: Clock
-  /** Requests of one connection at a time. */
+  /** Largest number of open requests of one connection. */
   readonly maxRequests: number
-  /** Plans that one connection may have said. */
+  /** Largest number of plans that one connection may register. */
   readonly maxPlans: number
-  /** Shared by all connections of a cloud; default one of its own. */
+  /** Memory budget shared by all connections of a cloud; default: a budget of its own. */
   readonly budget?: CloudMemoryBudget
   readonly timers?: Timers
-  /** A request that waits for its edge for so long is given up; default 120. */
+  /** A request whose edge sends nothing for this time is ended; default 120. */
   readonly idleSeconds?: number
-  /** How often the edge is told of the load, where it changed; null: never. Default 1. */
+  /** Shortest period of load reports, which are sent when the load has changed; null: none are sent. Default 1. */
   readonly loadSeconds?: number | null
 }
 
+/** Default limits of a cloud executor. */
 export const CLOUD_DEFAULTS = { maxRequests: 64, maxPlans: 1024 } as const
 
+/** Default of CloudOptions.idleSeconds. */
 export const DEFAULT_IDLE_SECONDS = 120
+/** Default of CloudOptions.loadSeconds. */
 export const DEFAULT_LOAD_SECONDS = 1
 
 interface KnownPlan {
@@ -48,7 +52,7 @@ interface KnownPlan {
   readonly lowered: LoweredPlan
 }
 
-/** Carries out the cloud's part of every request of one connection, until it closes. */
+/** Executes the cloud's part of every request of one connection, until it closes. */
 export class CloudExecutor {
   private readonly connection: Connection
   private readonly options: CloudOptions
@@ -59,7 +63,7 @@ export class CloudExecutor {
   private readonly load: LoadReporter
   private readonly onEmpty: (() => void)[] = []
   private isDraining = false
-  /** Walks that have not ended yet, those of closed requests included. */
+  /** Executions that have not ended, including those of closed requests. */
   private walking = 0
 
   constructor(connection: Connection, options: CloudOptions) {
@@ -77,12 +81,12 @@ export class CloudExecutor {
     connection.onClose((reason) => this.gone(reason.message))
   }
 
-  /** Requests that are being carried out. */
+  /** Number of open requests. */
   get active(): number {
     return this.requests.size
   }
 
-  /** Takes no new request (E_DRAINING) and resolves when those under way are over. */
+  /** Refuses new requests (E_DRAINING) and resolves when the open ones have ended. */
   drain(): Promise<void> {
     this.isDraining = true
     if (this.walking === 0) return Promise.resolve()
@@ -96,7 +100,7 @@ export class CloudExecutor {
       else if (frame.type === FRAME.close) this.end(frame.request)
       else this.requests.get(frame.request)?.deliver(frame, this.options.clock.nowSeconds())
     } catch (error) {
-      // A plan's number is no request's.
+      // `request` holds the plan's number here.
       if (frame.type === FRAME.plan) this.sayRefused(frame.request, error)
       else this.refuse(frame.request, error)
     }
@@ -132,7 +136,8 @@ export class CloudExecutor {
     if (!needsCloud(known.plan)) return refuse('a plan with a part in the cloud', 'one that needs no cloud')
     if (this.requests.has(request)) return refuse('a new request number', `${request}, which is open`)
     if (this.isDraining) throw new ExecutionError('E_DRAINING', 'the cloud is about to end')
-    // One that was closed has made room, but no edge leaves ever more of them behind.
+    // A closed request frees its place before its execution ends; the second limit keeps an edge from accumulating such
+    // executions.
     if (this.requests.size >= maxRequests || this.walking >= 4 * maxRequests)
       throw new ExecutionError(
         'E_BUSY',
@@ -174,7 +179,7 @@ export class CloudExecutor {
       if (error !== ENDED && this.requests.get(request) === mailbox) this.refuse(request, error)
     }
     if (this.requests.get(request) === mailbox) this.requests.delete(request)
-    // Whatever was sent and not waited for.
+    // Discards messages that no step waits for.
     mailbox.fail(ENDED)
     await w.caches.dispose().catch(() => {})
     if (open.report) this.sayReport(request, events)
@@ -211,7 +216,7 @@ export class CloudExecutor {
     }
   }
 
-  /** A report that cannot be sent is told: the edge waits for it. */
+  /** A report that cannot be sent is answered with a failure, because the edge waits for it. */
   private sayReport(request: number, events: readonly ExecutionEvent[]): void {
     try {
       this.connection.send(reportFrame(request, events))
@@ -220,7 +225,7 @@ export class CloudExecutor {
     }
   }
 
-  /** The edge has all it wanted: its place is free at once, whatever is left to tidy up. */
+  /** The edge has closed the request: its place is freed immediately, before the execution ends. */
   private end(request: number): void {
     this.requests.get(request)?.fail(ENDED)
     this.requests.delete(request)
@@ -243,5 +248,5 @@ export class CloudExecutor {
   }
 }
 
-/** How a request ends that the edge closed: no failure. */
+/** The error that ends the execution of a request that the edge closed; not a failure. */
 const ENDED = new ExecutionError('E_CANCELLED', 'the edge closed the request')

@@ -9,8 +9,9 @@ import { recordReceipt, recordRun, sampled, sendFrame, startOf } from './execute
 import type { ExecutionContext } from './executePlan.ts'
 
 /**
- * The edge of CE-CoLLM (arXiv 2411.02829). Standalone: every token leaves at the exit. Collaborative: hidden states
- * go up beside the edge's work; a token whose confidence reaches the threshold leaves here, another is asked for.
+ * The edge's part of CE-CoLLM (arXiv 2411.02829). Standalone: every token leaves at the exit. Collaborative: hidden
+ * states go up while the edge continues; a token whose confidence reaches the threshold leaves here, and the cloud is
+ * asked for the others.
  */
 export async function executeExitOnEdge(
   w: ExecutionContext,
@@ -21,7 +22,7 @@ export async function executeExitOnEdge(
   const messages = messagesOf(lowered)
   let { ids, position } = startOf(w)
   for (let rows = position === 0 ? w.promptTokens : 1; ; rows = 1) {
-    const job = { segment: below.subgraph, caches: w.caches, values: { ids }, position, rows }
+    const job = { subgraph: below.subgraph, caches: w.caches, values: { ids }, position, rows }
     const result = await w.runner.run(job)
     recordRun(w, result, below.number, position, rows)
     const { x, logits } = result.values
@@ -49,7 +50,7 @@ function messagesOf({ ask }: LoweredPlan): { upload: SendStep; answer: SendStep 
   return { upload, answer }
 }
 
-/** The hidden states, and with them, as a flag, the question for the token that follows. */
+/** Sends hidden states; a flag tells the cloud whether it is asked for the token that follows. */
 function sendHiddenStates(
   w: ExecutionContext,
   { number }: SendStep,
@@ -73,7 +74,7 @@ async function receiveAnswer(
   return tokenOf(w.model, frame)
 }
 
-/** Hidden states that the layers above have not seen yet. */
+/** Hidden states that the upper layers have not processed yet. */
 interface Backlog {
   rows: Float32Array[]
   position: number
@@ -81,8 +82,8 @@ interface Backlog {
 }
 
 /**
- * The cloud of CE-CoLLM: takes the prompt's hidden states through the upper layers at once, and those of further
- * tokens when it is asked: all that came meanwhile in one chunk on top of its cache. Ends when the peer closes.
+ * The cloud's part of CE-CoLLM: runs the prompt's hidden states through the upper layers immediately, and those of
+ * further tokens when it is asked, in one chunk after its cache. Ends when the peer closes the request.
  */
 export async function executeExitOnCloud(w: ExecutionContext, lowered: LoweredPlan): Promise<void> {
   // A cloud takes no request of a plan that never asks it.
@@ -100,7 +101,7 @@ export async function executeExitOnCloud(w: ExecutionContext, lowered: LoweredPl
   }
 }
 
-/** Adds the next rows to the backlog; true where the token after them is asked for. */
+/** Adds the next rows to the backlog; true if the cloud is asked for the token after them. */
 async function takeHiddenStates(
   w: ExecutionContext,
   { number }: SendStep,
@@ -126,7 +127,7 @@ async function catchUp(w: ExecutionContext, above: RunStep, backlog: Backlog): P
   }
   Object.assign(backlog, { rows: [], position: position + count, count: 0 })
   const values: Activations = { x }
-  const job = { segment: above.subgraph, caches: w.caches, values, position, rows: count }
+  const job = { subgraph: above.subgraph, caches: w.caches, values, position, rows: count }
   const result = await w.runner.run(job)
   recordRun(w, result, above.number, position, count)
   return result.values.logits!

@@ -14,14 +14,14 @@ import type { SubgraphRunResult, SubgraphRunner, Activations } from './subgraphR
 import { sampleToken } from './sampling.ts'
 import type { SamplingParams } from './types.ts'
 
-/** The other side, as one request sees it. */
+/** One request's channel to the other side. */
 export interface PeerChannel {
   /** Sends one message of this request. */
   send(frame: Message): void
   take(position: number, step: number): Promise<ReceivedMessage>
 }
 
-/** What a walker knows of its request: alike on both sides, but for the prompt. */
+/** What the execution of a request needs, on either side. */
 export interface ExecutionContext {
   readonly side: Side
   readonly model: ModelSpec
@@ -30,20 +30,23 @@ export interface ExecutionContext {
   readonly clock: Clock
   readonly peer: PeerChannel
   readonly promptTokens: number
-  /** On the edge; the cloud is sent what it needs of it. */
+  /** On the edge only; the cloud is sent what it needs of the prompt. */
   readonly prompt: readonly number[]
   readonly maxNewTokens: number
   readonly sampling: SamplingParams
   readonly stopIds: readonly number[]
   readonly boundaryBits: BoundaryBits
-  /** Where the caches hold all before `position`: the first pass is that of these ids. Absent: the prompt's. */
+  /**
+   * Set if the caches hold everything before `position`: the first pass runs these ids. Absent: the first pass runs the
+   * prompt.
+   */
   readonly start?: { readonly position: number; readonly ids: readonly number[] }
   readonly record: EventRecorder
-  /** Tokens as they come to be known on this side. */
+  /** Called with tokens as they become known on this side. */
   readonly onToken: (token: SampledToken) => void
 }
 
-/** Where a pass stands. Once only the last row went over, the rest of the pass is about that one. */
+/** State of a pass. Once only the last row was sent, the rest of the pass handles that row alone. */
 interface ForwardPass {
   position: number
   rows: number
@@ -68,7 +71,7 @@ export async function executePlan(w: ExecutionContext, { prefill, decode }: Lowe
   }
 }
 
-/** What the first pass is about. */
+/** Ids and position of the first pass. */
 export function startOf({ start, prompt }: ExecutionContext): { ids: readonly number[]; position: number } {
   return { ids: start?.ids ?? prompt, position: start?.position ?? 0 }
 }
@@ -82,7 +85,7 @@ async function doStep(w: ExecutionContext, pass: ForwardPass, step: SideStep): P
 
 async function compute(w: ExecutionContext, pass: ForwardPass, step: RunStep): Promise<void> {
   const { position, rows, values } = pass
-  const result = await w.runner.run({ segment: step.subgraph, caches: w.caches, values, position, rows })
+  const result = await w.runner.run({ subgraph: step.subgraph, caches: w.caches, values, position, rows })
   recordRun(w, result, step.number, position, rows)
   Object.assign(values, result.values)
 }
@@ -94,6 +97,7 @@ function sample(w: ExecutionContext, pass: ForwardPass): void {
   deliver(w, pass, sampled(w, logits, position + rows))
 }
 
+/** Records the events of one run. */
 export function recordRun(
   w: ExecutionContext,
   result: SubgraphRunResult,
@@ -108,7 +112,7 @@ export function recordRun(
   w.record(eventOf('compute', { ...common, askedSeconds, startSeconds, endSeconds }))
 }
 
-/** The token at `position` from its logits, by the request's sampling. */
+/** Samples the token at `position` from its logits. */
 export function sampled(w: ExecutionContext, logits: Float32Array, position: number): SampledToken {
   const { id, nearTie } = sampleToken(logits, w.sampling, position)
   const last = position - w.promptTokens + 1 === w.maxNewTokens || w.stopIds.includes(id)
@@ -120,6 +124,7 @@ function deliver(w: ExecutionContext, pass: ForwardPass, token: SampledToken): v
   w.onToken(token)
 }
 
+/** Sends a frame and records it. */
 export function sendFrame(w: ExecutionContext, frame: Message, step: number): void {
   const askedSeconds = w.clock.nowSeconds()
   w.peer.send(frame)
@@ -152,6 +157,7 @@ async function receive(w: ExecutionContext, pass: ForwardPass, step: SendStep): 
   if (step.lastRow) Object.assign(pass, { position: first, rows: 1 })
 }
 
+/** Records the receipt of a frame. */
 export function recordReceipt(
   w: ExecutionContext,
   frame: Frame,

@@ -8,9 +8,10 @@ import { FLAG, FRAME, type Frame, type FrameType } from '../wire/types.ts'
 import { decodeBoundary, encodeBoundary } from './boundary.ts'
 import type { Activations } from './subgraphRunner.ts'
 
-/** What a message of a request carries, as a frame and back. A frame's request belongs to whoever sends it. */
+/** A message of a request: a frame whose request number is added by the sender. */
 export type Message = Omit<Frame, 'request'>
 
+/** A token that was sampled on this side. */
 export interface SampledToken {
   readonly id: number
   readonly position: number
@@ -18,13 +19,13 @@ export interface SampledToken {
   readonly last: boolean
 }
 
-/** A token for the user: flags say whether it is the last, and a near-tie. */
+/** Encodes a token for the user; flags mark the last token and a near-tie. */
 export function tokenFrame(token: SampledToken, step: number): Message {
   const flags = (token.last ? FLAG.last : 0) | (token.nearTie ? FLAG.nearTie : 0)
   return idsFrame([token.id], { step, position: token.position, flags })
 }
 
-/** Float32 [rows, columns] as a frame. */
+/** Encodes float32 [rows, columns] as a frame. */
 export function tensorFrame(
   data: Float32Array,
   rows: number,
@@ -36,7 +37,7 @@ export function tensorFrame(
   return { type: FRAME.tensor, step, position, count: rows, bits, flags: 0, payload }
 }
 
-/** The boundary tensor that a step carries, of `rows` tokens, or of the last of them. */
+/** The boundary tensor of a step, with `rows` tokens or only the last of them. */
 export function boundaryFrame(
   model: ModelSpec,
   { carries, lastRow, bits, number }: SendStep,
@@ -56,14 +57,14 @@ export function boundaryFrame(
   )
 }
 
-/** The token that a frame delivers. Throws InputError for anything but one id of this model. */
+/** Decodes the token in a frame. Throws InputError for anything but one id of this model. */
 export function tokenOf(model: ModelSpec, frame: Frame): SampledToken {
   const [id] = idsOf(model, frame, 1)
   const flag = (bit: number): boolean => (frame.flags & bit) !== 0
   return { id, position: frame.position, nearTie: flag(FLAG.nearTie), last: flag(FLAG.last) }
 }
 
-/** The `rows` token ids of a frame. Throws InputError for anything else. */
+/** Decodes the `rows` token ids of a frame. Throws InputError for anything else. */
 export function idsOf(model: ModelSpec, frame: Frame, rows: number): number[] {
   checkFrame(frame, FRAME.ids, rows, 0)
   const ids = Array.from(readIds(frame))
@@ -72,13 +73,13 @@ export function idsOf(model: ModelSpec, frame: Frame, rows: number): number[] {
   return refuse(frame, `ids below the vocabulary of ${model.vocabulary}`, String(unknown))
 }
 
-/** Float32 [rows, columns] from a frame of this width. Throws InputError for anything else. */
+/** Decodes float32 [rows, columns] from a frame with this many bits. Throws InputError for anything else. */
 export function tensorOf(frame: Frame, rows: number, columns: number, bits: BoundaryBits): Float32Array {
   checkFrame(frame, FRAME.tensor, rows, bits)
   return decodeBoundary(frame.payload, rows, columns, bits)
 }
 
-/** What a step brings: the residual, a share, or the residual and the FFN's inner activations. */
+/** Decodes what a step carries: the residual, a share, or the residual and the FFN's inner activations. */
 export function boundaryOf(
   model: ModelSpec,
   { carries, bits }: SendStep,
@@ -98,7 +99,7 @@ export function boundaryOf(
   return { x, hidden }
 }
 
-/** [rows, width] and [rows, ffnWidth] as [rows, width + ffnWidth]. */
+/** Concatenates [rows, width] and [rows, ffnWidth] to [rows, width + ffnWidth]. */
 function besideHidden(x: Float32Array, hidden: Float32Array, rows: number): Float32Array {
   const width = x.length / rows
   const inner = hidden.length / rows

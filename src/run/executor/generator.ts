@@ -22,36 +22,37 @@ import { planKvCacheMigration, type KvCacheMigration } from './kvCacheMigration.
 import type { ExecutionEvent, OutputToken, GenerationRequest, RequestOutput } from './types.ts'
 import { recordRun, executePlan, type PeerChannel, type ExecutionContext } from './executePlan.ts'
 
+/** Callbacks and limits of one generation. */
 export interface GenerateOptions {
-  /** Called as each token comes. */
+  /** Called with each delivered token. */
   readonly onToken?: (token: OutputToken) => void
   readonly signal?: AbortSignal
-  /** Notes what both sides did; the cloud is asked for its part. */
+  /** Records the events of both sides; the cloud is asked for its events. */
   readonly explain?: boolean
-  /** What the edge's engine took for each pass; called before the pass's token. */
+  /** Called with the edge's engine time for each pass, before the pass's token. */
   readonly onEdgeRun?: (pass: EdgePass) => void
-  /** How long it waits without a cloud that it needs; null: for ever. A FixedLink's requests do not wait at all. */
+  /** How long a request waits for a cloud that it needs; null: no limit. With a FixedLink, requests do not wait. */
   readonly recovery?: { readonly waitSeconds: number | null }
   readonly deadlines?: Partial<Deadlines>
-  /** Changes the plan at exactly these tokens: a run with faults, told again without them. */
+  /** Switches the plan at exactly these tokens: repeats a run with faults without the faults. */
   readonly planSwitches?: readonly PlanSwitch[]
 }
 
-/** Without a cloud for so long, a request that needs it is given up. */
+/** A request that needs the cloud fails after this time without one. */
 export const DEFAULT_WAIT_SECONDS = 60
 
-/** What a generation has of its executor. */
+/** What a generator needs from its executor. */
 export interface GeneratorHost {
   readonly model: ModelSpec
   readonly runner: SubgraphRunner
   readonly clock: Clock
   readonly timers: Timers
   readonly link: EdgeLink | null
-  /** Null where there is no link. */
+  /** Null if there is no link. */
   readonly streams: CloudStreamHost | null
   readonly slots: Semaphore
   tell(event: RecoveryEvent): void
-  /** The clock of a connection's cloud less ours. */
+  /** The clock of a connection's cloud minus ours. */
   clockOffset(connection: Connection): Promise<number>
 }
 
@@ -60,7 +61,7 @@ interface PendingSwitch {
   readonly rebuild: 'boundary' | 'ids'
 }
 
-/** One request: legs, each by one plan from one token on. */
+/** Generates one request's tokens in plan spans: each runs one plan from one token on. */
 export class SplitGenerator implements GeneratorHandle {
   readonly number: number
   readonly result: Promise<RequestOutput>
@@ -78,31 +79,31 @@ export class SplitGenerator implements GeneratorHandle {
   private caches: RequestKvCache
   private call: CloudStream | null = null
   private migration: KvCacheMigration | null = null
-  /** Of the legs before this one. */
+  /** Bytes of earlier plan spans. */
   private readonly pastBytes = { up: 0, down: 0 }
-  /** Tokens that earlier legs brought. */
+  /** Tokens that earlier plan spans delivered. */
   private spanStart = 0
   private change: PendingSwitch | null = null
   private failure: Error | null = null
-  /** The last token came, or none will. */
+  /** The last token was delivered, or none will be. */
   private isOver = false
 
   constructor(host: GeneratorHost, number: number, request: GenerationRequest, options: GenerateOptions) {
-    const { planSwitches: schedule = [], onEdgeRun, deadlines = {} } = options
-    const start = schedule.find(({ rebuild }) => rebuild === 'start') ?? request
+    const { planSwitches: forced = [], onEdgeRun, deadlines = {} } = options
+    const start = forced.find(({ rebuild }) => rebuild === 'start') ?? request
     this.host = host
     this.number = number
     this.request = request
     this.options = options
     this.resolvedPlan = { plan: start.plan, cloudUnits: start.cloudUnits }
     this.planSwitches = [{ ...this.resolvedPlan, fromToken: 0, rebuild: 'start' }]
-    this.forced = schedule.filter(({ rebuild }) => rebuild !== 'start')
+    this.forced = forced.filter(({ rebuild }) => rebuild !== 'start')
     for (const placed of [this.resolvedPlan, ...this.forced]) checkPlan(host.model, placed)
     this.caches = host.runner.newCaches(this.reservedTokens)
     this.passes = new EdgePassMeter(onEdgeRun)
     this.watch = new DeadlineTimer(deadlines, host, (error) => this.fail(error))
     this.result = this.run()
-    // Whoever starts a request may look at it later.
+    // The caller may look at the result later: a rejection until then is not unhandled.
     this.result.catch(() => {})
   }
 
@@ -131,7 +132,10 @@ export class SplitGenerator implements GeneratorHandle {
     return this.call?.kept.bytes ?? 0
   }
 
-  /** Throws InputError for a plan of another model, ExecutionError (E_NO_CLOUD) where it needs a cloud and none can be. */
+  /**
+   * Throws InputError for a plan of another model, ExecutionError (E_NO_CLOUD) if it needs a cloud and there cannot be
+   * one.
+   */
   switchPlan(to: ResolvedPlan, rebuild: 'boundary' | 'ids' = 'ids'): void {
     if (this.isOver) return
     checkPlan(this.host.model, to)
@@ -139,7 +143,7 @@ export class SplitGenerator implements GeneratorHandle {
     this.changeTo({ to, rebuild })
   }
 
-  /** Before the next token: where the walker waits for the cloud, or comes to, it waits no longer. */
+  /** Takes effect before the next token; an executor that is waiting for the cloud stops waiting immediately. */
   private changeTo(change: PendingSwitch): void {
     this.change = change
     this.call?.receiveBuffer.fail(CHANGED)
@@ -191,7 +195,7 @@ export class SplitGenerator implements GeneratorHandle {
   private async carryOut(): Promise<RequestOutput> {
     const { clock, link } = this.host
     const { explain = false } = this.options
-    // Before the first pass: pings in a busy queue say little.
+    // Before the first pass, because pings in a busy queue measure little.
     const connection = link?.connection ?? null
     if (explain && this.needsCloud && connection !== null)
       await this.host.clockOffset(connection).catch(() => 0)
@@ -206,9 +210,9 @@ export class SplitGenerator implements GeneratorHandle {
       this.call?.kept.free()
       await this.caches.dispose()
     }
-    const { tokens, events, planSwitches: schedule } = this
+    const { tokens, events, planSwitches } = this
     const nearTies = tokens.filter((token) => token.nearTie).length
-    return { tokens, dispatchSeconds, nearTies, events, planSwitches: schedule }
+    return { tokens, dispatchSeconds, nearTies, events, planSwitches }
   }
 
   private async runSpans(): Promise<void> {
@@ -220,7 +224,7 @@ export class SplitGenerator implements GeneratorHandle {
     }
   }
 
-  /** False where it ended for a change of plan. */
+  /** Returns false if the span ended for a plan switch. */
   private async runSpan(): Promise<boolean> {
     const { model } = this.host
     const { plan, cloudUnits } = this.resolvedPlan
@@ -258,13 +262,13 @@ export class SplitGenerator implements GeneratorHandle {
     return this.call
   }
 
-  /** The leg cannot go on as it is; with all its tokens here, only what the cloud would report is lost. */
+  /** The span cannot continue. If all its tokens were delivered, only the cloud's report is lost. */
   private restart(): void {
     if (this.isOver) this.call?.receiveBuffer.fail(noCloud('what was sent is not kept'))
     else this.changeTo({ to: this.resolvedPlan, rebuild: 'ids' })
   }
 
-  /** What this leg begins with, and what is left for it. */
+  /** Prompt and remaining tokens of this span. */
   private lengths(): { prompt: readonly number[]; maxNewTokens: number } {
     const { prompt, maxNewTokens } = this.request
     const before = this.tokens.slice(0, this.spanStart).map(({ id }) => id)
@@ -296,11 +300,11 @@ export class SplitGenerator implements GeneratorHandle {
   private async migrateKvCache(w: ExecutionContext): Promise<void> {
     const { migration: takeover } = this
     this.migration = null
-    if (takeover === null || takeover.segment === null) return
-    const { segment, rows, count } = takeover
-    const job = { segment, caches: w.caches, values: { x: rows }, position: 0, rows: count }
+    if (takeover === null || takeover.subgraph === null) return
+    const { subgraph, rows, count } = takeover
+    const job = { subgraph, caches: w.caches, values: { x: rows }, position: 0, rows: count }
     recordRun(w, await w.runner.run(job), 0, 0, count)
-    // It belongs to no pass.
+    // These runs belong to no pass.
     this.passes.drop()
   }
 
@@ -312,7 +316,7 @@ export class SplitGenerator implements GeneratorHandle {
     if (token.last) this.watch.stop()
     else this.watch.token()
     this.options.onToken?.(generated)
-    // A request that waits for no message hears of its end here alone.
+    // A request that waits for no message learns only here that it has failed.
     this.checkFailure()
     if (token.last) {
       this.isOver = true
@@ -334,7 +338,7 @@ export class SplitGenerator implements GeneratorHandle {
     this.change = { to: { plan, cloudUnits }, rebuild: rebuild === 'boundary' ? 'boundary' : 'ids' }
   }
 
-  /** Ends the leg, and lays out the next one. */
+  /** Ends the span and prepares the next one. */
   private async makeSwitch({ to, rebuild }: PendingSwitch): Promise<void> {
     const { model, clock } = this.host
     this.requireCloud(to)
@@ -343,7 +347,7 @@ export class SplitGenerator implements GeneratorHandle {
     const sequence = this.request.prompt.length + fromToken
     this.change = null
     call?.end()
-    // Of a leg that brought no token nothing is certain to be kept.
+    // If the span delivered no token, its kept tensors may be incomplete.
     const canTakeOver = rebuild === 'boundary' && call !== null && fromToken > this.spanStart
     this.migration = canTakeOver ? planKvCacheMigration(model, placed, to, call.kept, sequence - 1) : null
     call?.kept.free()
@@ -365,7 +369,7 @@ export class SplitGenerator implements GeneratorHandle {
     await old.dispose()
   }
 
-  /** None where the cloud was lost before it could say. */
+  /** Empty if the cloud was lost before it reported. */
   private async cloudEvents(call: CloudStream): Promise<ExecutionEvent[]> {
     try {
       const frame = await call.reported()
@@ -378,7 +382,7 @@ export class SplitGenerator implements GeneratorHandle {
   }
 }
 
-/** A leg that ends for the next one. */
+/** The error that ends a span for the next one. */
 const CHANGED = new Error('the plan changes')
 
 const NOBODY: PeerChannel = {

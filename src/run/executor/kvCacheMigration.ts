@@ -8,8 +8,8 @@ import type { RetransmitBuffer } from './retransmit.ts'
 import type { ResolvedPlan } from './messages.ts'
 
 /**
- * The layer below which everything, embedding included, lies on the edge, and from which on everything lies in the
- * cloud, the head's place aside. Null where the plan is none of these.
+ * The layer below which everything, including the embedding, is on the edge, and from which on everything is in the
+ * cloud, ignoring the lm_head. Null if the plan is not such a cut.
  */
 export function cutOf(model: ModelSpec, { plan }: ResolvedPlan): number | null {
   if (plan.embed !== EDGE) return null
@@ -21,17 +21,17 @@ export function cutOf(model: ModelSpec, { plan }: ResolvedPlan): number | null {
   return whole ? cut : null
 }
 
-/** How caches above the cut are filled: the segment to run on the kept rows; null where there is nothing above. */
+/** How the caches above a cut are filled: the subgraph to run on the kept rows; null if there is nothing above. */
 export interface KvCacheMigration {
-  readonly segment: Subgraph | null
-  /** Float32 [count, width]; empty where there is no segment. */
+  readonly subgraph: Subgraph | null
+  /** Float32 [count, width]; empty if there is no subgraph. */
   readonly rows: Float32Array
   readonly count: number
 }
 
 /**
- * How `to` takes over from `from` after `count` positions, all of whose boundary rows were sent; null where the
- * plans or what was kept do not allow it.
+ * How `to` takes over from `from` after `count` positions whose boundary rows were all sent; null if the plans or the
+ * kept rows do not allow it.
  */
 export function planKvCacheMigration(
   model: ModelSpec,
@@ -43,10 +43,10 @@ export function planKvCacheMigration(
   const cut = cutOf(model, from)
   if (cut === null || !needsCloud(from.plan) || needsCloud(to.plan)) return null
   const top = to.plan.exit?.layer ?? model.layers
-  if (top <= cut) return { segment: null, rows: new Float32Array(0), count }
+  if (top <= cut) return { subgraph: null, rows: new Float32Array(0), count }
   const rows = keptRows(model, kept, uploadStep(model, from), count)
   if (rows === null) return null
-  return { segment: { input: 'x', parts: wholeLayers(model, cut, top) }, rows, count }
+  return { subgraph: { input: 'x', parts: wholeLayers(model, cut, top) }, rows, count }
 }
 
 /** Number of the step that carries the residual from the edge to the first layer in the cloud; -1 where none does. */
@@ -57,7 +57,7 @@ function uploadStep(model: ModelSpec, { plan, cloudUnits }: ResolvedPlan): numbe
   return -1
 }
 
-/** Rows of positions 0..count-1 as they were sent; null where one is missing. */
+/** Rows of positions 0..count-1 as they were sent; null if one is missing. */
 function keptRows(
   model: ModelSpec,
   kept: RetransmitBuffer,

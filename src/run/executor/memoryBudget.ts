@@ -5,12 +5,12 @@ import { EDGE, type Plan } from '../../plan/plan.ts'
 import { payloadBytes } from './boundary.ts'
 import { ExecutionError } from './errors.ts'
 
-/** Default of what a cloud's requests may hold together. */
+/** Default limit on the memory of a cloud's requests. */
 export const DEFAULT_CLOUD_MEMORY_BYTES = 4 * 2 ** 30
-/** What a request's mailbox holds at most, unless one of its messages alone is larger. */
+/** Largest size of a request's receive buffer, unless a single message is larger. */
 const MAX_MAILBOX_BYTES = 64 * 2 ** 20
 
-/** K/V caches and held messages of all connections of a cloud, against one bound. */
+/** K/V caches and held messages of all connections of a cloud, with one limit. */
 export class CloudMemoryBudget {
   readonly limitBytes: number
   usedBytes = 0
@@ -25,7 +25,7 @@ export class CloudMemoryBudget {
     return this.limitBytes - this.usedBytes
   }
 
-  /** Throws ExecutionError (E_BUSY) where there is no room: what does not fit is not allocated. */
+  /** Reserves bytes before they are allocated. Throws ExecutionError (E_BUSY) if they exceed the limit. */
   take(bytes: number): void {
     if (bytes > this.freeBytes)
       throw new ExecutionError(
@@ -40,7 +40,7 @@ export class CloudMemoryBudget {
   }
 }
 
-/** Bytes of the K/V caches that the plan's cloud layers need for so many tokens. */
+/** Bytes of the K/V caches of the plan's cloud layers for this many tokens. */
 export function cloudKvCacheBytes(model: ModelSpec, plan: Plan, tokens: number): number {
   const units =
     plan.exit === null
@@ -49,7 +49,9 @@ export function cloudKvCacheBytes(model: ModelSpec, plan: Plan, tokens: number):
   return units * tokens * kvBytesPerUnitToken(model, CACHE_BYTES_PER_ELEMENT)
 }
 
-/** What the edge sends for a request of the plan at most: no honest one holds more at the cloud. */
+/**
+ * Upper bound of what the edge sends for a request of the plan: a correct edge never has more in the receive buffer.
+ */
 export function receiveBufferBytes(
   model: ModelSpec,
   { prefill, decode }: LoweredPlan,

@@ -18,7 +18,7 @@ export interface Activations {
 
 /** One run of a subgraph for one request. */
 export interface SubgraphRun {
-  readonly segment: Subgraph
+  readonly subgraph: Subgraph
   readonly caches: RequestKvCache
   readonly values: Activations
   /** Number of tokens before these. */
@@ -83,9 +83,9 @@ export class SubgraphRunner {
   }
 
   /** Loads subgraphs that will be needed; a failure to load is reported when the subgraph is run. */
-  prepare(segments: readonly Subgraph[]): void {
-    for (const segment of segments) {
-      this.options.sessions.open(segment, 1).then(
+  prepare(subgraphs: readonly Subgraph[]): void {
+    for (const subgraph of subgraphs) {
+      this.options.sessions.open(subgraph, 1).then(
         (opened) => opened.release(),
         () => {},
       )
@@ -95,7 +95,7 @@ export class SubgraphRunner {
   run(job: SubgraphRun): Promise<SubgraphRunResult> {
     return new Promise((resolve, reject) => {
       const askedSeconds = this.options.clock.nowSeconds()
-      this.waiting.push({ ...job, key: subgraphKey(job.segment), askedSeconds, resolve, reject })
+      this.waiting.push({ ...job, key: subgraphKey(job.subgraph), askedSeconds, resolve, reject })
       if (!this.running) void this.pump()
     })
   }
@@ -127,7 +127,7 @@ export class SubgraphRunner {
   private async runTogether(jobs: readonly QueuedRun[]): Promise<void> {
     const { clock, sessions } = this.options
     const batch = jobs.length
-    const opened = await sessions.open(jobs[0].segment, batch)
+    const opened = await sessions.open(jobs[0].subgraph, batch)
     const startSeconds = clock.nowSeconds()
     const out = await this.runOpened(opened, jobs).finally(() => opened.release())
     const endSeconds = clock.nowSeconds()
@@ -151,7 +151,7 @@ export class SubgraphRunner {
     const join = (name: 'x' | 'partial' | 'hidden', width: number): Tensor =>
       tensor('float32', [rows, width], joined(jobs.map((job) => required(job, name))))
     const feeds: Record<string, Tensor> = {}
-    const { input } = jobs[0].segment
+    const { input } = jobs[0].subgraph
     if (input === 'ids') feeds.ids = integers(jobs.flatMap((job) => required(job, 'ids')))
     else feeds.x = join('x', model.width)
     if (input === 'x+partial') feeds.partial = join('partial', model.width)
@@ -168,8 +168,8 @@ export class SubgraphRunner {
   ): Promise<Readonly<BoundKvCache>> {
     const batch = jobs.length
     const all: BoundKvCache = { residents: {}, inserts: [] }
-    for (const [b, { segment, caches, position, rows }] of jobs.entries()) {
-      const bound = await caches.bind(segment, position + rows, position, b, batch)
+    for (const [b, { subgraph, caches, position, rows }] of jobs.entries()) {
+      const bound = await caches.bind(subgraph, position + rows, position, b, batch)
       if (bound.inserts.length === 0) continue
       const mask = position === 0 ? NOTHING_HELD : caches.mask(position)
       feeds[subgraphTensorNames.mask(b, batch)] = tensor('float32', [1, mask.length], mask)
@@ -208,7 +208,7 @@ function valuesOf(out: Fetched, job: SubgraphRun, b: number, batch: number): Act
     const size = data.length / batch
     return batch === 1 ? data : data.subarray(b * size, (b + 1) * size)
   }
-  const last = job.segment.parts.at(-1)
+  const last = job.subgraph.parts.at(-1)
   const isShare = last?.kind === 'attention' && !last.residual
   const values: Activations = {}
   const x = rowsOf('y')
@@ -226,7 +226,7 @@ function required<Name extends 'ids' | 'x' | 'partial' | 'hidden'>(
 ): NonNullable<Activations[Name]> {
   const value = job.values[name]
   if (value === undefined)
-    throw new RangeError(`segment ${subgraphKey(job.segment)}: expected ${name}, found nothing`)
+    throw new RangeError(`subgraph ${subgraphKey(job.subgraph)}: expected ${name}, found nothing`)
   return value
 }
 
