@@ -91,6 +91,20 @@ describe('createEdge and createCloud', () => {
     await expect(edge.generate(request)).rejects.toMatchObject({ code: 'E_DRAINING' })
   })
 
+  it('give up a running request at its deadline, and say so', async () => {
+    const ended: ServiceEvent[] = []
+    const edge = await createEdge({
+      ...side,
+      plan: 'edge',
+      onEvent: (event) => void (event.kind === 'request-ended' && ended.push(event)),
+    })
+    const late = edge.generate({ ...request, maxNewTokens: 200, deadlineSeconds: 0.2 })
+    await expect(late).rejects.toMatchObject({ code: 'E_DEADLINE' })
+    expect(ended).toMatchObject([{ end: 'error', detail: 'E_DEADLINE' }])
+    await expect.poll(() => edge.queue).toEqual({ waiting: 0, inFlight: 0 })
+    await edge.close()
+  })
+
   it.each([
     [{ prompt: [] }, 'at least 1 token of prompt'],
     [{ prompt: [9999] }, 'ids in 0..'],

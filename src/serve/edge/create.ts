@@ -232,6 +232,8 @@ function openApi(
     keys,
     tls,
     limits: {
+      // The request queue admits; the server limits bodies, connections and rates.
+      inFlight: Number.POSITIVE_INFINITY,
       ...apiLimits,
       requestSeconds: Math.min(
         apiLimits?.requestSeconds ?? DEFAULT_API_LIMITS.requestSeconds,

@@ -50,7 +50,8 @@ export function openEdgeService(options: OpenOptions): OpenedService {
   const link = dial === null ? null : new CloudLink({ dial, clock, timers, random, backoff })
   const executor = new EdgeExecutor({
     ...{ model: spec, runner: execution.runner, clock, timers, link },
-    maxInFlight: limits.maxInFlight,
+    // The request queue before it admits: nothing waits a second time.
+    maxInFlight: Number.POSITIVE_INFINITY,
   })
   const count = serviceMetrics(options.registry, {
     queue: () => service.queue,

@@ -49,7 +49,7 @@ export class Replanner {
     try {
       this.reconsider(job)
     } catch (error) {
-      job.progress.pending = null
+      job.pendingChange = null
       // A plan that cannot be now is no defect.
       if (error instanceof EdgewiseError) return
       const reason = error instanceof Error ? error.message : String(error)
@@ -59,25 +59,23 @@ export class Replanner {
 
   private reconsider(job: RequestState): void {
     const { selector: decider, runner: carrier, time } = this.options
-    const { progress } = job
-    const { handle, pending } = progress
+    const { handle, pendingChange: pending } = job
     if (handle === null || pending !== null) return
     const { resolvedPlan: placed } = handle
     const now = time.clock.nowSeconds()
     const isAlone = !needsCloud(placed.plan)
-    if (isAlone && now < progress.avoidCloudUntilSeconds) return
+    if (isAlone && now < job.avoidCloudUntilSeconds) return
     const away = this.awaySeconds(job, now)
     const view = away === null ? this.options.linkStatus() : gone(away)
     const change = timed(time.clock, () => decider.reconsider({ ...carrier.snapshot(job), placed }, view))
     if (change === null) return
-    if (away !== null) progress.avoidCloudUntilSeconds = now + AVOID_SECONDS
-    progress.pending = change
+    if (away !== null) job.avoidCloudUntilSeconds = now + AVOID_SECONDS
+    job.pendingChange = change
     handle.switchPlan(change.placed, change.rebuild)
   }
 
   /** For how long the cloud has been of no use to this request, though it is connected; null: it is. */
-  private awaySeconds({ progress }: RequestState, now: number): number | null {
-    const { refusedSinceSeconds, handle } = progress
+  private awaySeconds({ refusedSinceSeconds, handle }: RequestState, now: number): number | null {
     if (refusedSinceSeconds !== null && now - refusedSinceSeconds > this.options.limits.outageSeconds) {
       return now - refusedSinceSeconds
     }

@@ -52,29 +52,28 @@ export class RequestQueue<T> {
   }
 
   /**
-   * Queues an item; `onLeave` hears why it left the queue without its turn: the signal, or a wait past `maxSeconds`.
+   * Queues an item until its turn. `onLeave` hears why it left without: what `signal` was aborted with, a BackendError
+   * where a deadline passed, else that it was cancelled.
    */
-  enter(item: T, signal: AbortSignal, maxSeconds: number, onLeave: (error: BackendError) => void): void {
-    const { timers } = this.options.time
-    const out = (error: BackendError): void => {
+  enter(item: T, signal: AbortSignal, onLeave: (error: BackendError) => void): void {
+    const leave = (): void => signal.removeEventListener('abort', abort)
+    const abort = (): void => {
       const index = this.queue.findIndex((waiting) => waiting.item === item)
       if (index < 0) return
       this.queue.splice(index, 1)
       leave()
-      onLeave(error)
-    }
-    const cancel = (): void =>
-      out(new BackendError('E_CANCELLED', 'the request was cancelled while it waited'))
-    const stop = timers.after(maxSeconds, () =>
-      out(new BackendError('E_DEADLINE', `waited ${maxSeconds} s in the queue, until its deadline`)),
-    )
-    const leave = (): void => {
-      stop()
-      signal.removeEventListener('abort', cancel)
+      const { reason } = signal as { reason: unknown }
+      onLeave(
+        reason instanceof BackendError
+          ? reason
+          : new BackendError('E_CANCELLED', 'the request was cancelled while it waited'),
+      )
+      if (this.taken + this.queue.length === 0) this.emptied()
     }
     this.queue.push({ item, leave })
-    signal.addEventListener('abort', cancel, { once: true })
-    this.pump()
+    signal.addEventListener('abort', abort, { once: true })
+    if (signal.aborted) abort()
+    else this.pump()
   }
 
   /** Takes nothing new; resolves when nothing is left, or after `seconds`. */

@@ -9,7 +9,7 @@ import type { ModelSpec } from '../../model/spec.ts'
 import type { DecisionReason } from '../../core/journal/types.ts'
 import { edgeMemory, runtimeMemoryTerms } from '../../plan/price/memory.ts'
 import type { RequestSnapshot } from '../../policy/controller/planControllerTypes.ts'
-import { delivered, statsOf, type RequestState } from './requestState.ts'
+import type { RequestState } from './requestState.ts'
 import type { Timed, PlanSelector, LinkStatus, ServiceEvent, ServiceLimits, TimeSource } from './types.ts'
 import type { RequestStore } from './requests.ts'
 import { timed } from './timed.ts'
@@ -57,18 +57,17 @@ export class RequestRunner {
   /** It left the queue without its turn. */
   rejected(job: RequestState, error: BackendError): void {
     this.end(job, error.code === 'E_CANCELLED' ? 'cancelled' : 'error', error.code)
-    job.reject(error)
+    job.fail(error)
   }
 
   async run(job: RequestState): Promise<void> {
     const { selector, linkStatus, time } = this.options
-    const { progress } = job
     const dispatchedSeconds = time.clock.nowSeconds()
-    progress.dispatchedSeconds = dispatchedSeconds
+    job.dispatch(dispatchedSeconds)
     try {
       const snapshot = this.snapshot(job)
       const choice = timed(time.clock, () => selector.decide(snapshot, linkStatus()))
-      progress.choice = choice
+      job.decision = choice
       const fromToken = job.restored.length
       // K/V of tokens that an earlier process generated come back from their ids.
       const rebuild = fromToken === 0 ? 'start' : 'ids'
@@ -81,32 +80,34 @@ export class RequestRunner {
         dispatchedSeconds,
       )
       const handle = this.start(job, choice.placed)
-      progress.handle = handle
+      job.handle = handle
       this.running.set(handle.number, job)
       const { tokens } = await handle.result.finally(() => this.running.delete(handle.number))
       const stopped = this.options.stopIds.includes(tokens.at(-1)?.id ?? -1)
       this.end(job, stopped ? 'stop' : 'length', '')
-      job.resolve({ ids: [...job.restored, ...progress.ids], finish: stopped ? 'stop' : 'length' })
-    } catch (error) {
+      job.finish(stopped ? 'stop' : 'length')
+    } catch (caught) {
+      // The executor knows an abort alone; why, the request's signal says.
+      const error: unknown = job.signal.aborted ? job.signal.reason : caught
       const code = codeOf(error)
       this.end(job, code === 'E_CANCELLED' ? 'cancelled' : 'error', code)
-      job.reject(failureOf(error))
+      job.fail(failureOf(error))
     }
   }
 
   /** What is known of a job when its plan is decided, now or again. */
   snapshot(job: RequestState): RequestSnapshot {
     const { memory, spec, time, executor } = this.options
-    const { request, prompt, arrivedSeconds, progress } = job
-    const done = progress.ids.length
+    const { request, prompt, arrivedSeconds } = job
+    const done = job.ids.length
     const reserved = [...this.running.values()]
       .filter((other) => other !== job)
       .reduce((sum, other) => sum + this.kvBytes(spec, other), 0)
     return {
       request: job.number,
       promptTokens: prompt.length + done,
-      maxNewTokens: request.maxNewTokens - delivered(job),
-      deliveredTokens: delivered(job),
+      maxNewTokens: request.maxNewTokens - job.delivered,
+      deliveredTokens: job.delivered,
       waitedSeconds: time.clock.nowSeconds() - arrivedSeconds,
       waitingRequests: this.queue.waiting() + 1,
       inFlight: Math.max(0, this.queue.inFlight() - 1),
@@ -122,10 +123,10 @@ export class RequestRunner {
     if (event.kind === 'request-switched') this.switched(event)
     else if (event.kind === 'request-refused') {
       const job = this.running.get(event.request)
-      if (job !== undefined) job.progress.refusedSinceSeconds ??= event.atSeconds
+      if (job !== undefined) job.refusedSinceSeconds ??= event.atSeconds
     } else if (event.kind === 'request-resumed') {
       const job = this.running.get(event.request)
-      if (job !== undefined) job.progress.refusedSinceSeconds = null
+      if (job !== undefined) job.refusedSinceSeconds = null
     }
   }
 
@@ -133,12 +134,12 @@ export class RequestRunner {
   private switched(event: RecoveryEvent & { kind: 'request-switched' }): void {
     const job = this.running.get(event.request)
     if (job === undefined) return
-    const { pending, choice } = job.progress
+    const { pendingChange: pending, decision: choice } = job
     // The plan that was asked for, else the one that the executor went over to by itself in an outage.
     const change = pending?.placed === event.placed ? pending : null
-    job.progress.pending = null
-    job.progress.refusedSinceSeconds = null
-    job.progress.choice = change ?? choice
+    job.pendingChange = null
+    job.refusedSinceSeconds = null
+    job.decision = change ?? choice
     const fromToken = job.restored.length + event.fromToken
     const entry: PlanSwitch = { ...event.placed, fromToken, rebuild: event.rebuild }
     const made = change ?? { ...choice!, placed: event.placed }
@@ -147,9 +148,7 @@ export class RequestRunner {
 
   private start(job: RequestState, placed: ResolvedPlan): GeneratorHandle {
     const { executor, limits, stopIds, time, onEvent } = this.options
-    const { request, prompt, listener, progress } = job
-    const waited = time.clock.nowSeconds() - job.arrivedSeconds
-    const total = Math.min(limits.totalSeconds, request.deadlineSeconds ?? Infinity)
+    const { request, prompt } = job
     return executor.start(
       {
         ...placed,
@@ -157,16 +156,15 @@ export class RequestRunner {
         maxNewTokens: request.maxNewTokens - job.restored.length,
       },
       {
-        signal: listener.signal,
+        signal: job.signal,
         onToken: (token) => this.token(job, token),
         onEdgeRun: (pass) => {
-          progress.edgeSeconds += pass.seconds
+          job.edgeSeconds += pass.seconds
           const atSeconds = time.clock.nowSeconds()
           onEvent({ kind: 'edge-pass', atSeconds, request: job.number, ...pass })
         },
         recovery: { waitSeconds: limits.recoverySeconds },
         deadlines: {
-          totalSeconds: Math.max(0, total - waited),
           prefillSeconds: limits.firstTokenSeconds,
           tokenSeconds: limits.tokenSeconds,
         },
@@ -175,13 +173,12 @@ export class RequestRunner {
   }
 
   private token(job: RequestState, { id, atSeconds }: OutputToken): void {
-    const { progress, listener } = job
-    progress.firstTokenSeconds ??= atSeconds
-    progress.lastTokenSeconds = atSeconds
-    this.options.requests?.token(job.number, delivered(job), id)
-    progress.ids.push(id)
-    listener.onToken(id)
-    this.options.onEvent({ kind: 'token', atSeconds, request: job.number, tokens: delivered(job) })
+    job.firstTokenSeconds ??= atSeconds
+    job.lastTokenSeconds = atSeconds
+    this.options.requests?.token(job.number, job.delivered, id)
+    job.ids.push(id)
+    job.listener.onToken(id)
+    this.options.onEvent({ kind: 'token', atSeconds, request: job.number, tokens: job.delivered })
   }
 
   private decided(
@@ -221,13 +218,13 @@ export class RequestRunner {
       request: job.number,
       end,
       detail,
-      tokens: delivered(job),
-      stats: statsOf(job, atSeconds),
+      tokens: job.delivered,
+      stats: job.stats(atSeconds),
     })
   }
 
   private kvBytes(spec: ModelSpec, job: RequestState): number {
-    const { handle } = job.progress
+    const { handle } = job
     const tokens = job.prompt.length + job.request.maxNewTokens - job.restored.length
     if (handle === null) return 0
     // K/V is float32 whatever the precision of the weights.
@@ -252,6 +249,7 @@ function codeOf(error: unknown): string {
 
 /** Expected errors as the API knows them; a defect passes as it is. */
 function failureOf(error: unknown): unknown {
+  if (error instanceof BackendError) return error
   const code = CODES[codeOf(error)]
   if (code === undefined) return error
   return new BackendError(code, (error as Error).message, error)

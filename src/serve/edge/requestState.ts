@@ -1,66 +1,158 @@
-import type { CompletionStreamListener, CompletionRequest, CompletionOutput } from '../http/types.ts'
 import type { GeneratorHandle } from '../../run/executor/recoveryTypes.ts'
-import type { PlanChange, ServedStats, Timed } from './types.ts'
+import {
+  BackendError,
+  type CompletionOutput,
+  type CompletionRequest,
+  type CompletionStreamListener,
+} from '../http/types.ts'
+import type { PlanChange, ServedStats, TimeSource, Timed } from './types.ts'
 
-/** One completion from its arrival to its end. */
-export interface RequestState {
+/** Where a request is between its arrival and its end. */
+export type RequestStatus = 'queued' | 'running' | 'finished' | 'failed' | 'cancelled'
+
+/** What may follow what (docs/serving.md, "The way of a request"). The last three are ends: nothing follows them. */
+export const REQUEST_TRANSITIONS: Readonly<Record<RequestStatus, readonly RequestStatus[]>> = {
+  queued: ['running', 'failed', 'cancelled'],
+  running: ['finished', 'failed', 'cancelled'],
+  finished: [],
+  failed: [],
+  cancelled: [],
+}
+
+export interface RequestStateOptions {
+  /** Counts requests of one service, from 1. */
   readonly number: number
   readonly request: CompletionRequest
   readonly listener: CompletionStreamListener
-  /** Prompt and what was generated before a restart. */
+  /** Tokens of the answer that an earlier process generated. */
+  readonly restored: readonly number[]
+  /** From now to its last token, the client's own deadline included. */
+  readonly deadlineSeconds: number
+  readonly time: TimeSource
+}
+
+/**
+ * One completion from its arrival to its end: ids, parameters, deadline and progress. It arms the only timer for its
+ * deadline; its signal is aborted with a BackendError once the client leaves (E_CANCELLED) or the deadline passes
+ * (E_DEADLINE), wherever it is by then.
+ */
+export class RequestState {
+  readonly number: number
+  readonly request: CompletionRequest
+  readonly listener: CompletionStreamListener
+  /** The prompt, then what was generated before a restart: what a prefill takes in. */
   readonly prompt: readonly number[]
-  /** Tokens of the answer that were generated before a restart. */
   readonly restored: readonly number[]
   readonly arrivedSeconds: number
-  readonly progress: RequestProgress
-  readonly resolve: (result: CompletionOutput) => void
-  readonly reject: (error: unknown) => void
-}
+  /** Resolves or rejects when the request has ended. */
+  readonly output: Promise<CompletionOutput>
 
-/** What changes while it is carried out. */
-export interface RequestProgress {
-  handle: GeneratorHandle | null
-  dispatchedSeconds: number | null
-  firstTokenSeconds: number | null
-  lastTokenSeconds: number | null
-  /** Generated now; with `restored`, the whole answer. */
-  readonly ids: number[]
-  /** What decided last, and what was asked of the executor and has not come about yet. */
-  choice: Timed | null
-  pending: Timed<PlanChange> | null
-  edgeSeconds: number
-  /** Since when the cloud refuses this request; null: it does not. */
-  refusedSinceSeconds: number | null
-  /** A cloud that would not have it is left alone until then. */
-  avoidCloudUntilSeconds: number
-}
+  handle: GeneratorHandle | null = null
+  dispatchedSeconds: number | null = null
+  firstTokenSeconds: number | null = null
+  lastTokenSeconds: number | null = null
+  /** Tokens that this process generated; with `restored`, the whole answer. */
+  readonly ids: number[] = []
+  /** What decided last. */
+  decision: Timed | null = null
+  /** A change of plan that was asked of the executor and has not come about yet. */
+  pendingChange: Timed<PlanChange> | null = null
+  edgeSeconds = 0
+  /** Since when the cloud refuses this request, or null while it does not. */
+  refusedSinceSeconds: number | null = null
+  /** Until then, a cloud that refused this request is not asked for it again. */
+  avoidCloudUntilSeconds = 0
 
-export function newRequestProgress(): RequestProgress {
-  return {
-    ...{ handle: null, dispatchedSeconds: null, firstTokenSeconds: null, lastTokenSeconds: null },
-    ...{ ids: [], choice: null, pending: null, edgeSeconds: 0 },
-    ...{ refusedSinceSeconds: null, avoidCloudUntilSeconds: 0 },
+  private currentStatus: RequestStatus = 'queued'
+  private readonly controller = new AbortController()
+  private readonly stopDeadline: () => void
+  private readonly settle: {
+    readonly resolve: (output: CompletionOutput) => void
+    readonly reject: (error: unknown) => void
   }
-}
 
-/** Tokens of the answer so far. */
-export function delivered({ restored, progress }: RequestState): number {
-  return restored.length + progress.ids.length
-}
+  constructor({ number, request, listener, restored, deadlineSeconds, time }: RequestStateOptions) {
+    this.number = number
+    this.request = request
+    this.listener = listener
+    this.restored = restored
+    this.prompt = [...request.prompt, ...restored]
+    this.arrivedSeconds = time.clock.nowSeconds()
+    let settle = {} as RequestState['settle']
+    this.output = new Promise((resolve, reject) => (settle = { resolve, reject }))
+    this.settle = settle
+    this.stopDeadline = time.timers.after(deadlineSeconds, () => {
+      const text = this.status === 'queued' ? 'in the queue, until its deadline' : 'until its deadline'
+      this.controller.abort(new BackendError('E_DEADLINE', `waited ${deadlineSeconds} s ${text}`))
+    })
+    if (listener.signal.aborted) this.cancel()
+    else listener.signal.addEventListener('abort', this.cancel, { once: true })
+  }
 
-/** What it took, at its end. */
-export function statsOf({ arrivedSeconds, progress }: RequestState, atSeconds: number): ServedStats {
-  const { dispatchedSeconds, firstTokenSeconds, lastTokenSeconds, ids, handle, choice } = progress
-  const further = ids.length - 1
-  return {
-    placed: choice?.placed ?? null,
-    generatedTokens: ids.length,
-    queueSeconds: (dispatchedSeconds ?? atSeconds) - arrivedSeconds,
-    ttftSeconds: firstTokenSeconds === null ? null : firstTokenSeconds - arrivedSeconds,
-    tpotSeconds: further < 1 ? null : (lastTokenSeconds! - firstTokenSeconds!) / further,
-    endToEndSeconds: atSeconds - arrivedSeconds,
-    upBytes: handle?.upBytes ?? 0,
-    downBytes: handle?.downBytes ?? 0,
-    edgeSeconds: progress.edgeSeconds,
+  get status(): RequestStatus {
+    return this.currentStatus
+  }
+
+  /** Aborted with the BackendError for which the request is given up. */
+  get signal(): AbortSignal {
+    return this.controller.signal
+  }
+
+  /** Tokens of the answer so far. */
+  get delivered(): number {
+    return this.restored.length + this.ids.length
+  }
+
+  get isOver(): boolean {
+    return REQUEST_TRANSITIONS[this.status].length === 0
+  }
+
+  dispatch(atSeconds: number): void {
+    this.become('running')
+    this.dispatchedSeconds = atSeconds
+  }
+
+  finish(finish: CompletionOutput['finish']): void {
+    this.become('finished')
+    this.settle.resolve({ ids: [...this.restored, ...this.ids], finish })
+  }
+
+  fail(error: unknown): void {
+    const isCancelled = error instanceof BackendError && error.code === 'E_CANCELLED'
+    this.become(isCancelled ? 'cancelled' : 'failed')
+    this.settle.reject(error)
+  }
+
+  /** What it took, at its end. */
+  stats(atSeconds: number): ServedStats {
+    const { arrivedSeconds, dispatchedSeconds, firstTokenSeconds, lastTokenSeconds, handle } = this
+    const further = this.ids.length - 1
+    return {
+      placed: this.decision?.placed ?? null,
+      generatedTokens: this.ids.length,
+      queueSeconds: (dispatchedSeconds ?? atSeconds) - arrivedSeconds,
+      ttftSeconds: firstTokenSeconds === null ? null : firstTokenSeconds - arrivedSeconds,
+      tpotSeconds: further < 1 ? null : (lastTokenSeconds! - firstTokenSeconds!) / further,
+      endToEndSeconds: atSeconds - arrivedSeconds,
+      upBytes: handle?.upBytes ?? 0,
+      downBytes: handle?.downBytes ?? 0,
+      edgeSeconds: this.edgeSeconds,
+    }
+  }
+
+  private readonly cancel = (): void => {
+    const text = this.status === 'queued' ? ' while it waited' : ''
+    this.controller.abort(new BackendError('E_CANCELLED', `the request was cancelled${text}`))
+  }
+
+  /** The one place where the status changes. Throws for a transition that the table does not have: a defect. */
+  private become(next: RequestStatus): void {
+    if (!REQUEST_TRANSITIONS[this.status].includes(next)) {
+      throw new Error(`request ${this.number}: ${this.status} cannot become ${next}`)
+    }
+    this.currentStatus = next
+    if (!this.isOver) return
+    this.stopDeadline()
+    this.listener.signal.removeEventListener('abort', this.cancel)
   }
 }

@@ -9,7 +9,7 @@ import {
 } from '../http/types.ts'
 import { RequestQueue } from './requestQueue.ts'
 import { RequestRunner, type RequestRunnerOptions } from './requestRunner.ts'
-import { newRequestProgress, type RequestState } from './requestState.ts'
+import { RequestState } from './requestState.ts'
 import { Replanner } from './replanner.ts'
 import type { ServiceLimits } from './types.ts'
 
@@ -86,18 +86,17 @@ export class EdgeService implements Backend {
     restored: readonly number[],
   ): Promise<CompletionOutput> {
     const { limits, time } = this.options
-    return new Promise((resolve, reject) => {
-      this.lastNumber++
-      const job: RequestState = {
-        ...{ number: this.lastNumber, request, listener, restored },
-        prompt: [...request.prompt, ...restored],
-        arrivedSeconds: time.clock.nowSeconds(),
-        ...{ progress: newRequestProgress(), resolve, reject },
-      }
-      this.carrier.arrived(job)
-      const patience = Math.min(limits.totalSeconds, request.deadlineSeconds ?? Infinity)
-      this.admission.enter(job, listener.signal, patience, (error) => this.carrier.rejected(job, error))
+    const job = new RequestState({
+      number: ++this.lastNumber,
+      request,
+      listener,
+      restored,
+      deadlineSeconds: Math.min(limits.totalSeconds, request.deadlineSeconds ?? Infinity),
+      time,
     })
+    this.carrier.arrived(job)
+    this.admission.enter(job, job.signal, (error) => this.carrier.rejected(job, error))
+    return job.output
   }
 
   /** A process may have been killed between the last token and the note of the end. */

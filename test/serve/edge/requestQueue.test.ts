@@ -1,18 +1,31 @@
 import { describe, expect, test } from 'vitest'
 import { RequestQueue } from '../../../src/serve/edge/requestQueue.ts'
+import { BackendError } from '../../../src/serve/http/types.ts'
 import { HandTime } from '../../run/wire/support.ts'
 
 function admission(maxInFlight: number, maxQueued: number) {
   const time = new HandTime()
+  const stops = new Map<string, () => void>()
   const begun: { item: string; done: () => void }[] = []
   const queue = new RequestQueue<string>(
     { maxInFlight, maxQueued, time: { clock: time, timers: time } },
-    (item) => new Promise((resolve) => begun.push({ item, done: resolve })),
+    (item) => {
+      stops.get(item)?.()
+      return new Promise((resolve) => begun.push({ item, done: resolve }))
+    },
   )
   const left: string[] = []
   const enter = (item: string, signal = new AbortController().signal, seconds = 60) => {
     queue.check()
-    queue.enter(item, signal, seconds, (error) => left.push(`${item} ${error.code}`))
+    // As a RequestState does: one timer, whose end aborts the signal with the reason.
+    const deadline = new AbortController()
+    const stop = time.after(seconds, () => deadline.abort(new BackendError('E_DEADLINE', 'too late')))
+    stops.set(item, stop)
+    const either = AbortSignal.any([signal, deadline.signal])
+    queue.enter(item, either, (error) => {
+      stop()
+      left.push(`${item} ${error.code}`)
+    })
   }
   return { queue, begun, left, enter, time }
 }
