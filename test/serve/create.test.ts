@@ -96,7 +96,9 @@ describe('createEdge and createCloud', () => {
     const edge = await createEdge({
       ...side,
       plan: 'edge',
-      onEvent: (event) => void (event.kind === 'request-ended' && ended.push(event)),
+      onEvent: (event) => {
+        if (event.kind === 'request-ended') ended.push(event)
+      },
     })
     const late = edge.generate({ ...request, maxNewTokens: 200, deadlineSeconds: 0.2 })
     await expect(late).rejects.toMatchObject({ code: 'E_DEADLINE' })

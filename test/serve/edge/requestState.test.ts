@@ -29,14 +29,14 @@ function newRequest(number: number, time: HandTime, restored: readonly number[] 
     time: { clock: time, timers: time },
   })
   let settled = 0
-  const end = state.output.then(
+  const end: Promise<string> = state.output.then(
     ({ finish }) => {
       settled++
-      return finish as string
+      return finish
     },
-    (error: BackendError) => {
+    (error: unknown) => {
       settled++
-      return error.code as string
+      return (error as BackendError).code
     },
   )
   return { state, client, end, settled: () => settled, seen: ['queued'] as RequestStatus[] }
