@@ -73,3 +73,24 @@ test('on a terminal, a panel that is redrawn in place and never wider than the s
     .split('\n')
   expect(Math.max(...lines.map((line) => line.length))).toBeLessThan(40)
 })
+
+test('a panel says what was used of each budget, and nothing before anything was', async () => {
+  const io = recordIo({ isTerminal: true, columns: () => 80 })
+  let used: number | null = null
+  watchService(io, {
+    ...watched,
+    budgetUses: () =>
+      used === null
+        ? null
+        : {
+            energyJoules: { used, budget: 5 },
+            accuracyLoss: null,
+            cloudSeconds: { used: 0.02, budget: 0.05 },
+          },
+  })
+  await expect.poll(() => io.out()).toContain('in flight')
+  expect(io.out()).not.toContain('budget')
+  used = 6
+  await expect.poll(() => io.out()).toContain('of budget (modelled): energy 120')
+  for (const cleanup of io.cleanups) await cleanup()
+})

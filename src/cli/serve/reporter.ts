@@ -20,6 +20,7 @@ export function reporterOf(
     return watchService(io, {
       link: () => ({ state: edge.linkState, rttSeconds: edge.rttSeconds }),
       queue: () => edge.queue,
+      budgetUses: () => edge.budgetUses,
       units,
     })
   }

@@ -1,8 +1,10 @@
 import type { Clock } from '../../core/clock.ts'
 import type { ResolvedPlan } from '../../run/executor/messages.ts'
-import { formatSeconds } from '../../report/numbers.ts'
+import type { BudgetUses } from '../../plan/price/budgets.ts'
+import { formatSeconds, formatShare } from '../../report/numbers.ts'
 import { paint } from '../../report/table.ts'
 import { planText } from '../../serve/edge/planWords.ts'
+import { budgetShares } from '../../serve/edge/metrics.ts'
 import { isTransition, type ServiceEvent } from '../../serve/edge/types.ts'
 import type { Io } from '../io.ts'
 import { eventText } from './eventText.ts'
@@ -14,6 +16,7 @@ const DRAW_MILLISECONDS = 250
 export interface WatchSource {
   /** A state of null: there is no cloud. */
   readonly link: () => { readonly state: string | null; readonly rttSeconds: number | null }
+  readonly budgetUses?: () => BudgetUses | null
   readonly queue: () => { readonly waiting: number; readonly inFlight: number }
   /** Heads (or K/V groups) of a layer. */
   readonly units: number
@@ -85,6 +88,11 @@ function screen(
   const cloud = state === null ? 'no cloud' : `cloud ${state}`
   const colour = state === null ? 'dim' : state === 'up' ? 'green' : 'red'
   const out = [paint(clip(`${cloud}${rtt}; ${inFlight} in flight, ${waiting} waiting`), colour, io)]
+  const shares = budgetShares(watched.budgetUses?.() ?? null)
+  if (shares.length > 0) {
+    const used = shares.map(([name, share]) => `${name} ${formatShare(share)}`).join(', ')
+    out.push(paint(clip(`of budget (modelled): ${used}`), 'dim', io))
+  }
   for (const [request, { placed, tokens }] of rows) {
     const words = planText(placed, watched.units)
     out.push(clip(`  request ${request}: ${String(tokens).padStart(5)} tokens on ${words}`))

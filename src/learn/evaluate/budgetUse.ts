@@ -1,15 +1,6 @@
-import type { ConstraintBudgets } from '../../plan/price/budgets.ts'
+import type { BudgetUse, BudgetUses, ConstraintBudgets } from '../../plan/price/budgets.ts'
 import type { RequestMetrics } from '../../sim/episode.ts'
 import { mean } from './episode.ts'
-
-/** Mean use of one budgeted resource a request, against its budget, both in the budget's unit. */
-export interface BudgetUse {
-  readonly used: number
-  readonly budget: number
-}
-
-/** Use of each budget; null where there is no budget. Energy is marginal: without the idle device's share. */
-export type BudgetUses = { readonly [K in keyof ConstraintBudgets]: BudgetUse | null }
 
 /** What requests took of each budget on average. */
 export function budgetUse(budgets: ConstraintBudgets, requests: readonly RequestMetrics[]): BudgetUses {

@@ -1,11 +1,11 @@
 import { accuracyKind } from '../../plan/profile/accuracy.ts'
 import { profileLabel } from '../../plan/profile/precision.ts'
 import { lowerBoundUntil } from '../../plan/oracle/bounds.ts'
-import { hasBudgets, type ConstraintBudgets } from '../../plan/price/budgets.ts'
+import { hasBudgets, type BudgetUses, type ConstraintBudgets } from '../../plan/price/budgets.ts'
 import type { Policy } from '../../plan/price/situation.ts'
 import type { EpisodeInputs } from '../../sim/types.ts'
 import type { Scenario, Split } from '../../sim/scenario/scenario.ts'
-import { budgetUse, type BudgetUses } from './budgetUse.ts'
+import { budgetUse } from './budgetUse.ts'
 import { mean, runWorld, type EpisodeResult } from './episode.ts'
 import { bootstrapInterval, distribution, type Distribution } from './statistics.ts'
 

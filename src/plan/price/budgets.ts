@@ -16,6 +16,15 @@ export const NO_BUDGETS: ConstraintBudgets = { energyJoules: null, accuracyLoss:
 /** What one request took of each budgeted resource, in the budgets' units. */
 export type BudgetedUse = { readonly [K in keyof ConstraintBudgets]: number }
 
+/** Mean use of one budgeted resource a request, against its budget, both in the budget's unit. */
+export interface BudgetUse {
+  readonly used: number
+  readonly budget: number
+}
+
+/** By budget; null where there is none. Energy is marginal: without the idle device's share. */
+export type BudgetUses = { readonly [K in keyof ConstraintBudgets]: BudgetUse | null }
+
 /** By how much past requests overran each budget, in budgets of one request; 0 where there is no budget. */
 export interface VirtualQueues {
   readonly energy: number

@@ -1,5 +1,6 @@
 import type { Clock } from '../../core/clock.ts'
 import type { RandomStream } from '../../core/random.ts'
+import type { BudgetUses } from '../../plan/price/budgets.ts'
 import type { InitialProbe } from '../observation/observer.ts'
 import { samePlan, needsCloud, type Plan } from '../../plan/plan.ts'
 import { InputError } from '../../core/errors.ts'
@@ -103,6 +104,14 @@ export class PlanController {
   finished(request: number, served: FinishedRequestStats): void {
     this.announced.delete(request)
     this.estimator?.finished(request, served, this.now())
+  }
+
+  /**
+   * Mean modelled use of each budget of the bundle by the requests that finished, for reports; null before the first, and
+   * without a bundle.
+   */
+  budgetUses(): BudgetUses | null {
+    return this.estimator?.budgetUses() ?? null
   }
 
   heartbeat(atSeconds: number, rttSeconds: number): void {

@@ -1,4 +1,5 @@
 import { Observer } from '../observation/observer.ts'
+import type { BudgetUses } from '../../plan/price/budgets.ts'
 import type { InitialProbe } from '../observation/observer.ts'
 import { NO_WORK, type Work } from '../observation/work.ts'
 import { CLOUD, type Plan } from '../../plan/plan.ts'
@@ -114,6 +115,10 @@ export class StateEstimator {
       cloudSeconds: flight.cloudSeconds(brought),
       accuracyLoss: flight.program.accuracyLoss,
     })
+  }
+
+  budgetUses(): BudgetUses | null {
+    return this.observer.budgetUses()
   }
 
   tracker(request: number): RequestTracker | null {

@@ -1,6 +1,9 @@
 import {
   EMPTY_VIRTUAL_QUEUES,
   nextVirtualQueues,
+  type BudgetUse,
+  type BudgetUses,
+  type BudgetedUse,
   type ConstraintBudgets,
   type VirtualQueues,
 } from '../../plan/price/budgets.ts'
@@ -73,6 +76,8 @@ export class Observer {
   private tenants = 0
   private tenantsAt = -Infinity
   private virtual: VirtualQueues = EMPTY_VIRTUAL_QUEUES
+  private finishedRequests = 0
+  private used: BudgetedUse = { energyJoules: 0, accuracyLoss: 0, cloudSeconds: 0 }
 
   constructor(probe: InitialProbe, budgets: ConstraintBudgets) {
     this.up = new Level(probe.upBitsPerSecond)
@@ -147,11 +152,32 @@ export class Observer {
     response.add(took.seconds / took.outputTokens)
     const { edgeJoules: energyJoules, accuracyLoss, cloudSeconds } = took
     this.virtual = nextVirtualQueues(this.virtual, this.budgets, { energyJoules, accuracyLoss, cloudSeconds })
+    this.finishedRequests++
+    this.used = {
+      energyJoules: this.used.energyJoules + energyJoules,
+      accuracyLoss: this.used.accuracyLoss + accuracyLoss,
+      cloudSeconds: this.used.cloudSeconds + cloudSeconds,
+    }
   }
 
   /** A request ended without measurements: cancelled, or failed before its first token. */
   dropped(request: number): void {
     this.ledger.remove(request)
+  }
+
+  /** Mean use of each budget by the requests that finished; null before the first. */
+  budgetUses(): BudgetUses | null {
+    const { used, budgets, finishedRequests } = this
+    if (finishedRequests === 0) return null
+    const of = (key: keyof ConstraintBudgets): BudgetUse | null => {
+      const budget = budgets[key]
+      return budget === null ? null : { used: used[key] / finishedRequests, budget }
+    }
+    return {
+      energyJoules: of('energyJoules'),
+      accuracyLoss: of('accuracyLoss'),
+      cloudSeconds: of('cloudSeconds'),
+    }
   }
 
   virtualQueues(): VirtualQueues {

@@ -6,6 +6,7 @@ import { systemTimers, type Timers } from '../../core/timers.ts'
 import { attentionUnits, type ModelSpec } from '../../model/spec.ts'
 import { RUNTIME_PRECISIONS, type RuntimePrecision } from '../../model/precision.ts'
 import type { PretrainedModel } from '../../model/weights/pretrained.ts'
+import type { BudgetUses } from '../../plan/price/budgets.ts'
 import { connectToCloud, type TransportOptions } from '../../run/executor/connectToCloud.ts'
 import type { ConnectionState } from '../../run/executor/recoveryTypes.ts'
 import { GREEDY } from '../../run/executor/types.ts'
@@ -96,6 +97,8 @@ export interface Edge {
   readonly linkState: ConnectionState | null
   /** Round trip of the last heartbeat, or null before the first. */
   readonly rttSeconds: number | null
+  /** Mean modelled use a request of each budget of the bundle; null before a request finished, and without a bundle. */
+  readonly budgetUses: BudgetUses | null
   /** Rejects with BackendError where it could not be carried out, and InputError for a request that cannot be. */
   generate(request: EdgeRequest): Promise<EdgeOutput>
   /**
@@ -281,6 +284,9 @@ function edgeOf(opened: OpenedService, api: ApiServer | null, { side, logs, sele
     },
     get linkState() {
       return link?.state ?? null
+    },
+    get budgetUses() {
+      return selector.budgetUses?.() ?? null
     },
     get rttSeconds() {
       return opened.rttSeconds()

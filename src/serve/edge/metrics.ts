@@ -1,5 +1,16 @@
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client'
+import type { BudgetUses } from '../../plan/price/budgets.ts'
 import { isTransition, type ServiceEvent } from './types.ts'
+
+/** Use over budget by resource, of the budgets that there are; 1: all of it. */
+export function budgetShares(uses: BudgetUses | null): [resource: string, share: number][] {
+  const named = [
+    ['energy', uses?.energyJoules ?? null],
+    ['accuracy', uses?.accuracyLoss ?? null],
+    ['cloud', uses?.cloudSeconds ?? null],
+  ] as const
+  return named.flatMap(([name, use]) => (use === null ? [] : [[name, use.used / use.budget]]))
+}
 
 /** What the metrics read when they are asked for. */
 export interface Gauges {
@@ -10,6 +21,8 @@ export interface Gauges {
   readonly keptBytes: () => number
   readonly residentBytes: () => number
   readonly dropped: () => number
+  /** Null where nothing was used of a budget yet, or there is none. */
+  readonly budgetUses: () => BudgetUses | null
 }
 
 /** Seconds; a decision takes tens of microseconds. */
@@ -38,6 +51,16 @@ export function serviceMetrics(registry: Registry, gauges: Gauges): (event: Serv
   gauge('edgewise_checkpoint_bytes', 'Boundary tensors kept for requests in flight', gauges.keptBytes)
   gauge('edgewise_resident_bytes', 'Weights in memory', gauges.residentBytes)
   gauge('edgewise_log_dropped_records', 'Log records that could not be written', gauges.dropped)
+  new Gauge({
+    name: 'edgewise_budget_used_ratio',
+    help: "Mean modelled use a request over the bundle's budget",
+    labelNames: ['resource'],
+    registers,
+    collect() {
+      this.reset()
+      for (const [resource, share] of budgetShares(gauges.budgetUses())) this.set({ resource }, share)
+    },
+  })
   const counter = <Label extends string>(name: string, help: string, labelNames: Label[]): Counter<Label> =>
     new Counter({ name, help, labelNames, registers })
   const decisions = counter('edgewise_decisions_total', 'Plans decided', ['source', 'reason'])

@@ -60,6 +60,7 @@ export function openEdgeService(options: OpenOptions): OpenedService {
     keptBytes: () => executor.retransmitBytes,
     residentBytes: () => execution.sessions.loadedBytes,
     dropped: options.dropped,
+    budgetUses: () => selector.budgetUses?.() ?? null,
   })
   const write = options.log === null ? () => {} : serviceLogger(options.log, spec, clock.nowSeconds())
   // The one stream of events: everyone who listens is here.

@@ -43,6 +43,7 @@ export function policySelector({
       return { ...choice(change), reason: change.reason, rebuild: change.rebuild }
     },
     onEvent: (event) => inform(governor, event),
+    budgetUses: () => governor.budgetUses(),
   }
 }
 
@@ -60,9 +61,14 @@ function inform(controller: PlanController, event: ServiceEvent): void {
       return
     }
     case 'request-ended': {
-      const { placed, endToEndSeconds, generatedTokens } = event.stats
+      const { placed, endToEndSeconds, generatedTokens, upBytes, downBytes } = event.stats
       if (placed !== null)
-        controller.finished(event.request, { seconds: endToEndSeconds, outputTokens: generatedTokens })
+        controller.finished(event.request, {
+          seconds: endToEndSeconds,
+          outputTokens: generatedTokens,
+          upBytes,
+          downBytes,
+        })
       return
     }
     case 'link-probed': {

@@ -1,4 +1,5 @@
 import type { Clock } from '../../core/clock.ts'
+import type { BudgetUses } from '../../plan/price/budgets.ts'
 import type { ResolvedPlan } from '../../run/executor/messages.ts'
 import type { RecoveryEvent } from '../../run/executor/recoveryTypes.ts'
 import type { DecisionReason, DecisionSource } from '../../core/journal/types.ts'
@@ -54,6 +55,8 @@ export interface PlanSelector {
   decide(ask: RequestSnapshot, link: LinkStatus): PlanDecision
   /** Null: the request goes on as it is. */
   reconsider(request: RunningSnapshot, link: LinkStatus): PlanChange | null
+  /** Mean modelled use a request of each budget that it holds to; null before a request finished. Absent: no budgets. */
+  budgetUses?(): BudgetUses | null
   /** Hears every event of the service before anyone else does. */
   onEvent(event: ServiceEvent): void
 }

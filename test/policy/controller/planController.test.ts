@@ -142,6 +142,12 @@ describe('a decision', () => {
       wait(60)
       governor.heartbeat(1000 + 60 * (request + 1), 0.03)
     }
+    const used = arrivals.map((_, request) => session.result(request))
+    const mean = (values: number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length
+    const uses = governor.budgetUses()!
+    expect(uses.energyJoules!.used).toBeCloseTo(mean(used.map((r) => r.edgeJoules)), 6)
+    expect(uses.cloudSeconds!.used).toBeCloseTo(mean(used.map((r) => r.cloudSeconds)), 6)
+    expect(uses.accuracyLoss!.budget).toBe(budgets.accuracyLoss)
     // Each of the three queues moved.
     expect(Math.min(...most)).toBeGreaterThan(0.3)
   })
