@@ -7,8 +7,7 @@ import { describe, it } from 'vitest'
  * EDGEWISE_SHARED says. `EDGEWISE_SHARED=none` runs the tests as on a machine that has none of them.
  */
 const chosen = process.env.EDGEWISE_SHARED
-export const SHARED_FOLDER =
-  chosen === 'none' ? null : resolve(import.meta.dirname, '..', chosen ?? '../shared')
+const SHARED_FOLDER = chosen === 'none' ? null : resolve(import.meta.dirname, '..', chosen ?? '../shared')
 
 /** Path of a file or folder of the shared folder; a path that does not exist where there is no such folder. */
 export const sharedPath = (name: string): string => join(SHARED_FOLDER ?? '/absent/shared', name)

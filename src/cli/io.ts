@@ -1,7 +1,7 @@
 import type { Clock } from '../core/clock.ts'
 
 /** Where a command's text goes; a subset of a Node writable stream. */
-export interface Output {
+interface Output {
   write(text: string): unknown
 }
 

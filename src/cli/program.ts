@@ -3,9 +3,9 @@ import { EdgewiseError } from '../core/errors.ts'
 import type { AnyCommand, CliEntry, CliGroup } from './command.ts'
 import type { Io } from './io.ts'
 
-export const EXIT_OK = 0
-export const EXIT_INPUT = 2
-export const EXIT_DEFECT = 70
+const EXIT_OK = 0
+const EXIT_INPUT = 2
+const EXIT_DEFECT = 70
 export const EXIT_INTERRUPTED = 130
 
 /**

@@ -7,9 +7,6 @@ export const EDGE = 0
 export const CLOUD = 1
 export type Side = typeof EDGE | typeof CLOUD
 
-/** 0 = whole FFN on the edge, 1 = whole FFN in the cloud, 2 = W1 on the edge and W2 in the cloud. */
-export type FfnMode = 0 | 1 | 2
-
 export const BOUNDARY_BITS = [32, 16, 8, 4] as const
 export type BoundaryBits = (typeof BOUNDARY_BITS)[number]
 
@@ -29,7 +26,10 @@ export interface Plan {
   readonly embed: Side
   /** Units in the cloud in each layer, 0..units; length L. */
   readonly unitsOnCloud: Uint8Array
-  /** FFN mode of each layer; length L. */
+  /**
+   * FFN mode per layer; length L. 0: the whole FFN on the edge; 1: the whole FFN in the cloud; 2: W1 on the edge and W2 in
+   * the cloud.
+   */
   readonly ffn: Uint8Array
   /** Where final norm, LM head and sampler run. */
   readonly head: Side

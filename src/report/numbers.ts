@@ -1,5 +1,5 @@
 /** Formats numbers with units for people. Values that were not measured are printed as such, never as 0. */
-export const NOT_MEASURED = 'not measured'
+const NOT_MEASURED = 'not measured'
 
 /** A measured value; null or undefined: not measured. */
 export type Measured = number | null | undefined

@@ -13,14 +13,14 @@ export interface PicturedPlan {
 }
 
 /** Where one layer's units and FFN run. */
-export interface PicturedLayer {
+interface PicturedLayer {
   readonly headsOnCloud: readonly number[]
   /** 0 = edge, 1 = cloud, 2 = first matrix on the edge, second in the cloud. */
   readonly ffn: 0 | 1 | 2
 }
 
 /** The plan's early exit. */
-export interface PicturedExit {
+interface PicturedExit {
   readonly layer: number
   readonly threshold: number
   readonly mode: 'standalone' | 'collaborative'

@@ -1,7 +1,7 @@
 import { paint } from './table.ts'
 
 /** One bar of a track. */
-export interface TimelineSpan {
+interface TimelineSpan {
   readonly fromSeconds: number
   readonly toSeconds: number
   /** Work and transfers are drawn solid, loading is drawn faint. */

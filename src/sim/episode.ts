@@ -268,7 +268,7 @@ export class Episode {
 }
 
 /** Layers with heads on both sides. */
-export function countMixed(plan: Plan, units: number): number {
+function countMixed(plan: Plan, units: number): number {
   const layers = plan.exit?.layer ?? plan.unitsOnCloud.length
   return plan.unitsOnCloud.slice(0, layers).filter((k) => k > 0 && k < units).length
 }

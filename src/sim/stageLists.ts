@@ -221,7 +221,7 @@ export function segmentAt(knots: Float64Array, from: number, x: number): number 
 }
 
 /** curveAt with its segment known; the same operations in the same order. */
-export function curveIn(knots: Float64Array, values: Float64Array, segment: number, x: number): number {
+function curveIn(knots: Float64Array, values: Float64Array, segment: number, x: number): number {
   if (segment < 0) return values[0]
   const low = values[segment]
   const slope = (values[segment + 1] - low) / (knots[segment + 1] - knots[segment])

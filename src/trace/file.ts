@@ -9,7 +9,7 @@ import { makeTrace, MAX_TRACE_ROWS, TRACE_COLUMNS } from './table.ts'
 import type { Trace, TraceColumn, TraceMeta } from './table.ts'
 
 /** Largest trace file that is read, in bytes. */
-export const MAX_TRACE_BYTES = 512 * 1024 * 1024
+const MAX_TRACE_BYTES = 512 * 1024 * 1024
 
 /** Column names in the file; they end with the unit, because any Parquet tool shows them. */
 const FILE_COLUMNS: Record<TraceColumn, string> = {

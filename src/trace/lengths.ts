@@ -74,7 +74,7 @@ const logNormal = z.strictObject({
   max: z.number().int().min(1),
 })
 /** Schema of a length model. */
-export const lengthModelSchema = z.strictObject({
+const lengthModelSchema = z.strictObject({
   schemaVersion: z.literal(1),
   kind: z.literal('synthetic'),
   name: z.string().regex(/^[a-z0-9-]{1,60}$/, 'lower-case letters, digits and dashes'),

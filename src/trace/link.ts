@@ -55,7 +55,7 @@ export function constantSeries(
 }
 
 /** Throws InputError unless bin edges ascend from 0 and all rates and RTTs are finite and at least 0. */
-export function checkLinkSeries(series: LinkSeries): void {
+function checkLinkSeries(series: LinkSeries): void {
   const { timeSeconds, upBitsPerSecond, downBitsPerSecond, rttSeconds } = series
   const count = timeSeconds.length - 1
   const where = `link ${show(series.label)}`

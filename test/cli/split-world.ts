@@ -19,7 +19,7 @@ export const removeWorld = (): void => rmSync(scratch, { recursive: true, force:
 export const at = (...names: string[]): string => join(scratch, ...names)
 
 const { json, vocabulary } = llamaTokenizer()
-export const tokenizerJson = json
+const tokenizerJson = json
 export const spec: ModelSpec = {
   ...groupedLike,
   vocabulary,

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { randomStream } from '../../src/core/random.ts'
-import { attentionDecodeGraph, attentionPrefillGraph } from '../../src/model/graphs/attention.ts'
+import { attentionDecodeGraph, attentionPrefillGraph } from './attentionGraphs.ts'
 import type { ModelSpec } from '../../src/model/spec.ts'
 import { attentionWeights, normalFill, sliceUnits } from '../../src/model/graphs/weights.ts'
 import {

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { openEngine } from '../../src/core/engine/open.ts'
 import type { Engine, Session } from '../../src/core/engine/types.ts'
-import { attentionDecodeGraph } from '../../src/model/graphs/attention.ts'
+import { attentionDecodeGraph } from './attentionGraphs.ts'
 import { embeddingGraph, lmHeadGraph } from '../../src/model/graphs/ends.ts'
 import { ffnGraph } from '../../src/model/graphs/ffn.ts'
 import type { WeightSource } from '../../src/model/graphs/source.ts'

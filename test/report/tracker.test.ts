@@ -5,9 +5,7 @@ import fc from 'fast-check'
 import { afterAll, describe, expect, it } from 'vitest'
 import { InputError } from '../../src/core/errors.ts'
 import { crc32c, maskedCrc32c } from '../../src/learn/trackers/crc32c.ts'
-import { curvesOf, curvesSpec } from '../../src/report/curves-chart.ts'
 import { openJsonl, readJsonl } from '../../src/learn/trackers/jsonl.ts'
-import { renderSvg } from '../../src/report/render.ts'
 import { scalarsRecord, versionRecord } from '../../src/learn/trackers/tensorboard.ts'
 import { openRunTracker, teeTracker } from '../../src/learn/trackers/tracker.ts'
 
@@ -120,15 +118,6 @@ describe('the tracker', () => {
     second.metrics(2, { cost: 2 })
     second.close()
     expect(readJsonl(join(folder, 'metrics.jsonl')).map((record) => record.step)).toEqual([1, 2])
-  })
-
-  it('feeds learning curves, gaps kept apart from zeros', async () => {
-    const records = [{ step: 0, cost: 4 }, { step: 1, cost: null }, { step: 2, cost: 0 }, { note: 'no step' }]
-    const curves = curvesOf('a run', records, 'step', ['cost', 'absent'])
-    expect(curves[0]).toMatchObject({ x: [0, 1, 2], y: [4, null, 0] })
-    expect(curves[1].y).toEqual([null, null, null])
-    const svg = await renderSvg(curvesSpec(curves, { xTitle: 'steps', title: 'Training' }))
-    for (const text of ['Training', 'cost', 'steps']) expect(svg).toContain(text)
   })
 })
 

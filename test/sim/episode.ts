@@ -19,7 +19,7 @@ export interface Moment {
   readonly cloudQueuedSeconds: number
 }
 
-export interface Transfer {
+interface Transfer {
   readonly direction: Direction
   readonly bytes: number
   readonly startSeconds: number

@@ -73,7 +73,7 @@ export interface ReplanMoment extends Moment {
 }
 
 /** One re-plan that was carried out. */
-export interface Replan {
+interface Replan {
   readonly request: number
   readonly atSeconds: number
   readonly deliveredTokens: number

@@ -28,7 +28,7 @@ import { tunedFor } from '../json/tuned.ts'
 import { startProgress } from '../progress.ts'
 import { packageRoot, packageVersion } from '../../core/packageRoot.ts'
 
-export const STATIC_CUT = 'best-static-cut'
+const STATIC_CUT = 'best-static-cut'
 /** Every planner, in the order of the table before it is sorted. */
 export const PLANNERS = [
   'edge-only',
@@ -49,10 +49,10 @@ const TUNED = ['threshold', 'drift-plus-penalty', 'priced']
  * Log of evaluations on test links: every evaluation on them is recorded, because test links that were seen are no
  * longer unseen.
  */
-export const FINAL_LOG = 'final-evaluations.jsonl'
+const FINAL_LOG = 'final-evaluations.jsonl'
 
 /** Training episodes and candidates for the tuned planners. */
-export interface TuningSize {
+interface TuningSize {
   readonly episodes: number
   readonly candidates: number
 }

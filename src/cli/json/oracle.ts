@@ -30,7 +30,7 @@ export const planFiguresSchema = z.strictObject({
   accuracyLoss: amount,
 })
 
-export type PlanFigures = z.infer<typeof planFiguresSchema>
+type PlanFigures = z.infer<typeof planFiguresSchema>
 
 const phaseSchema = z.strictObject({
   seconds: z.strictObject({
@@ -62,7 +62,7 @@ export const explanationSchema = z.strictObject({
   cost: z.strictObject({ latency: amount, energy: amount, cloud: amount, bytes: amount, accuracy: amount }),
 })
 
-export const CANDIDATES = ['optimum', 'edgeOnly', 'cloudOnly', 'bestLayerCut'] as const
+const CANDIDATES = ['optimum', 'edgeOnly', 'cloudOnly', 'bestLayerCut'] as const
 export type CandidateName = (typeof CANDIDATES)[number]
 
 const figures = planFiguresSchema.nullable()
@@ -126,7 +126,7 @@ export function oracleJson(input: OracleInput, candidates: readonly Candidate[])
   }
 }
 
-export function figuresJson(input: Pick<OracleInput, 'pair'>, plan: Plan, cost: PlanCost): PlanFigures {
+function figuresJson(input: Pick<OracleInput, 'pair'>, plan: Plan, cost: PlanCost): PlanFigures {
   return {
     plan: planToJson(input.pair, plan),
     cost: cost.cost,

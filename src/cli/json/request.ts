@@ -142,7 +142,7 @@ export function requestOf(options: RequestOptions): OracleInput {
   }
 }
 
-export function objectiveOf(options: RequestOptions): Objective {
+function objectiveOf(options: RequestOptions): Objective {
   return {
     weights: { ...DEFAULT_OBJECTIVE.weights, ...options.weights },
     latency: latencyOf(options),

@@ -20,7 +20,7 @@ import { stateSchema } from './request.ts'
 const amount = z.number().min(0)
 
 /** What a simulator says of the request alone. */
-export const aloneSchema = planFiguresSchema.omit({ plan: true })
+const aloneSchema = planFiguresSchema.omit({ plan: true })
 export type AloneFigures = z.infer<typeof aloneSchema>
 
 /** `edgewise simulate --plan ... --json`, a request alone. */
@@ -90,7 +90,7 @@ function planWithin(value: unknown): unknown {
 }
 
 /** The three figures for one request alone, e.g. for comparison. */
-export function aloneFigures(input: OracleInput, plan: Plan, create: SimulationFactory): AloneFigures {
+function aloneFigures(input: OracleInput, plan: Plan, create: SimulationFactory): AloneFigures {
   const { pair, state, objective } = input
   const world = aloneWorld(input)
   const simulation = create(world)
@@ -147,7 +147,7 @@ function aloneWorld({ pair, state, readingTokensPerSecond }: OracleInput): Episo
   }
 }
 
-export function analyticFigures(cost: PlanCost): AloneFigures {
+function analyticFigures(cost: PlanCost): AloneFigures {
   const { ttftSeconds, tpotSeconds, e2eSeconds, edgeJoules, cloudSeconds, upBytes, downBytes, accuracyLoss } =
     cost
   return {

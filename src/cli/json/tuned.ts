@@ -6,7 +6,7 @@ import { check, parseJson } from '../../core/schema.ts'
 import { tuneBaselines, type TunedBaselines, type TuningBudget } from '../../learn/evaluate/baselines.ts'
 import type { Scenario } from '../../sim/scenario/scenario.ts'
 
-export const TUNED_SCHEMA = 'edgewise.tuned/3'
+const TUNED_SCHEMA = 'edgewise.tuned/3'
 
 const price = z.number().min(0)
 

@@ -15,7 +15,7 @@ const FILE_NAME = 'decisions.jsonl'
 const LOCK_NAME = 'decisions.lock'
 const DEFAULT_FILE_BYTES = 64 * 1024 * 1024
 /** Longest line that the reader accepts and the writer writes, in bytes. */
-export const MAX_LOG_LINE_BYTES = 1024 * 1024
+const MAX_LOG_LINE_BYTES = 1024 * 1024
 const MAX_LOG_FILE_BYTES = 4 * 1024 ** 3
 
 /** AppendOptions that a caller of openDecisionLog may set. */

@@ -67,7 +67,7 @@ export interface HeaderRecord {
   readonly startedAt: string
 }
 
-export interface ArrivalRecord {
+interface ArrivalRecord {
   readonly kind: 'arrival'
   readonly atSeconds: number
   readonly request: number
@@ -103,7 +103,7 @@ export interface DecisionRecord {
  * Bytes that had one direction of the link to themselves, from which a rate follows; written at the end of the transfer
  * (`atSeconds`).
  */
-export interface TransferRecord {
+interface TransferRecord {
   readonly kind: 'transfer'
   readonly atSeconds: number
   readonly direction: 'up' | 'down'
@@ -111,13 +111,13 @@ export interface TransferRecord {
   readonly seconds: number
 }
 
-export interface HeartbeatRecord {
+interface HeartbeatRecord {
   readonly kind: 'heartbeat'
   readonly atSeconds: number
   readonly rttSeconds: number
 }
 
-export interface LoadRecord {
+interface LoadRecord {
   readonly kind: 'load'
   readonly atSeconds: number
   /** Sequences of other tenants in the cloud's batch. */
@@ -125,7 +125,7 @@ export interface LoadRecord {
 }
 
 /** A change of state: link down or up, retry, request resumed or switched, shield, fallback. */
-export interface EventRecord {
+interface EventRecord {
   readonly kind: 'event'
   readonly atSeconds: number
   readonly name: string

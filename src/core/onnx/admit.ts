@@ -12,13 +12,13 @@ import { scanModel } from './scan.ts'
  */
 
 /** Operators by domain; '' is ai.onnx. */
-export type OperatorList = Readonly<Record<string, ReadonlySet<string>>>
+type OperatorList = Readonly<Record<string, ReadonlySet<string>>>
 
 /**
  * The operators of this project's own graphs. None of them runs another graph (If, Loop, Scan), reads a file or loads
  * code.
  */
-export const KNOWN_OPERATORS: OperatorList = {
+const KNOWN_OPERATORS: OperatorList = {
   '': new Set([
     ...[
       'Abs',

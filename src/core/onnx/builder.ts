@@ -6,8 +6,7 @@ import type { Dim } from './proto.ts'
 import type { DType, Tensor } from './tensor.ts'
 import { dtypes, scalarOf, tensorOf } from './tensor.ts'
 
-export type { AttributeInput, GraphOptions, Handle, NodeOptions, NodeRecord } from './graph.ts'
-export { float } from './graph.ts'
+export type { Handle } from './graph.ts'
 
 /** A value of the graph, or a number, which becomes a scalar of the other operand's type. */
 export type Operand = Handle | number

@@ -43,7 +43,7 @@ interface Product {
 }
 
 /** A product as a number times sorted names. Takes a product name such as `N*12` apart, but not a sum. */
-export function productOf(dims: readonly Dim[]): Product {
+function productOf(dims: readonly Dim[]): Product {
   const out: Product = { size: 1, names: [] }
   for (const dim of dims) {
     const factors = typeof dim === 'number' ? [dim] : /[+(]/.test(dim) ? [dim] : dim.split('*')

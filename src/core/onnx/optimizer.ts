@@ -2,7 +2,7 @@ import type { GraphBuilder, Operand } from './builder.ts'
 import type { Handle } from './graph.ts'
 
 /** The Euclidean norm of a gradient vector [P], a scalar. */
-export function globalNorm(g: GraphBuilder, gradient: Handle): Handle {
+function globalNorm(g: GraphBuilder, gradient: Handle): Handle {
   return g.sqrt(g.reduceSumSquare(gradient))
 }
 

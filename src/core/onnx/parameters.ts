@@ -12,7 +12,7 @@ export interface ParameterLayout {
 }
 
 /** Shape and position of one parameter. */
-export interface ParameterEntry {
+interface ParameterEntry {
   readonly name: string
   readonly dims: readonly number[]
   /** Position of the first element. */

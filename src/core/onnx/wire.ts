@@ -4,7 +4,7 @@ import { InputError } from '../errors.ts'
  * The protobuf wire format (https://protobuf.dev/programming-guides/encoding/): a writer that keeps large byte fields
  * by reference, and a reader that checks every length against the remaining bytes before it allocates.
  */
-export const wireTypes = { varint: 0, fixed64: 1, bytes: 2, fixed32: 5 } as const
+const wireTypes = { varint: 0, fixed64: 1, bytes: 2, fixed32: 5 } as const
 
 const inlineLimitBytes = 512
 const utf8 = new TextEncoder()

@@ -15,7 +15,7 @@ import { rankedWidths } from './widths.ts'
 import type { Window } from './windows.ts'
 
 /** Bits that are measured. */
-export const MEASURED_BITS: readonly BoundaryBits[] = [16, 8, 4]
+const MEASURED_BITS: readonly BoundaryBits[] = [16, 8, 4]
 const QUANTISED = RUNTIME_PRECISIONS.filter((precision) => precision !== 'fp32')
 const NO_LOSS: Loss = { nats: 0, standardError: 0, divergence: 0 }
 

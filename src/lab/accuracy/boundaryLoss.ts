@@ -10,7 +10,7 @@ import type { Window } from './windows.ts'
 export const UNIT_BITS = 4
 
 /** What the other side receives of x [rows, width]: exactly the effect of the runtime's messages. */
-export function fakeQuantize(x: Float32Array, width: number, bits: BoundaryBits): Float32Array {
+function fakeQuantize(x: Float32Array, width: number, bits: BoundaryBits): Float32Array {
   const rows = x.length / width
   return decodeBoundary(encodeBoundary(x, rows, bits), rows, width, bits)
 }

@@ -36,7 +36,7 @@ export interface Additivity extends Loss {
 }
 
 /** Loss of crossing every boundary, each with its own bits. */
-export interface RankedLoss extends Loss {
+interface RankedLoss extends Loss {
   /** Bits of the crossing into each layer, then of the one before the lm_head. */
   readonly bits: readonly BoundaryBits[]
   readonly meanBits: number
@@ -56,7 +56,7 @@ export interface ExitQuality {
 }
 
 /** Loss of one precision of the weights. */
-export interface PrecisionQuality extends Loss {
+interface PrecisionQuality extends Loss {
   readonly precision: RuntimePrecision
   readonly perplexity: number
 }

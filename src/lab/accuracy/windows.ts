@@ -1,7 +1,7 @@
 import { InputError } from '../../core/errors.ts'
 
 /** Longest window in tokens, because the time of attention is quadratic in it. */
-export const WINDOW_TOKENS = 512
+const WINDOW_TOKENS = 512
 
 /** Consecutive tokens: all but the last are inputs, and each predicts the next one. */
 export type Window = readonly number[]

@@ -207,6 +207,6 @@ function recordOf(arrivalSeconds: number, result: RequestOutput): RequestRecord 
 }
 
 /** The subgraphs whose sessions a plan needs on the edge, each once. */
-export function edgeSubgraphs(model: ModelSpec, { plan, cloudUnits }: ResolvedPlan): Subgraph[] {
+function edgeSubgraphs(model: ModelSpec, { plan, cloudUnits }: ResolvedPlan): Subgraph[] {
   return subgraphsOf(lowerPlan(model, plan, cloudUnits), EDGE)
 }

@@ -3,7 +3,7 @@ import type { ModelSpec } from '../../model/spec.ts'
 import type { Cell, Lengths, LinkCase, PlanCase } from './types.ts'
 
 /** Combinations of prompt and output tokens. */
-export const LENGTHS: readonly Lengths[] = [
+const LENGTHS: readonly Lengths[] = [
   { promptTokens: 16, outputTokens: 12 },
   { promptTokens: 200, outputTokens: 16 },
 ]

@@ -62,7 +62,7 @@ export function overWan(cloud: Endpoint): LinkEmulation {
 }
 
 /** A link shifted in time: its recording can be moved to the point where a request is to begin. */
-export class ShiftedLink implements Link {
+class ShiftedLink implements Link {
   private readonly inner: Link
   private readonly phaseSeconds: number
   private shiftSeconds: number

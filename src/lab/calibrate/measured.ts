@@ -85,7 +85,7 @@ export function answersOf({ placed }: PlanCase, { requests }: RunRecord): number
 }
 
 /** A byte count that differs from the prediction: the model of the wire is wrong. */
-export class BytesError extends EdgewiseError {
+class BytesError extends EdgewiseError {
   constructor(cell: string, what: string, expected: number, found: number) {
     super('E_BYTES', `${cell}: ${what}\n  predicted: ${expected} bytes\n  found: ${found} bytes`)
   }

@@ -15,7 +15,7 @@ const figures = z.strictObject({
 const count = z.int().min(0)
 
 /** Schema of one term's result. */
-export const termResultSchema = z.strictObject({
+const termResultSchema = z.strictObject({
   term: z.enum(TERMS),
   link: z.string(),
   count: z.int().min(1),

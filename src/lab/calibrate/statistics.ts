@@ -31,11 +31,11 @@ export interface TermResult {
  * Targets: the median error must be within MEDIAN_TARGET or NOISE_TARGET x noise, whichever is larger, and the 95th
  * percentile within P95_TARGET.
  */
-export const MEDIAN_TARGET = 0.1
+const MEDIAN_TARGET = 0.1
 /** Factor on the noise between even and odd runs. */
-export const NOISE_TARGET = 1.5
+const NOISE_TARGET = 1.5
 /** Target for the 95th percentile of the error. */
-export const P95_TARGET = 0.25
+const P95_TARGET = 0.25
 
 /** Error of a term that was predicted but did not occur. */
 const NOTHING_HAPPENED = 1e9

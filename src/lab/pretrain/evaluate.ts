@@ -8,7 +8,7 @@ import type { Network } from './network.ts'
 import { encodeText } from './text.ts'
 
 /** In the figures below, a token leaves at an exit if its highest probability is at least this. */
-export const CONFIDENCE = 0.8
+const CONFIDENCE = 0.8
 
 /** How well one head predicts a text: means over its tokens, including the end token. */
 export interface HeadQuality {

@@ -3,7 +3,7 @@ import type { Cast } from './cast.ts'
 import { FEELINGS, NUMBERS, article, capital, counted, plural } from './words.ts'
 
 /** The events of a tale, and the questions that may be asked about it. */
-export interface Story {
+interface Story {
   readonly sentences: readonly string[]
   readonly questions: readonly Question[]
 }

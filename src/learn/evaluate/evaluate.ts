@@ -38,7 +38,7 @@ export interface PolicyReport {
 }
 
 /** Whether the inputs of a row were measured, modelled or assumed. */
-export interface Provenances {
+interface Provenances {
   readonly figures: 'simulated'
   readonly edge: string
   readonly cloud: string

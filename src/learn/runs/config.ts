@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { ppoConfigSchema } from '../ppo/config.ts'
 
 /** Name and version of the training config's format. */
-export const TRAINING_SCHEMA = 'edgewise.training/1'
+const TRAINING_SCHEMA = 'edgewise.training/1'
 
 const positive = z.number().positive()
 

@@ -12,7 +12,7 @@ import { scenarioSchema } from '../../sim/scenario/schema.ts'
 import { trainingSchema, type TrainingConfig } from './config.ts'
 
 /** Name and version of run.json's format. */
-export const RUN_SCHEMA = 'edgewise.run/1'
+const RUN_SCHEMA = 'edgewise.run/1'
 
 /** Names of a run folder's files. */
 export const RUN_FILES = {

@@ -20,9 +20,9 @@ export interface Tracker {
 export type Scalars = Readonly<Record<string, number | null>>
 
 /** File of the metrics in a run folder. */
-export const METRICS_FILE = 'metrics.jsonl'
+const METRICS_FILE = 'metrics.jsonl'
 /** File of the timings in a run folder. */
-export const TIMINGS_FILE = 'timings.jsonl'
+const TIMINGS_FILE = 'timings.jsonl'
 
 /** Options of openRunTracker. */
 export interface RunTrackerOptions {

@@ -5,7 +5,7 @@ import { attentionUnits } from '../spec.ts'
 import type { ModelSpec } from '../spec.ts'
 
 /** Largest number of sequences in one graph; each adds a few nodes per layer. */
-export const MAX_BATCH = 256
+const MAX_BATCH = 256
 
 /** Throws InputError if no graph can be built for this subgraph or batch. */
 export function checkSubgraph({ model, exitLayers }: WeightSource, subgraph: Subgraph, batch: number): void {

@@ -30,7 +30,7 @@ const LAYOUT = 1
 export const GRAPH_VERSION = 1
 
 /** A subgraph in the store. */
-export interface StoredSubgraph {
+interface StoredSubgraph {
   /** Path of the graph; its weights lie beside it. */
   readonly path: string
   /** Bytes of all constants of the graph, in all files. */

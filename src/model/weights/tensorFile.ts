@@ -3,7 +3,7 @@ import { InputError } from '../../core/errors.ts'
 import { floatOfHalf } from '../../core/float16.ts'
 
 /** Supported element types of weights. */
-export type WeightDtype = 'F32' | 'F16' | 'BF16'
+type WeightDtype = 'F32' | 'F16' | 'BF16'
 
 /** Position of a tensor in a file. */
 export interface TensorEntry {

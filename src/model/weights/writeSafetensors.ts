@@ -19,7 +19,7 @@ export function writeSafetensors(path: string, tensors: readonly TensorToWrite[]
 }
 
 /** Encodes tensors as a safetensors file. */
-export function encodeSafetensors(tensors: readonly TensorToWrite[]): Uint8Array {
+function encodeSafetensors(tensors: readonly TensorToWrite[]): Uint8Array {
   const header: Record<string, unknown> = Object.create(null) as Record<string, unknown>
   header.__metadata__ = { format: 'pt' }
   let end = 0

@@ -19,7 +19,7 @@ import { HEAD, layerChain } from './subgraphs.ts'
 export const BATCH_SIZES = [1, 2, 4, 8] as const
 
 /** Context at which the batch curve is measured. */
-export function batchContextTokens(model: ModelSpec): number {
+function batchContextTokens(model: ModelSpec): number {
   return Math.max(1, Math.min(256, model.contextTokens >> 1))
 }
 

@@ -11,7 +11,7 @@ import type { Figure, Provenance, ProvenanceKind } from './types.ts'
 export const ACCURACY_SCHEMA = 'edgewise.accuracy/1'
 
 /** Bits per element of a boundary tensor. */
-export type BoundaryWidth = 32 | 16 | 8 | 4
+type BoundaryWidth = 32 | 16 | 8 | 4
 
 /** Figures of leaving after the first `layer` layers at one threshold. */
 export interface ExitEntry {

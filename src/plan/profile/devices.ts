@@ -8,7 +8,7 @@ const positive = z.number().positive().max(1e18)
 const notNegative = z.number().min(0).max(1e18)
 
 /** A device described by its data sheet. Users describe theirs in a YAML file with these fields. */
-export const deviceSchema = z
+const deviceSchema = z
   .strictObject({
     id: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, 'an id of letters, digits, ".", "_" and "-"'),
     description: z.string().min(1).max(400),

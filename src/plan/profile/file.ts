@@ -83,7 +83,7 @@ const MAX_CALIBRATION_TERMS = 1024
 const label = z.string().min(1).max(200)
 
 /** Schema of `edgewise.calibration/1`, as part of a profile. */
-export const calibrationSchema = z.strictObject({
+const calibrationSchema = z.strictObject({
   schema: z.literal(CALIBRATION_SCHEMA),
   at: label,
   file: text.min(1).optional(),
@@ -104,7 +104,7 @@ export const calibrationSchema = z.strictObject({
 })
 
 /** Schema of `edgewise.profile/1`; knows which axes must cover the model. */
-export const profileSchema = z
+const profileSchema = z
   .strictObject({
     schema: z.literal(PROFILE_SCHEMA),
     device: z.strictObject({

@@ -43,7 +43,7 @@ export const ROOFLINE_RUNTIME = 'roofline'
 export const CALIBRATION_SCHEMA = 'edgewise.calibration/1'
 
 /** Error of the simulator's predictions for one term on one link, compared with the real runtime. */
-export interface CalibrationTerm {
+interface CalibrationTerm {
   /** E.g. `ttft`, `tpot`, `edge compute`. */
   readonly term: string
   readonly link: string

@@ -10,7 +10,7 @@ import { policyFeeds } from './parityFeeds.ts'
 import { tiedTwin } from './parityTies.ts'
 
 /** Comparison of one engine's outputs with the kernel's. */
-export interface EngineParity extends ParityTally {
+interface EngineParity extends ParityTally {
   readonly engine: string
   readonly version: string
 }
@@ -53,7 +53,7 @@ export interface ParitySizes {
 }
 
 /** Default numbers of samples. */
-export const PARITY_SIZES: ParitySizes = { random: 2048, walks: 512, ties: 512, seed: 1 }
+const PARITY_SIZES: ParitySizes = { random: 2048, walks: 512, ties: 512, seed: 1 }
 
 /**
  * Rows per call. As many rows of each kind are also run one by one, as on a device, because the runtime then multiplies

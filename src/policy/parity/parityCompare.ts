@@ -4,7 +4,7 @@ import type { ActorKernel } from '../actor/kernel.ts'
 import type { ParitySamples } from './paritySamples.ts'
 
 /** Largest error of a logit over max(1, |logit|). */
-export const LOGIT_TOLERANCE = 1e-5
+const LOGIT_TOLERANCE = 1e-5
 
 /** Running comparison of one engine with the kernel. */
 export interface ParityTally {

@@ -9,7 +9,6 @@ import type { EdgeLink } from './link.ts'
 import type { Backoff, Dial, ConnectionState, RecoveryEvent } from './recoveryTypes.ts'
 
 export { DEFAULT_BACKOFF } from './backoff.ts'
-export { FixedLink, fixedLink } from './link.ts'
 
 /** An attempt to connect that takes longer is aborted. */
 export const DIAL_SECONDS = 10

@@ -35,7 +35,7 @@ export interface EdgeOptions {
 }
 
 /** Default of EdgeOptions.maxKeptBytes. */
-export const DEFAULT_RETRANSMIT_BYTES = 256 * 2 ** 20
+const DEFAULT_RETRANSMIT_BYTES = 256 * 2 ** 20
 
 /** Executes requests on the edge, with the cloud at the other end of `link`. */
 export class EdgeExecutor {

@@ -11,7 +11,7 @@ import type { ResolvedPlan } from './messages.ts'
  * The layer below which everything, including the embedding, is on the edge, and from which on everything is in the
  * cloud, ignoring the lm_head. Null if the plan is not such a cut.
  */
-export function cutOf(model: ModelSpec, { plan }: ResolvedPlan): number | null {
+function cutOf(model: ModelSpec, { plan }: ResolvedPlan): number | null {
   if (plan.embed !== EDGE) return null
   const units = attentionUnits(model)
   const onCloud = Array.from({ length: model.layers }, (_, i) => plan.unitsOnCloud[i] > 0 || plan.ffn[i] > 0)

@@ -24,7 +24,7 @@ const loadSchema = z.strictObject({
 export type CloudLoad = z.infer<typeof loadSchema>
 
 /** Encodes a load report as a frame. */
-export function loadFrame(load: CloudLoad): Frame {
+function loadFrame(load: CloudLoad): Frame {
   return jsonFrame(FRAME.load, load)
 }
 

@@ -28,7 +28,7 @@ export interface Execution {
 }
 
 /** Default of ExecutionOptions.budgetBytes. */
-export const DEFAULT_BUDGET_BYTES = 4 * 2 ** 30
+const DEFAULT_BUDGET_BYTES = 4 * 2 ** 30
 
 /** Opens one side's engine, session cache and runner. */
 export async function openExecution(options: ExecutionOptions): Promise<Execution> {

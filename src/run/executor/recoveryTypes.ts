@@ -9,7 +9,7 @@ import type { OutputToken, RequestOutput } from './types.ts'
  * `boundary`: the edge takes over the layers above its cut and fills their caches from the kept tensors, in one chunk.
  * `ids`: a new prefill from all token ids, in one chunk.
  */
-export type KvRebuild = 'replay' | 'boundary' | 'ids'
+type KvRebuild = 'replay' | 'boundary' | 'ids'
 
 /** One plan switch: the plan that runs from token `fromToken` (0-based) on. */
 export interface PlanSwitch extends ResolvedPlan {

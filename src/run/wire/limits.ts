@@ -4,9 +4,9 @@ import type { FrameType, WireLimits } from './types.ts'
 /** Largest JSON payload and largest ping, in bytes. */
 export const MAX_JSON_BYTES = 64 * 1024
 /** Largest report of a request, in bytes: one event for every step of every token. */
-export const MAX_REPORT_BYTES = 32 * 1024 * 1024
+const MAX_REPORT_BYTES = 32 * 1024 * 1024
 /** Largest load report, in bytes. */
-export const MAX_LOAD_BYTES = 4 * 1024
+const MAX_LOAD_BYTES = 4 * 1024
 /** A pong consists of the ping's payload and the receiver's clock (f64). */
 export const PONG_CLOCK_BYTES = 8
 

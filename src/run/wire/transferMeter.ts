@@ -1,7 +1,7 @@
 import type { Transfer } from './types.ts'
 
 /** Smaller frames do not measure a rate. */
-export const MIN_TRANSFER_BYTES = 4 * 1024
+const MIN_TRANSFER_BYTES = 4 * 1024
 
 /** Measures the arrival of the current frame: when it began, and how many of its bytes came in the first chunk. */
 export class TransferMeter {

@@ -9,7 +9,7 @@ import { WireError } from './errors.ts'
 import { peerIdentity } from './tls.ts'
 
 /** Largest message that either side sends or accepts; the stream of frames is split into messages. */
-export const MESSAGE_BYTES = 256 * 1024
+const MESSAGE_BYTES = 256 * 1024
 /** Limit on WebSocket's own pings that are answered; a proxy sends one every few seconds. */
 const MAX_PINGS_PER_SECOND = 10
 

@@ -256,6 +256,3 @@ function cells(line: string): string[] {
   }
   return found
 }
-
-/** The headers that need no declaration, for help texts. */
-export const CSV_HEADERS: readonly string[] = Object.keys(KNOWN)

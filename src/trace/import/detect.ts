@@ -21,7 +21,7 @@ export const TRACE_FORMATS = ['mahimahi', 'iperf3', 'pensieve', 'csv', 'nuttcp',
 export type TraceFormat = (typeof TRACE_FORMATS)[number]
 
 /** Largest recording that is read, in bytes. */
-export const MAX_SOURCE_BYTES = 256 * 1024 * 1024
+const MAX_SOURCE_BYTES = 256 * 1024 * 1024
 
 /** Options of all importers. */
 export interface ImportOptions extends PensieveOptions, CsvOptions {

@@ -45,7 +45,7 @@ export interface RelayStats {
 }
 
 /** Counts of connections. */
-export interface ConnectionCounts {
+interface ConnectionCounts {
   readonly open: number
   readonly total: number
   /** Connections reset because too many were open. */

@@ -4,7 +4,7 @@ import { randomStream } from '../../../src/core/random.ts'
 
 /** Small Hugging Face directories with random weights, written as transformers writes them: no code of src/model/weights. */
 
-export interface Written {
+interface Written {
   readonly dims: readonly number[]
   readonly data: Float32Array
 }

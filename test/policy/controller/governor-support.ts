@@ -11,7 +11,7 @@ import type { RequestSnapshot, RunningRequest } from '../../../src/policy/contro
 import { numbersOf, problemOf, TERMS } from '../bundle-support.ts'
 
 /** A clock that is moved by hand. */
-export class HandClock {
+class HandClock {
   seconds = 1000
   nowSeconds(): number {
     return this.seconds

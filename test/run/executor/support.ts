@@ -12,7 +12,7 @@ import type { SubgraphFiles } from '../../../src/run/executor/sessionCache.ts'
 import { buildSubgraph } from '../../../src/model/graphs/subgraph.ts'
 import type { WeightSource } from '../../../src/model/graphs/source.ts'
 import { storeModel } from '../../../src/model/store.ts'
-import { memoryPair } from '../../../src/run/wire/memory.ts'
+import { memoryPair } from '../wire/memory.ts'
 import type { Connection } from '../../../src/run/wire/types.ts'
 
 /** Each segment a model file of its own. */

@@ -9,7 +9,7 @@ import type { CloseReason, Frame, WireLimits } from '../../../src/run/wire/types
 import { HandTime, parseAll } from './support.ts'
 
 /** Takes writes down; nothing leaves it unless the test says so. */
-export class Paper implements Transport {
+class Paper implements Transport {
   readonly identity = null
   readonly writes: Uint8Array[][] = []
   queuedBytes = 0

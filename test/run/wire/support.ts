@@ -5,7 +5,7 @@ import { FRAME } from '../../../src/run/wire/types.ts'
 import { FrameParser } from '../../../src/run/wire/frame.ts'
 import type { CloseReason, Connection, Frame, FrameType } from '../../../src/run/wire/types.ts'
 
-export const ANY_SIZE = (): number => Infinity
+const ANY_SIZE = (): number => Infinity
 
 /** Frames of any type and any field values; payloads up to `maxLength` bytes. */
 export function anyFrame(maxLength = 300): fc.Arbitrary<Frame> {

@@ -15,7 +15,7 @@ export interface TraceSummary {
   readonly rtt: RttStatistics | null
 }
 
-export interface ColumnSummary {
+interface ColumnSummary {
   readonly column: TraceColumn
   /** Spans without a gap, and the time that they cover. */
   readonly segments: number

@@ -1,12 +1,12 @@
-import type { Clock } from '../../core/clock.ts'
-import type { RandomStream } from '../../core/random.ts'
-import type { Transport } from './transport.ts'
-import { WireConnection } from './connection.ts'
-import type { HelloHandler } from './connection.ts'
-import { DEFAULT_LIMITS } from './limits.ts'
-import { systemTimers } from '../../core/timers.ts'
-import type { Timers } from '../../core/timers.ts'
-import type { Connection, WireLimits } from './types.ts'
+import type { Clock } from '../../../src/core/clock.ts'
+import type { RandomStream } from '../../../src/core/random.ts'
+import type { Transport } from '../../../src/run/wire/transport.ts'
+import { WireConnection } from '../../../src/run/wire/connection.ts'
+import type { HelloHandler } from '../../../src/run/wire/connection.ts'
+import { DEFAULT_LIMITS } from '../../../src/run/wire/limits.ts'
+import { systemTimers } from '../../../src/core/timers.ts'
+import type { Timers } from '../../../src/core/timers.ts'
+import type { Connection, WireLimits } from '../../../src/run/wire/types.ts'
 
 /** Options of a memory pair. */
 export interface MemoryPairOptions {

@@ -1,5 +1,5 @@
-import { GraphRecorder } from '../../core/onnx/graph.ts'
-import type { Handle } from '../../core/onnx/graph.ts'
+import { GraphRecorder } from '../../src/core/onnx/graph.ts'
+import type { Handle } from '../../src/core/onnx/graph.ts'
 import {
   attend,
   cacheSizes,
@@ -9,13 +9,13 @@ import {
   residualOnly,
   rowHeads,
   sequenceHeads,
-} from './attend.ts'
-import { attentionBlock, ropeBlock } from './blocks.ts'
-import { noRope, ropeAt, RUNTIME_OPSETS } from './layers.ts'
-import type { Rope } from './layers.ts'
-import { Scope } from './scope.ts'
-import type { ModelSpec } from '../spec.ts'
-import type { AttentionWeights } from './weights.ts'
+} from '../../src/model/graphs/attend.ts'
+import { attentionBlock, ropeBlock } from '../../src/model/graphs/blocks.ts'
+import { noRope, ropeAt, RUNTIME_OPSETS } from '../../src/model/graphs/layers.ts'
+import type { Rope } from '../../src/model/graphs/layers.ts'
+import { Scope } from '../../src/model/graphs/scope.ts'
+import type { ModelSpec } from '../../src/model/spec.ts'
+import type { AttentionWeights } from '../../src/model/graphs/weights.ts'
 
 /** Options of an attention graph. */
 export interface AttentionOptions {
