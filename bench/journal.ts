@@ -2,6 +2,7 @@ import { closeSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs'
 import { write } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { quantile } from '../src/core/quantile.ts'
 import { systemClock } from '../src/core/clock.ts'
 import { openAppend } from '../src/core/journal/appendFile.ts'
 import { openRequestJournal } from '../src/core/journal/requests.ts'
@@ -121,6 +122,5 @@ function writeInTurn(handle: number, lines: readonly string[]): Promise<void> {
 }
 
 function median(values: readonly number[]): number {
-  const sorted = Float64Array.from(values).sort()
-  return sorted[sorted.length >> 1]
+  return quantile(Float64Array.from(values).sort(), 0.5)
 }

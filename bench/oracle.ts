@@ -1,4 +1,5 @@
 import { systemClock } from '../src/core/clock.ts'
+import { quantile } from '../src/core/quantile.ts'
 import { loadModel } from '../src/model/catalog.ts'
 import { DEFAULT_OBJECTIVE, type LatencyForm } from '../src/plan/price/objective.ts'
 import { optimalPlan } from '../src/plan/oracle/oracle.ts'
@@ -82,5 +83,5 @@ function median(of: (call: number) => OracleInput): number {
     if (solve(input) === null) throw new Error('expected a plan')
     return 1e3 * (systemClock.nowSeconds() - start)
   }).sort()
-  return times[CALLS >> 1]
+  return quantile(times, 0.5)
 }

@@ -1,6 +1,7 @@
 import { createConnection, createServer } from 'node:net'
 import type { AddressInfo, Socket } from 'node:net'
 import { systemClock } from '../src/core/clock.ts'
+import { quantile } from '../src/core/quantile.ts'
 import { createAuthority, issue } from '../src/core/trust/authority.ts'
 import { connect } from '../src/run/wire/client.ts'
 import { encodeFrames, FrameParser, makeFrame } from '../src/run/wire/frame.ts'
@@ -228,6 +229,5 @@ function echoWhole(socket: Socket): void {
 }
 
 function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b)
-  return sorted[sorted.length >> 1]
+  return quantile(Float64Array.from(values).sort(), 0.5)
 }

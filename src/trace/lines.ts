@@ -1,4 +1,5 @@
 import { InputError, show } from '../core/errors.ts'
+import { quantile } from '../core/quantile.ts'
 
 /** A line of a text file. */
 export interface Line {
@@ -84,5 +85,5 @@ export function medianStep(times: Float64Array): number {
   const steps = new Float64Array(times.length - 1)
   for (let i = 0; i < steps.length; i++) steps[i] = times[i + 1] - times[i]
   steps.sort()
-  return steps[steps.length >> 1]
+  return quantile(steps, 0.5)
 }

@@ -14,7 +14,8 @@ import { messageTime } from './messages.ts'
 import { dependsOnConfidence, gridPlans, withExits, type SkippedPlan } from './plans.ts'
 import { plansAsJson, Predictor, type Prediction } from './predict.ts'
 import { RESULT_SCHEMA, type CalibrationResult } from './result.ts'
-import { median, termResults } from './statistics.ts'
+import { interpolatedMedian } from '../../core/quantile.ts'
+import { termResults } from './statistics.ts'
 import {
   NO_TERM_VALUES,
   TERMS,
@@ -270,7 +271,9 @@ function resultOf(
       const asked = dependsOnConfidence(placed)
       return {
         ...{ id, plan, link, load, promptTokens, outputTokens, upBytes, downBytes },
-        answers: asked ? { predicted: downBytes / ANSWER_BYTES, measured: median(answers.get(id)!) } : null,
+        answers: asked
+          ? { predicted: downBytes / ANSWER_BYTES, measured: interpolatedMedian(answers.get(id)!) }
+          : null,
         ...{ predicted: figures, measured: medians(samples[i].runs), runs: [...samples[i].runs] },
       }
     }),
@@ -280,7 +283,7 @@ function resultOf(
 function medians(runs: readonly TermValues[]): TermValues {
   const entries = TERMS.map((term) => {
     const values = runs.flatMap((run) => run[term] ?? [])
-    return [term, values.length === 0 ? null : median(values)] as const
+    return [term, values.length === 0 ? null : interpolatedMedian(values)] as const
   })
   return { ...NO_TERM_VALUES, ...Object.fromEntries(entries) }
 }

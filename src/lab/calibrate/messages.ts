@@ -1,6 +1,6 @@
 import type { Clock } from '../../core/clock.ts'
 import type { Profile } from '../../plan/profile/types.ts'
-import { median } from './statistics.ts'
+import { interpolatedMedian } from '../../core/quantile.ts'
 import type { CloudProcess, EdgeProcess } from './types.ts'
 
 /** Name of the path between the processes without a relay. */
@@ -38,5 +38,5 @@ export async function profileSides(options: ProfileSidesOptions): Promise<Profil
 /** Time of one message of a few bytes: half the median round trip, seconds. */
 export async function messageTime(edge: EdgeProcess, link: string, quick: boolean): Promise<number> {
   await edge.roundTrips(link, COLD_ROUND_TRIPS)
-  return median(await edge.roundTrips(link, quick ? QUICK_ROUND_TRIPS : ROUND_TRIPS)) / 2
+  return interpolatedMedian(await edge.roundTrips(link, quick ? QUICK_ROUND_TRIPS : ROUND_TRIPS)) / 2
 }

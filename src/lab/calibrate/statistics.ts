@@ -1,4 +1,4 @@
-import { quantile } from '../../plan/measure/timing.ts'
+import { interpolatedMedian, interpolatedQuantile } from '../../core/quantile.ts'
 import { TERMS, type TermValues, type Term } from './types.ts'
 
 /** Prediction and runs of one cell. */
@@ -65,7 +65,7 @@ function termResult(term: Term, link: string, cells: readonly CellSamples[]): Te
   const errors = cells.flatMap((cell) => cellError(term, cell) ?? [])
   if (errors.length === 0) return null
   const at = (share: number, of: (cell: CellError) => number): number =>
-    quantile(errors.map(of).sort(ascending), share)
+    interpolatedQuantile(errors.map(of).sort(ascending), share)
   const runs = errors.flatMap((cell) => cell.runs.map(Math.abs)).sort(ascending)
   const medianError = at(0.5, ({ error }) => Math.abs(error))
   const p95Error = at(0.95, ({ error }) => Math.abs(error))
@@ -73,7 +73,7 @@ function termResult(term: Term, link: string, cells: readonly CellSamples[]): Te
   return {
     ...{ term, link, count: errors.length, medianError, p95Error, medianNoise },
     medianSignedError: at(0.5, ({ error }) => error),
-    p95ErrorOfRuns: quantile(runs, 0.95),
+    p95ErrorOfRuns: interpolatedQuantile(runs, 0.95),
     p95Noise: at(0.95, ({ noise }) => noise),
     met: medianError <= Math.max(MEDIAN_TARGET, NOISE_TARGET * medianNoise) && p95Error <= P95_TARGET,
   }
@@ -84,7 +84,7 @@ function cellError(term: Term, { predicted, runs }: CellSamples): CellError | nu
   const expected = predicted[term]
   const values = runs.flatMap((run) => run[term] ?? [])
   if (expected === null || values.length === 0) return null
-  const middle = median(values)
+  const middle = interpolatedMedian(values)
   if (expected === 0 && middle === 0) return null
   const noise = abNoise(values)
   return { error: relative(expected, middle), runs: values.map((value) => relative(expected, value)), noise }
@@ -95,13 +95,8 @@ export function abNoise(values: readonly number[]): number {
   const half = (parity: number): number[] => values.filter((_, i) => i % 2 === parity)
   const [a, b] = [half(0), half(1)]
   if (b.length === 0) return 0
-  const [x, y] = [median(a), median(b)]
+  const [x, y] = [interpolatedMedian(a), interpolatedMedian(b)]
   return x + y === 0 ? 0 : Math.abs(x - y) / ((x + y) / 2)
-}
-
-/** Median. */
-export function median(values: readonly number[]): number {
-  return quantile([...values].sort(ascending), 0.5)
 }
 
 function relative(predicted: number, measured: number): number {

@@ -1,4 +1,5 @@
 import { randomStream } from '../../core/random.ts'
+import { interpolatedQuantile } from '../../core/quantile.ts'
 import { mean } from './episode.ts'
 
 /** Mean and quantiles of a set of values. */
@@ -15,17 +16,10 @@ export function distribution(values: readonly number[]): Distribution | null {
   const sorted = Float64Array.from(values).sort()
   return {
     mean: mean(values),
-    p50: quantile(sorted, 0.5),
-    p95: quantile(sorted, 0.95),
-    p99: quantile(sorted, 0.99),
+    p50: interpolatedQuantile(sorted, 0.5),
+    p95: interpolatedQuantile(sorted, 0.95),
+    p99: interpolatedQuantile(sorted, 0.99),
   }
-}
-
-function quantile(sorted: Float64Array, share: number): number {
-  const at = share * (sorted.length - 1)
-  const low = Math.floor(at)
-  const high = Math.min(low + 1, sorted.length - 1)
-  return sorted[low] + (at - low) * (sorted[high] - sorted[low])
 }
 
 const RESAMPLES = 2000
@@ -45,5 +39,5 @@ export function bootstrapInterval(perEpisode: readonly number[]): readonly [numb
     means[i] = sum / n
   }
   means.sort()
-  return [quantile(means, 0.025), quantile(means, 0.975)]
+  return [interpolatedQuantile(means, 0.025), interpolatedQuantile(means, 0.975)]
 }

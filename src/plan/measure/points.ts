@@ -1,6 +1,7 @@
 import type { LoadedSubgraph } from './blocks.ts'
 import type { Clock } from '../../core/clock.ts'
-import { quantile, summarise, timeRuns } from './timing.ts'
+import { interpolatedMedian } from '../../core/quantile.ts'
+import { summarise, timeRuns } from './timing.ts'
 import type { Run, Timing } from './timing.ts'
 
 /** Progress of a measurement. */
@@ -57,7 +58,7 @@ export class Points {
     })
     if (rows === 1) this.calls.push(...seconds.beside)
     const whole = summarise(seconds.runs)
-    const call = median(seconds.beside)
+    const call = interpolatedMedian(seconds.beside)
     const blocks = Math.max(LEAST_SHARE * whole.medianSeconds, whole.medianSeconds - call)
     const timing = { ...whole, medianSeconds: blocks / copies }
     this.done++
@@ -77,11 +78,4 @@ export class Points {
     this.besides.set(rows, run)
     return run
   }
-}
-
-function median(samples: readonly number[]): number {
-  return quantile(
-    [...samples].sort((a, b) => a - b),
-    0.5,
-  )
 }

@@ -1,4 +1,5 @@
 import type { Clock } from '../../core/clock.ts'
+import { interpolatedQuantile } from '../../core/quantile.ts'
 
 /** Median and spread of repeated timings. */
 export interface Timing {
@@ -59,19 +60,11 @@ export async function timeRuns(
 /** Median and spread of samples. */
 export function summarise(samples: readonly number[]): Timing {
   const sorted = [...samples].sort((a, b) => a - b)
-  const medianSeconds = quantile(sorted, 0.5)
-  const range = quantile(sorted, 0.75) - quantile(sorted, 0.25)
+  const medianSeconds = interpolatedQuantile(sorted, 0.5)
+  const range = interpolatedQuantile(sorted, 0.75) - interpolatedQuantile(sorted, 0.25)
   return {
     medianSeconds,
     relativeSpread: medianSeconds === 0 ? 0 : range / medianSeconds,
     repeats: samples.length,
   }
-}
-
-/** Linear between order statistics (Hyndman & Fan 1996, type 7). `sorted` ascends and is not empty. */
-export function quantile(sorted: readonly number[], share: number): number {
-  const at = (sorted.length - 1) * share
-  const low = Math.floor(at)
-  const high = Math.min(low + 1, sorted.length - 1)
-  return sorted[low] + (at - low) * (sorted[high] - sorted[low])
 }

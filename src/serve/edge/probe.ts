@@ -1,4 +1,5 @@
 import type { Clock } from '../../core/clock.ts'
+import { quantile } from '../../core/quantile.ts'
 import type { Connection } from '../../run/wire/types.ts'
 
 /** A link as pings see it. */
@@ -50,6 +51,5 @@ export async function probeLink(
 }
 
 function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b)
-  return sorted[Math.floor(sorted.length / 2)]
+  return quantile(Float64Array.from(values).sort(), 0.5)
 }

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import { joulesBetween, raplCounters, thisHost } from '../../../src/plan/measure/host.ts'
-import { quantile, summarise } from '../../../src/plan/measure/timing.ts'
+import { interpolatedQuantile } from '../../../src/core/quantile.ts'
+import { summarise } from '../../../src/plan/measure/timing.ts'
 
 const files: Record<string, string> = {
   '/sys/class/powercap/intel-rapl:0/energy_uj': '5000000\n',
@@ -33,7 +34,7 @@ test('a counter that wrapped still counts forward', () => {
 })
 
 test('median and spread by order statistics', () => {
-  expect(quantile([1, 2, 3, 4], 0.5)).toBe(2.5)
+  expect(interpolatedQuantile([1, 2, 3, 4], 0.5)).toBe(2.5)
   expect(summarise([3, 1, 2, 4, 100])).toEqual({ medianSeconds: 3, relativeSpread: 2 / 3, repeats: 5 })
 })
 
