@@ -6,7 +6,9 @@ import { openSubgraphStore } from '../model/graphs/subgraphStore.ts'
 import type { RuntimePrecision } from '../model/precision.ts'
 import { openPretrained } from '../model/weights/open.ts'
 import type { PretrainedModel } from '../model/weights/pretrained.ts'
+import { runtimeMemoryTerms } from '../plan/price/memory.ts'
 import { helloPayload, type HelloPayload } from '../run/executor/hello.ts'
+import { EdgeMemoryBudget } from '../run/executor/memoryBudget.ts'
 import { openExecution, type Execution } from '../run/executor/open.ts'
 
 /** What one side of a split model computes with; edge and cloud have the same options. */
@@ -17,7 +19,10 @@ export interface SideOptions {
   readonly precision?: RuntimePrecision
   /** Threads of the engine; default 1. */
   readonly threads?: number
-  /** Weights that may be loaded at once; default DEFAULT_MEMORY_BYTES. */
+  /**
+   * On an edge, what weights, K/V and boundary tensors kept for a replay may take together; in a cloud, what the
+   * weights may take that are loaded at once. Default DEFAULT_MEMORY_BYTES.
+   */
   readonly memoryBytes?: number
   /** Folder for the exported subgraphs; default: the user's cache folder, found by `env`. */
   readonly cacheFolder?: string
@@ -33,7 +38,8 @@ export const DEFAULT_MEMORY_BYTES = 4e9
 export interface OpenedSide {
   readonly pretrained: PretrainedModel
   readonly precision: RuntimePrecision
-  readonly memoryBytes: number
+  /** Of an edge: requests under way take their part of it, and what does not fit is refused. */
+  readonly memory: EdgeMemoryBudget
   readonly execution: Execution
   /** What this side tells the other one when they connect. */
   readonly greeting: HelloPayload
@@ -50,6 +56,7 @@ export async function openSide(options: SideOptions, maxBatch?: number): Promise
   const pretrained = openPretrained(options.model, { builtinFolder: join(packageRoot(), 'models') })
   const { source, fingerprint } = pretrained
   const { id } = source.model
+  const memory = new EdgeMemoryBudget(runtimeMemoryTerms(source.model, precision), memoryBytes)
   const cache = openSubgraphFolder(env, options.cacheFolder, fingerprint, precision)
   try {
     const execution = await openExecution({
@@ -57,7 +64,7 @@ export async function openSide(options: SideOptions, maxBatch?: number): Promise
       files: openSubgraphStore(cache.folder, source, precision),
       clock,
       threads,
-      budgetBytes: memoryBytes,
+      budgetBytes: () => memory.weightLimitBytes,
       maxBatch,
     })
     const greeting = helloPayload(`edgewise ${packageVersion()}`, { id, fingerprint }, precision, maxBatch)
@@ -65,7 +72,7 @@ export async function openSide(options: SideOptions, maxBatch?: number): Promise
       await execution.close()
       cache.close()
     }
-    return { pretrained, precision, memoryBytes, execution, greeting, close }
+    return { pretrained, precision, memory, execution, greeting, close }
   } catch (error) {
     cache.close()
     throw error

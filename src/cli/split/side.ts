@@ -24,7 +24,7 @@ export function addSideOptions(command: Command): void {
     .option('--threads <n>', 'threads of the engine', integerOption({ min: 1, max: 256 }), 1)
     .option(
       '--memory-gb <n>',
-      'weights that may be loaded at once, 10^9 bytes',
+      'memory for weights, and on an edge for K/V and kept tensors too, 10^9 bytes',
       numberOption({ min: 0, exclusiveMin: true }),
       DEFAULT_MEMORY_BYTES / 1e9,
     )

@@ -103,7 +103,7 @@ function openKernel(bundle: Bundle): KernelBundle {
   const checkFits = (situation: Situation): void => {
     if (!pinned) return
     walker.begin(situation)
-    if (walker.input(0, features, mask) === 0) throw noPlanFits(situation)
+    if (walker.input(0, features, mask) === 0) throw noPlanFits(problem, situation)
   }
   return {
     ...commonOf(bundle),

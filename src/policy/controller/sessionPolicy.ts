@@ -58,7 +58,7 @@ export class SessionPolicy {
       const head = row === 0 ? 0 : 1
       const mask = rows.masks[head]
       const allowed = decoder.input(row, rows.features, mask)
-      if (allowed === 0) throw noPlanFits(situation)
+      if (allowed === 0) throw noPlanFits(problem, situation)
       if (allowed === 1) {
         decoder.choose(row, mask.indexOf(1))
         continue

@@ -6,6 +6,7 @@ import { FRAME, type Connection, type Frame } from '../wire/types.ts'
 import type { CloudStream, CloudStreamHost } from './cloudStream.ts'
 import type { CloudLink } from './cloudLink.ts'
 import { SplitGenerator, type GenerateOptions, type GeneratorHost } from './generator.ts'
+import type { EdgeMemoryBudget } from './memoryBudget.ts'
 import { RetransmitBudget } from './retransmit.ts'
 import type { FixedLink } from './link.ts'
 import { readLoad, type CloudLoad } from './load.ts'
@@ -30,6 +31,8 @@ export interface EdgeOptions {
   readonly maxInFlight: number
   /** Bytes of boundary tensors that all requests together keep for a replay; default 256 MiB. */
   readonly maxKeptBytes?: number
+  /** What weights, K/V and kept tensors may take together; without it, only what is kept is limited. */
+  readonly memory?: EdgeMemoryBudget
   /** Called with the events of requests; events of the link come from the link. */
   readonly onEvent?: (event: RecoveryEvent) => void
 }
@@ -54,7 +57,9 @@ export class EdgeExecutor {
   constructor(options: EdgeOptions) {
     this.options = options
     this.slots = new Semaphore(options.maxInFlight)
-    this.kept = new RetransmitBudget(options.maxKeptBytes ?? DEFAULT_RETRANSMIT_BYTES)
+    const { memory, maxKeptBytes = DEFAULT_RETRANSMIT_BYTES } = options
+    this.kept = new RetransmitBudget(() => Math.min(maxKeptBytes, memory?.keptLimitBytes ?? Infinity))
+    if (memory !== undefined) memory.keptBytes = () => this.kept.usedBytes
     if (options.onEvent !== undefined) this.eventListeners.push(options.onEvent)
     this.host = this.hostOf(options)
     options.link?.onConnection((connection) => this.attach(connection))
@@ -102,14 +107,14 @@ export class EdgeExecutor {
     return await this.start(request, options).result
   }
 
-  private hostOf({ model, runner, clock, timers = systemTimers, link }: EdgeOptions): GeneratorHost {
+  private hostOf({ model, runner, clock, timers = systemTimers, link, memory }: EdgeOptions): GeneratorHost {
     const calls: CloudStreamHost | null = link && {
       ...{ model, clock, timers, link, kept: this.kept, plans: new PlanRegistry(model) },
       ...{ streams: this.calls, numbers: this.numbers },
       nextNumber: () => ++this.lastNumber,
     }
     return {
-      ...{ model, runner, clock, timers, link, streams: calls, slots: this.slots },
+      ...{ model, runner, clock, timers, link, streams: calls, slots: this.slots, memory: memory ?? null },
       tell: (event) => {
         for (const listener of this.eventListeners) listener(event)
       },

@@ -17,6 +17,7 @@ import { NO_RECORD } from './record.ts'
 import type { Deadlines, GeneratorHandle, PlanSwitch, RecoveryEvent } from './recoveryTypes.ts'
 import { checkPlan } from './request.ts'
 import type { SubgraphRunner } from './subgraphRunner.ts'
+import type { EdgeMemoryBudget } from './memoryBudget.ts'
 import type { Semaphore } from './semaphore.ts'
 import { planKvCacheMigration, type KvCacheMigration } from './kvCacheMigration.ts'
 import type { ExecutionEvent, OutputToken, GenerationRequest, RequestOutput } from './types.ts'
@@ -51,6 +52,8 @@ export interface GeneratorHost {
   /** Null if there is no link. */
   readonly streams: CloudStreamHost | null
   readonly slots: Semaphore
+  /** Null: not limited. */
+  readonly memory: EdgeMemoryBudget | null
   tell(event: RecoveryEvent): void
   /** The clock of a connection's cloud minus ours. */
   clockOffset(connection: Connection): Promise<number>
@@ -98,7 +101,7 @@ export class SplitGenerator implements GeneratorHandle {
     this.resolvedPlan = { plan: start.plan, cloudUnits: start.cloudUnits }
     this.planSwitches = [{ ...this.resolvedPlan, fromToken: 0, rebuild: 'start' }]
     this.forced = forced.filter(({ rebuild }) => rebuild !== 'start')
-    for (const placed of [this.resolvedPlan, ...this.forced]) checkPlan(host.model, placed)
+    for (const resolved of [this.resolvedPlan, ...this.forced]) this.checkPlan(resolved)
     this.caches = host.runner.newCaches(this.reservedTokens)
     this.passes = new EdgePassMeter(onEdgeRun)
     this.watch = new DeadlineTimer(deadlines, host, (error) => this.fail(error))
@@ -133,14 +136,20 @@ export class SplitGenerator implements GeneratorHandle {
   }
 
   /**
-   * Throws InputError for a plan of another model, ExecutionError (E_NO_CLOUD) if it needs a cloud and there cannot be
-   * one.
+   * Throws InputError for a plan of another model or one that does not fit the edge's memory, ExecutionError
+   * (E_NO_CLOUD) if it needs a cloud and there cannot be one.
    */
   switchPlan(to: ResolvedPlan, rebuild: 'boundary' | 'ids' = 'ids'): void {
     if (this.isOver) return
-    checkPlan(this.host.model, to)
+    this.checkPlan(to)
     this.requireCloud(to)
     this.changeTo({ to, rebuild })
+  }
+
+  /** Throws InputError for a plan of another model, and for one that does not fit the edge's memory. */
+  private checkPlan(resolved: ResolvedPlan): void {
+    checkPlan(this.host.model, resolved)
+    this.host.memory?.check(resolved.plan, this.reservedTokens)
   }
 
   /** Takes effect before the next token; an executor that is waiting for the cloud stops waiting immediately. */
@@ -165,8 +174,10 @@ export class SplitGenerator implements GeneratorHandle {
       this.requireCloud(this.resolvedPlan)
       const release = await this.turn()
       try {
+        await this.takeMemory(this.resolvedPlan)
         return await this.carryOut()
       } finally {
+        this.host.memory?.release(this)
         release()
       }
     } finally {
@@ -179,6 +190,15 @@ export class SplitGenerator implements GeneratorHandle {
   private async turn(): Promise<() => void> {
     try {
       return await this.host.slots.take(this.leaveQueue.signal)
+    } catch (error) {
+      throw this.failure ?? error
+    }
+  }
+
+  /** Waits until the plan's weights and K/V fit beside those of the other requests. */
+  private async takeMemory({ plan }: ResolvedPlan): Promise<void> {
+    try {
+      await this.host.memory?.take(this, plan, this.reservedTokens, this.leaveQueue.signal)
     } catch (error) {
       throw this.failure ?? error
     }
@@ -340,15 +360,16 @@ export class SplitGenerator implements GeneratorHandle {
 
   /** Ends the span and prepares the next one. */
   private async makeSwitch({ to, rebuild }: PendingSwitch): Promise<void> {
-    const { model, clock } = this.host
+    const { model, clock, memory } = this.host
     this.requireCloud(to)
     const { call, resolvedPlan: placed } = this
+    const hasMemory = memory === null || memory.exchange(this, to.plan, this.reservedTokens)
     const fromToken = this.tokens.length
     const sequence = this.request.prompt.length + fromToken
     this.change = null
     call?.end()
     // If the span delivered no token, its kept tensors may be incomplete.
-    const canTakeOver = rebuild === 'boundary' && call !== null && fromToken > this.spanStart
+    const canTakeOver = hasMemory && rebuild === 'boundary' && call !== null && fromToken > this.spanStart
     this.migration = canTakeOver ? planKvCacheMigration(model, placed, to, call.kept, sequence - 1) : null
     call?.kept.free()
     this.pastBytes.up += call?.upBytes ?? 0
@@ -367,6 +388,10 @@ export class SplitGenerator implements GeneratorHandle {
     const old = this.caches
     this.caches = this.host.runner.newCaches(this.reservedTokens)
     await old.dispose()
+    if (hasMemory) return
+    // Without caches of its own it holds nothing that another request may wait for.
+    memory.release(this)
+    await this.takeMemory(to)
   }
 
   /** Empty if the cloud was lost before it reported. */

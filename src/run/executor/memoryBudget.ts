@@ -1,9 +1,18 @@
+import { InputError } from '../../core/errors.ts'
 import { CACHE_BYTES_PER_ELEMENT } from '../../model/graphs/cache.ts'
 import { attentionUnits, kvBytesPerUnitToken, type ModelSpec } from '../../model/spec.ts'
 import { rowElements, type LoweredPass, type LoweredPlan, type SendStep } from '../../plan/lower.ts'
 import { EDGE, type Plan } from '../../plan/plan.ts'
+import {
+  edgeBytes,
+  edgeMemory,
+  heldBytes,
+  partBytes,
+  unionOfWeights,
+  type EdgeMemoryTerms,
+} from '../../plan/price/memory.ts'
 import { payloadBytes } from './boundary.ts'
-import { ExecutionError } from './errors.ts'
+import { cancelled, ExecutionError } from './errors.ts'
 
 /** Default limit on the memory of a cloud's requests. */
 export const DEFAULT_CLOUD_MEMORY_BYTES = 4 * 2 ** 30
@@ -37,6 +46,157 @@ export class CloudMemoryBudget {
 
   give(bytes: number): void {
     this.usedBytes -= bytes
+  }
+}
+
+/** The shortest request: one token of prompt and one of output. */
+export const SHORTEST_REQUEST_TOKENS = 2
+
+/** Weights and K/V that one request needs on the edge under its plan. */
+interface MemoryHolding {
+  readonly plan: Plan
+  readonly kvTokens: number
+}
+
+interface MemoryWaiter extends MemoryHolding {
+  readonly holder: object
+  readonly enter: () => void
+}
+
+/**
+ * The memory of an edge, against one limit: the weights that requests under way need (each once, whoever needs it),
+ * their K/V, and the boundary tensors that are kept for a replay. A request that does not fit beside the others waits,
+ * first come first served; one that would not fit alone is refused before anything is loaded.
+ */
+export class EdgeMemoryBudget {
+  readonly limitBytes: number
+  /** Bytes of boundary tensors kept by now; set by the executor. */
+  keptBytes: () => number = () => 0
+  private readonly terms: EdgeMemoryTerms
+  private readonly holdings = new Map<object, MemoryHolding>()
+  private readonly queue: MemoryWaiter[] = []
+  private neededBytes = 0
+  private kvBytes = 0
+
+  constructor(terms: EdgeMemoryTerms, limitBytes: number) {
+    this.terms = terms
+    this.limitBytes = limitBytes
+  }
+
+  /** What loaded weights may take: all but the K/V of requests under way and what is kept. */
+  get weightLimitBytes(): number {
+    return Math.max(0, this.limitBytes - this.kvBytes - this.keptBytes())
+  }
+
+  /** What kept boundary tensors may take: what weights and K/V of requests under way leave. */
+  get keptLimitBytes(): number {
+    return Math.max(0, this.limitBytes - this.neededBytes)
+  }
+
+  /** Weights and K/V of requests under way. */
+  get usedBytes(): number {
+    return this.neededBytes
+  }
+
+  /** Requests that wait for memory. */
+  get waiting(): number {
+    return this.queue.length
+  }
+
+  /** Whether a plan fits where no other request is under way. */
+  couldFit(plan: Plan, kvTokens: number): boolean {
+    return edgeBytes(this.terms, plan, kvTokens) <= this.limitBytes
+  }
+
+  /** Throws InputError for a plan that would not fit even if it were the only one. */
+  check(plan: Plan, kvTokens: number): void {
+    if (this.couldFit(plan, kvTokens)) return
+    const { weightBytes, kvBytesPerToken } = edgeMemory(this.terms, plan)
+    const kvBytes = kvBytesPerToken * kvTokens
+    throw new InputError({
+      where: '--memory-gb',
+      expected:
+        `at least ${weightBytes + kvBytes} bytes, which the plan needs on the edge: ` +
+        `${weightBytes} of weights and ${kvBytes} of K/V for ${kvTokens} tokens`,
+      found: `${this.limitBytes} bytes`,
+      remedy:
+        'give more memory, or choose a plan with less on the edge, a lower precision or a shorter answer',
+    })
+  }
+
+  /** Resolves once the plan fits beside those of the other holders. Rejects with ExecutionError where `signal` aborts. */
+  take(holder: object, plan: Plan, kvTokens: number, signal: AbortSignal): Promise<void> {
+    if (signal.aborted) return Promise.reject(cancelled())
+    if (this.queue.length === 0 && this.fits(holder, plan, kvTokens)) {
+      this.hold(holder, { plan, kvTokens })
+      return Promise.resolve()
+    }
+    return new Promise((resolve, reject) => {
+      const leave = (): void => {
+        this.queue.splice(this.queue.indexOf(waiter), 1)
+        reject(cancelled())
+        this.pump()
+      }
+      const enter = (): void => {
+        signal.removeEventListener('abort', leave)
+        resolve()
+      }
+      const waiter = { holder, plan, kvTokens, enter }
+      signal.addEventListener('abort', leave, { once: true })
+      this.queue.push(waiter)
+      this.pump()
+    })
+  }
+
+  /** Holds another plan in place of the holder's own; false, and nothing changes, where it does not fit now. */
+  exchange(holder: object, plan: Plan, kvTokens: number): boolean {
+    if (!this.fits(holder, plan, kvTokens)) return false
+    this.hold(holder, { plan, kvTokens })
+    this.pump()
+    return true
+  }
+
+  release(holder: object): void {
+    if (!this.holdings.delete(holder)) return
+    this.count()
+    this.pump()
+  }
+
+  private fits(holder: object, plan: Plan, kvTokens: number): boolean {
+    const others = [...this.holdings].flatMap(([other, holding]) => (other === holder ? [] : [holding]))
+    // What is kept goes with the requests that it is kept for.
+    const kept = others.length === 0 ? 0 : this.keptBytes()
+    return this.bytesOf([...others, { plan, kvTokens }]).needed + kept <= this.limitBytes
+  }
+
+  private hold(holder: object, holding: MemoryHolding): void {
+    this.holdings.set(holder, holding)
+    this.count()
+  }
+
+  private count(): void {
+    const { needed, kv } = this.bytesOf([...this.holdings.values()])
+    this.neededBytes = needed
+    this.kvBytes = kv
+  }
+
+  private bytesOf(holdings: readonly MemoryHolding[]): { needed: number; kv: number } {
+    let kv = 0
+    for (const { plan, kvTokens } of holdings) kv += edgeMemory(this.terms, plan).kvBytesPerToken * kvTokens
+    const weights = unionOfWeights(
+      this.terms.model,
+      holdings.map(({ plan }) => plan),
+    )
+    return { needed: heldBytes(partBytes(this.terms), weights) + kv, kv }
+  }
+
+  private pump(): void {
+    for (let next = this.queue[0]; next !== undefined; next = this.queue[0]) {
+      if (!this.fits(next.holder, next.plan, next.kvTokens)) return
+      this.queue.shift()
+      this.hold(next.holder, next)
+      next.enter()
+    }
   }
 }
 

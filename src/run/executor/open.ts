@@ -15,8 +15,8 @@ export interface ExecutionOptions {
   readonly threads?: number
   /** Sequences that decode in one run; default 1 (an edge). */
   readonly maxBatch?: number
-  /** Bytes of weights that may be loaded at once; default 4 GiB. */
-  readonly budgetBytes?: number
+  /** Bytes of weights that may be loaded at once, or a function where the limit changes; default 4 GiB. */
+  readonly budgetBytes?: number | (() => number)
 }
 
 /** One side's engine, loaded sessions and queue. */

@@ -13,13 +13,17 @@ export interface RetransmitFrame {
   readonly after: number
 }
 
-/** What all requests of an executor keep, with a common limit. */
+/** What all requests of an executor keep, with a common limit that may change. */
 export class RetransmitBudget {
-  readonly limitBytes: number
   usedBytes = 0
+  private readonly limit: () => number
 
-  constructor(limitBytes: number) {
-    this.limitBytes = limitBytes
+  constructor(limit: () => number) {
+    this.limit = limit
+  }
+
+  get limitBytes(): number {
+    return this.limit()
   }
 }
 

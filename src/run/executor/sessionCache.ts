@@ -13,8 +13,11 @@ export interface SessionsOptions {
   readonly engine: Engine
   readonly files: SubgraphFiles
   readonly clock: Clock
-  /** Limit on the weights of all loaded sessions; the least recently used ones are unloaded, except those in use. */
-  readonly budgetBytes: number
+  /**
+   * Limit on the weights of all loaded sessions, or a function where it changes; the least recently used ones are
+   * unloaded, except those in use.
+   */
+  readonly budgetBytes: number | (() => number)
   readonly threads?: number
 }
 
@@ -62,7 +65,10 @@ export class SessionCache {
     if (known !== undefined) {
       this.entries.delete(key)
       this.entries.set(key, known)
-      return this.lend(known, null)
+      const lent = this.lend(known, null)
+      // The budget may have become smaller since the last load.
+      this.evict(0)
+      return lent
     }
     const { clock } = this.options
     const startSeconds = clock.nowSeconds()
@@ -105,8 +111,10 @@ export class SessionCache {
   }
 
   private evict(neededBytes: number): void {
+    const { budgetBytes } = this.options
+    const limit = typeof budgetBytes === 'number' ? budgetBytes : budgetBytes()
     for (const [key, { session, weightBytes, users }] of this.entries) {
-      if (this.bytes + neededBytes <= this.options.budgetBytes) return
+      if (this.bytes + neededBytes <= limit) return
       if (users > 0) continue
       this.entries.delete(key)
       this.bytes -= weightBytes

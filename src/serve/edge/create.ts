@@ -173,7 +173,7 @@ function openService(
   { side, logs, selector, registry, limits, clock, timers, random }: Parts,
   onEvent: (event: ServiceEvent) => void,
 ): OpenedService {
-  const { pretrained, greeting, execution, memoryBytes } = side
+  const { pretrained, greeting, execution, memory } = side
   const { source, stopIds, fingerprint } = pretrained
   const { id, contextTokens } = source.model
   const precision = requiredOfCloud(selector, clock, onEvent)
@@ -193,7 +193,7 @@ function openService(
     log: logs?.decisions ?? null,
     requests: logs?.requests ?? null,
     dropped: () => logs?.dropped() ?? 0,
-    memoryBytes,
+    memory,
     limits,
     time: { clock, timers },
     random: random('backoff'),

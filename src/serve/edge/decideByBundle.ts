@@ -41,7 +41,8 @@ const NEVER_SECONDS = 3600
 
 /**
  * Lets a bundle decide for the link as it is now. Without a connection it decides as in an outage. Throws InputError
- * for a bundle of another model, or of figures at another precision than `options` names.
+ * for a bundle of another model, or of figures at another precision than `options` names. `memoryBytes`: what the
+ * plan may take on the edge.
  */
 export async function decideByBundle(
   folder: string,
@@ -50,6 +51,7 @@ export async function decideByBundle(
   connection: Connection | null,
   demand: ExpectedRequest,
   clock: Clock,
+  memoryBytes: number,
 ): Promise<BundleDecision> {
   const bundle = await openBundle(folder, options)
   try {
@@ -64,6 +66,7 @@ export async function decideByBundle(
       promptTokens: demand.promptTokens,
       outputTokens: maxNewTokens,
       waitingRequests: demand.requests,
+      freeMemoryBytes: memoryBytes,
       ...(link === null ? { sinceHeartbeatSeconds: NEVER_SECONDS } : {}),
     })
     const { plan, medianSeconds } = await decideTimed(bundle, situation, clock, { repeats: REPEATS })

@@ -87,26 +87,40 @@ export class DirectEdge {
 
   /**
    * Connects to the cloud, where there is one, and settles the plan: the one that was named, else the bundle's for the
-   * link as it is now. Throws InputError, ConnectionError or WireError.
+   * link as it is now. Throws InputError (also for a
+   * plan that does not fit the edge's memory), ConnectionError or WireError.
    */
   async prepare(
     expected: ExpectedRequest,
   ): Promise<{ readonly plan: ResolvedPlan; readonly decision: BundleDecision | null }> {
     const { bundle, cloud, clock = systemClock, maxInFlight } = this.options
     const { source } = this.pretrained
+    const { memory } = this.side
+    const kvTokens = expected.promptTokens + expected.maxNewTokens
+    if (this.given !== null) memory.check(this.given.plan, kvTokens)
     if (cloud !== undefined) this.connection ??= await this.connect(cloud)
     const decision =
       this.given === null
-        ? await decideByBundle(bundle!, this.bundleOptions(), source, this.connection, expected, clock)
+        ? await decideByBundle(
+            bundle!,
+            this.bundleOptions(),
+            source,
+            this.connection,
+            expected,
+            clock,
+            memory.limitBytes,
+          )
         : null
     const plan = this.given ?? decision!.resolved
     requireCloud(plan, cloud !== undefined)
+    memory.check(plan.plan, kvTokens)
     this.executor ??= new EdgeExecutor({
       model: source.model,
       runner: this.side.execution.runner,
       clock,
       link: this.connection === null ? null : fixedLink(this.connection),
       maxInFlight,
+      memory,
     })
     return { plan, decision }
   }

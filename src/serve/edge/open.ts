@@ -3,6 +3,7 @@ import type { RandomStream } from '../../core/random.ts'
 import type { ServedModel } from '../http/types.ts'
 import { CloudLink, DEFAULT_BACKOFF } from '../../run/executor/cloudLink.ts'
 import { EdgeExecutor } from '../../run/executor/edge.ts'
+import type { EdgeMemoryBudget } from '../../run/executor/memoryBudget.ts'
 import type { Execution } from '../../run/executor/open.ts'
 import type { Backoff, Dial } from '../../run/executor/recoveryTypes.ts'
 import type { ModelSpec } from '../../model/spec.ts'
@@ -24,7 +25,7 @@ export interface OpenOptions {
   readonly log: LogSink | null
   readonly dropped: () => number
   readonly requests: RequestStore | null
-  readonly memoryBytes: number
+  readonly memory: EdgeMemoryBudget
   readonly limits: ServiceLimits
   readonly backoff?: Backoff
   readonly time: TimeSource
@@ -44,14 +45,15 @@ export interface OpenedService {
 
 /** Puts the edge together: link, executor, who decides, who writes down, what is counted. Begins to connect. */
 export function openEdgeService(options: OpenOptions): OpenedService {
-  const { spec, execution, dial, decider: selector, limits, time, random, memoryBytes } = options
+  const { spec, execution, dial, decider: selector, limits, time, random, memory } = options
   const { clock, timers } = time
   const backoff = options.backoff ?? DEFAULT_BACKOFF
   const link = dial === null ? null : new CloudLink({ dial, clock, timers, random, backoff })
   const executor = new EdgeExecutor({
     ...{ model: spec, runner: execution.runner, clock, timers, link },
-    // The request queue before it admits: nothing waits a second time.
+    // The request queue before it admits: nothing waits a second time, but for memory.
     maxInFlight: Number.POSITIVE_INFINITY,
+    memory,
   })
   const count = serviceMetrics(options.registry, {
     queue: () => service.queue,
@@ -82,7 +84,7 @@ export function openEdgeService(options: OpenOptions): OpenedService {
     served: options.served,
     stopIds: options.stopIds,
     requests: options.requests,
-    memory: { bytes: memoryBytes, residentBytes: () => execution.sessions.loadedBytes },
+    memory: { bytes: memory.limitBytes, residentBytes: () => execution.sessions.loadedBytes },
     linkStatus: () => telemetry.linkStatus(),
   })
   telemetry.open(service.carrier)

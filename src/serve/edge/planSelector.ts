@@ -2,13 +2,13 @@ import type { Clock } from '../../core/clock.ts'
 import { EdgewiseError, InputError } from '../../core/errors.ts'
 import { attentionUnits, type ModelSpec } from '../../model/spec.ts'
 import { CLOUD, EDGE, uniformPlan, needsCloud, type Plan } from '../../plan/plan.ts'
-import { runtimeMemoryTerms, wholeModelBytes } from '../../plan/price/memory.ts'
 import { accuracyTableOf } from '../../plan/profile/accuracyFile.ts'
 import type { Precision } from '../../model/precision.ts'
 import { PrecisionError } from '../../plan/profile/precision.ts'
 import type { Profile } from '../../plan/profile/types.ts'
 import type { ReadOptions } from '../../policy/bundle/bundleFiles.ts'
 import { openBundle, PlanController } from '../../policy/controller/edge.ts'
+import { SHORTEST_REQUEST_TOKENS } from '../../run/executor/memoryBudget.ts'
 import type { ResolvedPlan } from '../../run/executor/messages.ts'
 import type { OpenedSide } from '../side.ts'
 import { checkModel } from './decideByBundle.ts'
@@ -52,10 +52,10 @@ export function bundleOptions(
 }
 
 /** The plan without a cloud; null where the model does not fit this side's memory. */
-export function planAlone({ pretrained, precision, memoryBytes }: OpenedSide): ResolvedPlan | null {
-  const { model } = pretrained.source
-  if (wholeModelBytes(runtimeMemoryTerms(model, precision)) > memoryBytes) return null
-  return everywhere(model, uniformPlan(model.layers, attentionUnits(model), EDGE))
+export function planAlone(side: OpenedSide): ResolvedPlan | null {
+  const { model } = side.pretrained.source
+  const plan = edgePlan(side)
+  return side.memory.couldFit(plan, SHORTEST_REQUEST_TOKENS) ? everywhere(model, plan) : null
 }
 
 /**
@@ -75,8 +75,10 @@ export async function planSelectorOf(
   if (plan !== undefined) {
     const placed = readPlan(plan, source, ranking)
     requireCloud(placed, options)
+    side.memory.check(placed.plan, SHORTEST_REQUEST_TOKENS)
     return staticSelector({ ...common, name: `the plan ${plan}`, source: 'forced', placed })
   }
+  if (!options.hasCloud) side.memory.check(edgePlan(side), SHORTEST_REQUEST_TOKENS)
   const fallback = alone ?? everywhere(source.model, cloudPlan(side))
   requireCloud(fallback, options)
   const policy = bundle === undefined ? 'no bundle was named' : await openPolicy(bundle, options, side, alone)
@@ -119,6 +121,11 @@ async function openPolicy(
   }
 }
 
+function edgePlan({ pretrained }: OpenedSide): Plan {
+  const { model } = pretrained.source
+  return uniformPlan(model.layers, attentionUnits(model), EDGE)
+}
+
 function cloudPlan({ pretrained }: OpenedSide): Plan {
   const { model } = pretrained.source
   return uniformPlan(model.layers, attentionUnits(model), CLOUD)
@@ -136,7 +143,7 @@ function requireCloud(placed: ResolvedPlan, { hasCloud }: PlanSelectorOptions): 
   if (hasCloud || !needsCloud(placed.plan)) return
   throw new InputError({
     where: '--cloud',
-    expected: 'an address: the plan needs a cloud, or the model does not fit this memory',
+    expected: 'an address: the plan needs a cloud',
     found: 'nothing',
     remedy: 'say --cloud host:port, --plan edge, or a larger --memory-gb',
   })

@@ -7,7 +7,8 @@ import { startApi } from '../../../src/serve/http/server.ts'
 import { type ApiServer } from '../../../src/serve/http/options.ts'
 import { randomStream } from '../../../src/core/random.ts'
 import { systemClock } from '../../../src/core/clock.ts'
-import { CloudMemoryBudget } from '../../../src/run/executor/memoryBudget.ts'
+import { runtimeMemoryTerms } from '../../../src/plan/price/memory.ts'
+import { CloudMemoryBudget, EdgeMemoryBudget } from '../../../src/run/executor/memoryBudget.ts'
 import { CLOUD_DEFAULTS, CloudExecutor } from '../../../src/run/executor/cloud.ts'
 import { openExecution, type Execution } from '../../../src/run/executor/open.ts'
 import type { ResolvedPlan } from '../../../src/run/executor/messages.ts'
@@ -134,7 +135,7 @@ export async function openStack(options: StackOptions): Promise<Stack> {
     log: options.log ?? null,
     requests: options.requests ?? null,
     dropped: () => 0,
-    memoryBytes: options.memoryBytes ?? 4e9,
+    memory: new EdgeMemoryBudget(runtimeMemoryTerms(spec, 'fp32'), options.memoryBytes ?? 4e9),
     limits: { ...DEFAULT_LIMITS, ...options.limits },
     time: { clock, timers: systemTimers },
     random: randomStream(1, 'stack'),
