@@ -96,4 +96,21 @@ describe('--memory-gb', () => {
     io.interrupt()
     expect(await code).toBe(130)
   })
+
+  it('of a cloud refuses requests whose plan needs more weights there', async () => {
+    const env = { XDG_CACHE_HOME: mkdtempSync(join(scratch, 'cache')) }
+    const io = recordIo({ clock: systemClock, env })
+    const argv = ['cloud', '--model', 'tales', '--listen', '127.0.0.1:0', '--json', '--memory-gb', '0.003']
+    const code = runCli(argv, io, COMMANDS, '0.0.0')
+    await expect.poll(() => io.out().includes('\n'), { timeout: 20_000 }).toBe(true)
+    const { listening } = JSON.parse(io.out()) as { listening: { port: number } }
+    const to = ['--cloud', `127.0.0.1:${listening.port}`]
+    const refused = edge(...to, '--plan', 'cloud', ...ids)
+    expect(await refused.code).not.toBe(0)
+    expect(refused.io.err()).toMatch(new RegExp(`fit 3000000 bytes[^]*found: ${WEIGHTS} bytes`))
+    const half = edge(...to, '--plan', 'cut:4', ...ids)
+    expect(await half.code, half.io.err()).toBe(0)
+    io.interrupt()
+    expect(await code).toBe(130)
+  })
 })

@@ -10,7 +10,13 @@ import { attentionUnits, type ModelSpec } from '../../src/model/spec.ts'
 import { layerEdges, problemOf } from '../../src/plan/oracle/paths.ts'
 import { AttentionTimes, layerTables } from '../../src/plan/oracle/tables.ts'
 import { CLOUD, EDGE, exitPlan, uniformPlan, type Plan, type Side } from '../../src/plan/plan.ts'
-import { edgeBytes, edgeMemory, runtimeMemoryTerms, wholeModelBytes } from '../../src/plan/price/memory.ts'
+import {
+  cloudWeightBytes,
+  edgeBytes,
+  edgeMemory,
+  runtimeMemoryTerms,
+  wholeModelBytes,
+} from '../../src/plan/price/memory.ts'
 import { createPair, pairUnits, type DevicePair } from '../../src/plan/price/pair.ts'
 import { optionsIn, oracleInput, type DecisionProblem } from '../../src/plan/price/problem.ts'
 import { Residency } from '../../src/plan/price/residency.ts'
@@ -19,7 +25,7 @@ import { accuracyTable } from '../../src/plan/profile/accuracy.ts'
 import { BlockCosts } from '../../src/plan/profile/costs.ts'
 import { datasheetProfile } from '../../src/plan/profile/datasheet.ts'
 import type { Profile } from '../../src/plan/profile/types.ts'
-import type { Precision, RuntimePrecision } from '../../src/model/precision.ts'
+import { BYTES_PER_WEIGHT, type Precision, type RuntimePrecision } from '../../src/model/precision.ts'
 import { PlanDecoder, ROW_FEATURE_SIZE, layerChoice } from '../../src/policy/action/planDecoder.ts'
 import { RequestKvCache } from '../../src/run/executor/kvCache.ts'
 import { EdgeMemory } from '../../src/sim/memory.ts'
@@ -180,6 +186,14 @@ describe('everyone who counts', () => {
       expect(isAllowed(problem, tight, plan), `seed ${seed}, decoder`).toBe(true)
       const short = { ...connected, freeMemoryBytes: bytes - 0.5 }
       expect(bytes === 0 || !isAllowed(problem, short, plan), `seed ${seed}, decoder`).toBe(true)
+
+      // Every part lies on one side: the two make the whole, where no matrix is needed on both.
+      const bothEnds =
+        pair.model.tiedHead && plan.embed !== plan.head && !['int8', 'int4'].includes(pair.edgePrecision)
+      const shared = bothEnds
+        ? pair.model.vocabulary * pair.model.width * BYTES_PER_WEIGHT[pair.edgePrecision]
+        : 0
+      expect(weightBytes + cloudWeightBytes(pair, plan)).toBe(wholeModelBytes(pair) + shared)
 
       const residency = new Residency(pair)
       expect(residency.missingBytes(plan)).toBe(weightBytes)

@@ -117,6 +117,23 @@ export function edgeMemory(
   return { weightBytes, kvBytesPerToken: edgeUnits * parts.kvPerUnitToken }
 }
 
+/** Weights that the other side needs for its part of a plan, with `terms` of that side. */
+export function cloudWeightBytes(
+  terms: EdgeMemoryTerms,
+  { embed, head, unitsOnCloud, ffn, exit }: Plan,
+): number {
+  const parts = partBytes(terms)
+  const { layers } = terms.model
+  // What a standalone exit leaves to the cloud is never run.
+  if (exit?.mode === 'standalone') return 0
+  let bytes = endBytes(parts, embed !== EDGE, head !== EDGE, 0)
+  for (let layer = exit?.layer ?? 0; layer < layers; layer++) {
+    const mode = ffn[layer]
+    bytes += layerBytes(parts, unitsOnCloud[layer], 1 - ffnFirstOnEdge(mode), 1 - ffnSecondOnEdge(mode), 0)
+  }
+  return bytes
+}
+
 /** Weights and K/V of `kvTokens` tokens that a plan needs on the edge. */
 export function edgeBytes(terms: EdgeMemoryTerms, plan: Plan, kvTokens: number): number {
   const { weightBytes, kvBytesPerToken } = edgeMemory(terms, plan)

@@ -3,6 +3,7 @@ import { InputError } from '../../core/errors.ts'
 import type { ModelSpec } from '../../model/spec.ts'
 import { lowerPlan, subgraphsOf, type LoweredPlan } from '../../plan/lower.ts'
 import { CLOUD, needsCloud } from '../../plan/plan.ts'
+import { cloudWeightBytes, type EdgeMemoryTerms } from '../../plan/price/memory.ts'
 import { readJson, refusalFrame, refusalOf } from '../wire/payloads.ts'
 import { systemTimers, type Timers } from '../../core/timers.ts'
 import { FRAME, type Connection, type Frame } from '../wire/types.ts'
@@ -32,6 +33,8 @@ export interface CloudOptions {
   readonly maxPlans: number
   /** Memory budget shared by all connections of a cloud; default: a budget of its own. */
   readonly budget?: CloudMemoryBudget
+  /** What a plan's weights may take here; a request whose plan needs more is refused. Default: no limit. */
+  readonly weights?: { readonly terms: EdgeMemoryTerms; readonly limitBytes: number }
   readonly timers?: Timers
   /** A request whose edge sends nothing for this time is ended; default 120. */
   readonly idleSeconds?: number
@@ -120,7 +123,15 @@ export class CloudExecutor {
     const lowered = lowerPlan(model, plan, cloudUnits)
     this.plans.set(frame.request, { plan, lowered })
     // Whoever says a plan is about to use it.
-    this.options.runner.prepare(subgraphsOf(lowered, CLOUD))
+    if (this.excessWeights(plan) === null) this.options.runner.prepare(subgraphsOf(lowered, CLOUD))
+  }
+
+  /** Bytes of a plan's weights where they are more than this cloud may load, or null. */
+  private excessWeights(plan: Plan): number | null {
+    const { weights } = this.options
+    if (weights === undefined) return null
+    const bytes = cloudWeightBytes(weights.terms, plan)
+    return bytes > weights.limitBytes ? bytes : null
   }
 
   private begin(frame: Frame): void {
@@ -135,6 +146,10 @@ export class CloudExecutor {
     // Such a request would wait for nothing and never end.
     if (!needsCloud(known.plan)) return refuse('a plan with a part in the cloud', 'one that needs no cloud')
     if (this.requests.has(request)) return refuse('a new request number', `${request}, which is open`)
+    const excess = this.excessWeights(known.plan)
+    if (excess !== null) {
+      refuse(`a plan whose weights here fit ${this.options.weights!.limitBytes} bytes`, `${excess} bytes`)
+    }
     if (this.isDraining) throw new ExecutionError('E_DRAINING', 'the cloud is about to end')
     // A closed request frees its place before its execution ends; the second limit keeps an edge from accumulating such
     // executions.

@@ -197,8 +197,10 @@ export class SplitGenerator implements GeneratorHandle {
 
   /** Waits until the plan's weights and K/V fit beside those of the other requests. */
   private async takeMemory({ plan }: ResolvedPlan): Promise<void> {
+    const { memory } = this.host
+    if (memory === null) return
     try {
-      await this.host.memory?.take(this, plan, this.reservedTokens, this.leaveQueue.signal)
+      await memory.take(this, plan, this.reservedTokens, this.leaveQueue.signal)
     } catch (error) {
       throw this.failure ?? error
     }

@@ -1,4 +1,5 @@
 import type { Clock } from '../../core/clock.ts'
+import { runtimeMemoryTerms } from '../../plan/price/memory.ts'
 import { CloudMemoryBudget } from '../../run/executor/memoryBudget.ts'
 import { CLOUD_DEFAULTS, CloudExecutor } from '../../run/executor/cloud.ts'
 import { checkHello, type HelloPayload } from '../../run/executor/hello.ts'
@@ -55,6 +56,10 @@ export class CloudServer {
       runner: side.execution.runner,
       clock,
       budget: this.budget,
+      weights: {
+        terms: runtimeMemoryTerms(side.pretrained.source.model, side.precision),
+        limitBytes: side.memory.limitBytes,
+      },
       idleSeconds,
     })
     this.count++
