@@ -4,7 +4,7 @@ import { randomStream } from '../../src/core/random.ts'
 import { openEngine } from '../../src/core/engine/open.ts'
 import { linear, RUNTIME_OPSETS } from '../../src/model/graphs/layers.ts'
 import { ffnSecondBlock } from '../../src/model/graphs/blocks.ts'
-import { quantizeInt4, quantizeInt8, transposed } from '../../src/model/graphs/quantize.ts'
+import { INT8_ZERO, quantizeInt4, quantizeInt8, transposed } from '../../src/model/graphs/quantize.ts'
 import { Scope } from '../../src/model/graphs/scope.ts'
 import { buildSubgraph } from '../../src/model/graphs/subgraph.ts'
 import type { RuntimePrecision } from '../../src/model/precision.ts'
@@ -21,7 +21,7 @@ afterAll(() => engine.close())
 function dequantized(precision: 'int8' | 'int4', w: Float32Array, k: number, n: number): Float32Array {
   if (precision === 'int8') {
     const { values, scales } = quantizeInt8(w, k, n)
-    return Float32Array.from(values, (value, i) => value * scales[i % n])
+    return Float32Array.from(values, (value, i) => (value - INT8_ZERO) * scales[i % n])
   }
   const { values, scales } = quantizeInt4(w, k, n)
   const blocks = Math.ceil(k / 32)

@@ -121,7 +121,7 @@ describe('the store', () => {
     const half: Subgraph = { input: 'x', parts: [{ kind: 'ffn', layer: 0, part: 'first' }] }
     const stored = openSubgraphStore(folder, source, 'fp32').store(half)
     expect(stored.weightBytes).toBe(4 * (gpt2.width * gpt2.ffnWidth + gpt2.ffnWidth + 2 * gpt2.width))
-    expect(weightFiles()).toEqual(['layer0.ffnFirst.fp32.v1.bin'])
+    expect(weightFiles()).toEqual(['layer0.ffnFirst.fp32.v2.bin'])
   })
 
   test('puts large tensors on page boundaries', () => {
@@ -222,8 +222,8 @@ describe('the store', () => {
       }
     }
     expect([GRAPH_VERSION, sha256(digests.join())]).toEqual([
-      1,
-      'd3eff2e262ef8c96d7c15bbf9d6585419075348306e550ca6809c31601806e49',
+      2,
+      'd20cfc5601c148e2819b987099796df1cd68b7571c0db02d07e2e26de222262e',
     ])
   })
 

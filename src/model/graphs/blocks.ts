@@ -42,7 +42,7 @@ function matrix(name: string, [k, n]: Shape, precision: RuntimePrecision, data: 
   if (precision === 'fp32') return plain(name, [k, n], data)
   if (precision === 'int8') {
     return {
-      [`${name}.int8`]: { dtype: 'int8', dims: [k, n], data: () => quantizeInt8(data(), k, n).values },
+      [`${name}.int8`]: { dtype: 'uint8', dims: [k, n], data: () => quantizeInt8(data(), k, n).values },
       ...plain(`${name}.scales`, [n], () => int8Scales(data(), k, n)),
     }
   }

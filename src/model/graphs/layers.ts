@@ -1,7 +1,7 @@
 import { float } from '../../core/onnx/graph.ts'
 import type { AttributeInput, GraphRecorder, Handle } from '../../core/onnx/graph.ts'
 import { tensorOf } from '../../core/onnx/tensor.ts'
-import { INT4_BLOCK } from './quantize.ts'
+import { INT4_BLOCK, INT8_ZERO } from './quantize.ts'
 import type { Scope } from './scope.ts'
 import type { ModelSpec } from '../spec.ts'
 
@@ -50,7 +50,8 @@ export function linear(scope: Scope, name: string, x: Handle, bias: string | nul
 /** Activations are quantised at run time, with one scale for all rows of x. */
 function int8Product(scope: Scope, name: string, x: Handle, bias: Handle | null): Handle {
   const levels = scope.weight(`${name}.int8`)
-  const inputs = [x, levels, scope.weight(`${name}.scales`), null, bias]
+  const zero = scope.graph.constantTensor(tensorOf('uint8', [], [INT8_ZERO]))
+  const inputs = [x, levels, scope.weight(`${name}.scales`), zero, bias]
   const outputs = [{ dtype: x.dtype, dims: [x.dims[0], levels.dims[1]] }]
   return scope.graph.node('DynamicQuantizeMatMul', inputs, {}, { domain: 'com.microsoft', outputs })[0]
 }

@@ -22,12 +22,12 @@ const SMALL_ALIGNMENT = 64
 /** Longest readable part of a file name. */
 const LABEL_LIMIT = 80
 /** Version of the weight files' layout. Raise it with every change of their contents: older files are then ignored. */
-const LAYOUT = 1
+const LAYOUT = 2
 /**
  * Version of the graphs. Raise it with every change to the graphs that subgraphs become; otherwise older files would be
  * used.
  */
-export const GRAPH_VERSION = 1
+export const GRAPH_VERSION = 2
 
 /** A subgraph in the store. */
 interface StoredSubgraph {
