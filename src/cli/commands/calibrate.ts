@@ -157,26 +157,26 @@ async function carryOut(options: Options, folder: string, io: Io): Promise<Outco
     progress.update(0, given === null ? 'profile' : 'messages')
     return profileSides({ ...sides, profile: given, quick, clock })
   }
-  const hold = async (sides: Sides, carriage: LinkEmulation, profile: Profile): Promise<Outcome> => {
-    io.onExit(() => carriage.close())
+  const hold = async (sides: Sides, emulation: LinkEmulation, profile: Profile): Promise<Outcome> => {
+    io.onExit(() => emulation.close())
     try {
       const result = await calibrate({
-        ...{ model, accuracy, exitLayers: pretrained.source.exitLayers, links, ...sides, carriage, profile },
+        ...{ model, accuracy, exitLayers: pretrained.source.exitLayers, links, ...sides, emulation, profile },
         ...{ tcpDynamics: wan !== null, quick, pinned, clock, signal: io.signal },
         ...{ repeats: options.repeats, seed: options.seed, prompt: promptsOf(pretrained, options.seed) },
         ...reporting(folder, progress, io),
       })
       return { result, profile }
     } finally {
-      await carriage.close()
+      await emulation.close()
     }
   }
   const start = { model: options.model, precision, cache: options.cache, pinned }
   try {
     if (wan === null) {
       return await withSides({ ...start, wan: null }, io, async (sides) => {
-        const carriage = await openRelays(links, await sides.cloud.address(), clock)
-        return hold(sides, carriage, await measureProfile(sides))
+        const emulation = await openRelays(links, await sides.cloud.address(), clock)
+        return hold(sides, emulation, await measureProfile(sides))
       })
     }
     // There is no loopback between the namespaces, so the time of a message is measured before.

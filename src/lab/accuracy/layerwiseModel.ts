@@ -95,11 +95,11 @@ export class LayerwiseModel {
   }
 
   private async run(
-    segment: Subgraph,
+    subgraph: Subgraph,
     feeds: Readonly<Record<string, Tensor>>,
     batch: number,
   ): Promise<Float32Array> {
-    const { session } = await this.sessions.open(segment, Math.max(1, batch))
+    const { session } = await this.sessions.open(subgraph, Math.max(1, batch))
     const name = batch === 0 ? 'y' : 'logits'
     const out = await session.run(wanted(session, feeds), { fetches: [name] })
     return out[name].data as Float32Array
@@ -109,7 +109,7 @@ export class LayerwiseModel {
    * Uses a graph for a batch: it returns logits of every row, where the graph for one sequence returns those of the
    * last row only.
    */
-  private async logits(segment: Subgraph, x: Float32Array): Promise<Float32Array> {
+  private async logits(subgraph: Subgraph, x: Float32Array): Promise<Float32Array> {
     const { width, vocabulary } = this.model
     const tokens = x.length / width
     const out = new Float32Array(tokens * vocabulary)
@@ -117,7 +117,7 @@ export class LayerwiseModel {
       const rows = Math.min(HEAD_ROWS, tokens - from)
       const part = new Float32Array(HEAD_ROWS * width)
       part.set(x.subarray(from * width, (from + rows) * width))
-      const found = await this.run(segment, { x: tensor('float32', [HEAD_ROWS, width], part) }, HEAD_ROWS)
+      const found = await this.run(subgraph, { x: tensor('float32', [HEAD_ROWS, width], part) }, HEAD_ROWS)
       out.set(found.subarray(0, rows * vocabulary), from * vocabulary)
     }
     return out

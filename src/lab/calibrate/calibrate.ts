@@ -35,7 +35,7 @@ export interface CalibrateOptions {
   readonly links: readonly LinkCase[]
   readonly edge: EdgeProcess
   readonly cloud: CloudProcess
-  readonly carriage: LinkEmulation
+  readonly emulation: LinkEmulation
   /** Whether TCP's own dynamics (windows, cold connections) add delays, as over an emulated WAN. */
   readonly tcpDynamics: boolean
   /** Profile with measured messages: see profileSides. */
@@ -91,11 +91,11 @@ export async function calibrate(options: CalibrateOptions): Promise<CalibrationR
  * minus the link's propagation delay and the one-way time without a relay (`direct`).
  */
 async function connectAll(
-  { edge, carriage, links, tcpDynamics, quick }: CalibrateOptions,
+  { edge, emulation, links, tcpDynamics, quick }: CalibrateOptions,
   direct: number,
 ): Promise<number> {
   for (const link of [...(tcpDynamics ? [] : [NO_LINK]), ...links.map(({ id }) => id)]) {
-    const { host, port } = carriage.address(link)
+    const { host, port } = emulation.address(link)
     await edge.connect(link, host, port)
   }
   const line = tcpDynamics ? links[0].id : NO_LINK
@@ -206,11 +206,11 @@ class Measurement {
 
   /** Null if a session had to be loaded. */
   private async run(cell: Cell): Promise<Run | null> {
-    const { edge, cloud, carriage, clock, model, signal } = this.options
+    const { edge, cloud, emulation, clock, model, signal } = this.options
     signal?.throwIfAborted()
     const plan = this.plan(cell)
     const startSeconds = clock.nowSeconds() + LEAD_SECONDS
-    carriage.seek(cell.link, startSeconds)
+    emulation.seek(cell.link, startSeconds)
     await cloud.holdReports(true)
     try {
       await edge.run({

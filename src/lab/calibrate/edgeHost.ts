@@ -155,8 +155,8 @@ class EdgeHost implements EdgeProcess {
     const execution = await openExecution()
     try {
       let seconds = 0
-      for (const segment of edgeSubgraphs(source.model, placed)) {
-        const { load } = await execution.sessions.open(segment, 1)
+      for (const subgraph of edgeSubgraphs(source.model, placed)) {
+        const { load } = await execution.sessions.open(subgraph, 1)
         if (load !== null) seconds += load.endSeconds - load.startSeconds
       }
       return seconds

@@ -53,12 +53,12 @@ export class Predictor {
   constructor(
     profile: Profile,
     accuracy: AccuracyTable,
-    carriage: LinkEmulationTerms,
+    emulation: LinkEmulationTerms,
     plans: readonly PlanCase[],
     links: readonly LinkCase[],
   ) {
     const costs = new BlockCosts(profile)
-    this.pair = createPair(costs, costs, accuracy, networkOf(profile, carriage))
+    this.pair = createPair(costs, costs, accuracy, networkOf(profile, emulation))
     this.plans = new Map(plans.map((one) => [one.id, one]))
     this.links = new Map(links.map((one) => [one.id, one]))
   }

@@ -95,11 +95,11 @@ describe('a calibration over loopback, both sides in this process', () => {
       engine: 'native',
     })
     const links = [{ id: 'fast', series: constantSeries(1e8, 1e8, 0.002), phaseSeconds: 1 }]
-    const carriage = await openRelays(links, await cloud.address(), clock)
+    const emulation = await openRelays(links, await cloud.address(), clock)
     try {
       profile = await profileSides({ edge, cloud, profile: costs.profile, quick: true, clock })
       result = await calibrate({
-        ...{ model, accuracy, exitLayers: [EXIT_LAYER], links, cloud, carriage, tcpDynamics: false },
+        ...{ model, accuracy, exitLayers: [EXIT_LAYER], links, cloud, emulation, tcpDynamics: false },
         ...{ profile, quick: true, repeats: 4, seed: 1, pinned: false, clock },
         edge: watched(edge, (what) => order.push(what)),
         prompt: (tokens, index) =>
@@ -114,7 +114,7 @@ describe('a calibration over loopback, both sides in this process', () => {
       })
     } finally {
       await edge.close()
-      await carriage.close()
+      await emulation.close()
       await cloud.close()
     }
   }, 240_000)

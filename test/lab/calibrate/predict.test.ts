@@ -45,7 +45,7 @@ describe('predictions', () => {
     expect(added(2)).toBe(0)
   })
 
-  it('charge every message with what its carriage adds', () => {
+  it('charge every message with what its link emulation adds', () => {
     const of = (excessSeconds: number) => predictor({ excessSeconds }).predict(cellOf('cloud', 5)).figures
     // Ids up once, three tokens down.
     expect(of(0.01).transferUp! - of(0).transferUp!).toBeCloseTo(0.01, 9)
