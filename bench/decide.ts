@@ -176,10 +176,17 @@ function decisions(bundle: ControllerPolicy, who: Who): Timed {
     const sent = scaled(2e3, 1e6)
     controller.transfer('up', sent, now - (8 * sent) / scaled(2e6, 1e8), now)
     const decision = controller.decide({
-      ...{ request: 1, promptTokens: 1 + random.integer(700), maxNewTokens: 256, deliveredTokens: 0 },
+      request: 1,
+      promptTokens: 1 + random.integer(700),
+      maxNewTokens: 256,
+      deliveredTokens: 0,
       waitingRequests: waiting(who, random),
-      ...{ waitedSeconds: 0, inFlight: 0, uplinkQueuedBytes: 0, residentBytes: 0 },
-      ...{ freeMemoryBytes: scaled(2e9, 3e10), memoryBytes: 3e10 },
+      waitedSeconds: 0,
+      inFlight: 0,
+      uplinkQueuedBytes: 0,
+      residentBytes: 0,
+      freeMemoryBytes: scaled(2e9, 3e10),
+      memoryBytes: 3e10,
     })
     if (who !== 'either' && decision.source !== who) throw new Error(`expected a decision by the ${who}`)
     if (decision.source === 'shield') byShield++

@@ -119,7 +119,10 @@ function fixedSource(model: ModelSpec): WeightSource {
     attention: (layer) =>
       once(`attention ${layer}`, (fill) => attentionWeights(model, attentionUnits(model), fill)),
     ffn: (layer) => once(`ffn ${layer}`, (fill) => ffnWeights(model, fill)),
-    ...{ embedding: none, head: none, exitHead: none, exitLayers: [] },
+    embedding: none,
+    head: none,
+    exitHead: none,
+    exitLayers: [],
   }
 }
 
@@ -179,7 +182,9 @@ function headGroups(units: number, groups: number): (layer: number) => Subgraph[
   return (layer) => [
     ...range(groups).map((group) =>
       subgraph('x', {
-        ...({ kind: 'attention', layer, residual: group === 0 } as const),
+        kind: 'attention',
+        layer,
+        residual: group === 0,
         units: range(units).slice(from(group), from(group + 1)),
       }),
     ),

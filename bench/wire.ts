@@ -134,7 +134,8 @@ async function mutualTls(): Promise<Carried> {
 /** A server that sends a frame back where `position` is 1, and an empty one where it is 2. */
 async function openFramed({ tls, webSocket = false }: Carried): Promise<Framed> {
   const base = {
-    ...{ host: '127.0.0.1', clock: systemClock },
+    host: '127.0.0.1',
+    clock: systemClock,
     ...(tls && { tls }),
     ...(webSocket && { webSocket: { path: '/' } }),
   }

@@ -50,8 +50,13 @@ async function echo(port: number, text: string): Promise<string> {
 describe('edgewise link replay', () => {
   it('relays over a constant link until Ctrl-C, then sums up', async () => {
     const { io, done, port } = await replay(
-      ...['constant:up=10,down=40,rtt=4', '--listen', '127.0.0.1:0', '--to', await echoServer()],
-      ...['--every', '0.05'],
+      'constant:up=10,down=40,rtt=4',
+      '--listen',
+      '127.0.0.1:0',
+      '--to',
+      await echoServer(),
+      '--every',
+      '0.05',
     )
     expect(await echo(port, 'over the link')).toBe('over the link')
     while (!/ RTT 4\.00 ms; /.test(io.out())) await sleep(5)
@@ -62,8 +67,16 @@ describe('edgewise link replay', () => {
 
   it('gives one JSON object at the end', async () => {
     const { io, done, port } = await replay(
-      ...['traces/links/lte-driving.yaml', '--listen', '127.0.0.1:0', '--to', await echoServer()],
-      ...['--speed', '20', '--start', '3', '--json'],
+      'traces/links/lte-driving.yaml',
+      '--listen',
+      '127.0.0.1:0',
+      '--to',
+      await echoServer(),
+      '--speed',
+      '20',
+      '--start',
+      '3',
+      '--json',
     )
     expect(await echo(port, 'x'.repeat(5000))).toHaveLength(5000)
     io.interrupt()
@@ -81,8 +94,18 @@ describe('edgewise link replay', () => {
   itShared('composes recordings, those of one drive on one time axis', [cellular], async () => {
     const drive = sharedPath(`${cellular}/TMobile-UMTS-driving`)
     const { io, port } = await replay(
-      ...['--up', `${drive}.up`, '--down', `${drive}.down`, '--rtt-ms', '90', '--speed', '50'],
-      ...['--listen', '127.0.0.1:0', '--to', await echoServer()],
+      '--up',
+      `${drive}.up`,
+      '--down',
+      `${drive}.down`,
+      '--rtt-ms',
+      '90',
+      '--speed',
+      '50',
+      '--listen',
+      '127.0.0.1:0',
+      '--to',
+      await echoServer(),
     )
     expect(await echo(port, 'drive')).toBe('drive')
     expect(io.out()).toContain('uplink: recorded raw-capacity "TMobile-UMTS-driving"')

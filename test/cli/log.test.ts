@@ -54,7 +54,11 @@ describe('edgewise log', () => {
       expect(json.decisions.decideSeconds).toMatchObject({ count: arrived, p50: 3 * 1e-4, p99: 5e-4 })
       expect(json.endToEndSeconds!.count).toBe(day.requests.length)
       expect(json.replay).toEqual({
-        ...{ observations: arrived, usable: arrived, otherVersion: 0, otherSize: 0, notFinite: 0 },
+        observations: arrived,
+        usable: arrived,
+        otherVersion: 0,
+        otherSize: 0,
+        notFinite: 0,
       })
       expect(json.problems).toEqual({})
 
@@ -125,8 +129,15 @@ describe('a served log', () => {
         scenario: 'scenario.yaml',
         environments: 2,
         ppo: {
-          ...{ seed: 3, totalUpdates: 2, stepsPerUpdate: 8, minibatch: 8, epochs: 1 },
-          ...{ learningRate: { from: 1e-3, to: 1e-4 }, encoder: [16], criticHidden: [16], rowHidden: 8 },
+          seed: 3,
+          totalUpdates: 2,
+          stepsPerUpdate: 8,
+          minibatch: 8,
+          epochs: 1,
+          learningRate: { from: 1e-3, to: 1e-4 },
+          encoder: [16],
+          criticHidden: [16],
+          rowHidden: 8,
         },
         validation: { everyUpdates: 2, episodes: 1 },
         checkpointEveryUpdates: 2,

@@ -55,7 +55,13 @@ describe('--memory-gb', () => {
 
   it('carries requests out one after the other where only one fits', async () => {
     const { io, code } = edge(
-      ...['--memory-gb', String((WEIGHTS + 15 * KV) / 1e9), '--plan', 'edge', '--count', '3', '--json'],
+      '--memory-gb',
+      String((WEIGHTS + 15 * KV) / 1e9),
+      '--plan',
+      'edge',
+      '--count',
+      '3',
+      '--json',
       ...ids,
     )
     expect(await code, io.err()).toBe(0)

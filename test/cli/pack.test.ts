@@ -117,8 +117,14 @@ function smallPack(name: string): string {
   write(join(folder, 'models', 'm', 'config.json'), '{}')
   write(join(folder, 'node_modules', 'onnxruntime-node', 'package.json'), '{"main":"x"}')
   const text = describeFolder(folder, {
-    ...{ format: PACK_FORMAT, version: 1, edgewise: '0.1.0', target: 'linux-arm64', node: '>=20' },
-    ...{ onnxruntime: '1.27.0', model: { id: 'm', fingerprint: 'f', argument: 'models/m' }, bundle: null },
+    format: PACK_FORMAT,
+    version: 1,
+    edgewise: '0.1.0',
+    target: 'linux-arm64',
+    node: '>=20',
+    onnxruntime: '1.27.0',
+    model: { id: 'm', fingerprint: 'f', argument: 'models/m' },
+    bundle: null,
   })
   write(join(folder, 'manifest.json'), text)
   return folder
@@ -216,7 +222,9 @@ describe.skipIf(!built)('a packed edge (skipped where dist is not built: `npm ru
   function device(...args: string[]) {
     const env = { PATH: process.env.PATH, HOME: at('home') }
     const { status, stdout, stderr } = spawnSync(process.execPath, ['edgewise.mjs', ...args], {
-      ...{ cwd: at('edge'), env, encoding: 'utf8' },
+      cwd: at('edge'),
+      env,
+      encoding: 'utf8',
     })
     return { code: status, out: stdout, err: stderr }
   }

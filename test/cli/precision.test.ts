@@ -28,7 +28,12 @@ async function edgewise(...argv: string[]) {
 
 async function openCloud(precision: string) {
   const { io, code } = start(
-    ...['cloud', '--model', 'tales', '--listen', '127.0.0.1:0', '--json'],
+    'cloud',
+    '--model',
+    'tales',
+    '--listen',
+    '127.0.0.1:0',
+    '--json',
     '--precision',
     precision,
   )

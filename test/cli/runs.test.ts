@@ -357,8 +357,21 @@ describe('edgewise export, verify and decide', () => {
 describe('edgewise quickstart', () => {
   it('walks all six steps, and a second start does none of them again', async () => {
     const argv = [
-      ...['quickstart', '--edge', 'raspberry-pi-5', '--out', at('quick'), '--export-to', at('quick-bundle')],
-      ...['--updates', '1', '--seeds', '1', '--tuning-episodes', '1', '--tuning-candidates', '1'],
+      'quickstart',
+      '--edge',
+      'raspberry-pi-5',
+      '--out',
+      at('quick'),
+      '--export-to',
+      at('quick-bundle'),
+      '--updates',
+      '1',
+      '--seeds',
+      '1',
+      '--tuning-episodes',
+      '1',
+      '--tuning-candidates',
+      '1',
     ]
     const first = await edgewise(...argv, '--json')
     expect(first.code, first.err).toBe(0)

@@ -50,12 +50,7 @@ async function startCloud(...more: string[]): Promise<string> {
 let logs = 0
 async function startEdge(...more: string[]) {
   const log = join(scratch, `log${logs++}`)
-  const edge = start(
-    ...['edge', '--model', 'tales', '--listen', '127.0.0.1:0', '--json'],
-    '--log',
-    log,
-    ...more,
-  )
+  const edge = start('edge', '--model', 'tales', '--listen', '127.0.0.1:0', '--json', '--log', log, ...more)
   const { serving } = servingJsonSchema.parse(await firstLine(edge))
   return { ...edge, serving, log }
 }
@@ -105,18 +100,16 @@ describe('edgewise edge --listen', () => {
     first.io.interrupt()
     await first.code
     const again = start(
-      ...[
-        'edge',
-        '--model',
-        'tales',
-        '--listen',
-        '127.0.0.1:0',
-        '--json',
-        '--plan',
-        'edge',
-        '--log',
-        first.log,
-      ],
+      'edge',
+      '--model',
+      'tales',
+      '--listen',
+      '127.0.0.1:0',
+      '--json',
+      '--plan',
+      'edge',
+      '--log',
+      first.log,
     )
     const { serving } = servingJsonSchema.parse(await firstLine(again))
     expect((await complete(serving.url, key)).body.choices[0].text).toBe(body.choices[0].text)

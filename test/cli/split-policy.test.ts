@@ -13,16 +13,24 @@ describe('a policy that decides where', () => {
   async function trainBundle(name: string, shape: ModelSpec): Promise<string> {
     const link = { upMbps: 5, downMbps: 20, rttMs: 30 }
     const scenario = {
-      ...{ schema: 'edgewise.scenario/1', name, description: 'a test', model: at(`${name}.yaml`) },
-      ...{ edge: 'raspberry-pi-5', cloud: 'a100' },
+      schema: 'edgewise.scenario/1',
+      name,
+      description: 'a test',
+      model: at(`${name}.yaml`),
+      edge: 'raspberry-pi-5',
+      cloud: 'a100',
       links: { train: [link], validation: [link], test: [link] },
       workload: {
         arrivals: { kind: 'poisson' },
         lengths: { promptTokens: 20, outputTokens: 12 },
-        ...{ predictorLogSd: 0.3, load: 0.5, requestsPerEpisode: 4, maxNewTokens: 32 },
+        predictorLogSd: 0.3,
+        load: 0.5,
+        requestsPerEpisode: 4,
+        maxNewTokens: 32,
       },
       tenants: { levels: [0, 2], meanSojournSeconds: [5, 5] },
-      ...{ cloudSlots: 2, service: { maxInFlight: 2 } },
+      cloudSlots: 2,
+      service: { maxInFlight: 2 },
       objective: {
         weights: { latency: 1, energy: 0, cloud: 1, bytes: 0, accuracy: 1 },
         latency: { form: 'mean' },
@@ -30,9 +38,12 @@ describe('a policy that decides where', () => {
       plans: { boundaryBits: [32], earlyExit: false },
     }
     const training = {
-      ...{ schema: 'edgewise.training/1', scenario: `${name}.scenario.yaml`, environments: 1 },
+      schema: 'edgewise.training/1',
+      scenario: `${name}.scenario.yaml`,
+      environments: 1,
       ppo: { ...NUMBERS, encoder: [8], criticHidden: [8], rowHidden: 8 },
-      ...{ validation: { everyUpdates: 1, episodes: 1 }, checkpointEveryUpdates: 1 },
+      validation: { everyUpdates: 1, episodes: 1 },
+      checkpointEveryUpdates: 1,
     }
     writeFileSync(at(`${name}.yaml`), JSON.stringify(shape))
     writeFileSync(at(`${name}.scenario.yaml`), JSON.stringify(scenario))

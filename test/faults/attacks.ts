@@ -81,7 +81,12 @@ function claim(random: RandomStream, sequence: number): Uint8Array {
 }
 
 const opening = {
-  ...{ plan: 1, promptTokens: 12, maxNewTokens: 16, sampling: GREEDY, stopIds: [], report: false },
+  plan: 1,
+  promptTokens: 12,
+  maxNewTokens: 16,
+  sampling: GREEDY,
+  stopIds: [],
+  report: false,
 }
 const hello = jsonFrame(FRAME.hello, {})
 const plan = planFrame(MODEL, 1, planNamed('cut', MODEL))

@@ -41,7 +41,11 @@ export function complete(
       if (choice?.text) onText(text)
     }
     const body = JSON.stringify({
-      ...{ model: 'tales', prompt: asked.prompt, max_tokens: asked.maxTokens, temperature: 0, stream: true },
+      model: 'tales',
+      prompt: asked.prompt,
+      max_tokens: asked.maxTokens,
+      temperature: 0,
+      stream: true,
     })
     const headers = {
       'content-type': 'application/json',

@@ -48,7 +48,10 @@ export class FrameSplitter {
 
   private see(whole: Buffer): SeenFrame {
     return {
-      ...{ connection: this.connection, way: this.way, index: this.index++, bytes: whole.length },
+      connection: this.connection,
+      way: this.way,
+      index: this.index++,
+      bytes: whole.length,
       type: whole.readUInt8(5),
       step: whole.readUInt16LE(6),
       request: whole.readUInt32LE(8),

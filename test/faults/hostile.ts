@@ -64,13 +64,17 @@ async function againstTheCloud(world: World, kind: HostileKind, random: RandomSt
     wrongTokens += differing(ids, expected, { isWhole: !hang })
   }
   const leaks = await leaksOf(world)
-  return { ...{ wrongTokens, hang, leaks, problems }, documentedError: null, recoverySeconds: null }
+  return { wrongTokens, hang, leaks, problems, documentedError: null, recoverySeconds: null }
 }
 
 /** What it may end with: the peer's fault, its absence, the deadline, or what is wrong with what came. */
 const DOCUMENTED = [
-  ...['E_NO_CLOUD', 'E_PEER_FAILED', 'E_UNEXPECTED_FRAME', 'E_DEADLINE'],
-  ...['E_INPUT', 'E_WIRE_PAYLOAD'],
+  'E_NO_CLOUD',
+  'E_PEER_FAILED',
+  'E_UNEXPECTED_FRAME',
+  'E_DEADLINE',
+  'E_INPUT',
+  'E_WIRE_PAYLOAD',
 ]
 
 async function againstAnEdge(world: World, kind: HostileKind, random: RandomStream): Promise<Found> {
@@ -83,7 +87,9 @@ async function againstAnEdge(world: World, kind: HostileKind, random: RandomStre
   const { port } = server.address() as AddressInfo
   const parts = { clock: systemClock, timers: systemTimers }
   const link = new CloudLink({
-    ...{ ...parts, backoff: BACKOFF, random },
+    ...parts,
+    backoff: BACKOFF,
+    random,
     dial: (signal) =>
       connect({ host: '127.0.0.1', port, greeting: {}, clock: systemClock, limits: LIMITS, signal }),
   })

@@ -67,7 +67,14 @@ export async function runProcessFault(
   )
   const moment = TIMELESS.includes(kind) ? 'any' : phase
   return {
-    ...{ seed, kind, phase: moment, detail: prompt, documentedError, recoverySeconds, problems, leaks: null },
+    seed,
+    kind,
+    phase: moment,
+    detail: prompt,
+    documentedError,
+    recoverySeconds,
+    problems,
+    leaks: null,
     wrongTokens: wrong.length,
     hang: found === null,
   }

@@ -47,7 +47,9 @@ export async function openProcesses(cli: string): Promise<ProcessWorld> {
   const known = new Map<string, string>()
   const seen: Record<'the edge' | 'the cloud', Held[]> = { 'the edge': [], 'the cloud': [] }
   return {
-    ...{ mortalCloud, mortalEdge, open },
+    mortalCloud,
+    mortalEdge,
+    open,
     told: async (asked) => {
       const name = JSON.stringify([asked.prompt, asked.maxTokens])
       const before = known.get(name)
@@ -104,7 +106,9 @@ async function openPair(cli: string, folder: string, log: string): Promise<Pair>
     return startProgram([...command, ...more], folder)
   }
   const pair: Pair = {
-    ...{ proxy, startCloud, startEdge },
+    proxy,
+    startCloud,
+    startEdge,
     cloud: await startCloud(),
     edge: null as unknown as Program,
     close: async () => {

@@ -52,7 +52,10 @@ export async function startProgram(command: readonly string[], cwd: string): Pro
   >
   const { port } = (listening ?? serving)!
   return {
-    ...{ port, pid: child.pid!, said: () => said, isGone: () => gone !== null },
+    port,
+    pid: child.pid!,
+    said: () => said,
+    isGone: () => gone !== null,
     signal: (name) => void child.kill(name),
     exit: (seconds) => Promise.race([exited, later(seconds)]),
     held: () => heldBy(child),

@@ -109,7 +109,9 @@ describe('a proxy that breaks', () => {
     edge.destroy()
     await new Promise((resolve) => setTimeout(resolve, 60))
     expect({ ended, taken: taken.length, heard: edge.bytesRead }).toEqual({
-      ...{ ended: '', taken: each[0].length, heard: 0 },
+      ended: '',
+      taken: each[0].length,
+      heard: 0,
     })
   })
 

@@ -142,7 +142,9 @@ class Pair {
     const lane = (way: Way): Lane => ({
       splitter: new FrameSplitter(number, way),
       outlet: new Outlet(this.sockets[way], timers),
-      ...{ late: null, manner: 'whole', mannerBytes: 0 },
+      late: null,
+      manner: 'whole',
+      mannerBytes: 0,
     })
     this.lanes = { up: lane('up'), down: lane('down') }
     this.carry(client, 'up')

@@ -8,8 +8,16 @@ import { HOSTILE_KINDS, isGood, PHASES, PROCESS_KINDS, WIRE_KINDS, type Outcome 
 import { BEGIN, END, figuresOf, isClean, quantile, rowOf, summaryOf, tableOf, withFigures } from './report.ts'
 
 const good: Outcome = {
-  ...{ seed: 1, kind: 'drop', phase: 'decode', detail: '', wrongTokens: 0, documentedError: null },
-  ...{ recoverySeconds: 0.5, hang: false, leaks: [], problems: [] },
+  seed: 1,
+  kind: 'drop',
+  phase: 'decode',
+  detail: '',
+  wrongTokens: 0,
+  documentedError: null,
+  recoverySeconds: 0.5,
+  hang: false,
+  leaks: [],
+  problems: [],
 }
 
 describe('a campaign', () => {

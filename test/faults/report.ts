@@ -30,9 +30,15 @@ export function rowOf(name: string, phase: string, outcomes: readonly Outcome[])
   const times = outcomes.flatMap(({ recoverySeconds }) => (recoverySeconds === null ? [] : [recoverySeconds]))
   const looked = outcomes.some(({ leaks }) => leaks !== null)
   return [
-    ...[name, phase, String(outcomes.length), sum((o) => o.wrongTokens)],
-    ...[sum((o) => Number(o.documentedError !== null)), quantile(times, 0.5), quantile(times, 0.99)],
-    ...[looked ? sum((o) => o.leaks?.length ?? 0) : '-', sum((o) => Number(o.hang))],
+    name,
+    phase,
+    String(outcomes.length),
+    sum((o) => o.wrongTokens),
+    sum((o) => Number(o.documentedError !== null)),
+    quantile(times, 0.5),
+    quantile(times, 0.99),
+    looked ? sum((o) => o.leaks?.length ?? 0) : '-',
+    sum((o) => Number(o.hang)),
   ]
 }
 

@@ -67,7 +67,15 @@ async function carryOut(world: World, fault: WireFault): Promise<Outcome | null>
   const leaks = hang ? [] : await leaksOf(world)
   const { seed, kind, phase, detail } = fault
   const outcome = {
-    ...{ seed, kind, phase, detail, wrongTokens, documentedError: null, hang, leaks, problems },
+    seed,
+    kind,
+    phase,
+    detail,
+    wrongTokens,
+    documentedError: null,
+    hang,
+    leaks,
+    problems,
     recoverySeconds: gaps.longest,
   }
   const bad = wrongTokens > 0 || hang || leaks.length > 0 || problems.length > 0

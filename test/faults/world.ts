@@ -65,7 +65,10 @@ export async function openWorld(seed: number): Promise<World> {
   const budget = new CloudMemoryBudget(BUDGET_BYTES)
   const peers = new Set<CloudExecutor>()
   const server = await listen({
-    ...{ host: '127.0.0.1', port: 0, clock, limits: LIMITS },
+    host: '127.0.0.1',
+    port: 0,
+    clock,
+    limits: LIMITS,
     greet: () => ({ welcome: {} }),
     onConnection: (connection) => {
       const { runner } = cloudSide
@@ -78,7 +81,10 @@ export async function openWorld(seed: number): Promise<World> {
   const dial = (port: number, signal?: AbortSignal) =>
     connect({ host: '127.0.0.1', port, greeting: {}, clock, limits: LIMITS, ...(signal && { signal }) })
   const link = new CloudLink({
-    ...{ clock, timers: systemTimers, backoff: BACKOFF, random: randomStream(seed, 'backoff') },
+    clock,
+    timers: systemTimers,
+    backoff: BACKOFF,
+    random: randomStream(seed, 'backoff'),
     dial: (signal) => dial(proxy.port, signal),
   })
   const parts = { model: MODEL, runner: edgeSide.runner, clock, timers: systemTimers, maxInFlight: 8 }
@@ -92,7 +98,14 @@ export async function openWorld(seed: number): Promise<World> {
   await link.opened()
   const known = new Map<string, readonly number[]>()
   return {
-    ...{ edge, link, proxy, budget, peers, events, edgeRunner: edgeSide.runner, cloudPort: server.port },
+    edge,
+    link,
+    proxy,
+    budget,
+    peers,
+    events,
+    edgeRunner: edgeSide.runner,
+    cloudPort: server.port,
     told: async (ask, schedule = []) => {
       const key = JSON.stringify([ask, schedule])
       const before = known.get(key)

@@ -120,7 +120,10 @@ describe.each([gpt2Like, llamaLike, groupedLike, odd])('segments of $id', (model
   test('a layer cut at every boundary goes on with partial sums and inner activations', async () => {
     const x = rows(referenceResidual(source, IDS, 0))
     const half = (units: number[], residual: boolean): SubgraphPart => ({
-      ...{ kind: 'attention', layer: 0, units, residual },
+      kind: 'attention',
+      layer: 0,
+      units,
+      residual,
     })
     const rest = Array.from({ length: attentionUnits(model) - 1 }, (_, i) => i + 1)
     const mine = await once({ input: 'x', parts: [half([0], true)] }, { x })
@@ -188,7 +191,9 @@ describe.each([gpt2Like, llamaLike, groupedLike, odd])('segments of $id', (model
       const next = [5, 6, 7]
       const x = rows(referenceResidual(source, [5, 6, 7], 0))
       const inputs: Feeds = {
-        ...{ ids: idsOf(next), x, partial: x },
+        ids: idsOf(next),
+        x,
+        partial: x,
         ...Object.assign({}, ...kept.map((caches, b) => caches.feeds(b, prompts.length))),
         positions: tensor(
           'int64',
@@ -218,10 +223,15 @@ describe.each([gpt2Like, llamaLike, groupedLike, odd])('segments of $id', (model
 describe('a segment', () => {
   const source = randomSource(gpt2Like)
   const attention = (layer: number, units: number[], residual = true): SubgraphPart => ({
-    ...{ kind: 'attention', layer, units, residual },
+    kind: 'attention',
+    layer,
+    units,
+    residual,
   })
   const ffn = (layer: number, part: 'whole' | 'first' | 'second' = 'whole'): SubgraphPart => ({
-    ...{ kind: 'ffn', layer, part },
+    kind: 'ffn',
+    layer,
+    part,
   })
   test.each<[string, Subgraph, number]>([
     ['nothing', { input: 'x', parts: [] }, 1],

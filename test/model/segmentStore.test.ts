@@ -232,7 +232,10 @@ describe('the store', () => {
     const store = openSubgraphStore(folder, randomSource(many), 'fp32')
     const even = Array.from({ length: 100 }, (_, i) => 2 * i)
     const part = (units: number[]): SubgraphPart => ({
-      ...{ kind: 'attention', layer: 0, units, residual: true },
+      kind: 'attention',
+      layer: 0,
+      units,
+      residual: true,
     })
     const paths = [even, [...even].reverse(), even.map((unit) => unit + 1)].map(
       (units) => store.store({ input: 'x', parts: [part(units)] }).path,

@@ -74,8 +74,11 @@ describe('planners with queues', () => {
       const over = { ...quiet.situation, cloudBacklogSeconds: 4, virtual }
       const overrun = { edgeJoule: 3 / 0.02, accuracyNat: 5 / 0.04 }
       const drift = {
-        ...{ edgeSecond: 0, cloudSecond: (4 + 2 / 0.005) / 7, upByte: 0 },
-        ...{ edgeJoule: overrun.edgeJoule / 7, accuracyNat: overrun.accuracyNat / 7 },
+        edgeSecond: 0,
+        cloudSecond: (4 + 2 / 0.005) / 7,
+        upByte: 0,
+        edgeJoule: overrun.edgeJoule / 7,
+        accuracyNat: overrun.accuracyNat / 7,
       }
       const plan = driftPlusPenalty(problem, 7).decide(over)
       expect(plan).toEqual(optimalPlan(oracleInput(problem, over, drift))?.plan)
@@ -193,8 +196,12 @@ describe('pinned ends', () => {
       const { weightBytes, kvBytesPerToken } = edgeMemory(problem.pair, pinned)
       const least = weightBytes + kvBytesPerToken * reservedTokens
       const policies = [
-        ...[cloudOnly(problem), joinShortestDelay(problem), perStateDp(problem), randomPlans(problem)],
-        ...[priced(problem, [1, 1, 1, 1]), driftPlusPenalty(problem, 1)],
+        cloudOnly(problem),
+        joinShortestDelay(problem),
+        perStateDp(problem),
+        randomPlans(problem),
+        priced(problem, [1, 1, 1, 1]),
+        driftPlusPenalty(problem, 1),
         ...layerCuts(problem).map(({ cut, boundaryBits }) => staticCut(problem, cut, boundaryBits)),
       ]
       // Two cuts between the ends: one with every width, one with nothing in the cloud.

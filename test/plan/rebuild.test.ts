@@ -14,8 +14,17 @@ import { DEFAULT_OBJECTIVE } from '../../src/plan/price/objective.ts'
 import { randomPair } from './random-pair.ts'
 
 const model: ModelSpec = {
-  ...{ id: 'by-hand', family: 'gpt2', layers: 4, width: 100, heads: 2, kvHeads: 2, headDim: 50 },
-  ...{ ffnWidth: 400, vocabulary: 1000, contextTokens: 101, tiedHead: false },
+  id: 'by-hand',
+  family: 'gpt2',
+  layers: 4,
+  width: 100,
+  heads: 2,
+  kvHeads: 2,
+  headDim: 50,
+  ffnWidth: 400,
+  vocabulary: 1000,
+  contextTokens: 101,
+  tiedHead: false,
 } as const
 const provenance: Provenance = { kind: 'assumed', source: 'by hand' }
 const figure = (value: number): Figure => ({ value, provenance })
@@ -45,8 +54,10 @@ function profile(a: number, f: number, h: number, d: number, w: number): Profile
     loadBytesPerSecond: figure(1e6),
     load: { segmentSeconds: figure(0.5) },
     power: {
-      ...{ busyWatts: figure(5), idleWatts: figure(1) },
-      ...{ radioJoulesPerByte: figure(0), radioJoulesPerMessage: figure(0) },
+      busyWatts: figure(5),
+      idleWatts: figure(1),
+      radioJoulesPerByte: figure(0),
+      radioJoulesPerMessage: figure(0),
     },
     batch: { sizes: [1, 8], factors: [1, 2], provenance },
     decisionSeconds: figure(0),
@@ -54,8 +65,12 @@ function profile(a: number, f: number, h: number, d: number, w: number): Profile
 }
 
 const network = {
-  ...{ frameBytes: 32, messageSeconds: 0.001, windowBytes: 14_600 },
-  ...{ beyondWindowRtts: 0.5, coldRtts: 3, coldAfterSeconds: 30 },
+  frameBytes: 32,
+  messageSeconds: 0.001,
+  windowBytes: 14_600,
+  beyondWindowRtts: 0.5,
+  coldRtts: 3,
+  coldAfterSeconds: 30,
 }
 const pair = createPair(
   new BlockCosts(profile(0.01, 0.02, 0.005, 0.002, 0.003)),
@@ -67,10 +82,16 @@ const cut1 = cutPlan(4, 2, 1, 32, EDGE, CLOUD)
 const edge = uniformPlan(4, 2, EDGE)
 const cloud = uniformPlan(4, 2, CLOUD)
 const input: KvRebuildInput = {
-  ...{ pair, from: cut1, to: cut1, promptTokens: 10, deliveredTokens: 3 },
+  pair,
+  from: cut1,
+  to: cut1,
+  promptTokens: 10,
+  deliveredTokens: 3,
   // 1 byte takes 1 us up.
   link: { upBitsPerSecond: 8e6, downBitsPerSecond: 8e6, rttSeconds: 0.1 },
-  ...{ edgeSlowdown: 1, cloudSlowdown: 1, loadBytes: 0 },
+  edgeSlowdown: 1,
+  cloudSlowdown: 1,
+  loadBytes: 0,
 }
 /** Half an RTT and handling; none of these messages is past the window. */
 const LATENCY = 0.051
@@ -167,14 +188,19 @@ describe('going on', () => {
         random.integer(2) as 0 | 1,
       )
       const terms = {
-        ...{ pair: small, link: input.link, objective: DEFAULT_OBJECTIVE, readingTokensPerSecond: 10 },
+        pair: small,
+        link: input.link,
+        objective: DEFAULT_OBJECTIVE,
+        readingTokensPerSecond: 10,
       }
       const compiled = compileProgram(small, plan, { promptTokens: 20, loadBytes: 0, decisionSeconds: 0 })
       const seconds = (outputTokens: number) =>
         evaluateProgram(compiled, { ...terms, promptTokens: 20, outputTokens }).e2eSeconds
       // Tokens 6..15 of the request: on top of 25 others.
       const rest = evaluateProgram(goOnProgram(small, plan, 25), {
-        ...{ ...terms, promptTokens: 25, outputTokens: 10 },
+        ...terms,
+        promptTokens: 25,
+        outputTokens: 10,
       }).e2eSeconds
       const delivery = plan.head === CLOUD && plan.embed === CLOUD ? 0.5 * 0.1 + 0.001 : 0
       // Where the cloud samples, the next token begins before the last one is delivered.

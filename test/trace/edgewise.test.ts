@@ -54,10 +54,18 @@ describe('a served day, read back', () => {
 })
 
 const up = (atSeconds: number, bytes: number, seconds: number): LogRecord => ({
-  ...{ kind: 'transfer', direction: 'up', atSeconds, bytes, seconds },
+  kind: 'transfer',
+  direction: 'up',
+  atSeconds,
+  bytes,
+  seconds,
 })
 const event = (atSeconds: number, name: string): LogRecord => ({
-  ...{ kind: 'event', atSeconds, name, request: null, detail: '' },
+  kind: 'event',
+  atSeconds,
+  name,
+  request: null,
+  detail: '',
 })
 const load = (records: readonly object[], binMilliseconds = 1000) =>
   importTrace([HEADER, ...records].map(encodeLine).join(''), source, { binMilliseconds })
@@ -120,27 +128,39 @@ describe('the workload of a log', () => {
   it('leaves out what was not answered, tells two sessions apart, and needs a request', () =>
     inFolder((folder) => {
       const arrival = (atSeconds: number, request: number, promptTokens: number): LogRecord => ({
-        ...{ kind: 'arrival', atSeconds, request, promptTokens, maxNewTokens: 99 },
+        kind: 'arrival',
+        atSeconds,
+        request,
+        promptTokens,
+        maxNewTokens: 99,
       })
       const outcome = (atSeconds: number, request: number, end: string, outputTokens: number) => ({
-        ...{ kind: 'outcome', atSeconds, request, end, outputTokens, detail: '', queueSeconds: 0 },
-        ...{
-          ttftSeconds: null,
-          tpotSeconds: null,
-          endToEndSeconds: 1,
-          upBytes: 0,
-          downBytes: 0,
-          edgeSeconds: null,
-        },
+        kind: 'outcome',
+        atSeconds,
+        request,
+        end,
+        outputTokens,
+        detail: '',
+        queueSeconds: 0,
+        ttftSeconds: null,
+        tpotSeconds: null,
+        endToEndSeconds: 1,
+        upBytes: 0,
+        downBytes: 0,
+        edgeSeconds: null,
       })
       const records = [
-        ...[HEADER, arrival(0.25, 1, 10), arrival(1, 2, 20), arrival(2, 3, 30), arrival(3, 4, 40)],
-        ...[outcome(4, 2, 'cancelled', 5), outcome(5, 1, 'stop', 6), outcome(6, 3, 'error', 7)],
-        ...[
-          { ...HEADER, startedAt: '2026-03-01T13:00:00.000Z' },
-          outcome(1, 4, 'stop', 9),
-          arrival(2, 1, 50),
-        ],
+        HEADER,
+        arrival(0.25, 1, 10),
+        arrival(1, 2, 20),
+        arrival(2, 3, 30),
+        arrival(3, 4, 40),
+        outcome(4, 2, 'cancelled', 5),
+        outcome(5, 1, 'stop', 6),
+        outcome(6, 3, 'error', 7),
+        { ...HEADER, startedAt: '2026-03-01T13:00:00.000Z' },
+        outcome(1, 4, 'stop', 9),
+        arrival(2, 1, 50),
         outcome(3, 1, 'length', 8),
       ]
       const path = join(folder, 'decisions.00001.jsonl')

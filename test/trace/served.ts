@@ -88,9 +88,19 @@ function putRequests(
     put(decisionOf(at + 0.001, request))
     const end = request % 10 === 0 ? 'error' : 'stop'
     put({
-      ...{ kind: 'outcome', atSeconds: at + 10, request, end, detail: '', outputTokens, queueSeconds: 0.1 },
-      ...{ ttftSeconds: 0.5, tpotSeconds: outputTokens === 1 ? null : 0.1, endToEndSeconds: 10 },
-      ...{ upBytes: 1000, downBytes: 100, edgeSeconds: null },
+      kind: 'outcome',
+      atSeconds: at + 10,
+      request,
+      end,
+      detail: '',
+      outputTokens,
+      queueSeconds: 0.1,
+      ttftSeconds: 0.5,
+      tpotSeconds: outputTokens === 1 ? null : 0.1,
+      endToEndSeconds: 10,
+      upBytes: 1000,
+      downBytes: 100,
+      edgeSeconds: null,
     })
     if (end === 'error') unanswered++
     else requests.push([at, promptTokens, outputTokens])
@@ -100,15 +110,13 @@ function putRequests(
 
 function decisionOf(atSeconds: number, request: number): Extract<LogRecord, { kind: 'decision' }> {
   return {
-    ...{
-      kind: 'decision',
-      atSeconds,
-      request,
-      reason: 'dispatch',
-      propensity: 1,
-      fromToken: 0,
-      rebuild: 'start',
-    },
+    kind: 'decision',
+    atSeconds,
+    request,
+    reason: 'dispatch',
+    propensity: 1,
+    fromToken: 0,
+    rebuild: 'start',
     source: request % 4 === 0 ? 'shield' : 'policy',
     observation: Array.from({ length: 43 }, (_, i) => i / 7),
     plan: request % 2 === 0 ? { embed: 'edge' } : null,

@@ -39,7 +39,8 @@ export function describeAssessment(found: Assessment, style: TableStyle): string
 export function perplexityPoints(found: Assessment): PerplexityPoint[] {
   const { nats, perplexity, boundaries, additivity: many, precisions: weights } = found
   const at = (series: string, bits: number, added: number) => ({
-    ...{ series, bits },
+    series,
+    bits,
     perplexity: Math.exp(nats + added),
   })
   const one = 'one boundary (mean)'
@@ -75,8 +76,11 @@ function widths(rows: readonly BoundaryLoss[]): number[] {
 function additivity(found: Assessment, style: TableStyle): string {
   const columns = ['bits', 'crossings', 'together', 'sum of each alone', 'ratio'].map(right)
   const rows = found.additivity.map((row) => [
-    ...[String(row.bits), String(row.crossings), lossText(row)],
-    ...[amount(row.summedDivergence), row.ratio === null ? '' : row.ratio.toFixed(2)],
+    String(row.bits),
+    String(row.crossings),
+    lossText(row),
+    amount(row.summedDivergence),
+    row.ratio === null ? '' : row.ratio.toFixed(2),
   ])
   return renderTable({ columns, rows }, style)
 }
@@ -84,8 +88,11 @@ function additivity(found: Assessment, style: TableStyle): string {
 function exits(found: Assessment, style: TableStyle): string {
   const columns = ['after layer', 'threshold', 'leave', 'all leave', 'the confident leave'].map(right)
   const rows = found.exits.map(({ layer, threshold, leaveShare, standalone, collaborative }) => [
-    ...[String(layer), String(threshold), `${(100 * leaveShare).toFixed(1)} %`],
-    ...[lossText(standalone), lossText(collaborative)],
+    String(layer),
+    String(threshold),
+    `${(100 * leaveShare).toFixed(1)} %`,
+    lossText(standalone),
+    lossText(collaborative),
   ])
   return renderTable({ columns, rows }, style)
 }
@@ -93,7 +100,8 @@ function exits(found: Assessment, style: TableStyle): string {
 function precisions(found: Assessment, style: TableStyle): string {
   const columns = [{ title: 'weights' }, right('perplexity'), right('added')]
   const rows = found.precisions.map((row) => [
-    ...[row.precision, row.perplexity.toFixed(4)],
+    row.precision,
+    row.perplexity.toFixed(4),
     row.precision === 'fp32' ? '' : lossText(row),
   ])
   return renderTable({ columns, rows }, style)

@@ -97,7 +97,12 @@ async function assessment(options: Options, pretrained: PretrainedModel, io: Io)
   let progress: Progress | null = null
   try {
     return await assess({
-      ...{ engine, source, fingerprint, windows, text: name, clock: io.clock },
+      engine,
+      source,
+      fingerprint,
+      windows,
+      text: name,
+      clock: io.clock,
       files: (precision) => {
         const cache = openSubgraphFolder(io.env, options.cache, fingerprint, precision)
         folders.set(precision, cache)

@@ -65,7 +65,13 @@ function commandOf({ model, precision, cache, pinned, wan }: SidesOptions, side:
   const self = [process.execPath, ...process.execArgv, process.argv[1], 'calibrate-edge']
   const command = [
     ...(pinned ? ['taskset', '-c', String(core)] : []),
-    ...[...self, '--side', side, '--model', model, '--precision', precision],
+    ...self,
+    '--side',
+    side,
+    '--model',
+    model,
+    '--precision',
+    precision,
     ...(cache === undefined ? [] : ['--cache', cache]),
   ]
   return wan === null ? command : inNamespace(wan[side], command)

@@ -20,7 +20,8 @@ const right = (title: string) => ({ title, align: 'right' }) as const
 export function errorTable({ terms }: CalibrationResult): TableData {
   return {
     columns: [
-      ...[{ title: 'link' }, { title: 'term' }],
+      { title: 'link' },
+      { title: 'term' },
       ...[
         'cells',
         'median signed',
@@ -33,7 +34,9 @@ export function errorTable({ terms }: CalibrationResult): TableData {
       { title: 'target' },
     ],
     rows: terms.map((one) => [
-      ...[one.link, TERM_NAMES[one.term], String(one.count)],
+      one.link,
+      TERM_NAMES[one.term],
+      String(one.count),
       ...[one.medianSignedError, one.medianError, one.p95Error, one.p95ErrorOfRuns].map(formatShare),
       ...[one.medianNoise, one.p95Noise].map(formatShare),
       one.met ? 'met' : 'MISSED',
@@ -56,7 +59,8 @@ export function sideBySide({ cells, links }: CalibrationResult): { title: string
       rows: rows.map((row) => [
         row.plan,
         ...[pair('ttft'), pair('tpot'), pair('endToEnd')].flatMap((figures) => figures(row)),
-        ...[formatBytes(row.upBytes), formatBytes(row.downBytes)],
+        formatBytes(row.upBytes),
+        formatBytes(row.downBytes),
       ]),
     },
   }

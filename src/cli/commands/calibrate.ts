@@ -161,9 +161,21 @@ async function carryOut(options: Options, folder: string, io: Io): Promise<Outco
     io.onExit(() => emulation.close())
     try {
       const result = await calibrate({
-        ...{ model, accuracy, exitLayers: pretrained.source.exitLayers, links, ...sides, emulation, profile },
-        ...{ tcpDynamics: wan !== null, quick, pinned, clock, signal: io.signal },
-        ...{ repeats: options.repeats, seed: options.seed, prompt: promptsOf(pretrained, options.seed) },
+        model,
+        accuracy,
+        exitLayers: pretrained.source.exitLayers,
+        links,
+        ...sides,
+        emulation,
+        profile,
+        tcpDynamics: wan !== null,
+        quick,
+        pinned,
+        clock,
+        signal: io.signal,
+        repeats: options.repeats,
+        seed: options.seed,
+        prompt: promptsOf(pretrained, options.seed),
         ...reporting(folder, progress, io),
       })
       return { result, profile }
@@ -238,8 +250,11 @@ function wanOf({ carriage, wanSource }: Options, links: readonly LinkCase[]): Wa
   }
   const [{ series }] = links
   return {
-    ...{ sourcePath: wanSource, queueBytes: WAN_QUEUE_BYTES, oneWayDelaySeconds: series.rttSeconds[0] / 2 },
-    ...{ upBitsPerSecond: series.upBitsPerSecond[0], downBitsPerSecond: series.downBitsPerSecond[0] },
+    sourcePath: wanSource,
+    queueBytes: WAN_QUEUE_BYTES,
+    oneWayDelaySeconds: series.rttSeconds[0] / 2,
+    upBitsPerSecond: series.upBitsPerSecond[0],
+    downBitsPerSecond: series.downBitsPerSecond[0],
   }
 }
 

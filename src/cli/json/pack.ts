@@ -7,7 +7,12 @@ const { edgewise, target, node, onnxruntime, model, bundle } = packManifestSchem
 /** What `edgewise pack --json` prints, with and without --check. */
 export const packJsonSchema = z.strictObject({
   folder: z.string(),
-  ...{ edgewise, target, node, onnxruntime, model, bundle },
+  edgewise,
+  target,
+  node,
+  onnxruntime,
+  model,
+  bundle,
   /** Files besides the manifest. */
   files: z.int().min(1),
   bytes: z.int().min(1),
@@ -22,7 +27,12 @@ export function packJson({ folder, manifest, manifestSha256 }: Pack): PackJson {
   const { edgewise, target, node, onnxruntime, model, bundle, files } = manifest
   return {
     folder,
-    ...{ edgewise, target, node, onnxruntime, model, bundle },
+    edgewise,
+    target,
+    node,
+    onnxruntime,
+    model,
+    bundle,
     files: Object.keys(files).length,
     bytes: packBytes(folder),
     programBytes: files['edgewise.mjs'].bytes,

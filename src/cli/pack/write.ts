@@ -108,7 +108,10 @@ function fill(folder: string, request: PackRequest): Omit<PackManifest, 'files'>
 /** Node takes edgewise.mjs for what it is by its name; the version and the folder are found by package.json. */
 function packageOf({ edgewise, node, onnxruntime }: Omit<PackManifest, 'files'>): object {
   return {
-    ...{ name: 'edgewise-device', version: edgewise, private: true, type: 'module' },
+    name: 'edgewise-device',
+    version: edgewise,
+    private: true,
+    type: 'module',
     engines: { node },
     dependencies: { 'onnxruntime-node': onnxruntime },
   }

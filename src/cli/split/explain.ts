@@ -56,7 +56,8 @@ function passesOf({ tokens, dispatchSeconds }: RequestOutput, activities: readon
 function onePass(title: string, pass: Pass, style: TableStyle): string[] {
   const { fromSeconds, toSeconds, activities } = pass
   const lanes = LANES.map(([name, colour]): TimelineLane => ({
-    ...{ name, colour },
+    name,
+    colour,
     spans: activities.filter(({ lane }) => lane === name),
   }))
   // A cloud that samples goes on while its token is on its way down: a pass may begin before the token before it is here.

@@ -289,7 +289,14 @@ function viewOf(entry: Entry): JournaledRequest {
   const { key, principal, prompt, maxNewTokens, sampling, fingerprint, request, finish } = entry
   const own = identity(entry)
   return {
-    ...{ key, principal, prompt, maxNewTokens, sampling, fingerprint, request, finish },
+    key,
+    principal,
+    prompt,
+    maxNewTokens,
+    sampling,
+    fingerprint,
+    request,
+    finish,
     tokens: [...entry.tokens],
     switches: [...entry.switches],
     matches: (other) => identity(other) === own,

@@ -93,9 +93,15 @@ class Measurement {
       const boundaries = crossings.boundaryLosses()
       const { nats } = this.base.loss()
       return {
-        ...{ modelId: source.model.id, fingerprint, text, windows: windows.length },
+        modelId: source.model.id,
+        fingerprint,
+        text,
+        windows: windows.length,
         engine: `${engine.info.name} ${engine.info.version}`,
-        ...{ tokens: this.tokens, nats, perplexity: Math.exp(nats), boundaries },
+        tokens: this.tokens,
+        nats,
+        perplexity: Math.exp(nats),
+        boundaries,
         partials: crossings.partialLosses(),
         ...(await this.combinations(passes, boundaries, nats)),
         exits: exits.flatMap((meter) => meter.qualities()),
@@ -211,7 +217,10 @@ function additivity(
   const summedDivergence = sum(({ divergence }) => divergence)
   return {
     ...loss,
-    ...{ bits, crossings: parts.length, summedNats: sum(({ nats }) => nats), summedDivergence },
+    bits,
+    crossings: parts.length,
+    summedNats: sum(({ nats }) => nats),
+    summedDivergence,
     ratio: summedDivergence > 0 ? loss.divergence / summedDivergence : null,
   }
 }

@@ -105,7 +105,8 @@ export class BoundaryLossMeter {
   private crossings(tallies: ReadonlyMap<string, LossAccumulator>, places: number): BoundaryLoss[] {
     return this.bits.flatMap((bits) =>
       Array.from({ length: places }, (_, layer) => ({
-        ...{ layer, bits },
+        layer,
+        bits,
         ...tallies.get(`${layer} ${bits}`)!.loss(),
       })),
     )

@@ -48,8 +48,12 @@ export class ExitMeter {
 
   qualities(): ExitQuality[] {
     return [...this.counts].map(([threshold, { leaving, collaborative }]) => ({
-      ...{ layer: this.layer, threshold, leaving, leaveShare: leaving / this.tokens },
-      ...{ standalone: this.standalone.loss(), collaborative: collaborative.loss() },
+      layer: this.layer,
+      threshold,
+      leaving,
+      leaveShare: leaving / this.tokens,
+      standalone: this.standalone.loss(),
+      collaborative: collaborative.loss(),
     }))
   }
 }

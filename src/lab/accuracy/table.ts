@@ -18,11 +18,13 @@ export function measuredTable(found: Assessment): AccuracyTable {
     modelId: found.modelId,
     boundary: BOUNDARY_LOSS.map((row) => boundaryRow(found, row, basis)),
     boundaryByLayer: found.boundaries.map(({ layer, bits, ...loss }) => ({
-      ...{ layer, bits },
+      layer,
+      bits,
       loss: lossFigure(loss, `${basis}: residual crosses alone`),
     })),
     exits: found.exits.map(({ layer, threshold, leaving, leaveShare, standalone, collaborative }) => ({
-      ...{ layer, threshold },
+      layer,
+      threshold,
       leaveShare: measured(leaveShare, `${basis}: ${leaving} tokens as confident`),
       standaloneLoss: lossFigure(standalone, `${basis}: every token by the exit`),
       collaborativeLoss: lossFigure(collaborative, `${basis}: confident tokens by the exit`),

@@ -117,15 +117,25 @@ function predictAll(options: CalibrateOptions, profile: Profile, excessSeconds: 
   const accuracy = withExits(options.accuracy, exitLayers)
   const predictor = new Predictor(profile, accuracy, { excessSeconds, tcpDynamics }, plans, links)
   const cells = gridCells({
-    ...{ model, plans, links, quick },
+    model,
+    plans,
+    links,
+    quick,
     random: randomStream(seed, 'calibrate arrivals'),
     aloneSeconds: (cell) =>
       predictor.predict({ ...cell, load: 'alone', arrivalSeconds: [0] }).figures.endToEnd!,
   })
   const predictions = cells.map((cell) => predictor.predict(cell))
   const file = {
-    ...{ model: model.id, seed, excessSeconds, network: predictor.pair.network, leftOut },
-    ...{ profile, plans: plansAsJson({ model }, plans), cells, predictions },
+    model: model.id,
+    seed,
+    excessSeconds,
+    network: predictor.pair.network,
+    leftOut,
+    profile,
+    plans: plansAsJson({ model }, plans),
+    cells,
+    predictions,
     links: links.map(({ id, series, phaseSeconds }) => ({ id, label: series.label, phaseSeconds })),
   }
   return { plans, leftOut, cells, predictions: new Map(predictions.map((one) => [one.cell, one])), file }
@@ -214,8 +224,11 @@ class Measurement {
     await cloud.holdReports(true)
     try {
       await edge.run({
-        ...{ link: cell.link, plan: resolvedPlanToJson(model, plan.placed), outputTokens: cell.outputTokens },
-        ...{ startSeconds, maxInFlight: MAX_IN_FLIGHT },
+        link: cell.link,
+        plan: resolvedPlanToJson(model, plan.placed),
+        outputTokens: cell.outputTokens,
+        startSeconds,
+        maxInFlight: MAX_IN_FLIGHT,
         requests: cell.arrivalSeconds.map((arrivalSeconds) => ({
           prompt: this.options.prompt(cell.promptTokens, this.prompts++),
           arrivalSeconds,
@@ -254,14 +267,23 @@ function resultOf(
 ): CalibrationResult {
   const { clock, model, pinned, repeats, links, tcpDynamics } = options
   const samples = cells.map(({ id, link }) => ({
-    ...{ link, predicted: predictions.get(id)!.figures, runs: runs.get(id)! },
+    link,
+    predicted: predictions.get(id)!.figures,
+    runs: runs.get(id)!,
   }))
   const terms = termResults(samples)
   return {
-    ...{ schema: RESULT_SCHEMA, at: clock.wallTime(), model: model.id },
-    ...{ carriage: tcpDynamics ? 'wan' : 'relay', pinned, predictionsSha256: measured.hash },
-    ...{ messageSeconds: measured.messageSeconds, excessSeconds: measured.excessSeconds },
-    ...{ repeats, discardedRuns: discarded, leftOut: [...leftOut] },
+    schema: RESULT_SCHEMA,
+    at: clock.wallTime(),
+    model: model.id,
+    carriage: tcpDynamics ? 'wan' : 'relay',
+    pinned,
+    predictionsSha256: measured.hash,
+    messageSeconds: measured.messageSeconds,
+    excessSeconds: measured.excessSeconds,
+    repeats,
+    discardedRuns: discarded,
+    leftOut: [...leftOut],
     links: links.map(({ id, series, phaseSeconds }) => ({ id, label: series.label, phaseSeconds })),
     terms,
     met: terms.every(({ met }) => met),
@@ -270,11 +292,20 @@ function resultOf(
       const { placed } = plans.find((one) => one.id === plan)!
       const asked = dependsOnConfidence(placed)
       return {
-        ...{ id, plan, link, load, promptTokens, outputTokens, upBytes, downBytes },
+        id,
+        plan,
+        link,
+        load,
+        promptTokens,
+        outputTokens,
+        upBytes,
+        downBytes,
         answers: asked
           ? { predicted: downBytes / ANSWER_BYTES, measured: interpolatedMedian(answers.get(id)!) }
           : null,
-        ...{ predicted: figures, measured: medians(samples[i].runs), runs: [...samples[i].runs] },
+        predicted: figures,
+        measured: medians(samples[i].runs),
+        runs: [...samples[i].runs],
       }
     }),
   }

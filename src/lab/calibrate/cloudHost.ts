@@ -25,7 +25,10 @@ export async function openCloudHost(options: CloudHostOptions): Promise<CloudPro
   const connections: HoldingConnection[] = []
   let held = false
   const server: WireServer = await listen({
-    ...{ host, port: 0, clock, insecureNetwork },
+    host,
+    port: 0,
+    clock,
+    insecureNetwork,
     // Without heartbeats, so that only the measured frames cross the link.
     limits: { heartbeatSeconds: null },
     greet: (peer) => {
@@ -37,7 +40,11 @@ export async function openCloudHost(options: CloudHostOptions): Promise<CloudPro
       connection.hold(held)
       connections.push(connection)
       new CloudExecutor(connection, {
-        ...{ model, runner: execution.runner, clock, ...CLOUD_DEFAULTS, loadSeconds: null },
+        model,
+        runner: execution.runner,
+        clock,
+        ...CLOUD_DEFAULTS,
+        loadSeconds: null,
       })
     },
   })

@@ -79,7 +79,10 @@ class EdgeHost implements EdgeProcess {
     const inner = await connect({ host, port, greeting, clock, insecureNetwork, limits })
     const connection = new CountingConnection(inner)
     const executor = new EdgeExecutor({
-      ...{ model: source.model, runner: this.execution.runner, clock, link: fixedLink(connection) },
+      model: source.model,
+      runner: this.execution.runner,
+      clock,
+      link: fixedLink(connection),
       maxInFlight: EXECUTOR_IN_FLIGHT,
     })
     this.lines.set(link, { connection, executor })
@@ -101,7 +104,11 @@ class EdgeHost implements EdgeProcess {
     const engine = await openEngine(this.options.engine ?? 'worker')
     try {
       return await measureProfile(source.model, {
-        ...{ engine, source, clock, messageSeconds, threads: 1 },
+        engine,
+        source,
+        clock,
+        messageSeconds,
+        threads: 1,
         precision: greeting.precision,
         grid: quick ? 'quick' : 'full',
       })

@@ -18,7 +18,10 @@ const LOADED_REQUESTS = 4
 const OFFERED = 2
 /** Plans of the small grid: edge, cloud, one cut in each direction, and an exit if the model has one. */
 const QUICK_PLANS = [
-  ...['edge', 'cloud', 'cut 32 bits, sampler at the edge', 'cut 8 bits, sampler in the cloud'],
+  'edge',
+  'cloud',
+  'cut 32 bits, sampler at the edge',
+  'cut 8 bits, sampler in the cloud',
   'early exit, collaborative',
 ]
 

@@ -36,7 +36,7 @@ export async function openRelays(
     const shifted = new ShiftedLink(link, phaseSeconds)
     shifts.set(id, shifted)
     const listen = { host: '127.0.0.1', port: 0 }
-    relays.set(id, await startRelay({ ...{ listen, to, clock, link: shifted }, startSeconds: 0 }))
+    relays.set(id, await startRelay({ listen, to, clock, link: shifted, startSeconds: 0 }))
   }
   try {
     await open(NO_LINK, constantLink(BARE_BITS_PER_SECOND, BARE_BITS_PER_SECOND, 0), 0)

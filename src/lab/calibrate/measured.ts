@@ -31,7 +31,9 @@ export function measuredFigures(cell: Cell, { requests }: RunRecord, answers: nu
   )
   return {
     ...NO_TERM_VALUES,
-    ...{ ttft, endToEnd, tpot: cell.outputTokens === 1 ? null : (endToEnd - ttft) / (cell.outputTokens - 1) },
+    ttft,
+    endToEnd,
+    tpot: cell.outputTokens === 1 ? null : (endToEnd - ttft) / (cell.outputTokens - 1),
     edgeCompute: over(({ events }) => computeSeconds(events, 'edge')),
     cloudCompute: over(({ events }) => computeSeconds(events, 'cloud')),
     transferUp: alone ? over(({ events }) => transferSeconds(events, 'edge')) : null,

@@ -94,8 +94,11 @@ export function withExits(accuracy: AccuracyTable, exitLayers: readonly number[]
     provenance: { kind: 'assumed', source: 'not looked at: only time is calibrated' } as const,
   })
   const added = missing.map((layer) => ({
-    ...{ layer, threshold: EXIT_THRESHOLD, leaveShare: figure(1) },
-    ...{ standaloneLoss: figure(0), collaborativeLoss: figure(0) },
+    layer,
+    threshold: EXIT_THRESHOLD,
+    leaveShare: figure(1),
+    standaloneLoss: figure(0),
+    collaborativeLoss: figure(0),
   }))
   return { ...accuracy, exits: [...accuracy.exits, ...added] }
 }

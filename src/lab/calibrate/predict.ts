@@ -90,7 +90,8 @@ export class Predictor {
         transferDown: times.downSeconds,
         load: this.loadSeconds(cell),
       },
-      ...{ upBytes: times.upBytes - openingOf(program, cell), downBytes: times.downBytes },
+      upBytes: times.upBytes - openingOf(program, cell),
+      downBytes: times.downBytes,
     }
   }
 
@@ -99,14 +100,22 @@ export class Predictor {
     const { series, phaseSeconds } = this.links.get(cell.link)!
     const { promptTokens, outputTokens } = cell
     const arrivals = cell.arrivalSeconds.map((seconds) => ({
-      ...{ arrivalSeconds: phaseSeconds + seconds, promptTokens, outputTokens },
-      ...{ predictedOutputTokens: outputTokens, predictedOutputSd: 0 },
+      arrivalSeconds: phaseSeconds + seconds,
+      promptTokens,
+      outputTokens,
+      predictedOutputTokens: outputTokens,
+      predictedOutputSd: 0,
     }))
     const world: EpisodeInputs = {
-      ...{ link: createLink(series), arrivals, network: this.pair.network },
+      link: createLink(series),
+      arrivals,
+      network: this.pair.network,
       tenants: { timeSeconds: Float64Array.of(0), value: Float64Array.of(0) },
-      ...{ maxInFlight: MAX_IN_FLIGHT, cloudSlots: CLOUD_BATCH, batchFactors: this.batchFactors() },
-      ...{ readingTokensPerSecond: 10, outageSeconds: null },
+      maxInFlight: MAX_IN_FLIGHT,
+      cloudSlots: CLOUD_BATCH,
+      batchFactors: this.batchFactors(),
+      readingTokensPerSecond: 10,
+      outageSeconds: null,
     }
     const simulation = createReference(world)
     const program = this.program(cell, 0)
@@ -120,7 +129,9 @@ export class Predictor {
       cell: cell.id,
       figures: {
         ...NO_TERM_VALUES,
-        ...{ ttft, endToEnd, tpot: outputTokens === 1 ? null : (endToEnd - ttft) / (outputTokens - 1) },
+        ttft,
+        endToEnd,
+        tpot: outputTokens === 1 ? null : (endToEnd - ttft) / (outputTokens - 1),
         edgeCompute: totals.edgeBusySeconds / arrivals.length,
         cloudCompute: totals.cloudBusySeconds / arrivals.length,
       },

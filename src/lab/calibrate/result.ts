@@ -9,8 +9,14 @@ export const RESULT_SCHEMA = 'edgewise.calibration-result/1'
 const share = z.number()
 const seconds = z.number().nullable()
 const figures = z.strictObject({
-  ...{ ttft: seconds, tpot: seconds, endToEnd: seconds, edgeCompute: seconds },
-  ...{ cloudCompute: seconds, transferUp: seconds, transferDown: seconds, load: seconds },
+  ttft: seconds,
+  tpot: seconds,
+  endToEnd: seconds,
+  edgeCompute: seconds,
+  cloudCompute: seconds,
+  transferUp: seconds,
+  transferDown: seconds,
+  load: seconds,
 })
 const count = z.int().min(0)
 
@@ -92,7 +98,11 @@ export function calibrationOf(result: CalibrationResult, file?: string): Calibra
 function summary(result: TermResult): Calibration['terms'][number] {
   const { term, link, medianSignedError, p95Error, medianNoise, count: cells } = result
   return {
-    ...{ term, link, count: cells, noise: medianNoise },
-    ...{ medianRelativeError: medianSignedError, p95RelativeError: p95Error },
+    term,
+    link,
+    count: cells,
+    noise: medianNoise,
+    medianRelativeError: medianSignedError,
+    p95RelativeError: p95Error,
   }
 }

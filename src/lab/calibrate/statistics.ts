@@ -71,7 +71,12 @@ function termResult(term: Term, link: string, cells: readonly CellSamples[]): Te
   const p95Error = at(0.95, ({ error }) => Math.abs(error))
   const medianNoise = at(0.5, ({ noise }) => noise)
   return {
-    ...{ term, link, count: errors.length, medianError, p95Error, medianNoise },
+    term,
+    link,
+    count: errors.length,
+    medianError,
+    p95Error,
+    medianNoise,
     medianSignedError: at(0.5, ({ error }) => error),
     p95ErrorOfRuns: interpolatedQuantile(runs, 0.95),
     p95Noise: at(0.95, ({ noise }) => noise),

@@ -23,8 +23,14 @@ export type TermValues = Readonly<Record<Term, number | null>>
 
 /** All terms null. */
 export const NO_TERM_VALUES: TermValues = {
-  ...{ ttft: null, tpot: null, endToEnd: null, edgeCompute: null },
-  ...{ cloudCompute: null, transferUp: null, transferDown: null, load: null },
+  ttft: null,
+  tpot: null,
+  endToEnd: null,
+  edgeCompute: null,
+  cloudCompute: null,
+  transferUp: null,
+  transferDown: null,
+  load: null,
 }
 
 /** Bytes of requests' frames, including headers. Data: tensors and ids. Control: plan, open and close. */

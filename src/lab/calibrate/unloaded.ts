@@ -59,8 +59,12 @@ export function simulateUnloaded(
   return {
     ttftSeconds: first - startSeconds,
     endToEndSeconds: delivered - startSeconds,
-    ...{ edgeSeconds, cloudSeconds, upSeconds: up.seconds, downSeconds: down.seconds },
-    ...{ upBytes: up.bytes, downBytes: down.bytes },
+    edgeSeconds,
+    cloudSeconds,
+    upSeconds: up.seconds,
+    downSeconds: down.seconds,
+    upBytes: up.bytes,
+    downBytes: down.bytes,
   }
 }
 

@@ -24,16 +24,27 @@ export function sourceOf({ model, exitLayers }: Network, parameters: Float32Arra
       return {
         units: kvHeads,
         normScale: get(`${layer}.attentionNorm`),
-        ...{ query, key, value, output: get(`${layer}.output`) },
-        ...{ normBias: null, queryBias: null, keyBias: null, valueBias: null, outputBias: null },
+        query,
+        key,
+        value,
+        output: get(`${layer}.output`),
+        normBias: null,
+        queryBias: null,
+        keyBias: null,
+        valueBias: null,
+        outputBias: null,
       }
     },
     ffn: (layer) => {
       const [gate, first] = columns(get(`${layer}.gateFirst`), [ffnWidth, ffnWidth])
       return {
         normScale: get(`${layer}.ffnNorm`),
-        ...{ gate, first, second: get(`${layer}.second`) },
-        ...{ normBias: null, firstBias: null, secondBias: null },
+        gate,
+        first,
+        second: get(`${layer}.second`),
+        normBias: null,
+        firstBias: null,
+        secondBias: null,
       }
     },
     head: () => head(model.layers),

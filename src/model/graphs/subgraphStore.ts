@@ -152,7 +152,7 @@ function subgraphFile(
 ): string {
   const { input, parts } = subgraph
   const versions = { layout: LAYOUT, graph: GRAPH_VERSION }
-  const all = { ...{ model, exitLayers, input, parts, batch, precision }, ...versions }
+  const all = { model, exitLayers, input, parts, batch, precision, ...versions }
   const digest = sha256(canonicalJson(all)).slice(0, 16)
   const label = parts.map(partLabel).join('+').slice(0, LABEL_LIMIT)
   return `${label}${batch === 1 ? '' : `.batch${batch}`}.${precision}.${digest}.onnx`

@@ -111,7 +111,12 @@ export function chatTemplate(
 }
 
 const GLOBALS: Readonly<Record<string, unknown>> = {
-  ...{ true: true, True: true, false: false, False: false, none: null, None: null },
+  true: true,
+  True: true,
+  false: false,
+  False: false,
+  none: null,
+  None: null,
   raise_exception(message: unknown): never {
     throw new Error(String(message))
   },

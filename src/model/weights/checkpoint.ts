@@ -77,7 +77,13 @@ function checkpointSpec(header: Int32Array, path: string): ModelSpec {
     .replace(/^[^A-Za-z0-9]+/, '')
     .slice(0, 64)
   const spec: ModelSpec = {
-    ...{ id: id === '' ? 'model' : id, family: 'llama', layers, width, heads, kvHeads, ffnWidth },
+    id: id === '' ? 'model' : id,
+    family: 'llama',
+    layers,
+    width,
+    heads,
+    kvHeads,
+    ffnWidth,
     headDim: width / heads,
     vocabulary: Math.abs(vocabulary),
     contextTokens,
@@ -154,12 +160,23 @@ function checkpointSource(
     model,
     embedding: () => ({ tokens: whole('token_embedding_table'), positions: null }),
     attention: (l) => ({
-      ...{ units: model.kvHeads, normScale: layerOf('rms_att_weight', l), normBias: null, ...none },
-      ...{ query: rotary('wq', l), key: rotary('wk', l), value: matrix('wv', l), output: matrix('wo', l) },
+      units: model.kvHeads,
+      normScale: layerOf('rms_att_weight', l),
+      normBias: null,
+      ...none,
+      query: rotary('wq', l),
+      key: rotary('wk', l),
+      value: matrix('wv', l),
+      output: matrix('wo', l),
     }),
     ffn: (l) => ({
-      ...{ normScale: layerOf('rms_ffn_weight', l), normBias: null, firstBias: null, secondBias: null },
-      ...{ first: matrix('w3', l), gate: matrix('w1', l), second: matrix('w2', l) },
+      normScale: layerOf('rms_ffn_weight', l),
+      normBias: null,
+      firstBias: null,
+      secondBias: null,
+      first: matrix('w3', l),
+      gate: matrix('w1', l),
+      second: matrix('w2', l),
     }),
     head: () => ({
       normScale: whole('rms_final_weight'),

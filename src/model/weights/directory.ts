@@ -28,8 +28,11 @@ const CONFIG_DEPTH = 32
 const FAMILIES = {
   gpt2: { spec: gpt2Spec, dims: gpt2Dims, source: gpt2Source, prefix: 'transformer.', first: 'wte.weight' },
   llama: {
-    ...{ spec: llamaSpec, dims: llamaDims, source: llamaSource },
-    ...{ prefix: 'model.', first: 'embed_tokens.weight' },
+    spec: llamaSpec,
+    dims: llamaDims,
+    source: llamaSource,
+    prefix: 'model.',
+    first: 'embed_tokens.weight',
   },
 }
 

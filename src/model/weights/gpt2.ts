@@ -74,8 +74,17 @@ export function gpt2Source(
       const [query, key, value] = [0, 1, 2].map((third) => columnBlock(fused, width, 3, third))
       const [queryBias, keyBias, valueBias] = [0, 1, 2].map((third) => columnBlock(fusedBias, 1, 3, third))
       return {
-        ...{ units: model.kvHeads, normScale, normBias, query, key, value, output },
-        ...{ queryBias, keyBias, valueBias, outputBias },
+        units: model.kvHeads,
+        normScale,
+        normBias,
+        query,
+        key,
+        value,
+        output,
+        queryBias,
+        keyBias,
+        valueBias,
+        outputBias,
       }
     },
     ffn: (l) => {

@@ -91,8 +91,12 @@ function slowed(program: Program, { edgeSlowdown, cloudSlowdown }: KvRebuildInpu
 /** Seconds until a program's first token, with the link to itself. */
 function firstTokenSeconds(program: Program, { pair, link }: KvRebuildInput): number {
   return evaluateProgram(program, {
-    ...{ pair, link, promptTokens: 0, outputTokens: 1 },
-    ...{ objective: DEFAULT_OBJECTIVE, readingTokensPerSecond: 1 },
+    pair,
+    link,
+    promptTokens: 0,
+    outputTokens: 1,
+    objective: DEFAULT_OBJECTIVE,
+    readingTokensPerSecond: 1,
   }).ttftSeconds
 }
 

@@ -49,8 +49,12 @@ export function costToContinue(problem: DecisionProblem, situation: Situation, p
   const { pair, state, objective, readingTokensPerSecond } = oracleInput(problem, situation)
   const program = goOnProgram(pair, plan, state.promptTokens)
   return evaluateProgram(slowProgram(program, state.edgeSlowdown, state.cloudSlowdown), {
-    ...{ pair, objective, readingTokensPerSecond },
-    ...{ link: state.link, promptTokens: state.promptTokens, outputTokens: state.outputTokens },
+    pair,
+    objective,
+    readingTokensPerSecond,
+    link: state.link,
+    promptTokens: state.promptTokens,
+    outputTokens: state.outputTokens,
   }).cost
 }
 

@@ -206,7 +206,11 @@ export class PlanController {
     const plan = isOut && needsCloud(fallback) ? (alone ?? fallback) : fallback
     const predictedOutputTokens = Math.max(1, ask.maxNewTokens)
     return {
-      ...{ plan, source: 'fallback', propensity: 1, observation: null, situation: null },
+      plan,
+      source: 'fallback',
+      propensity: 1,
+      observation: null,
+      situation: null,
       predictedOutputTokens,
     }
   }

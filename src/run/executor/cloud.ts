@@ -77,8 +77,10 @@ export class CloudExecutor {
     this.budget = options.budget ?? new CloudMemoryBudget()
     this.idle = new IdleTimeout(idleSeconds, { clock, timers })
     this.load = new LoadReporter(connection, { seconds: loadSeconds, timers }, () => ({
-      ...{ sequences: this.budget.sequences, own: this.requests.size },
-      ...{ waitingRuns: runner.waitingRuns, freeBytes: Math.max(0, this.budget.freeBytes) },
+      sequences: this.budget.sequences,
+      own: this.requests.size,
+      waitingRuns: runner.waitingRuns,
+      freeBytes: Math.max(0, this.budget.freeBytes),
     }))
     connection.onFrame((frame) => this.take(frame))
     connection.onClose((reason) => this.gone(reason.message))
@@ -209,17 +211,18 @@ export class CloudExecutor {
   ): ExecutionContext {
     const { model, runner, clock } = this.options
     return {
-      ...{
-        side: CLOUD,
-        model,
-        runner,
-        clock,
-        record,
-        caches: runner.newCaches(open.promptTokens + open.maxNewTokens),
-        prompt: [],
-      },
-      ...{ promptTokens: open.promptTokens, maxNewTokens: open.maxNewTokens },
-      ...{ sampling: open.sampling, stopIds: open.stopIds, boundaryBits: plan.boundaryBits },
+      side: CLOUD,
+      model,
+      runner,
+      clock,
+      record,
+      caches: runner.newCaches(open.promptTokens + open.maxNewTokens),
+      prompt: [],
+      promptTokens: open.promptTokens,
+      maxNewTokens: open.maxNewTokens,
+      sampling: open.sampling,
+      stopIds: open.stopIds,
+      boundaryBits: plan.boundaryBits,
       peer: {
         send: (frame) => {
           mailbox.check()

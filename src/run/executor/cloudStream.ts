@@ -214,7 +214,10 @@ export class CloudStream {
       return
     }
     this.owner.tell({
-      ...{ kind: 'request-refused', atSeconds: clock.nowSeconds(), request: this.owner.request, code },
+      kind: 'request-refused',
+      atSeconds: clock.nowSeconds(),
+      request: this.owner.request,
+      code,
     })
     this.awaitCloud(cloudRefuses(code, message))
     this.stopRetry = timers.after(link.retrySeconds(this.refusals++), () => {
@@ -285,7 +288,10 @@ export class CloudStream {
   private diverged(position: number): void {
     const { request } = this.owner
     this.owner.tell({
-      ...{ kind: 'replay-diverged', atSeconds: this.host.clock.nowSeconds(), request, position },
+      kind: 'replay-diverged',
+      atSeconds: this.host.clock.nowSeconds(),
+      request,
+      position,
     })
     this.giveUp()
   }
@@ -347,6 +353,11 @@ export class CloudStream {
 const PASSING: ReadonlySet<string> = new Set(['E_BUSY', 'E_DRAINING', 'E_IDLE', 'E_INTERNAL', 'E_ENGINE'])
 
 const CLOSE: Message = {
-  ...{ type: FRAME.close, step: 0, position: 0, count: 0, bits: 0, flags: 0 },
+  type: FRAME.close,
+  step: 0,
+  position: 0,
+  count: 0,
+  bits: 0,
+  flags: 0,
   payload: new Uint8Array(0),
 }

@@ -109,12 +109,25 @@ export class EdgeExecutor {
 
   private hostOf({ model, runner, clock, timers = systemTimers, link, memory }: EdgeOptions): GeneratorHost {
     const calls: CloudStreamHost | null = link && {
-      ...{ model, clock, timers, link, kept: this.kept, plans: new PlanRegistry(model) },
-      ...{ streams: this.calls, numbers: this.numbers },
+      model,
+      clock,
+      timers,
+      link,
+      kept: this.kept,
+      plans: new PlanRegistry(model),
+      streams: this.calls,
+      numbers: this.numbers,
       nextNumber: () => ++this.lastNumber,
     }
     return {
-      ...{ model, runner, clock, timers, link, streams: calls, slots: this.slots, memory: memory ?? null },
+      model,
+      runner,
+      clock,
+      timers,
+      link,
+      streams: calls,
+      slots: this.slots,
+      memory: memory ?? null,
       tell: (event) => {
         for (const listener of this.eventListeners) listener(event)
       },

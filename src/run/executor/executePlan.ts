@@ -131,8 +131,15 @@ export function sendFrame(w: ExecutionContext, frame: Message, step: number): vo
   const endSeconds = w.clock.nowSeconds()
   w.record(
     eventOf('send', {
-      ...{ side: w.side, step, position: frame.position, tokens: frame.count, batch: 1 },
-      ...{ bytes: frameBytes(frame), askedSeconds, startSeconds: askedSeconds, endSeconds },
+      side: w.side,
+      step,
+      position: frame.position,
+      tokens: frame.count,
+      batch: 1,
+      bytes: frameBytes(frame),
+      askedSeconds,
+      startSeconds: askedSeconds,
+      endSeconds,
     }),
   )
 }
@@ -167,15 +174,15 @@ export function recordReceipt(
 ): void {
   w.record(
     eventOf('receive', {
-      ...{
-        side: w.side,
-        step,
-        position: frame.position,
-        tokens: frame.count,
-        batch: 1,
-        bytes: frameBytes(frame),
-      },
-      ...{ askedSeconds, startSeconds: askedSeconds, endSeconds: atSeconds },
+      side: w.side,
+      step,
+      position: frame.position,
+      tokens: frame.count,
+      batch: 1,
+      bytes: frameBytes(frame),
+      askedSeconds,
+      startSeconds: askedSeconds,
+      endSeconds: atSeconds,
     }),
   )
 }

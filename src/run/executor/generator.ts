@@ -270,15 +270,19 @@ export class SplitGenerator implements GeneratorHandle {
     const { sampling, stopIds } = this.request
     const { explain = false, recovery = { waitSeconds: DEFAULT_WAIT_SECONDS } } = this.options
     const owner = {
-      ...{ request: this.number, waitSeconds: recovery.waitSeconds },
+      request: this.number,
+      waitSeconds: recovery.waitSeconds,
       delivered: () => this.tokens.length,
       restart: () => this.restart(),
       tell: (event: RecoveryEvent) => this.host.tell(event),
     }
     const lengths = this.lengths()
     this.call = new CloudStream(calls, owner, this.resolvedPlan, {
-      ...{ promptTokens: lengths.prompt.length, maxNewTokens: lengths.maxNewTokens },
-      ...{ sampling, stopIds: [...stopIds], report: explain },
+      promptTokens: lengths.prompt.length,
+      maxNewTokens: lengths.maxNewTokens,
+      sampling,
+      stopIds: [...stopIds],
+      report: explain,
     })
     this.call.begin()
     return this.call
@@ -304,8 +308,17 @@ export class SplitGenerator implements GeneratorHandle {
     const { explain = false } = this.options
     const last = this.migration === null ? undefined : { position: prompt.length - 1, ids: prompt.slice(-1) }
     return {
-      ...{ side: EDGE, model, runner, clock, caches: this.caches, peer },
-      ...{ prompt, promptTokens: prompt.length, maxNewTokens, sampling, stopIds },
+      side: EDGE,
+      model,
+      runner,
+      clock,
+      caches: this.caches,
+      peer,
+      prompt,
+      promptTokens: prompt.length,
+      maxNewTokens,
+      sampling,
+      stopIds,
       ...(last === undefined ? {} : { start: last }),
       boundaryBits: this.resolvedPlan.plan.boundaryBits,
       record:
@@ -383,8 +396,12 @@ export class SplitGenerator implements GeneratorHandle {
     const done = this.migration === null ? 'ids' : 'boundary'
     this.planSwitches.push({ plan: to.plan, cloudUnits: to.cloudUnits, fromToken, rebuild: done })
     this.host.tell({
-      ...{ kind: 'request-switched', atSeconds: clock.nowSeconds(), request: this.number, fromToken },
-      ...{ rebuild: done, placed: to },
+      kind: 'request-switched',
+      atSeconds: clock.nowSeconds(),
+      request: this.number,
+      fromToken,
+      rebuild: done,
+      placed: to,
     })
     if (this.migration !== null) return
     const old = this.caches

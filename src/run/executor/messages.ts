@@ -137,9 +137,14 @@ export function checkLengths(
 /** Events as rows of numbers, because a request has one for every step of every token. */
 const row = z.tuple([
   z.union([z.literal(0), z.literal(1), z.literal(2), z.literal(3)]),
-  ...([z.int().min(0), z.int().min(0), z.int().min(0)] as const),
-  ...([z.number(), z.number(), z.number()] as const),
-  ...([z.int().min(0), z.int().min(1)] as const),
+  z.int().min(0),
+  z.int().min(0),
+  z.int().min(0),
+  z.number(),
+  z.number(),
+  z.number(),
+  z.int().min(0),
+  z.int().min(1),
 ])
 const reportSchema = z.strictObject({ events: z.array(row).max(200_000) })
 const KINDS = ['load', 'compute', 'send', 'receive'] as const
@@ -149,8 +154,15 @@ export function reportFrame(request: number, events: readonly ExecutionEvent[]):
   const rows = events.map(
     (e) =>
       [
-        ...([KINDS.indexOf(e.kind), e.step, e.position, e.tokens] as const),
-        ...([e.askedSeconds, e.startSeconds, e.endSeconds, e.bytes, e.batch] as const),
+        KINDS.indexOf(e.kind),
+        e.step,
+        e.position,
+        e.tokens,
+        e.askedSeconds,
+        e.startSeconds,
+        e.endSeconds,
+        e.bytes,
+        e.batch,
       ] as const,
   )
   return jsonFrame(FRAME.report, { events: rows }, { request })
@@ -160,7 +172,13 @@ export function reportFrame(request: number, events: readonly ExecutionEvent[]):
 export function readReport(frame: Frame, clockOffsetSeconds: number): ExecutionEvent[] {
   const { events } = check(reportSchema, readJson(frame), `report of request ${frame.request}`)
   return events.map(([kind, step, position, tokens, asked, start, end, bytes, batch]) => ({
-    ...{ side: 'cloud', kind: KINDS[kind], step, position, tokens, bytes, batch },
+    side: 'cloud',
+    kind: KINDS[kind],
+    step,
+    position,
+    tokens,
+    bytes,
+    batch,
     askedSeconds: asked - clockOffsetSeconds,
     startSeconds: start - clockOffsetSeconds,
     endSeconds: end - clockOffsetSeconds,

@@ -35,11 +35,16 @@ export async function openExecution(options: ExecutionOptions): Promise<Executio
   const { model, files, clock, threads, maxBatch = 1, budgetBytes = DEFAULT_BUDGET_BYTES } = options
   const engine = await openEngine(options.engine ?? 'worker')
   const sessions = new SessionCache({
-    ...{ engine, files, clock, budgetBytes },
+    engine,
+    files,
+    clock,
+    budgetBytes,
     ...(threads === undefined ? {} : { threads }),
   })
   return {
-    ...{ engine, sessions, runner: new SubgraphRunner({ engine, sessions, model, clock, maxBatch }) },
+    engine,
+    sessions,
+    runner: new SubgraphRunner({ engine, sessions, model, clock, maxBatch }),
     close: async () => {
       await sessions.close()
       await engine.close()

@@ -65,7 +65,10 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
   const address = await safeAddress(host, `connect to ${host}:${port}`, { ...options, secured })
   signal?.throwIfAborted()
   const attempt: Attempt = {
-    ...{ host, port, signal, handshake: { role: 'client', greeting } },
+    host,
+    port,
+    signal,
+    handshake: { role: 'client', greeting },
     context: { clock, timers, limits: { ...DEFAULT_LIMITS, ...options.limits } },
     dial: () => dial(options, address, secured),
   }

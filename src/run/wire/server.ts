@@ -73,13 +73,14 @@ export async function listen(options: ListenOptions): Promise<WireServer> {
   const maxConnections = options.maxConnections ?? DEFAULT_MAX_CONNECTIONS
   const onRejected = options.onRejected ?? (() => {})
   const door = new ConnectionAcceptor({
-    ...{ greet: options.greet, onConnection: options.onConnection, onRejected, clock: options.clock },
-    ...{
-      allow: options.allow ?? (() => true),
-      timers: options.timers ?? systemTimers,
-      limits,
-      maxConnections,
-    },
+    greet: options.greet,
+    onConnection: options.onConnection,
+    onRejected,
+    clock: options.clock,
+    allow: options.allow ?? (() => true),
+    timers: options.timers ?? systemTimers,
+    limits,
+    maxConnections,
     tls: tls !== undefined,
     upgrader: webSocket === undefined ? null : await openUpgrader(webSocket),
   })

@@ -71,7 +71,9 @@ function metricsOf(cloud: CloudStats): Registry {
   const registry = new Registry()
   const gauge = (name: string, help: string, read: () => number): void => {
     new Gauge({
-      ...{ name, help, registers: [registry] },
+      name,
+      help,
+      registers: [registry],
       collect() {
         this.set(read())
       },

@@ -33,7 +33,9 @@ export function serviceMetrics(registry: Registry, gauges: Gauges): (event: Serv
   const registers = [registry]
   const gauge = (name: string, help: string, read: () => number | null): void => {
     new Gauge({
-      ...{ name, help, registers },
+      name,
+      help,
+      registers,
       collect() {
         const value = read()
         if (value === null) this.remove()
@@ -72,7 +74,10 @@ export function serviceMetrics(registry: Registry, gauges: Gauges): (event: Serv
   const events = counter('edgewise_events_total', 'Transitions', ['kind'])
   const ended = counter('edgewise_requests_ended_total', 'Requests by how they ended', ['end'])
   const decide = new Histogram({
-    ...{ name: 'edgewise_decide_seconds', help: 'Time of one decision', buckets: DECIDE_BUCKETS, registers },
+    name: 'edgewise_decide_seconds',
+    help: 'Time of one decision',
+    buckets: DECIDE_BUCKETS,
+    registers,
   })
   return (event) => {
     if (!isTransition(event)) return

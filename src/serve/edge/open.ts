@@ -50,7 +50,11 @@ export function openEdgeService(options: OpenOptions): OpenedService {
   const backoff = options.backoff ?? DEFAULT_BACKOFF
   const link = dial === null ? null : new CloudLink({ dial, clock, timers, random, backoff })
   const executor = new EdgeExecutor({
-    ...{ model: spec, runner: execution.runner, clock, timers, link },
+    model: spec,
+    runner: execution.runner,
+    clock,
+    timers,
+    link,
     // The request queue before it admits: nothing waits a second time, but for memory.
     maxInFlight: Number.POSITIVE_INFINITY,
     memory,
@@ -90,7 +94,10 @@ export function openEdgeService(options: OpenOptions): OpenedService {
   telemetry.open(service.carrier)
   link?.start()
   return {
-    ...{ service, executor, link, rttSeconds: () => telemetry.rttSeconds },
+    service,
+    executor,
+    link,
+    rttSeconds: () => telemetry.rttSeconds,
     close: async () => {
       telemetry.close()
       await service.drain(0)

@@ -34,7 +34,9 @@ export function policySelector({
   })
   const isDown = (link: LinkStatus): boolean => !link.up && link.sinceSeconds > outageSeconds
   return {
-    ...{ name, cloudPrecision, worksOffline: servesAlone },
+    name,
+    cloudPrecision,
+    worksOffline: servesAlone,
     decide: (ask, link) => choice(governor.decide(ask, { linkDown: isDown(link) })),
     reconsider: (request, link) => {
       const present = { ...request, plan: request.placed.plan }

@@ -152,7 +152,9 @@ export class RequestRunner {
     return executor.start(
       {
         ...placed,
-        ...{ prompt, stopIds, sampling: request.sampling },
+        prompt,
+        stopIds,
+        sampling: request.sampling,
         maxNewTokens: request.maxNewTokens - job.restored.length,
       },
       {

@@ -67,7 +67,11 @@ export class RequestStore {
   private recordOf({ key, principal, prompt, maxNewTokens, sampling }: CompletionRequest): JournalRequest {
     const { temperature, topK, topP, seed } = sampling
     return {
-      ...{ key, principal, prompt, maxNewTokens, fingerprint: this.fingerprint },
+      key,
+      principal,
+      prompt,
+      maxNewTokens,
+      fingerprint: this.fingerprint,
       sampling: { temperature, topK, topP, seed },
     }
   }

@@ -19,17 +19,22 @@ export function staticSelector(options: StaticSelectorOptions): PlanSelector {
   const { name, source, placed, alone, outageSeconds, stableSeconds } = options
   const isCloudNeeded = needsCloud(placed.plan)
   const choice = (plan: ResolvedPlan): PlanDecision => ({
-    ...{ placed: plan, source, propensity: 1, observation: null },
+    placed: plan,
+    source,
+    propensity: 1,
+    observation: null,
   })
   const change = (plan: ResolvedPlan, reason: 'outage' | 'return'): PlanChange => ({
-    ...{ ...choice(plan), reason },
+    ...choice(plan),
+    reason,
     // In an outage what the edge kept is there; the cloud has nothing of what came meanwhile.
     rebuild: reason === 'outage' ? 'boundary' : 'ids',
   })
   const isAway = (link: LinkStatus): boolean =>
     link.up ? link.silentSeconds > outageSeconds : link.sinceSeconds > outageSeconds
   return {
-    ...{ name, worksOffline: alone !== null || !isCloudNeeded },
+    name,
+    worksOffline: alone !== null || !isCloudNeeded,
     onEvent: () => {},
     decide: (_ask, link) => choice(isCloudNeeded && alone !== null && isAway(link) ? alone : placed),
     reconsider: (request, link) => {

@@ -82,7 +82,10 @@ export class HttpExchange {
     const last = generation?.lastTokenSeconds ?? null
     const count = generation?.tokens ?? null
     return {
-      ...{ id: this.id, route: this.match.route, principal: this.principal, streamed: this.streamed },
+      id: this.id,
+      route: this.match.route,
+      principal: this.principal,
+      streamed: this.streamed,
       status: failure?.problem.status ?? this.response.statusCode,
       error: failure?.problem.code ?? null,
       promptTokens: this.promptTokens,

@@ -20,10 +20,14 @@ export class ApiMetrics {
   constructor(registry: Registry) {
     const registers = [registry]
     this.inFlight = new Gauge({
-      ...{ name: 'edgewise_requests_in_flight', help: 'Completions under way.', registers },
+      name: 'edgewise_requests_in_flight',
+      help: 'Completions under way.',
+      registers,
     })
     this.streams = new Gauge({
-      ...{ name: 'edgewise_streams_open', help: 'Completions under way that are streamed.', registers },
+      name: 'edgewise_streams_open',
+      help: 'Completions under way that are streamed.',
+      registers,
     })
     this.requests = new Counter({
       name: 'edgewise_http_requests_total',

@@ -89,8 +89,11 @@ class Service {
   private take(request: IncomingMessage, response: ServerResponse): void {
     const { options, limits } = this.desk
     const exchange = new HttpExchange(request, response, matchRoute(request.url ?? ''), {
-      ...{ id: `req_${newRequestId(options.random)}`, arrivedSeconds: options.clock.nowSeconds() },
-      ...{ limits, timers: options.timers, onDefect: options.onDefect ?? (() => {}) },
+      id: `req_${newRequestId(options.random)}`,
+      arrivedSeconds: options.clock.nowSeconds(),
+      limits,
+      timers: options.timers,
+      onDefect: options.onDefect ?? (() => {}),
     })
     if (this.desk.draining) response.setHeader('connection', 'close')
     this.exchanges.set(request.socket, exchange)

@@ -181,7 +181,8 @@ describe('a disk that fails', () => {
         const errors: Error[] = []
         const more = rotates ? { maxBytes: 900, keepFiles: 100 } : {}
         const { time, disk, options } = world({
-          ...{ retrySeconds: 5, onError: (error: Error) => errors.push(error) },
+          retrySeconds: 5,
+          onError: (error: Error) => errors.push(error),
           ...more,
         })
         disk.room = room

@@ -49,15 +49,13 @@ describe('key folders', () => {
 
   test('hold what they say', () => {
     expect(readdirSync(at('keys')).sort()).toEqual([
-      ...[
-        'README.md',
-        'ca-key.pem',
-        'ca.pem',
-        'crl.pem',
-        'issued.json',
-        'signing-key.pem',
-        'signing-key.pub.pem',
-      ],
+      'README.md',
+      'ca-key.pem',
+      'ca.pem',
+      'crl.pem',
+      'issued.json',
+      'signing-key.pem',
+      'signing-key.pub.pem',
     ])
     expect(readdirSync(at('cloud')).sort()).toEqual(['README.md', 'ca.pem', 'cert.pem', 'crl.pem', 'key.pem'])
   })

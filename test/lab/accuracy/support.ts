@@ -19,7 +19,12 @@ export async function assessed(
   const engine = await openEngine('native')
   try {
     return await assess({
-      ...{ engine, source, windows, fingerprint: 'f'.repeat(64), text: 'a text', clock: systemClock },
+      engine,
+      source,
+      windows,
+      fingerprint: 'f'.repeat(64),
+      text: 'a text',
+      clock: systemClock,
       files: (precision) => openSubgraphStore(folder, source, precision),
       budgetBytes: 2 ** 30,
       ...changes,

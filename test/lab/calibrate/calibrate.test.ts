@@ -36,8 +36,11 @@ const accuracy: AccuracyTable = {
   ...pair.accuracy,
   exits: [
     {
-      ...{ layer: EXIT_LAYER, threshold: EXIT_THRESHOLD, leaveShare: figure(0.5) },
-      ...{ standaloneLoss: figure(0), collaborativeLoss: figure(0) },
+      layer: EXIT_LAYER,
+      threshold: EXIT_THRESHOLD,
+      leaveShare: figure(0.5),
+      standaloneLoss: figure(0),
+      collaborativeLoss: figure(0),
     },
   ],
 }
@@ -99,8 +102,19 @@ describe('a calibration over loopback, both sides in this process', () => {
     try {
       profile = await profileSides({ edge, cloud, profile: costs.profile, quick: true, clock })
       result = await calibrate({
-        ...{ model, accuracy, exitLayers: [EXIT_LAYER], links, cloud, emulation, tcpDynamics: false },
-        ...{ profile, quick: true, repeats: 4, seed: 1, pinned: false, clock },
+        model,
+        accuracy,
+        exitLayers: [EXIT_LAYER],
+        links,
+        cloud,
+        emulation,
+        tcpDynamics: false,
+        profile,
+        quick: true,
+        repeats: 4,
+        seed: 1,
+        pinned: false,
+        clock,
         edge: watched(edge, (what) => order.push(what)),
         prompt: (tokens, index) =>
           Array.from({ length: tokens }, (_, i) => (index + 7 * i) % model.vocabulary),
@@ -180,8 +194,13 @@ describe('the plans of the grid', () => {
 describe('a run in which a collaborative exit asked for nothing', () => {
   it('says nothing about what answers take, unlike one in which messages took no time', () => {
     const cell: Cell = {
-      ...{ id: 'the cell', plan: 'exit', link: 'l', load: 'alone', arrivalSeconds: [0] },
-      ...{ promptTokens: 1, outputTokens: 2 },
+      id: 'the cell',
+      plan: 'exit',
+      link: 'l',
+      load: 'alone',
+      arrivalSeconds: [0],
+      promptTokens: 1,
+      outputTokens: 2,
     }
     const request = { arrivalSeconds: 0, dispatchSeconds: 1, tokenSeconds: [2, 4], events: [] }
     const record = { requests: [request], bytes: { upData: 0, downData: 0, upControl: 0 } }
@@ -193,8 +212,13 @@ describe('a run in which a collaborative exit asked for nothing', () => {
 describe('bytes that are not as predicted', () => {
   const plan = { id: 'edge', placed: { plan: cutPlan(2, 2, 2, 32, EDGE, EDGE), cloudUnits: [[], []] } }
   const cell: Cell = {
-    ...{ id: 'the cell', plan: 'edge', link: 'l', load: 'alone', arrivalSeconds: [0] },
-    ...{ promptTokens: 1, outputTokens: 1 },
+    id: 'the cell',
+    plan: 'edge',
+    link: 'l',
+    load: 'alone',
+    arrivalSeconds: [0],
+    promptTokens: 1,
+    outputTokens: 1,
   }
 
   it('are an error that names the cell, the messages and both numbers', () => {
@@ -206,7 +230,13 @@ describe('bytes that are not as predicted', () => {
   })
 
   const done = () => ({
-    ...{ ttft: 0, tpot: null, endToEnd: 0, edgeCompute: 0 },
-    ...{ cloudCompute: 0, transferUp: 0, transferDown: 0, load: null },
+    ttft: 0,
+    tpot: null,
+    endToEnd: 0,
+    edgeCompute: 0,
+    cloudCompute: 0,
+    transferUp: 0,
+    transferDown: 0,
+    load: null,
   })
 })

@@ -17,7 +17,13 @@ const RATE = 1e6
 const RTT = 0.05
 const link = { id: 'link', series: constantSeries(RATE, RATE, RTT), phaseSeconds: 1 }
 const cellOf = (plan: string, promptTokens: number): Cell => ({
-  ...{ id: plan, plan, link: link.id, load: 'alone', arrivalSeconds: [0], promptTokens, outputTokens: 3 },
+  id: plan,
+  plan,
+  link: link.id,
+  load: 'alone',
+  arrivalSeconds: [0],
+  promptTokens,
+  outputTokens: 3,
 })
 const predictor = (terms: Partial<LinkEmulationTerms>) =>
   new Predictor(edge.profile, accuracy, { excessSeconds: 0, tcpDynamics: false, ...terms }, plans, [link])

@@ -4,7 +4,9 @@ import { NO_TERM_VALUES, type TermValues } from '../../../src/lab/calibrate/type
 
 const ttft = (value: number): TermValues => ({ ...NO_TERM_VALUES, ttft: value })
 const cell = (predicted: number, runs: readonly number[], link = 'link'): CellSamples => ({
-  ...{ link, predicted: ttft(predicted), runs: runs.map(ttft) },
+  link,
+  predicted: ttft(predicted),
+  runs: runs.map(ttft),
 })
 
 describe('errors of a term', () => {

@@ -18,7 +18,10 @@ function randomLink(random: RandomStream): Link {
   for (let i = 0; i < bins; i++) timeSeconds[i + 1] = timeSeconds[i] + 0.01 + random.exponential(0.1)
   const rate = () => 1e5 * 1000 ** random.uniform()
   return createLink({
-    ...{ timeSeconds, upBitsPerSecond: each(rate), downBitsPerSecond: each(rate), label: 'random' },
+    timeSeconds,
+    upBitsPerSecond: each(rate),
+    downBitsPerSecond: each(rate),
+    label: 'random',
     rttSeconds: each(() => 0.2 * random.uniform()),
   })
 }
@@ -35,7 +38,10 @@ function randomPlan(random: RandomStream, pair: DevicePair): Plan {
     return exitPlan(layers, units, { layer, threshold, mode }, boundaryBits)
   }
   return {
-    ...{ embed: random.integer(2) as Side, head: random.integer(2) as Side, boundaryBits, exit: null },
+    embed: random.integer(2) as Side,
+    head: random.integer(2) as Side,
+    boundaryBits,
+    exit: null,
     unitsOnCloud: Uint8Array.from({ length: layers }, () => random.integer(units + 1)),
     ffn: Uint8Array.from({ length: layers }, () => random.integer(3)),
   }

@@ -40,8 +40,12 @@ describe.skipIf(reason !== null)(`both sides over an emulated WAN (skipped where
         await edge.connect('wan', host, port)
         const { placed } = gridPlans(model, accuracyTable(model), []).plans.find(({ id }) => id === 'cloud')!
         await edge.run({
-          ...{ link: 'wan', plan: resolvedPlanToJson(model, placed), outputTokens: 6, maxInFlight: 1 },
-          ...{ startSeconds: clock.nowSeconds(), requests: [{ prompt: [1, 2, 3], arrivalSeconds: 0 }] },
+          link: 'wan',
+          plan: resolvedPlanToJson(model, placed),
+          outputTokens: 6,
+          maxInFlight: 1,
+          startSeconds: clock.nowSeconds(),
+          requests: [{ prompt: [1, 2, 3], arrivalSeconds: 0 }],
         })
         return await edge.collect()
       } finally {

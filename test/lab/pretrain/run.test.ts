@@ -22,8 +22,17 @@ afterAll(async () => {
 
 const network: Network = {
   model: {
-    ...{ id: 'small', family: 'llama', layers: 2, width: 16, heads: 4, kvHeads: 2, headDim: 4, ffnWidth: 24 },
-    ...{ vocabulary: VOCABULARY, contextTokens: 512, tiedHead: true },
+    id: 'small',
+    family: 'llama',
+    layers: 2,
+    width: 16,
+    heads: 4,
+    kvHeads: 2,
+    headDim: 4,
+    ffnWidth: 24,
+    vocabulary: VOCABULARY,
+    contextTokens: 512,
+    tiedHead: true,
   },
   exitLayers: [1],
 }

@@ -77,7 +77,10 @@ describe('drift-plus-penalty on quickstart with modelled devices', { timeout: 12
         // No link matters where time has no weight.
         state: {
           link: { upBitsPerSecond: 1e9, downBitsPerSecond: 1e9, rttSeconds: 0.01 },
-          ...{ promptTokens, outputTokens, edgeSlowdown: 1, cloudSlowdown: 1 },
+          promptTokens,
+          outputTokens,
+          edgeSlowdown: 1,
+          cloudSlowdown: 1,
         },
         objective: {
           weights: { latency: 0, energy: 0, cloud: 0, bytes: 0, accuracy: 0 },
@@ -109,7 +112,12 @@ describe('a report', { timeout: 120_000 }, () => {
     expect((await evaluate({ ...input, scenario: plain })).policies[policy.name].budgets).toBeNull()
     const json = {
       ...(await evaluate({ ...input, scenario })),
-      ...{ scenario: 'q', scenarioHash: 'h', links: 'validation', load: 1, tuned: null, absent: {} },
+      scenario: 'q',
+      scenarioHash: 'h',
+      links: 'validation',
+      load: 1,
+      tuned: null,
+      absent: {},
       objective: scenario.problem.objective,
     }
     const text = describeEvaluation(evalJsonSchema.parse(json), [], PLAIN)

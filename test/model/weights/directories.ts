@@ -11,15 +11,36 @@ interface Written {
 export type Tensors = Record<string, Written>
 
 export const llamaConfig = {
-  ...{ model_type: 'llama', hidden_size: 48, intermediate_size: 80, num_hidden_layers: 2 },
-  ...{ num_attention_heads: 6, num_key_value_heads: 3, vocab_size: 61, max_position_embeddings: 40 },
-  ...{ rms_norm_eps: 1e-5, rope_theta: 50_000, rope_scaling: null, hidden_act: 'silu' },
-  ...{ attention_bias: false, tie_word_embeddings: false, bos_token_id: 1, eos_token_id: 2 },
+  model_type: 'llama',
+  hidden_size: 48,
+  intermediate_size: 80,
+  num_hidden_layers: 2,
+  num_attention_heads: 6,
+  num_key_value_heads: 3,
+  vocab_size: 61,
+  max_position_embeddings: 40,
+  rms_norm_eps: 1e-5,
+  rope_theta: 50_000,
+  rope_scaling: null,
+  hidden_act: 'silu',
+  attention_bias: false,
+  tie_word_embeddings: false,
+  bos_token_id: 1,
+  eos_token_id: 2,
 }
 
 export const gpt2Config = {
-  ...{ model_type: 'gpt2', n_embd: 48, n_layer: 2, n_head: 6, n_positions: 40, n_ctx: 40, n_inner: null },
-  ...{ vocab_size: 61, layer_norm_epsilon: 2e-5, activation_function: 'gelu_new', eos_token_id: 60 },
+  model_type: 'gpt2',
+  n_embd: 48,
+  n_layer: 2,
+  n_head: 6,
+  n_positions: 40,
+  n_ctx: 40,
+  n_inner: null,
+  vocab_size: 61,
+  layer_norm_epsilon: 2e-5,
+  activation_function: 'gelu_new',
+  eos_token_id: 60,
 }
 
 export function llamaTensors(config: typeof llamaConfig & { head_dim?: number }, seed = 1): Tensors {

@@ -9,7 +9,13 @@ function byteCharacters(): string[] {
 }
 
 const special = (id: number, content: string) => ({
-  ...{ id, content, single_word: false, lstrip: false, rstrip: false, normalized: false, special: true },
+  id,
+  content,
+  single_word: false,
+  lstrip: false,
+  rstrip: false,
+  normalized: false,
+  special: true,
 })
 
 /** Ids 0-255 bytes, then merges, then <|endoftext|>. */
@@ -21,12 +27,22 @@ export function gpt2Tokenizer(): { json: object; vocabulary: number } {
     vocabulary: tokens.length + 1,
     json: {
       version: '1.0',
-      ...{ truncation: null, padding: null, normalizer: null, post_processor: byteLevel },
-      ...{ pre_tokenizer: byteLevel, decoder: byteLevel },
+      truncation: null,
+      padding: null,
+      normalizer: null,
+      post_processor: byteLevel,
+      pre_tokenizer: byteLevel,
+      decoder: byteLevel,
       added_tokens: [special(tokens.length, '<|endoftext|>')],
       model: {
-        ...{ type: 'BPE', dropout: null, unk_token: null, continuing_subword_prefix: '', merges },
-        ...{ end_of_word_suffix: '', fuse_unk: false, byte_fallback: false },
+        type: 'BPE',
+        dropout: null,
+        unk_token: null,
+        continuing_subword_prefix: '',
+        merges,
+        end_of_word_suffix: '',
+        fuse_unk: false,
+        byte_fallback: false,
         vocab: Object.fromEntries(tokens.map((token, i) => [token, i])),
       },
     },
@@ -50,7 +66,9 @@ export function llamaTokenizer(): { json: object; vocabulary: number } {
     vocabulary: tokens.length,
     json: {
       version: '1.0',
-      ...{ truncation: null, padding: null, pre_tokenizer: null },
+      truncation: null,
+      padding: null,
+      pre_tokenizer: null,
       added_tokens: [special(0, '<unk>'), special(1, '<s>'), special(2, '</s>')],
       normalizer: {
         type: 'Sequence',
@@ -75,8 +93,14 @@ export function llamaTokenizer(): { json: object; vocabulary: number } {
         ],
       },
       model: {
-        ...{ type: 'BPE', dropout: null, unk_token: '<unk>', continuing_subword_prefix: null, merges },
-        ...{ end_of_word_suffix: null, fuse_unk: true, byte_fallback: true },
+        type: 'BPE',
+        dropout: null,
+        unk_token: '<unk>',
+        continuing_subword_prefix: null,
+        merges,
+        end_of_word_suffix: null,
+        fuse_unk: true,
+        byte_fallback: true,
         vocab: Object.fromEntries(tokens.map((token, i) => [token, i])),
       },
     },

@@ -29,8 +29,15 @@ const step = fc.oneof(
   fc.record({ kind: fc.constant('probe' as const), up: hostile, down: hostile, rtt: hostile }),
   fc.record({
     kind: fc.constantFrom('dispatch' as const, 'reconsider' as const),
-    ...{ request, promptTokens: tokens, deliveredTokens: tokens, maxNewTokens: tokens },
-    ...{ waiting: tokens, queued: hostile, free: hostile, linkDown: fc.boolean(), apply: fc.boolean() },
+    request,
+    promptTokens: tokens,
+    deliveredTokens: tokens,
+    maxNewTokens: tokens,
+    waiting: tokens,
+    queued: hostile,
+    free: hostile,
+    linkDown: fc.boolean(),
+    apply: fc.boolean(),
   }),
 )
 type Step = typeof step extends fc.Arbitrary<infer T> ? T : never
@@ -87,8 +94,13 @@ function play(steps: readonly Step[], explore: boolean): void {
     } else {
       const { request: id, promptTokens, deliveredTokens, maxNewTokens, linkDown } = each
       const ask = askOf({
-        ...{ request: id, promptTokens, deliveredTokens, maxNewTokens, uplinkQueuedBytes: each.queued },
-        ...{ waitingRequests: each.waiting, freeMemoryBytes: each.free },
+        request: id,
+        promptTokens,
+        deliveredTokens,
+        maxNewTokens,
+        uplinkQueuedBytes: each.queued,
+        waitingRequests: each.waiting,
+        freeMemoryBytes: each.free,
       })
       const again = each.kind === 'reconsider'
       const decision = again

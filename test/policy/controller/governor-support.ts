@@ -78,7 +78,10 @@ export function governed(changes: Partial<PlanControllerOptions> = {}, modelId =
   const edge = uniformPlan(problem.pair.model.layers, pairUnits(problem.pair), EDGE)
   const cloud = cloudPlan(problem)
   const governor = new PlanController({
-    ...{ bundle: bundleOf(problem), fallback: cloud, clock, firstProbe: PROBE },
+    bundle: bundleOf(problem),
+    fallback: cloud,
+    clock,
+    firstProbe: PROBE,
     ...changes,
   })
   const wait = (seconds: number): void => {

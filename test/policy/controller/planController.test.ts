@@ -47,8 +47,14 @@ describe('a decision', () => {
     governor.arrived(clock.seconds)
     const { situation } = governor.decide(askOf({ waitingRequests: 3, uplinkQueuedBytes: 7 }))
     expect(situation).toMatchObject({
-      ...{ nowSeconds: 10, sinceHeartbeatSeconds: 0, tenantsHeard: 5, tenantsAgeSeconds: 2 },
-      ...{ arrivalsPerSecond: 0.25, waitingRequests: 3, uplinkQueuedBytes: 7, replanning: false },
+      nowSeconds: 10,
+      sinceHeartbeatSeconds: 0,
+      tenantsHeard: 5,
+      tenantsAgeSeconds: 2,
+      arrivalsPerSecond: 0.25,
+      waitingRequests: 3,
+      uplinkQueuedBytes: 7,
+      replanning: false,
     })
     // Half way from the probe to the transfer, and after ten heartbeats all but there.
     expect(situation!.up.shortBitsPerSecond).toBeCloseTo((PROBE.upBitsPerSecond + 8e6) / 2, 3)
@@ -79,7 +85,9 @@ describe('a decision', () => {
     const { governor, problem, edge } = governed()
     governor.dispatched(askOf(), edge)
     const program = compileProgram(problem.pair, edge, {
-      ...{ promptTokens: 60, loadBytes: 0, decisionSeconds: 0 },
+      promptTokens: 60,
+      loadBytes: 0,
+      decisionSeconds: 0,
     })
     const [cycle] = program.cycles[0].stages.filter(({ resource }) => resource === RESOURCE.edge)
     const prefill = program.prefill.stages[0].seconds
@@ -105,15 +113,22 @@ describe('a decision', () => {
     )
     // Far apart and alone, so that the cloud is as fast as profiled: what the controller takes of it is modelled.
     const arrivals = plans.map((_, i) => ({
-      ...{ arrivalSeconds: 60 * i, promptTokens: 60, outputTokens: 20 + i },
-      ...{ predictedOutputTokens: 20, predictedOutputSd: 0 },
+      arrivalSeconds: 60 * i,
+      promptTokens: 60,
+      outputTokens: 20 + i,
+      predictedOutputTokens: 20,
+      predictedOutputSd: 0,
     }))
     const world = {
       link: createLink(constantSeries(20e6, 40e6, 0.03)),
       tenants: { timeSeconds: Float64Array.of(0), value: Float64Array.of(0) },
-      ...{ arrivals, maxInFlight: 1, cloudSlots: SLOTS, network: problem.pair.network },
+      arrivals,
+      maxInFlight: 1,
+      cloudSlots: SLOTS,
+      network: problem.pair.network,
       batchFactors: Array.from({ length: SLOTS }, (_, i) => problem.pair.cloud.batchFactor(i + 1)),
-      ...{ readingTokensPerSecond: 10, outageSeconds: null },
+      readingTokensPerSecond: 10,
+      outageSeconds: null,
     }
     const session = new Episode(problem, world, sessionTerms({ ...TERMS }), createFast)
     const { governor, wait } = governed({ bundle: bundleOf(problem) })

@@ -64,20 +64,28 @@ function worldOf({ ratePerSecond, tenants, outages }: Case, requests: number): E
   const rate = (value: number) => Float64Array.of(value, outages ? 0 : value)
   const link = createLink({
     timeSeconds: Float64Array.of(0, 120 - OUTAGE_SECONDS, 120),
-    ...{ upBitsPerSecond: rate(20e6), downBitsPerSecond: rate(20e6) },
+    upBitsPerSecond: rate(20e6),
+    downBitsPerSecond: rate(20e6),
     rttSeconds: Float64Array.of(0.02, 0.02),
     label: 'breaks off',
   })
   const arrivals = Array.from({ length: requests }, (_, i) => ({
     arrivalSeconds: (Math.floor(i / BURST) * BURST) / ratePerSecond,
-    ...{ promptTokens: PROMPT, outputTokens: OUTPUT, predictedOutputTokens: OUTPUT, predictedOutputSd: 0 },
+    promptTokens: PROMPT,
+    outputTokens: OUTPUT,
+    predictedOutputTokens: OUTPUT,
+    predictedOutputSd: 0,
   }))
   return {
-    ...{ link, arrivals, maxInFlight: MAX_IN_FLIGHT, cloudSlots: SLOTS },
+    link,
+    arrivals,
+    maxInFlight: MAX_IN_FLIGHT,
+    cloudSlots: SLOTS,
     tenants: { timeSeconds: Float64Array.of(0), value: Float64Array.of(tenants) },
     batchFactors: Array.from({ length: SLOTS }, (_, i) => problem.pair.cloud.batchFactor(i + 1)),
     network: problem.pair.network,
-    ...{ readingTokensPerSecond: 10, outageSeconds: 3 },
+    readingTokensPerSecond: 10,
+    outageSeconds: 3,
   }
 }
 
@@ -157,8 +165,13 @@ describe('a shield', () => {
   const stream = randomStream(5, 'shield')
   const calm: Situation = {
     ...randomSituation(problem, TERMS, stream),
-    ...{ replanning: false, sinceHeartbeatSeconds: 0, waitingRequests: 1, uplinkQueuedBytes: 0 },
-    ...{ edgeBacklogSeconds: 0, cloudBacklogSeconds: 0, edgeSecondsPerRequest: 2 },
+    replanning: false,
+    sinceHeartbeatSeconds: 0,
+    waitingRequests: 1,
+    uplinkQueuedBytes: 0,
+    edgeBacklogSeconds: 0,
+    cloudBacklogSeconds: 0,
+    edgeSecondsPerRequest: 2,
     up: { shortBitsPerSecond: 8e6, longBitsPerSecond: 8e6, relativeSpread: 0 },
     virtual: { energy: 0, accuracy: 0, money: 0 },
   }

@@ -128,8 +128,11 @@ describe('the walker', () => {
       const drawn = anySituation(random, problem)
       const whole = wholeEdgeBytes(problem.pair, drawn.reservedTokens)
       const situation = {
-        ...{ ...drawn, replanning: false, sinceHeartbeatSeconds: 0 },
-        ...{ memoryBytes: whole, freeMemoryBytes: whole * random.uniform() },
+        ...drawn,
+        replanning: false,
+        sinceHeartbeatSeconds: 0,
+        memoryBytes: whole,
+        freeMemoryBytes: whole * random.uniform(),
       }
       const walker = new PlanDecoder(problem)
       const mask = new Uint8Array(Math.max(walker.choices.length, 9))

@@ -13,7 +13,10 @@ const model = gpt2Like
 const source = randomSource(model, 5)
 const cut = cutAt(model, 1, EDGE, EDGE)
 const whole: GenerationRequest = {
-  ...{ prompt: [1, 2, 3], maxNewTokens: 12, sampling: GREEDY, stopIds: [] },
+  prompt: [1, 2, 3],
+  maxNewTokens: 12,
+  sampling: GREEDY,
+  stopIds: [],
   ...cutAt(model, model.layers, EDGE, EDGE),
 }
 
@@ -59,7 +62,11 @@ describe('requests that do not end well', () => {
 
   test('without a cloud a plan that needs one is refused at once', async () => {
     const alone = new EdgeExecutor({
-      ...{ model, runner: split.edgeSide.runner, clock: systemClock, link: null, maxInFlight: 1 },
+      model,
+      runner: split.edgeSide.runner,
+      clock: systemClock,
+      link: null,
+      maxInFlight: 1,
     })
     await expect(alone.generate({ ...whole, ...cut })).rejects.toMatchObject({ code: 'E_NO_CLOUD' })
     expect((await alone.generate(whole)).tokens).toHaveLength(12)
@@ -99,7 +106,14 @@ describe('a cloud and what an edge may send it', () => {
 
   const opening = { promptTokens: 3, maxNewTokens: 4, sampling: GREEDY, stopIds: [], report: false }
   const tensor = (payload: Uint8Array, more: Partial<Frame> = {}): Frame => ({
-    ...{ type: FRAME.tensor, request: 9, step: 1, position: 0, count: 3, bits: 32, flags: 0, payload },
+    type: FRAME.tensor,
+    request: 9,
+    step: 1,
+    position: 0,
+    count: 3,
+    bits: 32,
+    flags: 0,
+    payload,
     ...more,
   })
 

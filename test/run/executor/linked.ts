@@ -99,13 +99,27 @@ export async function openLinked(source: WeightSource, options: LinkedOptions = 
   }
   const link = new CloudLink({ dial, clock, timers, backoff, random: randomStream(1, 'link') })
   const edge = new EdgeExecutor({
-    ...{ model, runner: edgeSide.runner, clock, timers, link, maxInFlight: options.maxInFlight ?? 4 },
+    model,
+    runner: edgeSide.runner,
+    clock,
+    timers,
+    link,
+    maxInFlight: options.maxInFlight ?? 4,
     ...(options.maxKeptBytes === undefined ? {} : { maxKeptBytes: options.maxKeptBytes }),
     onEvent: (event) => events.push(event),
   })
   link.onEvent((event) => events.push(event))
   const linked: Linked = {
-    ...{ edge, link, budget, edgeSide, cloudSide, events, peers, sent, reachable: true, twist: null },
+    edge,
+    link,
+    budget,
+    edgeSide,
+    cloudSide,
+    events,
+    peers,
+    sent,
+    reachable: true,
+    twist: null,
     pair: () => pair,
     cut: () => pair.cut(),
     cutAfter: (frames) => (cuts = [...frames]),

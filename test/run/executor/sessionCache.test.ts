@@ -78,7 +78,13 @@ describe('what a cloud holds for its edges', () => {
   const openFrame = (request: number, more = {}) =>
     jsonFrame(FRAME.open, { plan: 1, ...opening, ...more }, { request })
   const rows = (request: number, position: number, count: number): Frame => ({
-    ...{ type: FRAME.tensor, request, step: 1, position, count, bits: 32, flags: 0 },
+    type: FRAME.tensor,
+    request,
+    step: 1,
+    position,
+    count,
+    bits: 32,
+    flags: 0,
     payload: new Uint8Array(4 * count * model.width),
   })
   const closing = (request: number): Frame => ({ ...rows(request, 0, 0), type: FRAME.close, bits: 0 })

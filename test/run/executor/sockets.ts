@@ -28,7 +28,9 @@ export async function listenSplit(
   const edgeSide = await openSide(source, { engine: 'worker' })
   const cloudSide = await openSide(source, { engine: 'worker', maxBatch: 4 })
   const server = await listen({
-    ...{ host: '127.0.0.1', port: 0, clock },
+    host: '127.0.0.1',
+    port: 0,
+    clock,
     greet: () => ({ welcome: {} }),
     onConnection: (peer) =>
       new CloudExecutor(peer, { model, runner: cloudSide.runner, clock, ...CLOUD_DEFAULTS }),
@@ -37,7 +39,11 @@ export async function listenSplit(
   const connection = await connect({ host, port, greeting: {}, clock })
   return {
     edge: new EdgeExecutor({
-      ...{ model, runner: edgeSide.runner, clock, link: fixedLink(connection), maxInFlight },
+      model,
+      runner: edgeSide.runner,
+      clock,
+      link: fixedLink(connection),
+      maxInFlight,
     }),
     close: async () => {
       await connection.close()

@@ -79,11 +79,19 @@ export async function openSplit(
     ...(options.maxRequests === undefined ? {} : { maxRequests: options.maxRequests }),
   })
   const edge = new EdgeExecutor({
-    ...{ model, runner: edgeSide.runner, clock: systemClock, link: fixedLink(pair.client) },
+    model,
+    runner: edgeSide.runner,
+    clock: systemClock,
+    link: fixedLink(pair.client),
     maxInFlight: options.maxInFlight ?? 4,
   })
   return {
-    ...{ edge, cloud, edgeSide, cloudSide, edgeConnection: pair.client, cloudConnection: pair.server },
+    edge,
+    cloud,
+    edgeSide,
+    cloudSide,
+    edgeConnection: pair.client,
+    cloudConnection: pair.server,
     cut: () => pair.cut(),
     close: async () => {
       await pair.client.close()

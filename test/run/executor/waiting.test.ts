@@ -33,7 +33,8 @@ describe('requests without a cloud, by hand-made time', () => {
   /** Starts a request and cuts the link after its third token, for good. */
   async function interrupted(waitSeconds: number | null, deadlines: Partial<Deadlines> = {}) {
     const handle = linked.edge.start(requestOf(cut), {
-      ...{ recovery: { waitSeconds }, deadlines },
+      recovery: { waitSeconds },
+      deadlines,
       onToken: () => {
         if (handle.tokens.length !== 3) return
         linked.reachable = false
@@ -60,7 +61,8 @@ describe('requests without a cloud, by hand-made time', () => {
 
   test('have all their tokens, and no report, where the cloud is lost before it told', async () => {
     const handle = linked.edge.start(requestOf(cut), {
-      ...{ recovery: { waitSeconds: 5 }, explain: true },
+      recovery: { waitSeconds: 5 },
+      explain: true,
       onToken: ({ last }) => {
         if (!last) return
         linked.reachable = false

@@ -40,7 +40,11 @@ function overLoopback(parts: Partial<ListenOptions>, clientParts: Partial<Connec
     const accepted = new Promise<Connection>((resolve) => (accept = resolve))
     const base = { host: '127.0.0.1', clock: systemClock }
     const server = await listen({
-      ...{ ...base, port: 0, greet, onConnection: accept, clock: serverClock },
+      ...base,
+      port: 0,
+      greet,
+      onConnection: accept,
+      clock: serverClock,
       ...parts,
     })
     servers.push(server)

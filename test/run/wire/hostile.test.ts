@@ -87,7 +87,10 @@ describe.each(Object.keys(RUINS))('%s over a real socket', (name) => {
   const seen = new Map<Connection, { frames: Frame[]; end: Promise<CloseReason> }>()
   beforeAll(async () => {
     server = await listen({
-      ...{ host: '127.0.0.1', port: 0, clock: systemClock, limits: LIMITS },
+      host: '127.0.0.1',
+      port: 0,
+      clock: systemClock,
+      limits: LIMITS,
       greet: () => ({ welcome: {} }),
       onConnection: (connection) => {
         const frames: Frame[] = []
@@ -143,7 +146,11 @@ describe('a slow client', () => {
     const time = new HandTime()
     const rejected: Error[] = []
     const server = await listen({
-      ...{ host: '127.0.0.1', port: 0, clock: time, timers: time, maxConnections: 3 },
+      host: '127.0.0.1',
+      port: 0,
+      clock: time,
+      timers: time,
+      maxConnections: 3,
       greet: () => ({ welcome: {} }),
       onConnection: (connection) => connection.onFrame((frame) => connection.send(frame)),
       onRejected: (error) => rejected.push(error),
@@ -217,7 +224,8 @@ describe('a flood', () => {
     const ended = new Promise<CloseReason>((resolve) => {
       const server = createServer((socket) => {
         const options = {
-          ...{ clock: systemClock, timers: systemTimers },
+          clock: systemClock,
+          timers: systemTimers,
           limits: { ...DEFAULT_LIMITS, maxQueuedBytes: 1_000_000 },
         }
         const handshake = { role: 'server', greet: () => ({ welcome: {} }) } as const

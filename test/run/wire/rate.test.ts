@@ -99,7 +99,9 @@ describe('attempts', () => {
     const rejected: Error[] = []
     const base = { host: '127.0.0.1', clock: systemClock }
     const server = await listen({
-      ...{ ...base, port: 0, limits: { maxHandshakesPerMinute: 2 } },
+      ...base,
+      port: 0,
+      limits: { maxHandshakesPerMinute: 2 },
       greet: () => ({ welcome: {} }),
       onConnection: () => {},
       onRejected: (error) => rejected.push(error),

@@ -44,7 +44,11 @@ async function serve(parts: Partial<ListenOptions> = {}): Promise<Served> {
   const rejected = new Promise<Error>((resolve) => (reject = resolve))
   const [opened, greeted]: [Connection[], unknown[]] = [[], []]
   const server = await listen({
-    ...{ host: '127.0.0.1', port: 0, clock: systemClock, tls: cloud, onRejected: reject },
+    host: '127.0.0.1',
+    port: 0,
+    clock: systemClock,
+    tls: cloud,
+    onRejected: reject,
     greet: (peer, identity) => {
       greeted.push(peer)
       return { welcome: { identity } }
@@ -137,7 +141,9 @@ describe('TLS', () => {
     await expect(plain).rejects.toMatchObject({ code: 'E_CONNECTION_LOST' })
     expect(await secured.rejected).toMatchObject({ code: 'E_CONNECTION_UNTRUSTED' })
     const server = await listen({
-      ...{ host: '127.0.0.1', port: 0, clock: systemClock },
+      host: '127.0.0.1',
+      port: 0,
+      clock: systemClock,
       greet: () => ({ welcome: {} }),
       onConnection: () => {},
     })

@@ -34,7 +34,11 @@ async function serve(parts: Partial<ListenOptions> = {}): Promise<Served> {
   const rejected = new Promise<Error>((resolve) => (reject = resolve))
   const accepted = new Promise<Connection>((resolve) => (accept = resolve))
   const server = await listen({
-    ...{ host: '127.0.0.1', port: 0, clock: systemClock, webSocket, onRejected: reject },
+    host: '127.0.0.1',
+    port: 0,
+    clock: systemClock,
+    webSocket,
+    onRejected: reject,
     greet: () => ({ welcome: {} }),
     onConnection: accept,
     ...parts,

@@ -64,7 +64,9 @@ async function openDecider() {
   const fallback = cutPlan(spec.layers, attentionUnits(spec), 1, 32, EDGE, CLOUD)
   const hysteresis = { stableSeconds: 0.2, intervalSeconds: 0.2 }
   return policySelector({
-    ...{ name: bundle.manifest.name, worksOffline: true, outageSeconds: OUTAGE_SECONDS },
+    name: bundle.manifest.name,
+    worksOffline: true,
+    outageSeconds: OUTAGE_SECONDS,
     cloudPrecision: bundle.problem.pair.cloudPrecision,
     controller: new PlanController({ bundle, fallback, offlinePlan: null, clock, hysteresis }),
     resolve: (plan) => resolvePlan(plan, unitsByLayer),
@@ -97,7 +99,9 @@ describeShared(
       const decider = await openDecider()
       const log = await openDecisionLog(folder, header(), { clock, timers: systemTimers })
       stack = await openStack({
-        ...{ log, memoryBytes: MEMORY_BYTES, limits: { outageSeconds: OUTAGE_SECONDS, maxInFlight: 2 } },
+        log,
+        memoryBytes: MEMORY_BYTES,
+        limits: { outageSeconds: OUTAGE_SECONDS, maxInFlight: 2 },
         alone: resolvePlan(cutPlan(spec.layers, attentionUnits(spec), 1, 32, EDGE, CLOUD), everyUnit),
         decider: () => decider,
         hold: () => (isSlow && !seen('return') ? pause(0.012) : Promise.resolve()),
@@ -125,7 +129,11 @@ describeShared(
       const one: Asked = { ids, most: most - asked.length, text: '' }
       asked.push(one)
       const stream = await stack.client.chat.completions.create({
-        ...{ model: spec.id, messages, max_completion_tokens: one.most, temperature: 0, stream: true },
+        model: spec.id,
+        messages,
+        max_completion_tokens: one.most,
+        temperature: 0,
+        stream: true,
       })
       let count = 0
       for await (const { choices } of stream) {
@@ -177,7 +185,11 @@ describeShared(
       await cloud.start()
       const connection = await connect({ host: '127.0.0.1', port: cloud.port, greeting: {}, clock })
       const executor = new EdgeExecutor({
-        ...{ model: spec, runner: edge.runner, clock, maxInFlight: 1, link: new FixedLink(connection) },
+        model: spec,
+        runner: edge.runner,
+        clock,
+        maxInFlight: 1,
+        link: new FixedLink(connection),
       })
       for (const { ids, most, text } of asked) {
         const arrival = records.find((record) => record.kind === 'arrival' && record.maxNewTokens === most)
@@ -252,9 +264,13 @@ async function until(isSo: () => boolean): Promise<void> {
 
 function header(): HeaderRecord {
   return {
-    ...{ kind: 'header', version: 1, software: 'test', observationVersion: OBSERVATION_VERSION },
+    kind: 'header',
+    version: 1,
+    software: 'test',
+    observationVersion: OBSERVATION_VERSION,
     model: { id: spec.id, fingerprint: tales.fingerprint },
-    ...{ bundle: null, startedAt: clock.wallTime() },
+    bundle: null,
+    startedAt: clock.wallTime(),
   }
 }
 

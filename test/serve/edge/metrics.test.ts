@@ -9,8 +9,12 @@ test('what was not measured is absent, and not 0', async () => {
   let uses: BudgetUses | null = null
   serviceMetrics(registry, {
     queue: () => ({ waiting: 0, inFlight: 2 }),
-    ...{ linkUp: () => null, rttSeconds: () => rttSeconds, keptBytes: () => 0 },
-    ...{ residentBytes: () => 7, dropped: () => 0, budgetUses: () => uses },
+    linkUp: () => null,
+    rttSeconds: () => rttSeconds,
+    keptBytes: () => 0,
+    residentBytes: () => 7,
+    dropped: () => 0,
+    budgetUses: () => uses,
   })
   const value = async (name: string): Promise<string | undefined> =>
     new RegExp(`^${name} (.*)$`, 'm').exec(await registry.metrics())?.[1]

@@ -25,11 +25,17 @@ const asked = { model: spec.id, prompt: 'Once there was', max_tokens: 40, temper
 
 const open = (plan: ResolvedPlan, options: Partial<StackOptions> = {}): Promise<Stack> =>
   openStack({
-    ...{ alone, limits: { outageSeconds: 0.5 }, ...options },
+    alone,
+    limits: { outageSeconds: 0.5 },
+    ...options,
     decider: () =>
       staticSelector({
-        ...{ name: 'test', source: 'forced', placed: plan, alone },
-        ...{ outageSeconds: 1.5, stableSeconds: 0.3 },
+        name: 'test',
+        source: 'forced',
+        placed: plan,
+        alone,
+        outageSeconds: 1.5,
+        stableSeconds: 0.3,
       }),
   })
 
@@ -60,7 +66,10 @@ describe('requests that the cloud will not have, or that ask again', () => {
 
   test('a cloud that answers nonsense is no defect of ours: 503, and what had come is kept', async () => {
     const liar = await listen({
-      ...{ host: '127.0.0.1', port: 0, clock: systemClock, greet: () => ({ welcome: {} }) },
+      host: '127.0.0.1',
+      port: 0,
+      clock: systemClock,
+      greet: () => ({ welcome: {} }),
       onConnection: (connection) =>
         connection.onFrame(({ type, request, position, count }) => {
           if (type !== FRAME.tensor) return

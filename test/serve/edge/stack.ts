@@ -63,12 +63,18 @@ export class TalesCloud {
 
   async start(): Promise<void> {
     this.server = await listen({
-      ...{ host: '127.0.0.1', port: this.port, clock },
+      host: '127.0.0.1',
+      port: this.port,
+      clock,
       greet: () => ({ welcome: {} }),
       onConnection: (connection) => {
         this.peers.push(
           new CloudExecutor(connection, {
-            ...{ model: spec, runner: this.execution.runner, clock, ...CLOUD_DEFAULTS, budget: this.budget },
+            model: spec,
+            runner: this.execution.runner,
+            clock,
+            ...CLOUD_DEFAULTS,
+            budget: this.budget,
           }),
         )
       },
@@ -130,7 +136,11 @@ export async function openStack(options: StackOptions): Promise<Stack> {
       contextTokens: spec.contextTokens,
       fingerprint: tales.fingerprint,
     },
-    ...{ spec, stopIds: tales.stopIds, execution: edge, registry, decider: options.decider(options.alone) },
+    spec,
+    stopIds: tales.stopIds,
+    execution: edge,
+    registry,
+    decider: options.decider(options.alone),
     dial: (signal) => connect({ host: '127.0.0.1', port, greeting: {}, clock, signal }),
     log: options.log ?? null,
     requests: options.requests ?? null,
@@ -142,8 +152,16 @@ export async function openStack(options: StackOptions): Promise<Stack> {
     onEvent: (event) => events.push(event),
   })
   const api = await startApi({
-    ...{ backend: opened.service, tokenizer: tales.tokenizer!, chat: tales.chat, host: '127.0.0.1', port: 0 },
-    ...{ keys: null, clock, timers: systemTimers, registry, random: randomStream(2, 'api') },
+    backend: opened.service,
+    tokenizer: tales.tokenizer!,
+    chat: tales.chat,
+    host: '127.0.0.1',
+    port: 0,
+    keys: null,
+    clock,
+    timers: systemTimers,
+    registry,
+    random: randomStream(2, 'api'),
     // A client that left may never read the end of its connection.
     limits: { closingSeconds: 0.2 },
     onDefect: (error) => {
@@ -151,7 +169,10 @@ export async function openStack(options: StackOptions): Promise<Stack> {
     },
   })
   return {
-    ...{ cloud, opened, api, events },
+    cloud,
+    opened,
+    api,
+    events,
     client: new OpenAI({ baseURL: `${api.url}/v1`, apiKey: 'none', maxRetries: 0 }),
     close: async () => {
       await api.close()

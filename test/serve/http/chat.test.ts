@@ -30,13 +30,21 @@ describe('a chat', () => {
       prompt: tokenizer.encode('hello'),
       maxNewTokens: 255,
       sampling: { temperature: 1, topP: 1, topK: 0 },
-      ...{ key: null, deadlineSeconds: null, principal: 'anonymous' },
+      key: null,
+      deadlineSeconds: null,
+      principal: 'anonymous',
     })
     await until(() => records.length === 1)
     expect(records[0]).toMatchObject({
       id: answer._request_id,
-      ...{ route: '/v1/chat/completions', principal: 'anonymous', status: 200, error: null, streamed: false },
-      ...{ promptTokens: 1, completionTokens: 7, finish: 'stop' },
+      route: '/v1/chat/completions',
+      principal: 'anonymous',
+      status: 200,
+      error: null,
+      streamed: false,
+      promptTokens: 1,
+      completionTokens: 7,
+      finish: 'stop',
     })
     expect(records[0].ttftSeconds).toBeLessThanOrEqual(records[0].seconds)
   })
@@ -45,7 +53,8 @@ describe('a chat', () => {
     const { client, records } = await serve()
     const stream = await client.chat.completions.create({
       ...hello,
-      ...{ stream: true, stream_options: { include_usage: true } },
+      stream: true,
+      stream_options: { include_usage: true },
     })
     const chunks = await collect(stream)
     expect(chunks[0].choices[0].delta).toEqual({ role: 'assistant', content: '' })
@@ -205,11 +214,16 @@ describe('what fails after some tokens', () => {
     expect(error).toMatchObject({ status: 503, code: 'unavailable' })
     expect((error as { error: object }).error).toMatchObject({ partial: { text: ' wor', tokens: 4 } })
     const response = await fetch(`${client.baseURL}/chat/completions`, {
-      ...{ method: 'POST', body: JSON.stringify(hello), headers: { 'content-type': 'application/json' } },
+      method: 'POST',
+      body: JSON.stringify(hello),
+      headers: { 'content-type': 'application/json' },
     })
     expect(await response.json()).toMatchObject({
       error: {
-        ...{ message: 'the link is down', type: 'server_error', param: null, code: 'unavailable' },
+        message: 'the link is down',
+        type: 'server_error',
+        param: null,
+        code: 'unavailable',
         partial: { text: ' wor', tokens: 4 },
       },
     })

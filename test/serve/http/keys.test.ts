@@ -24,7 +24,9 @@ describe('a file of API keys', () => {
     )
     expect(keys.size).toBe(3)
     expect([KEY, 'another key of bob', 'third-key-0123456'].map((key) => keys.find(key))).toEqual([
-      ...['ann', 'bob', 'bob'],
+      'ann',
+      'bob',
+      'bob',
     ])
     expect([keys.find(''), keys.find(hash(KEY)), keys.find(`${KEY} `)]).toEqual([null, null, null])
   })

@@ -45,9 +45,17 @@ describe('a parameter', () => {
   })
 
   it.each([
-    ...[{ n: 2 }, { logprobs: true }, { top_logprobs: 2 }, { tools: [{ type: 'function' }] }],
-    ...[{ tool_choice: 'required' }, { response_format: { type: 'json_object' } }, { logit_bias: { 5: 1 } }],
-    ...[{ presence_penalty: 1 }, { frequency_penalty: -1 }, { modalities: ['audio'] }, { functions: [{}] }],
+    { n: 2 },
+    { logprobs: true },
+    { top_logprobs: 2 },
+    { tools: [{ type: 'function' }] },
+    { tool_choice: 'required' },
+    { response_format: { type: 'json_object' } },
+    { logit_bias: { 5: 1 } },
+    { presence_penalty: 1 },
+    { frequency_penalty: -1 },
+    { modalities: ['audio'] },
+    { functions: [{}] },
   ])('that would change the answer is refused: %j', async (over) => {
     const { status, json } = await chat(over)
     expect(status).toBe(400)
@@ -63,16 +71,22 @@ describe('a parameter', () => {
 
   it('that asks for nothing, that is null or that nobody knows is taken', async () => {
     const nothing = {
-      ...{ n: 1, logprobs: false, tools: [], tool_choice: 'auto', response_format: { type: 'text' } },
-      ...{ presence_penalty: 0, logit_bias: {}, user: 'me', modalities: ['text'], metadata: { a: 'b' } },
-      ...{
-        temperature: null,
-        stop: null,
-        seed: null,
-        max_tokens: null,
-        stream_options: null,
-        from_elsewhere: 1,
-      },
+      n: 1,
+      logprobs: false,
+      tools: [],
+      tool_choice: 'auto',
+      response_format: { type: 'text' },
+      presence_penalty: 0,
+      logit_bias: {},
+      user: 'me',
+      modalities: ['text'],
+      metadata: { a: 'b' },
+      temperature: null,
+      stop: null,
+      seed: null,
+      max_tokens: null,
+      stream_options: null,
+      from_elsewhere: 1,
     }
     expect((await chat(nothing)).status).toBe(200)
     expect((await text({ n: 1, best_of: 1, echo: false, suffix: null, logprobs: null })).status).toBe(200)
@@ -233,29 +247,25 @@ describe('an error of the backend', () => {
 
 describe('whatever is sent', () => {
   const names = fc.constantFrom(
-    ...[
-      'model',
-      'messages',
-      'prompt',
-      'max_tokens',
-      'temperature',
-      'stop',
-      'stream',
-      'n',
-      'tools',
-      'seed',
-      'top_p',
-    ],
-    ...[
-      'stream_options',
-      'response_format',
-      'logprobs',
-      'timeout',
-      '__proto__',
-      'constructor',
-      'toString',
-      'logit_bias',
-    ],
+    'model',
+    'messages',
+    'prompt',
+    'max_tokens',
+    'temperature',
+    'stop',
+    'stream',
+    'n',
+    'tools',
+    'seed',
+    'top_p',
+    'stream_options',
+    'response_format',
+    'logprobs',
+    'timeout',
+    '__proto__',
+    'constructor',
+    'toString',
+    'logit_bias',
   )
   const body = fc.dictionary(names, fc.jsonValue({ maxDepth: 3 }), { maxKeys: 6 })
   const nearly = body.map((over) => ({ ...hello, prompt: 'x', ...over }))

@@ -120,8 +120,16 @@ export async function serve(
   const defects: unknown[] = []
   const registry = new Registry()
   const server = await startApi({
-    ...{ backend, tokenizer, chat: PLAIN_CHAT, host: '127.0.0.1', port: 0, keys: null, registry },
-    ...{ clock: systemClock, timers: systemTimers, random: randomStream(1, 'api') },
+    backend,
+    tokenizer,
+    chat: PLAIN_CHAT,
+    host: '127.0.0.1',
+    port: 0,
+    keys: null,
+    registry,
+    clock: systemClock,
+    timers: systemTimers,
+    random: randomStream(1, 'api'),
     onRequest: (record) => records.push(record),
     onDefect: (error) => defects.push(error),
     ...options,

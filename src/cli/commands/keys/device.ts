@@ -43,7 +43,11 @@ export const keysDevice: CliCommand<Options> = {
     const out = needed('--out', options.out)
     const hosts = options.host ?? []
     const { notAfter } = await writeDevice(needed('--keys', options.keys), out, {
-      ...{ clock: io.clock, name, hosts, validDays: options.days, force: options.force === true },
+      clock: io.clock,
+      name,
+      hosts,
+      validDays: options.days,
+      force: options.force === true,
     })
     const reached = hosts.length === 0 ? 'to connect with' : `for ${hosts.join(', ')}`
     printLine(io, `${out}: ${name}, ${reached}, until ${notAfter.slice(0, 10)}`)
