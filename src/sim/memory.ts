@@ -14,6 +14,8 @@ export class EdgeMemory {
   private readonly pair: DevicePair
   private readonly limitBytes: number
   private readonly maxInFlight: number
+  /** The pinned ends alone, or null without pinned ends. */
+  private readonly pinnedPlan: Plan | null
   private readonly pinnedWeightBytes: number
   /** K/V of the pinned ends for the longest request, and per token of any. */
   private readonly pinnedKvBytes: number
@@ -27,6 +29,7 @@ export class EdgeMemory {
     this.limitBytes = limitBytes
     this.maxInFlight = maxInFlight
     const pinned = pinnedNeed(problem)
+    this.pinnedPlan = pinned.plan
     this.pinnedWeightBytes = pinned.weightBytes
     this.pinnedKvBytes = pinned.kvBytes
     this.pinnedKvBytesPerToken = pinned.kvBytes / pair.model.contextTokens
@@ -48,9 +51,14 @@ export class EdgeMemory {
     const left = Math.max(0, this.maxInFlight - others - 1)
     const shorter = this.pinnedKvBytes - this.pinnedKvBytesPerToken * reservedTokens
     const room = this.limitBytes - this.kvBytes(replanned) - left * this.pinnedKvBytes - shorter
-    if (room >= this.residency.wholeBytes() + this.wholeKvBytesPerToken * reservedTokens) return room
+    const plans = this.plans(replanned)
+    // Heads of early exits are matrices beside the whole model's: those in flight, and one that the new plan may have.
+    const heads = this.residency.exitHeadBytes(plans)
+    const everything =
+      this.residency.wholeBytes() + this.residency.headBytes() + this.wholeKvBytesPerToken * reservedTokens
+    if (room - heads >= everything) return room - heads
     if (others === 0) return Math.max(0, room)
-    const needed = this.residency.neededBytes(this.plans(replanned))
+    const needed = this.residency.neededBytes(this.pinnedPlan === null ? plans : [...plans, this.pinnedPlan])
     return Math.max(0, room - needed + this.pinnedWeightBytes)
   }
 
@@ -94,15 +102,16 @@ export class EdgeMemory {
 
 /** What the pinned ends take on the edge: weights once, and K/V of each request of the longest context. */
 export function pinnedNeed(problem: Pick<DecisionProblem, 'pair' | 'edgeLayersFirst' | 'edgeLayersLast'>): {
+  readonly plan: Plan | null
   readonly weightBytes: number
   readonly kvBytes: number
 } {
   const { pair, edgeLayersFirst: first, edgeLayersLast: last } = problem
-  if (first + last === 0) return { weightBytes: 0, kvBytes: 0 }
+  if (first + last === 0) return { plan: null, weightBytes: 0, kvBytes: 0 }
   const { layers, contextTokens } = pair.model
   const plan = uniformPlan(layers, pairUnits(pair), EDGE)
   plan.unitsOnCloud.fill(pairUnits(pair), first, Math.max(first, layers - last))
   plan.ffn.fill(1, first, Math.max(first, layers - last))
   const { weightBytes, kvBytesPerToken } = edgeMemory(pair, plan)
-  return { weightBytes, kvBytes: kvBytesPerToken * contextTokens }
+  return { plan, weightBytes, kvBytes: kvBytesPerToken * contextTokens }
 }

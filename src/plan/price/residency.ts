@@ -60,6 +60,17 @@ export class Residency {
     return heldBytes(this.parts, unionOfWeights(this.terms.model, plans))
   }
 
+  /** Bytes of the heads of early exits that at least one of the plans needs. */
+  exitHeadBytes(plans: readonly Plan[]): number {
+    const { exits } = unionOfWeights(this.terms.model, plans)
+    return exits.reduce((heads, held) => heads + held, 0) * this.parts.head
+  }
+
+  /** Bytes of one head's matrix. */
+  headBytes(): number {
+    return this.parts.head
+  }
+
   /** Bytes of the whole model on the edge, without exits. */
   wholeBytes(): number {
     return this.whole

@@ -136,7 +136,8 @@ function weightsNeeded(problem: DecisionProblem, plans: readonly Plan[]): number
       return {
         ...all,
         embed: all.embed || plan.embed === EDGE,
-        head: all.head || plan.head === EDGE || plan.exit !== null,
+        head: all.head || (plan.exit === null && plan.head === EDGE),
+        exits: plan.exit === null ? all.exits : all.exits.add(plan.exit.layer),
       }
     },
     {
@@ -145,6 +146,7 @@ function weightsNeeded(problem: DecisionProblem, plans: readonly Plan[]): number
       second: new Array<number>(pair.model.layers).fill(0),
       embed: false,
       head: false,
+      exits: new Set<number>(),
     },
   )
   const bytesOf = (change: Partial<Plan>): number => {
@@ -162,7 +164,9 @@ function weightsNeeded(problem: DecisionProblem, plans: readonly Plan[]): number
   const unit = bytesOf(one(1, units - 1))
   const ends = bytesOf({ embed: most.embed ? EDGE : CLOUD, head: most.head ? EDGE : CLOUD })
   const of = (counts: readonly number[]): number => sum([...counts], (count) => count)
-  return ends + of(most.units) * unit + of(most.first) * first + of(most.second) * second
+  // Each exit has a head of its own, as large as the LM head.
+  const exitHeads = most.exits.size * bytesOf({ head: EDGE })
+  return ends + exitHeads + of(most.units) * unit + of(most.first) * first + of(most.second) * second
 }
 
 describe('edge memory', () => {
