@@ -1,5 +1,6 @@
 import type { DeviceSheet } from '../../plan/profile/devices.ts'
-import { DEVICES, loadDevice } from '../../plan/profile/devices.ts'
+import { DEVICES } from '../../plan/profile/devices.ts'
+import { loadDevice } from '../../plan/profile/loadDevice.ts'
 import { formatBytes, formatNumber, formatSeconds, formatShare, formatWatts } from '../../report/numbers.ts'
 import { renderTable } from '../../report/table.ts'
 import type { CliCommand } from '../command.ts'

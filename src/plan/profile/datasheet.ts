@@ -1,3 +1,4 @@
+import { InputError, show } from '../../core/errors.ts'
 import {
   attentionUnitParameters,
   attentionUnits,
@@ -6,7 +7,7 @@ import {
   kvBytesPerUnitToken,
 } from '../../model/spec.ts'
 import type { FfnPart, ModelSpec } from '../../model/spec.ts'
-import { loadDevice } from './devices.ts'
+import { builtinDevice, DEVICES } from './devices.ts'
 import type { DeviceSheet } from './devices.ts'
 import { fullGrid } from './grid.ts'
 import type { ProfileGrid } from './grid.ts'
@@ -29,14 +30,14 @@ export interface DatasheetOptions {
 /**
  * A profile from the roofline model: every block takes max(FLOPs / F, bytes / BW) + dispatch (Williams et al., CACM
  * 2009), where F and BW are the sheet's peaks times the shares that kernels reach. Every figure is `modelled`. `device`
- * is a built-in id, a YAML file or a sheet.
+ * is a built-in id or a sheet (`loadDevice` reads one from a YAML file). Throws InputError for an unknown id.
  */
 export function datasheetProfile(
   device: string | DeviceSheet,
   model: ModelSpec,
   options: DatasheetOptions = {},
 ): Profile {
-  const sheet = typeof device === 'string' ? loadDevice(device) : device
+  const sheet = typeof device === 'string' ? knownDevice(device) : device
   const precision = options.precision ?? sheet.precision
   const weight = BYTES_PER_WEIGHT[precision]
   const activation = precision === 'fp32' ? 4 : 2
@@ -93,6 +94,13 @@ export function datasheetProfile(
     batch: { ...batchCurve(sheet, model, weight, activation), provenance },
     decisionSeconds: figure(sheet, 'decisionSeconds'),
   }
+}
+
+function knownDevice(id: string): DeviceSheet {
+  const sheet = builtinDevice(id)
+  if (sheet !== null) return sheet
+  const expected = `one of ${DEVICES.map((device) => device.id).join(', ')}`
+  throw new InputError({ where: 'device', expected, found: show(id) })
 }
 
 function roofline(sheet: DeviceSheet, work: Work): number {

@@ -1,14 +1,11 @@
-import { existsSync } from 'node:fs'
 import { z } from 'zod'
-import { InputError, show } from '../../core/errors.ts'
-import { readConfig } from '../../core/schema.ts'
 import { precisionSchema } from '../../model/precision.ts'
 
 const positive = z.number().positive().max(1e18)
 const notNegative = z.number().min(0).max(1e18)
 
 /** A device described by its data sheet. Users describe theirs in a YAML file with these fields. */
-const deviceSchema = z
+export const deviceSchema = z
   .strictObject({
     id: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, 'an id of letters, digits, ".", "_" and "-"'),
     description: z.string().min(1).max(400),
@@ -178,17 +175,7 @@ export const DEVICES: readonly DeviceSheet[] = [
   },
 ]
 
-/** Loads a device by its built-in id or from a YAML file. Throws InputError for an unknown id or a bad file. */
-export function loadDevice(idOrFile: string): DeviceSheet {
-  const known = DEVICES.find((device) => device.id === idOrFile)
-  if (known !== undefined) return known
-  if (!existsSync(idOrFile)) {
-    throw new InputError({
-      where: 'device',
-      expected: `one of ${DEVICES.map((device) => device.id).join(', ')}, or a YAML file`,
-      found: show(idOrFile),
-      remedy: '`edgewise devices` lists the built-in devices',
-    })
-  }
-  return readConfig(deviceSchema, idOrFile)
+/** A built-in device, or null for an id that is none. */
+export function builtinDevice(id: string): DeviceSheet | null {
+  return DEVICES.find((device) => device.id === id) ?? null
 }

@@ -1,3 +1,4 @@
+import { loadDevice } from '../../plan/profile/loadDevice.ts'
 import { existsSync } from 'node:fs'
 import { isAbsolute, resolve } from 'node:path'
 import { InputError } from '../../core/errors.ts'
@@ -29,7 +30,7 @@ export function loadProfile(name: string, model: ModelSpec, folder = '.', runs?:
   if (!name.endsWith('.json')) {
     const file = besideConfig(folder, name)
     const device = /\.ya?ml$/.test(name) && existsSync(file) ? file : name
-    return datasheetProfile(device, model, { precision: runs?.precision })
+    return datasheetProfile(loadDevice(device), model, { precision: runs?.precision })
   }
   const path = besideConfig(folder, name)
   const profile = readProfile(path)

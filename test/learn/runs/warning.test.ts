@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { loadModel } from '../../../src/model/catalog.ts'
 import { datasheetProfile } from '../../../src/plan/profile/datasheet.ts'
-import { loadDevice } from '../../../src/plan/profile/devices.ts'
+import { loadDevice } from '../../../src/plan/profile/loadDevice.ts'
 import { CALIBRATION_SCHEMA, type Calibration, type Profile } from '../../../src/plan/profile/types.ts'
 import { calibrationWarning } from '../../../src/learn/runs/warning.ts'
 

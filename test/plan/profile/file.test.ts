@@ -7,7 +7,7 @@ import { InputError } from '../../../src/core/errors.ts'
 import { loadModel } from '../../../src/model/catalog.ts'
 import { BlockCosts } from '../../../src/plan/profile/costs.ts'
 import { datasheetProfile } from '../../../src/plan/profile/datasheet.ts'
-import { loadDevice } from '../../../src/plan/profile/devices.ts'
+import { loadDevice } from '../../../src/plan/profile/loadDevice.ts'
 import { formatProfile, parseProfile, readProfile, writeProfile } from '../../../src/plan/profile/file.ts'
 import type { Profile } from '../../../src/plan/profile/types.ts'
 
@@ -102,7 +102,7 @@ describe('user files', () => {
     expect(loadModel(model).kvHeads).toBe(2)
     const device = join(folder, 'device.yaml')
     writeFileSync(device, JSON.stringify({ ...loadDevice('a100'), id: 'ours' }))
-    expect(datasheetProfile(device, loadModel(model)).device.id).toBe('ours')
+    expect(datasheetProfile(loadDevice(device), loadModel(model)).device.id).toBe('ours')
   })
 
   test('mistakes name the file and the field', () => {
