@@ -13,7 +13,10 @@ export function reporterOf(
   const { units } = edge
   if (options.json === true) {
     return (event) => {
-      if (isTransition(event)) io.stdout.write(`${JSON.stringify(eventJson(event, units))}\n`)
+      if (!isTransition(event)) return
+      io.stdout.write(`${JSON.stringify(eventJson(event, units))}\n`)
+      // Whoever reads the lines by program still wants to see this by eye.
+      if (event.kind === 'degraded') io.stderr.write(`${eventText(event, units)}\n`)
     }
   }
   if (options.watch === true) {
