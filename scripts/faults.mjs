@@ -10,9 +10,9 @@ const folder = join(root, 'node_modules', '.cache', `edgewise-faults-${process.p
 async function main(args) {
   const ready = await setup()
   if (ready !== 0) return ready
-  const options = ['--no-config', '--format', 'esm', '--platform', 'node', '--target', 'node20.19']
-  const bundle = [tool('tsdown', 'dist', 'run.mjs'), join('test', 'faults', 'main.ts'), '--out-dir', folder]
-  const built = await runNode([...bundle, ...options, '--no-dts', '--logLevel', 'warn'], { quiet: true })
+  const config = join('test', 'faults', 'tsdown.config.ts')
+  const bundle = [tool('tsdown', 'dist', 'run.mjs'), '--config', config, '--out-dir', folder]
+  const built = await runNode(bundle, { quiet: true })
   if (built.code !== 0) {
     if (built.code !== INTERRUPTED) process.stderr.write(`${built.output}\nbuild failed\n`)
     return built.code
