@@ -91,7 +91,7 @@ export function openEdgeService(options: OpenOptions): OpenedService {
     memory: { bytes: memory.limitBytes, residentBytes: () => execution.sessions.loadedBytes },
     linkStatus: () => telemetry.linkStatus(),
   })
-  telemetry.open(service.carrier)
+  telemetry.open(service.runner)
   link?.start()
   return {
     service,

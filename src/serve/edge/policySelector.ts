@@ -17,12 +17,12 @@ export interface PolicySelectorOptions {
   readonly worksOffline: boolean
 }
 
-/** A policy in charge: the governor decides in counts of heads, here they get their names. */
+/** A policy in charge. The controller decides how many heads of each layer run in the cloud; here each head gets its name. */
 export function policySelector({
   name,
   cloudPrecision,
   worksOffline: servesAlone,
-  controller: governor,
+  controller,
   resolve: place,
   outageSeconds,
 }: PolicySelectorOptions): PlanSelector {
@@ -37,15 +37,15 @@ export function policySelector({
     name,
     cloudPrecision,
     worksOffline: servesAlone,
-    decide: (ask, link) => choice(governor.decide(ask, { linkDown: isDown(link) })),
+    decide: (ask, link) => choice(controller.decide(ask, { linkDown: isDown(link) })),
     reconsider: (request, link) => {
       const present = { ...request, plan: request.placed.plan }
-      const change = governor.reconsider(present, { linkDown: isDown(link) })
+      const change = controller.reconsider(present, { linkDown: isDown(link) })
       if (change === null) return null
       return { ...choice(change), reason: change.reason, rebuild: change.rebuild }
     },
-    onEvent: (event) => inform(governor, event),
-    budgetUses: () => governor.budgetUses(),
+    onEvent: (event) => inform(controller, event),
+    budgetUses: () => controller.budgetUses(),
   }
 }
 

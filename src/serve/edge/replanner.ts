@@ -58,7 +58,7 @@ export class Replanner {
   }
 
   private reconsider(job: RequestState): void {
-    const { selector: decider, runner: carrier, time } = this.options
+    const { selector, runner, time } = this.options
     const { handle, pendingChange: pending } = job
     if (handle === null || pending !== null) return
     const { resolvedPlan: placed } = handle
@@ -67,7 +67,7 @@ export class Replanner {
     if (isAlone && now < job.avoidCloudUntilSeconds) return
     const away = this.awaySeconds(job, now)
     const view = away === null ? this.options.linkStatus() : gone(away)
-    const change = timed(time.clock, () => decider.reconsider({ ...carrier.snapshot(job), placed }, view))
+    const change = timed(time.clock, () => selector.reconsider({ ...runner.snapshot(job), placed }, view))
     if (change === null) return
     if (away !== null) job.avoidCloudUntilSeconds = now + AVOID_SECONDS
     job.pendingChange = change

@@ -23,8 +23,8 @@ export class EdgeService implements Backend {
   readonly model: ServedModel
   private readonly options: ServiceOptions
   private readonly admission: RequestQueue<RequestState>
-  readonly carrier: RequestRunner
-  private readonly steering: Replanner
+  readonly runner: RequestRunner
+  private readonly replanner: Replanner
   /** Names of requests under way: one of them cannot be begun twice. */
   private readonly keys = new Set<string>()
   private lastNumber = 0
@@ -33,14 +33,14 @@ export class EdgeService implements Backend {
     const { limits, time, served } = options
     this.options = options
     this.model = served
-    this.carrier = new RequestRunner(options, {
+    this.runner = new RequestRunner(options, {
       waiting: () => this.admission.waiting,
       inFlight: () => this.admission.inFlight,
     })
     const { maxInFlight, maxQueued } = limits
-    this.admission = new RequestQueue({ maxInFlight, maxQueued, time }, (job) => this.carrier.run(job))
-    this.steering = new Replanner({ ...options, runner: this.carrier })
-    this.steering.start()
+    this.admission = new RequestQueue({ maxInFlight, maxQueued, time }, (job) => this.runner.run(job))
+    this.replanner = new Replanner({ ...options, runner: this.runner })
+    this.replanner.start()
   }
 
   /** Requests that wait and that are carried out. */
@@ -76,7 +76,7 @@ export class EdgeService implements Backend {
   /** Takes nothing new; true when all that was under way ended within `seconds`. */
   async drain(seconds: number): Promise<boolean> {
     const done = await this.admission.drain(seconds)
-    this.steering.stop()
+    this.replanner.stop()
     return done
   }
 
@@ -94,8 +94,8 @@ export class EdgeService implements Backend {
       deadlineSeconds: Math.min(limits.totalSeconds, request.deadlineSeconds ?? Infinity),
       time,
     })
-    this.carrier.arrived(job)
-    this.admission.enter(job, job.signal, (error) => this.carrier.rejected(job, error))
+    this.runner.arrived(job)
+    this.admission.enter(job, job.signal, (error) => this.runner.rejected(job, error))
     return job.output
   }
 

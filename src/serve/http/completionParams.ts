@@ -86,7 +86,7 @@ function ofChat(body: ChatCompletionBody, reading: ParseContext): PromptParams {
   })
   const characters = messages.reduce((sum, { content }) => sum + content.length, 0)
   checkCharacters(characters, model, 'messages')
-  const prompt = telling('messages', () => {
+  const prompt = stream('messages', () => {
     const text = chat.render(messages)
     checkCharacters(text.length, model, 'messages')
     return tokenizer.encode(text, chat.hasSpecialTokens)
@@ -107,7 +107,7 @@ function ofText({ prompt: given, max_tokens }: CompletionBody, reading: ParseCon
 
 function encodeText(text: string, { tokenizer, model }: ParseContext): number[] {
   checkCharacters(text.length, model, 'prompt')
-  return telling('prompt', () => tokenizer.encode(text))
+  return stream('prompt', () => tokenizer.encode(text))
 }
 
 function checkIds(prompt: readonly number[], { vocabulary }: TextTokenizer): readonly number[] {
@@ -118,7 +118,7 @@ function checkIds(prompt: readonly number[], { vocabulary }: TextTokenizer): rea
 }
 
 /** Runs what reads text; its errors are told without what they say of this machine. */
-function telling<T>(param: string, read: () => T): T {
+function stream<T>(param: string, read: () => T): T {
   try {
     return read()
   } catch (error) {

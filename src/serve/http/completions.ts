@@ -14,17 +14,17 @@ const KEY_HEADER = 'Idempotency-Key'
 
 /** Answers POST /v1/chat/completions and /v1/completions. Throws what the client is to be told. */
 export async function complete(
-  desk: AdmissionController,
+  admission: AdmissionController,
   exchange: HttpExchange,
   kind: CompletionKind,
   principal: string,
 ): Promise<void> {
-  const leave = desk.admit(exchange, principal)
+  const leave = admission.admit(exchange, principal)
   try {
-    const { backend, tokenizer, chat, random } = desk.options
+    const { backend, tokenizer, chat, random } = admission.options
     const key = keyOf(exchange)
     const headerSeconds = deadlineOf(exchange)
-    const body = await readJson(exchange.request, desk.limits.bodyBytes, exchange.signal)
+    const body = await readJson(exchange.request, admission.limits.bodyBytes, exchange.signal)
     const asked = parseCompletion(kind, body, {
       model: backend.model,
       tokenizer,
@@ -36,7 +36,7 @@ export async function complete(
     exchange.streamed = asked.stream
     exchange.promptTokens = asked.prompt.length
     const named = [headerSeconds, asked.timeoutSeconds].filter((one) => one !== null)
-    await answer(desk, exchange, asked, {
+    await answer(admission, exchange, asked, {
       key,
       principal,
       deadline: named.length === 0 ? null : Math.min(...named),
@@ -54,12 +54,12 @@ interface RequestTerms {
 }
 
 async function answer(
-  desk: AdmissionController,
+  admission: AdmissionController,
   exchange: HttpExchange,
   asked: CompletionParams,
   terms: RequestTerms,
 ): Promise<void> {
-  const { clock, random, backend } = desk.options
+  const { clock, random, backend } = admission.options
   const created = Math.floor(Date.parse(clock.wallTime()) / 1000)
   const answers = new CompletionFormatter(
     asked.kind,
@@ -69,22 +69,22 @@ async function answer(
     asked.includeUsage,
   )
   const { writer: outlet } = exchange
-  const telling = asked.stream ? new CompletionStream(exchange, answers) : null
-  const generation = newGeneration(desk, asked, terms, exchange, (text) => telling?.text(text))
+  const stream = asked.stream ? new CompletionStream(exchange, answers) : null
+  const generation = newGeneration(admission, asked, terms, exchange, (text) => stream?.text(text))
   exchange.generation = generation
   exchange.signal.addEventListener('abort', () => generation.abort(exchange.signal.reason as ApiError))
-  if (telling !== null) {
+  if (stream !== null) {
     outlet.keepAlive()
-    desk.metrics.streams.inc()
+    admission.metrics.streams.inc()
   }
   try {
     const finish = await generation.run()
     exchange.finish = finish
     const usage = usageOf(asked.prompt.length, generation.tokens)
-    if (telling === null) outlet.json(200, answers.whole(generation.text, finish, usage))
-    else telling.end(finish, asked.includeUsage ? usage : null)
+    if (stream === null) outlet.json(200, answers.whole(generation.text, finish, usage))
+    else stream.end(finish, asked.includeUsage ? usage : null)
   } finally {
-    if (telling !== null) desk.metrics.streams.dec()
+    if (stream !== null) admission.metrics.streams.dec()
   }
 }
 
@@ -121,15 +121,15 @@ class CompletionStream {
 }
 
 function newGeneration(
-  desk: AdmissionController,
+  admission: AdmissionController,
   asked: CompletionParams,
   { key, principal, deadline }: RequestTerms,
   exchange: HttpExchange,
   onText: (text: string) => void,
 ): OutputProcessor {
-  const { backend, tokenizer, clock, timers } = desk.options
+  const { backend, tokenizer, clock, timers } = admission.options
   const spent = clock.nowSeconds() - exchange.arrivedSeconds
-  const total = Math.min(deadline ?? Infinity, desk.limits.requestSeconds)
+  const total = Math.min(deadline ?? Infinity, admission.limits.requestSeconds)
   const late = lateError(total)
   if (spent >= total) throw late
   const deadlineSeconds = deadline === null ? null : deadline - spent

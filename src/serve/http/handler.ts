@@ -10,15 +10,15 @@ import { ANONYMOUS } from './keys.ts'
 import { checkMethod } from './routes.ts'
 
 /** Answers one request; whatever goes wrong, it is answered. */
-export async function handle(desk: AdmissionController, exchange: HttpExchange): Promise<void> {
+export async function handle(admission: AdmissionController, exchange: HttpExchange): Promise<void> {
   try {
-    await answer(desk, exchange)
+    await answer(admission, exchange)
   } catch (error) {
     exchange.fail(error)
   }
 }
 
-async function answer(desk: AdmissionController, exchange: HttpExchange): Promise<void> {
+async function answer(admission: AdmissionController, exchange: HttpExchange): Promise<void> {
   const { match, request, writer: outlet } = exchange
   checkMethod(match, request.method ?? '', request.url ?? '')
   if (match.route === '/healthz') {
@@ -26,18 +26,18 @@ async function answer(desk: AdmissionController, exchange: HttpExchange): Promis
     return
   }
   if (match.route === '/readyz') {
-    const { ready, reason } = desk.readiness
+    const { ready, reason } = admission.readiness
     outlet.json(ready ? 200 : 503, { ready, reason })
     return
   }
-  const principal = authenticate(desk, request)
+  const principal = authenticate(admission, request)
   exchange.principal = principal
-  const { model } = desk.options.backend
+  const { model } = admission.options.backend
   switch (match.route) {
     case '/v1/chat/completions':
-      return complete(desk, exchange, 'chat', principal)
+      return complete(admission, exchange, 'chat', principal)
     case '/v1/completions':
-      return complete(desk, exchange, 'text', principal)
+      return complete(admission, exchange, 'text', principal)
     case '/v1/models':
       outlet.json(200, { object: 'list', data: [modelObject(model)] })
       return
@@ -46,7 +46,7 @@ async function answer(desk: AdmissionController, exchange: HttpExchange): Promis
       outlet.json(200, modelObject(model))
       return
     default: {
-      const { registry } = desk.options
+      const { registry } = admission.options
       outlet.text(200, await registry.metrics(), { 'content-type': registry.contentType })
     }
   }

@@ -26,7 +26,7 @@ export async function startApi(options: ApiOptions): Promise<ApiServer> {
   const where = `the API on ${host}:${port}`
   const address = await safeAddress(host, where, { tls: tls !== undefined, keys: keys?.size ?? 0 })
   const service = new Service(new AdmissionController(options))
-  const server = open(service.desk.limits, tls, where)
+  const server = open(service.admission.limits, tls, where)
   service.attach(server)
   await bind(server, address, port, where)
   const bound = (server.address() as AddressInfo).port
@@ -42,14 +42,14 @@ export async function startApi(options: ApiOptions): Promise<ApiServer> {
 
 /** The requests of one server. */
 class Service {
-  readonly desk: AdmissionController
+  readonly admission: AdmissionController
   /** What each connection is at. */
   private readonly exchanges = new WeakMap<Duplex, HttpExchange>()
   private closed: Promise<void> | null = null
   private server: Server | null = null
 
-  constructor(desk: AdmissionController) {
-    this.desk = desk
+  constructor(admission: AdmissionController) {
+    this.admission = admission
   }
 
   attach(server: Server): void {
@@ -68,18 +68,18 @@ class Service {
   }
 
   async drain(seconds: number): Promise<{ givenUp: number }> {
-    this.desk.draining = true
-    await this.desk.empty(seconds)
-    const givenUp = this.desk.abortAll()
+    this.admission.draining = true
+    await this.admission.empty(seconds)
+    const givenUp = this.admission.abortAll()
     await this.close()
     return { givenUp }
   }
 
   private async end(): Promise<void> {
-    this.desk.draining = true
-    this.desk.abortAll()
+    this.admission.draining = true
+    this.admission.abortAll()
     const down = new Promise<void>((resolve) => this.server?.close(() => resolve()))
-    const disarm = this.desk.options.timers.after(this.desk.limits.closingSeconds, () =>
+    const disarm = this.admission.options.timers.after(this.admission.limits.closingSeconds, () =>
       this.server?.closeAllConnections(),
     )
     await down
@@ -87,7 +87,7 @@ class Service {
   }
 
   private take(request: IncomingMessage, response: ServerResponse): void {
-    const { options, limits } = this.desk
+    const { options, limits } = this.admission
     const exchange = new HttpExchange(request, response, matchRoute(request.url ?? ''), {
       id: `req_${newRequestId(options.random)}`,
       arrivedSeconds: options.clock.nowSeconds(),
@@ -95,17 +95,17 @@ class Service {
       timers: options.timers,
       onDefect: options.onDefect ?? (() => {}),
     })
-    if (this.desk.draining) response.setHeader('connection', 'close')
+    if (this.admission.draining) response.setHeader('connection', 'close')
     this.exchanges.set(request.socket, exchange)
     response.on('close', () => {
       if (this.exchanges.get(request.socket) === exchange) this.exchanges.delete(request.socket)
       const record = exchange.record(options.clock.nowSeconds())
-      this.desk.metrics.record(record)
+      this.admission.metrics.record(record)
       options.onRequest?.(record)
       // A connection that was busy when the server closed would be kept for a next request.
       if (this.closed !== null) setImmediate(() => this.server?.closeIdleConnections())
     })
-    void handle(this.desk, exchange)
+    void handle(this.admission, exchange)
   }
 
   /** A request that takes too long or is no HTTP: told so where nothing else was said yet. */
