@@ -67,7 +67,7 @@ export class CloudExecutor {
   private readonly onEmpty: (() => void)[] = []
   private isDraining = false
   /** Executions that have not ended, including those of closed requests. */
-  private walking = 0
+  private executing = 0
 
   constructor(connection: Connection, options: CloudOptions) {
     const { clock, timers = systemTimers, idleSeconds = DEFAULT_IDLE_SECONDS, runner } = options
@@ -94,7 +94,7 @@ export class CloudExecutor {
   /** Refuses new requests (E_DRAINING) and resolves when the open ones have ended. */
   drain(): Promise<void> {
     this.isDraining = true
-    if (this.walking === 0) return Promise.resolve()
+    if (this.executing === 0) return Promise.resolve()
     return new Promise((resolve) => this.onEmpty.push(resolve))
   }
 
@@ -155,7 +155,7 @@ export class CloudExecutor {
     if (this.isDraining) throw new ExecutionError('E_DRAINING', 'the cloud is about to end')
     // A closed request frees its place before its execution ends; the second limit keeps an edge from accumulating such
     // executions.
-    if (this.requests.size >= maxRequests || this.walking >= 4 * maxRequests)
+    if (this.requests.size >= maxRequests || this.executing >= 4 * maxRequests)
       throw new ExecutionError(
         'E_BUSY',
         `this connection has ${this.requests.size} open requests, at most ${maxRequests}`,
@@ -166,13 +166,13 @@ export class CloudExecutor {
     const capBytes = receiveBufferBytes(model, known.lowered, promptTokens, maxNewTokens)
     const mailbox = new ReceiveBuffer(capBytes, this.budget)
     this.requests.set(request, mailbox)
-    this.walking++
+    this.executing++
     this.budget.sequences++
     void this.carryOut(request, message, known, mailbox).finally(() => {
       this.budget.give(cacheBytes)
       this.budget.sequences--
-      this.walking--
-      if (this.walking === 0) for (const done of this.onEmpty.splice(0)) done()
+      this.executing--
+      if (this.executing === 0) for (const done of this.onEmpty.splice(0)) done()
     })
   }
 
@@ -183,7 +183,7 @@ export class CloudExecutor {
     mailbox: ReceiveBuffer,
   ): Promise<void> {
     const events: ExecutionEvent[] = []
-    const w = this.walkOf(
+    const w = this.contextOf(
       request,
       open,
       known,
@@ -202,7 +202,7 @@ export class CloudExecutor {
     if (open.report) this.sayReport(request, events)
   }
 
-  private walkOf(
+  private contextOf(
     request: number,
     open: OpenMessage,
     { plan }: KnownPlan,
