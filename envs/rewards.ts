@@ -26,7 +26,7 @@ interface Queues {
 }
 
 /** Reward of one step. */
-export interface Reward {
+interface Reward {
   readonly performance: number
   readonly stability: number
   readonly tauSeconds: number

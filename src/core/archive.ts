@@ -7,7 +7,7 @@ import { InputError, IntegrityError } from './errors.ts'
  * Layout: magic, header length (u32, little-endian), header (JSON), arrays (8-byte aligned), SHA-256 of everything
  * before it.
  */
-export interface Archive {
+interface Archive {
   readonly json: unknown
   readonly arrays: Readonly<Record<string, ArchiveArray>>
 }

@@ -2,7 +2,7 @@ import { InputError } from '../core/errors.ts'
 import { parseJson } from '../core/schema.ts'
 
 /** Structure of a JSON text, ignoring the contents of strings. */
-export interface JsonShape {
+interface JsonShape {
   /** Deepest nesting of objects and arrays. */
   readonly depth: number
   /** Number of keys in all objects, counting repeated keys each time. */

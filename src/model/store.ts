@@ -11,7 +11,7 @@ const EXTERNAL_BYTES = 16_384
 const PAGE_BYTES = 4096
 
 /** A model on disk. */
-export interface StoredModel {
+interface StoredModel {
   readonly path: string
   /** Bytes of all constants, in the model and beside it. */
   readonly weightBytes: number

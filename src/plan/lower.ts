@@ -17,7 +17,7 @@ import {
  * `sideSteps` gives one side's steps. The cost model prices the same list (`compileProgram`), so what is priced is what
  * is executed.
  */
-export type ExecutionStep = RunStep | SendStep | SampleStep
+type ExecutionStep = RunStep | SendStep | SampleStep
 
 /** One run of one session: all blocks that a side computes between two messages. */
 export interface RunStep {
@@ -46,14 +46,14 @@ export interface SendStep {
 }
 
 /** Draws a token from the logits of the previous run. It is priced with that run and takes no time of its own. */
-export interface SampleStep {
+interface SampleStep {
   readonly kind: 'sample'
   readonly side: Side
   readonly after: readonly number[]
 }
 
 /** A message from the other side, as a step of the side that waits for it. */
-export interface ReceiveStep {
+interface ReceiveStep {
   readonly kind: 'receive'
   readonly message: SendStep
 }
@@ -85,7 +85,7 @@ export interface LoweredPlan {
 }
 
 /** Numbers of the units in the cloud, by layer. */
-export type CloudUnits = readonly (readonly number[])[]
+type CloudUnits = readonly (readonly number[])[]
 
 /**
  * Lowers a plan to the steps of both sides. `cloudUnits` names the units of each layer that are in the cloud; default:

@@ -4,7 +4,7 @@ import { captions, cellOf, hasUnused, rowsOf } from './plan-picture.ts'
 import { paint } from './table.ts'
 
 /** Layout of text heat maps. */
-export interface TextMapStyle {
+interface TextMapStyle {
   readonly colour: boolean
   /** Width in characters to fill with maps side by side; maps that do not fit are placed below. */
   readonly columns: number

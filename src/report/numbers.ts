@@ -2,7 +2,7 @@
 const NOT_MEASURED = 'not measured'
 
 /** A measured value; null or undefined: not measured. */
-export type Measured = number | null | undefined
+type Measured = number | null | undefined
 
 /** Three significant digits; integers and large numbers in full, with thousands separated. */
 export function formatNumber(value: Measured, digits = 3): string {

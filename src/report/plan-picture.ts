@@ -27,7 +27,7 @@ interface PicturedExit {
 }
 
 /** A side, as a number or by name: 0 = edge, 1 = cloud. */
-export type Place = 0 | 1 | 'edge' | 'cloud'
+type Place = 0 | 1 | 'edge' | 'cloud'
 
 /** What a cell shows. `unused`: a layer after a standalone exit, which never runs. */
 export type Cell = 'edge' | 'cloud' | 'unused'

@@ -16,7 +16,7 @@ export interface TimelineLane {
 }
 
 /** Layout of a timeline. */
-export interface TimelineStyle {
+interface TimelineStyle {
   readonly colour: boolean
   /** Width in characters, including track names. */
   readonly columns: number

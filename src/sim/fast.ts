@@ -35,7 +35,7 @@ const CLOUD_PLACE = 3
 const WIRE_PLACE = -1
 
 /** A simulation that can start over with another world and keep its buffers. */
-export interface FastSimulation extends Simulation {
+interface FastSimulation extends Simulation {
   /** Starts an episode; outcomes and totals handed out before stay as they were. */
   reset(world: EpisodeInputs): void
 }

@@ -18,7 +18,7 @@ const COLUMN: Record<Lane, TraceColumn> = {
 const UNKNOWN = -1
 
 /** Lanes that were recorded together; the first lane's value determines the state. */
-export interface ChainData {
+interface ChainData {
   readonly traces: readonly Trace[]
   readonly lanes: readonly Lane[]
   /** Number of quantile states, without the silent state of a rate. */

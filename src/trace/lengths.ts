@@ -94,7 +94,7 @@ const lengthModelSchema = z.strictObject({
 })
 
 /** Prompt and output lengths, jointly log-normal, fitted to a recording; lengths drawn from it are synthetic. */
-export type LengthModel = z.infer<typeof lengthModelSchema>
+type LengthModel = z.infer<typeof lengthModelSchema>
 
 /** Reads a length model from a file. */
 export function readLengthModel(path: string): LengthModel {

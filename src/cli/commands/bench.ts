@@ -34,7 +34,7 @@ export interface BenchOptions {
 }
 
 /** What a module in bench/ exports. A `run` without a parameter accepts no options. */
-export interface BenchModule {
+interface BenchModule {
   run(options?: BenchOptions): Promise<readonly BenchFigure[]>
 }
 

@@ -8,7 +8,7 @@ import type { Wan, WanSide } from '../../trace/replay/namespaces.ts'
 import type { Io } from '../io.ts'
 
 /** Options of withSides. */
-export interface SidesOptions {
+interface SidesOptions {
   readonly model: string
   /** Of the weights of both sides: the simulator has one profile for the two. */
   readonly precision: RuntimePrecision

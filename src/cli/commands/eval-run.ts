@@ -57,7 +57,7 @@ interface TuningSize {
   readonly candidates: number
 }
 
-export interface EvaluationRequest {
+interface EvaluationRequest {
   readonly scenario: Scenario
   readonly split: Split
   /** The test links are files named on the command line. */

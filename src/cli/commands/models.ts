@@ -21,7 +21,7 @@ interface Options {
 }
 
 /** One row of `edgewise models --json`: the shape and derived figures. */
-export interface ModelSummary extends ModelSpec {
+interface ModelSummary extends ModelSpec {
   readonly parameters: number
   readonly fp16WeightBytes: number
   readonly fp16KvBytesPerToken: number
@@ -67,7 +67,7 @@ const COLUMNS = [
 ] as const
 
 /** Matrices only: norms and biases are less than a thousandth of the total. */
-export function summarise(model: ModelSpec): ModelSummary {
+function summarise(model: ModelSpec): ModelSummary {
   const layer = attentionUnits(model) * attentionUnitParameters(model) + ffnParameters(model, 'whole')
   const head = model.tiedHead ? 0 : lmHeadParameters(model)
   const parameters = embeddingParameters(model) + model.layers * layer + head

@@ -90,7 +90,7 @@ function request(options: Options, config: string | undefined): TrainRequest {
   }
 }
 
-export type TrainRequest =
+type TrainRequest =
   | { readonly resume: string }
   | {
       readonly config: string

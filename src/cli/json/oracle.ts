@@ -80,7 +80,7 @@ export const oracleJsonSchema = z.strictObject({
   why: z.partialRecord(z.enum(CANDIDATES), explanationSchema),
 })
 
-export type OracleJson = z.infer<typeof oracleJsonSchema>
+type OracleJson = z.infer<typeof oracleJsonSchema>
 
 /** A plan, or why there is none. */
 type Found = { readonly plan: Plan } | { readonly reason: string }

@@ -207,7 +207,7 @@ export const stateSchema = z.strictObject({
   edgeLayersLast: z.int(),
 })
 
-export type StateJson = z.infer<typeof stateSchema>
+type StateJson = z.infer<typeof stateSchema>
 
 export function stateJson(input: OracleInput): StateJson {
   const { pair, state, objective, options } = input

@@ -44,7 +44,7 @@ export function isRun(path: string): boolean {
   return existsSync(join(path, RUN_FILES.run))
 }
 
-export interface TrainedRun {
+interface TrainedRun {
   readonly name: string
   readonly numbers: PolicyNumbers
   readonly about: PolicyAbout

@@ -30,7 +30,7 @@ export function filesBelow(folder: string): string[] {
     .sort()
 }
 
-export interface FileDigest {
+interface FileDigest {
   readonly bytes: number
   /** Lower-case hexadecimal SHA-256. */
   readonly sha256: string

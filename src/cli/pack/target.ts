@@ -25,7 +25,7 @@ const packageSchema = z.object({
 type Package = z.infer<typeof packageSchema>
 
 /** ONNX Runtime for one machine: what `require('onnxruntime-node')` loads there, by the CPU, and nothing else. */
-export interface Runtime {
+interface Runtime {
   readonly version: string
   readonly files: readonly PackedFile[]
 }
@@ -52,7 +52,7 @@ export function runtimeFor(target: Target, folder = installedRuntime()): Runtime
 }
 
 /** Folder of the onnxruntime-node that this program loads. */
-export function installedRuntime(): string {
+function installedRuntime(): string {
   return dirname(dirname(createRequire(import.meta.url).resolve('onnxruntime-node')))
 }
 

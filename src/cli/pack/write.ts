@@ -35,7 +35,7 @@ import {
 import { readmeOf } from './readme.ts'
 import { runtimeFor, type Target } from './target.ts'
 
-export interface PackRequest {
+interface PackRequest {
   /** As `--model` takes it here. */
   readonly model: string
   /** Policy bundle; absent: none goes along. */
@@ -45,7 +45,7 @@ export interface PackRequest {
   readonly onnxruntime?: string
 }
 
-export const PROGRAM = 'edgewise.mjs'
+const PROGRAM = 'edgewise.mjs'
 /** Units of systemd and what they are started with. */
 const SERVICES = ['edgewise-edge.service', 'edge.env', 'edgewise-cloud.service', 'cloud.env']
 /** What a Hugging Face directory is read from; nothing of a download's other formats. */

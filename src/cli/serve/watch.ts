@@ -13,7 +13,7 @@ const KEPT_LINES = 12
 const DRAW_MILLISECONDS = 250
 
 /** What the panel shows of the link and the queue. */
-export interface WatchSource {
+interface WatchSource {
   /** A state of null: there is no cloud. */
   readonly link: () => { readonly state: string | null; readonly rttSeconds: number | null }
   readonly budgetUses?: () => BudgetUses | null

@@ -10,13 +10,13 @@ import { explainRequest } from './explain.ts'
 import { generationJson, timingOf } from './generationJson.ts'
 import type { RequestBytes } from '../../run/wire/metered.ts'
 
-export interface PrintOptions {
+interface PrintOptions {
   readonly explain: boolean
   readonly json: boolean
 }
 
 /** Shows requests as they go. */
-export interface Printer {
+interface Printer {
   onToken(index: number): (token: OutputToken) => void
   onDone(index: number, generation: GenerationOutcome): void
   /** `bytes`: of all requests together, null without a cloud. `failed`: an error message follows. */

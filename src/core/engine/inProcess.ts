@@ -20,7 +20,7 @@ import { asEngineError, EngineError } from './types.ts'
 import { InputError } from '../errors.ts'
 
 /** Prepares a model for one runtime: nativeSource or wasmSource. */
-export type ToSource = (model: Uint8Array | string, options: SessionOptions) => Source
+type ToSource = (model: Uint8Array | string, options: SessionOptions) => Source
 
 /** Runs graphs with an onnxruntime package loaded in this thread. */
 export class InProcessEngine implements Engine {

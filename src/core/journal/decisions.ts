@@ -19,7 +19,7 @@ const MAX_LOG_LINE_BYTES = 1024 * 1024
 const MAX_LOG_FILE_BYTES = 4 * 1024 ** 3
 
 /** AppendOptions that a caller of openDecisionLog may set. */
-export type DecisionLogOptions = Omit<AppendOptions, 'head' | 'prepare' | 'startAnew' | 'maxLineBytes'>
+type DecisionLogOptions = Omit<AppendOptions, 'head' | 'prepare' | 'startAnew' | 'maxLineBytes'>
 
 /**
  * Opens the decision log in `folder` (`decisions.00001.jsonl` and on; by default 64 MiB a file, and the last 10 files

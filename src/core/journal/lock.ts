@@ -23,7 +23,7 @@ const BEAT_SECONDS = 5
 const STALE_SECONDS = 30
 
 /** Keeps a second process out of a folder. The lock of a process that died in any way is released. */
-export interface FolderLock {
+interface FolderLock {
   /**
    * Takes the lock; does nothing if it is held already.
    * @throws InputError if another process holds it; the disk's errors as they are

@@ -34,10 +34,10 @@ export interface JournalRequest {
 }
 
 /** How a request ended. */
-export type JournalFinish = 'stop' | 'length' | 'cancelled' | 'error'
+type JournalFinish = 'stop' | 'length' | 'cancelled' | 'error'
 
 /** A request in the journal; `tokens` and `switches` are copies from the time of the call. */
-export interface JournaledRequest extends JournalRequest {
+interface JournaledRequest extends JournalRequest {
   /** Number of the request, an argument of `token`, `switched` and `end`. */
   readonly request: number
   readonly tokens: readonly number[]
@@ -52,7 +52,7 @@ export interface JournaledRequest extends JournalRequest {
   matches(other: JournalRequest): boolean
 }
 
-export interface RequestJournalOptions extends Pick<
+interface RequestJournalOptions extends Pick<
   AppendOptions,
   'disk' | 'syncSeconds' | 'retrySeconds' | 'onError' | 'maxBytes'
 > {

@@ -7,7 +7,7 @@ const CHUNK_BYTES = 256 * 1024
 const LINE_FEED = 0x0a
 
 /** One line of a file: its record, or why it was rejected. */
-export interface ScannedLine {
+interface ScannedLine {
   /** Line number, from 1. */
   readonly line: number
   /** Offset of the line in the file, in bytes. */

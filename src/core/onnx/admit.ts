@@ -87,7 +87,7 @@ const KNOWN_OPERATORS: OperatorList = {
 }
 
 /** What admitModel allows. */
-export interface AdmitOptions {
+interface AdmitOptions {
   /** Folder of the external data; null: no external data is allowed. */
   readonly folder: string | null
   readonly allow?: OperatorList

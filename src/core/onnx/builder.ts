@@ -321,7 +321,7 @@ export class GraphBuilder extends GraphRecorder {
 }
 
 /** Options of `gemm`. */
-export interface GemmOptions {
+interface GemmOptions {
   transA?: boolean
   transB?: boolean
   alpha?: number

@@ -12,7 +12,7 @@ const pageBytes = 4096
 /** protobuf's limit for one message, in bytes. */
 const maxModelBytes = 2 ** 31 - 1
 
-export interface SaveOptions {
+interface SaveOptions {
   /** Tensors of at least this many bytes go to `<file>.data` beside the model. Default: none do. */
   externalFromBytes?: number
 }

@@ -29,7 +29,7 @@ export interface NodeRecord {
   readonly stop: boolean
 }
 
-export interface NodeOptions {
+interface NodeOptions {
   /** Number of outputs (their shapes are inferred), or their types and shapes. Default 1. */
   outputs?: number | readonly OutputSpec[]
   domain?: string
@@ -37,7 +37,7 @@ export interface NodeOptions {
 }
 
 /** Options of a graph. */
-export interface GraphOptions {
+interface GraphOptions {
   opset?: number
   irVersion?: number
   /** Further operator sets, e.g. { 'com.microsoft': 1 }. */

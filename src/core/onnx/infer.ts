@@ -13,7 +13,7 @@ export interface OutputSpec {
 }
 
 /** The node whose output shapes are to be inferred. */
-export interface InferRequest {
+interface InferRequest {
   opType: string
   where: string
   inputs: readonly (ValueSpec | null)[]

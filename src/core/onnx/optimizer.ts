@@ -17,7 +17,7 @@ export function clipByGlobalNorm(
   return { gradient: g.mul(gradient, factor), norm, factor }
 }
 
-export interface AdamInputs {
+interface AdamInputs {
   /** Parameters, gradient and both moments: vectors of one length, float32. */
   parameters: Handle
   gradient: Handle
@@ -37,7 +37,7 @@ export interface AdamInputs {
   epsilon?: number
 }
 
-export interface AdamOutputs {
+interface AdamOutputs {
   parameters: Handle
   firstMoment: Handle
   secondMoment: Handle

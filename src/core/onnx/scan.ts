@@ -1,7 +1,7 @@
 import { ProtoReader } from './wire.ts'
 
 /** Callbacks of scanModel for what it finds anywhere in the file: in the graph, a nested graph or an attribute. */
-export interface ScanVisitor {
+interface ScanVisitor {
   opset(domain: string, version: number): void
   node(domain: string, opType: string): void
   metadata(key: string): void
@@ -10,7 +10,7 @@ export interface ScanVisitor {
 }
 
 /** Limits on what scanModel accepts. */
-export interface ScanLimits {
+interface ScanLimits {
   /** Fields of any kind in all messages together. What decoding the file allocates is proportional to this. */
   readonly fields: number
   /** Bytes of numbers outside raw_data; decoded, each takes up to eight times its size. */

@@ -14,7 +14,7 @@ export interface KeyPair {
 }
 
 /** A certificate that was issued, with what the authority records of it. */
-export interface Issued extends KeyPair {
+interface Issued extends KeyPair {
   /** Lower-case hexadecimal, 32 digits. */
   readonly serial: string
   /** ISO 8601. */
@@ -22,7 +22,7 @@ export interface Issued extends KeyPair {
 }
 
 /** A revoked certificate. */
-export interface Revocation {
+interface Revocation {
   readonly serial: string
   /** ISO 8601. */
   readonly revokedAt: string

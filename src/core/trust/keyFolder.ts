@@ -41,7 +41,7 @@ const issuedSchema = z.strictObject({
 })
 
 /** The certificates that an authority issued. */
-export type IssuedList = z.infer<typeof issuedSchema>['certificates']
+type IssuedList = z.infer<typeof issuedSchema>['certificates']
 
 const README =
   'Keys of an edgewise authority. ca-key.pem and signing-key.pem stay here, best offline: who has them is trusted by every ' +

@@ -12,7 +12,7 @@ export function checkDeviceName(name: string): string {
 }
 
 /** A host name in a certificate. */
-export type HostName = { readonly type: 'dns' | 'ip'; readonly value: string }
+type HostName = { readonly type: 'dns' | 'ip'; readonly value: string }
 
 /** Parses a host for a certificate: an IP address, or a DNS name without wildcards. Throws InputError. */
 export function parseHost(host: string): HostName {

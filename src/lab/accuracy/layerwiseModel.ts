@@ -10,7 +10,7 @@ import { tensor, type Tensor } from '../../core/onnx/tensor.ts'
 const HEAD_ROWS = 64
 
 /** Options of a layerwise model. */
-export interface LayerwiseModelOptions {
+interface LayerwiseModelOptions {
   readonly engine: Engine
   readonly files: SubgraphFiles
   readonly model: ModelSpec

@@ -28,7 +28,7 @@ import {
 } from './types.ts'
 
 /** What `calibrate` measures, and with what. */
-export interface CalibrateOptions {
+interface CalibrateOptions {
   readonly model: ModelSpec
   readonly accuracy: AccuracyTable
   readonly exitLayers: readonly number[]

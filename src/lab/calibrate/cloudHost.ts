@@ -8,7 +8,7 @@ import { HoldingConnection } from './counting.ts'
 import type { CloudProcess } from './types.ts'
 
 /** Options of the calibration's cloud process. */
-export interface CloudHostOptions {
+interface CloudHostOptions {
   readonly model: ModelSpec
   readonly execution: Execution
   readonly greeting: HelloPayload

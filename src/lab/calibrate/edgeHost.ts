@@ -22,7 +22,7 @@ import { CountingConnection } from './counting.ts'
 import type { EdgeProcess, ProfileTask, RequestRecord, RunRecord, RunTask, WireBytes } from './types.ts'
 
 /** Options of the calibration's edge process. */
-export interface EdgeHostOptions {
+interface EdgeHostOptions {
   readonly source: WeightSource
   readonly greeting: HelloPayload
   readonly clock: Clock

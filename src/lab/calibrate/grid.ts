@@ -26,7 +26,7 @@ const QUICK_PLANS = [
 ]
 
 /** What the grid is made from. */
-export interface GridOptions {
+interface GridOptions {
   readonly model: ModelSpec
   readonly plans: readonly PlanCase[]
   readonly links: readonly LinkCase[]

@@ -11,7 +11,7 @@ const ROUND_TRIPS = 80
 const QUICK_ROUND_TRIPS = 40
 
 /** Options of profileSides. */
-export interface ProfileSidesOptions {
+interface ProfileSidesOptions {
   readonly edge: EdgeProcess
   readonly cloud: CloudProcess
   /** Null: the profile is measured now. */

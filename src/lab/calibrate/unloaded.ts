@@ -11,7 +11,7 @@ import type { Link } from '../../trace/types.ts'
 import type { Lengths } from './types.ts'
 
 /** Times of one request with machine and link to itself, seconds since its start. */
-export interface UnloadedTimes {
+interface UnloadedTimes {
   readonly ttftSeconds: number
   readonly endToEndSeconds: number
   readonly edgeSeconds: number

@@ -15,7 +15,7 @@ export interface Network {
 }
 
 /** The parameters as values of a graph, by name. */
-export type ParameterHandles = Readonly<Record<string, Handle>>
+type ParameterHandles = Readonly<Record<string, Handle>>
 
 /**
  * Parameters in one flat vector, matrices [in, out] first and norms last, so that weight decay applies to one slice.

@@ -15,7 +15,7 @@ export interface Question {
 }
 
 /** Draws the events of a tale for a cast. */
-export type Plot = (cast: Cast) => Story
+type Plot = (cast: Cast) => Story
 
 /** The hero gives some of the counted goods away. */
 const sharing: Plot = ({ stream, hero, friend, good, goal }) => {

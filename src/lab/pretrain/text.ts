@@ -22,10 +22,10 @@ export const VOCABULARY = ALPHABET.length + FIRST_CHARACTER_ID
 const ids = new Map(Array.from(ALPHABET, (character, i) => [character, i + FIRST_CHARACTER_ID]))
 
 /** The splits of the texts. No tale of one split is drawn from the random numbers of another. */
-export type Split = 'train' | 'validation' | 'test'
+type Split = 'train' | 'validation' | 'test'
 
 /** A tale on which the model was not trained, and its first sentences as a prompt. */
-export interface HeldOutTale {
+interface HeldOutTale {
   readonly text: string
   /** The beginning of `text` up to the end of its second sentence. */
   readonly prompt: string

@@ -7,7 +7,7 @@ import { decayedSize, networkLayout, networkLogits } from './network.ts'
 import type { Network } from './network.ts'
 
 /** Options of the training step's graph. */
-export interface TrainStepOptions {
+interface TrainStepOptions {
   /** Windows per step, and tokens per window. */
   readonly batch: number
   readonly window: number

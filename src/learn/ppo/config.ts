@@ -12,7 +12,7 @@ const schedule = z
   .transform((value) => (typeof value === 'number' ? { from: value, to: value } : value))
 
 /** A coefficient as a function of training progress. */
-export type Schedule = z.output<typeof schedule>
+type Schedule = z.output<typeof schedule>
 
 /** One value for both critics, or one for each. */
 function perCritic<T extends z.ZodType<number>>(value: T) {

@@ -6,7 +6,7 @@ import { MASKED_LOGIT } from '../../policy/actor/actorGraph.ts'
 import type { HeadRolloutBuffer, RolloutBuffer } from './rolloutBuffer.ts'
 
 /** Inputs of a training step, one row for each decision. */
-export interface BatchSource {
+interface BatchSource {
   readonly rollout: RolloutBuffer
   /** [M], standardised. */
   readonly advantages: Float64Array

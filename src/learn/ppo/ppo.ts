@@ -34,7 +34,7 @@ export interface PolicySnapshot {
 export type Metrics = Readonly<Record<string, number | null>>
 
 /** Wall-clock seconds of the last update, if a clock was given. */
-export interface UpdateTimings {
+interface UpdateTimings {
   readonly rolloutSeconds: number
   readonly learnSeconds: number
 }

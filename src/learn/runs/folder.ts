@@ -37,7 +37,7 @@ const runSchema = z.strictObject({
 })
 
 /** run.json: everything that a run was made from, with defaults resolved. */
-export type RunDescription = z.infer<typeof runSchema>
+type RunDescription = z.infer<typeof runSchema>
 
 /** Creates a run folder. Throws InputError if it already holds a run. */
 export function createRunFolder(

@@ -7,7 +7,7 @@ import { headsPerUnit } from '../spec.ts'
 /** Parts of the attention graph for U units of g query heads each; D = headDim. */
 
 /** Projected rows: query [n, U g D], key and value [n, U D]. */
-export interface Projected {
+interface Projected {
   readonly query: Handle
   readonly key: Handle
   readonly value: Handle

@@ -4,7 +4,7 @@
 export const INT8_ZERO = 128
 
 /** A matrix as levels in 1..255 with one scale for each column: w[k, n] is about (values[k, n] - 128) * scales[n]. */
-export interface Int8Matrix {
+interface Int8Matrix {
   readonly values: Uint8Array // [K, N]
   readonly scales: Float32Array // [N]
 }
@@ -16,7 +16,7 @@ export const INT4_BLOCK = 32
  * The input of com.microsoft MatMulNBits (bits 4, no zero points: 8 stands for 0). K is cut into blocks of 32; the last
  * one is padded with zeros.
  */
-export interface Int4Matrix {
+interface Int4Matrix {
   readonly values: Uint8Array // [N, ceil(K / 32), 16]: two numbers per byte, the earlier one in the low half
   readonly scales: Float32Array // [N, ceil(K / 32)]
 }

@@ -28,7 +28,7 @@ import type { WeightSource } from './source.ts'
 import type { ModelSpec } from '../spec.ts'
 
 /** Options of buildSubgraph. */
-export interface SubgraphOptions {
+interface SubgraphOptions {
   /** Number of sequences with one token each; 1 (the default) is one sequence with any number of tokens. */
   readonly batch?: number
   /** Precision of the matrices; embedding, norms and biases are float32. Default fp32. */

@@ -6,7 +6,7 @@ import { sha256, writeAtomic } from '../../core/files.ts'
 /**
  * What a stored graph needs besides itself. Stored as `<graph>.json`, which is written after everything that it names.
  */
-export interface SubgraphRecord {
+interface SubgraphRecord {
   readonly graphSha256: string
   /** Bytes of all constants of the graph. */
   readonly weightBytes: number

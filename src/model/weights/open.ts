@@ -9,7 +9,7 @@ import type { PretrainedModel } from './pretrained.ts'
 export const BUILTIN_MODELS = ['tales'] as const
 
 /** Where openPretrained looks for files. */
-export interface OpenOptions {
+interface OpenOptions {
   /** Folder of the shipped models, each a Hugging Face directory named by its id. */
   readonly builtinFolder?: string
   /** llama2.c's tokenizer file; default: found beside the checkpoint. */

@@ -9,7 +9,7 @@ import { writeSafetensors } from './writeSafetensors.ts'
 import type { TensorToWrite } from './writeSafetensors.ts'
 
 /** What a model directory holds besides weights. */
-export interface WriteOptions {
+interface WriteOptions {
   readonly dtype: 'F16' | 'F32'
   /** The content of tokenizer.json; null: none is written. */
   readonly tokenizerJson: object | null

@@ -20,7 +20,7 @@ export interface BlockTimings {
 }
 
 /** Everything that was measured for a profile. */
-export interface Measured {
+interface Measured {
   readonly model: ModelSpec
   readonly grid: ProfileGrid
   readonly bench: Bench

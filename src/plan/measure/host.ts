@@ -20,9 +20,9 @@ export interface EnergyCounter {
 }
 
 /** Reads a text file. */
-export type ReadText = (path: string) => string
+type ReadText = (path: string) => string
 /** Lists the names in a folder. */
-export type ListFolder = (path: string) => readonly string[]
+type ListFolder = (path: string) => readonly string[]
 
 const readFile: ReadText = (path) => readFileSync(path, 'utf8')
 const listFolder: ListFolder = (path) => readdirSync(path)

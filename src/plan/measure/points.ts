@@ -21,7 +21,7 @@ const MAX_REPEATS = 400
 const LEAST_SHARE = 0.01
 
 /** Settings of the measurement of points. */
-export interface PointsOptions {
+interface PointsOptions {
   readonly clock: Clock
   readonly total: number
   readonly budgetSeconds: number

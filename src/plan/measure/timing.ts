@@ -10,7 +10,7 @@ export interface Timing {
 }
 
 /** Settings of a timing. */
-export interface TimingOptions {
+interface TimingOptions {
   /** Wall-clock time for one point, not including warm-up. */
   readonly secondsPerPoint: number
   readonly minRepeats: number

@@ -9,7 +9,7 @@ import { askedOfCloud } from '../price/program.ts'
 import type { PlanningState } from '../price/question.ts'
 
 /** What an early-exit plan takes for one unloaded request; times since its dispatch. */
-export interface ExitUse {
+interface ExitUse {
   ttftSeconds: number
   e2eSeconds: number
   stallSeconds: number

@@ -14,7 +14,7 @@ import {
 } from '../price/program.ts'
 
 /** Seconds that a token waited, by what it waited for. */
-export interface TimeParts {
+interface TimeParts {
   readonly edgeComputeSeconds: number
   readonly cloudComputeSeconds: number
   /** Bytes leaving the sender. */
@@ -25,7 +25,7 @@ export interface TimeParts {
 }
 
 /** What one phase uses, whether or not a token waits for it. */
-export interface PhaseUse {
+interface PhaseUse {
   readonly edgeBusySeconds: number
   readonly cloudBusySeconds: number
   readonly upBytes: number
@@ -34,7 +34,7 @@ export interface PhaseUse {
 }
 
 /** The weighted terms of the objective. */
-export interface CostParts {
+interface CostParts {
   readonly latency: number
   readonly energy: number
   readonly cloud: number

@@ -69,7 +69,7 @@ export interface SearchBudget {
 }
 
 /** The best path, and the index of its problem. */
-export interface Solution extends Path {
+interface Solution extends Path {
   readonly problem: number
 }
 

@@ -30,7 +30,7 @@ export function choiceIndex(units: number, side: number, unitsOnCloud: number, f
 }
 
 /** Passes that times and tables cover; the bounds ask for one at a time. */
-export type Passes = 'prefill' | 'decode' | 'both'
+type Passes = 'prefill' | 'decode' | 'both'
 
 /** Ranges of decode contexts on which both sides' curves are linear. */
 interface Stretches {

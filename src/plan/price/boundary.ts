@@ -11,7 +11,7 @@ export interface LinkState {
 }
 
 /** Bytes of a token id on the wire, before framing. */
-export const TOKEN_ID_BYTES = 4
+const TOKEN_ID_BYTES = 4
 
 /**
  * Bytes on the wire of a boundary tensor [tokens, elementsPerToken], including framing. Below 16 bits every token has a

@@ -55,7 +55,7 @@ function computeWatts({ busyWatts, idleWatts }: EdgePower): number {
 }
 
 /** What each cause of edgeJoules costs at `perJoule`: for searches that minimise a sum of such coefficients. */
-export interface EnergyPrices {
+interface EnergyPrices {
   readonly idleSecond: number
   readonly computeSecond: number
   readonly byte: number

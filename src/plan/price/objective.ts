@@ -50,7 +50,7 @@ export function latencyTerm(
 }
 
 /** What one request took, in the units that the weights price. */
-export interface Consumption {
+interface Consumption {
   readonly latencySeconds: number
   readonly edgeJoules: number
   readonly cloudSeconds: number

@@ -15,7 +15,7 @@ import { slowProgram } from './program.ts'
  * `boundary`: the edge fills the caches of the layers above its cut from the tensors that it kept, in one chunk.
  * `ids`: a prefill of all tokens so far under the new plan.
  */
-export const KV_REBUILDS = ['replay', 'boundary', 'ids'] as const
+const KV_REBUILDS = ['replay', 'boundary', 'ids'] as const
 /** One way of restoring keys and values. */
 export type KvRebuild = (typeof KV_REBUILDS)[number]
 

@@ -14,7 +14,7 @@ export const ACCURACY_SCHEMA = 'edgewise.accuracy/1'
 type BoundaryWidth = 32 | 16 | 8 | 4
 
 /** Figures of leaving after the first `layer` layers at one threshold. */
-export interface ExitEntry {
+interface ExitEntry {
   readonly layer: number
   readonly threshold: number
   /** Share of tokens whose confidence reaches the threshold (collaborative mode); the cloud is asked for the others. */

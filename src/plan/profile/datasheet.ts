@@ -21,7 +21,7 @@ import type { Work } from './work.ts'
 /** Context at which the batch curve is taken: a common length of a chat. */
 const BATCH_CONTEXT_TOKENS = 512
 
-export interface DatasheetOptions {
+interface DatasheetOptions {
   /** Precision of the weights; default: the sheet's own. */
   readonly precision?: Precision
   readonly grid?: ProfileGrid

@@ -9,7 +9,7 @@ import { critic, encoder, headLogits } from './actorGraph.ts'
 import type { ParameterHandles } from './actorGraph.ts'
 
 /** Constants of the training step's graph; everything that changes during a training is an input. */
-export interface TrainStepOptions {
+interface TrainStepOptions {
   /** Decisions in a minibatch. */
   readonly batch: number
   readonly valueCoefficient: number

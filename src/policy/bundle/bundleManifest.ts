@@ -54,7 +54,7 @@ export const evaluationSchema = z.looseObject({
 })
 
 /** Result of the parity check at export; `edgewise verify` repeats the check. */
-export const paritySummarySchema = z.strictObject({
+const paritySummarySchema = z.strictObject({
   observations: count,
   rows: count,
   maxRawError: z.number().min(0),
@@ -69,7 +69,7 @@ export const paritySummarySchema = z.strictObject({
 })
 
 /** Schema of manifest.json. */
-export const manifestSchema = z.strictObject({
+const manifestSchema = z.strictObject({
   schema: z.literal(BUNDLE_SCHEMA),
   name: label,
   files: z.strictObject({

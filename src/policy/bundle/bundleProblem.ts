@@ -57,7 +57,7 @@ export const bundleProblemSchema = z.strictObject({
 })
 
 /** The decision problem in a manifest. */
-export type BundleProblem = z.infer<typeof bundleProblemSchema>
+type BundleProblem = z.infer<typeof bundleProblemSchema>
 
 /** The part of a problem that goes into a manifest. */
 export function bundleProblem(

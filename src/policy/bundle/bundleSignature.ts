@@ -23,7 +23,7 @@ export const SIGNATURE_FILE = 'manifest.dsse.json'
 /**
  * The type that is signed together with the bytes, so that a signature over anything else is not valid for a manifest.
  */
-export const SIGNATURE_TYPE = 'application/vnd.edgewise.bundle-manifest+json'
+const SIGNATURE_TYPE = 'application/vnd.edgewise.bundle-manifest+json'
 
 const MAX_ENVELOPE_BYTES = Math.ceil((MAX_MANIFEST_BYTES * 4) / 3) + 64 * 1024
 

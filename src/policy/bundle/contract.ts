@@ -51,7 +51,7 @@ export const actorShapeSchema = z.strictObject({
 })
 
 /** The contract between a policy and the program that runs it. */
-export interface Contract {
+interface Contract {
   readonly observation: z.infer<typeof observationContractSchema>
   readonly action: z.infer<typeof actionContractSchema>
   readonly actor: z.infer<typeof actorShapeSchema>

@@ -31,7 +31,7 @@ import { checkParity } from '../parity/parity.ts'
 import type { ParityReport, ParitySizes } from '../parity/parity.ts'
 
 /** The part of a scenario that an export needs; a Scenario (src/sim/scenario) has it. */
-export interface ExportScenario {
+interface ExportScenario {
   readonly config: { readonly name: string; readonly cloudSlots: number }
   readonly hash: string
   readonly problem: DecisionProblem

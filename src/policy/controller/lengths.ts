@@ -1,5 +1,5 @@
 /** Expected length of an answer, tokens. */
-export interface LengthPrediction {
+interface LengthPrediction {
   readonly mean: number
   readonly sd: number
 }
@@ -10,7 +10,7 @@ export interface LengthPrior extends LengthPrediction {
 }
 
 /** Default prior. */
-export const DEFAULT_LENGTH_PRIOR: LengthPrior = { mean: 128, sd: 96, weight: 8 }
+const DEFAULT_LENGTH_PRIOR: LengthPrior = { mean: 128, sd: 96, weight: 8 }
 
 /** Largest length that is accepted in tokens, so that sums over tokens end and squares stay finite. */
 export const MOST_TOKENS = 1e9

@@ -91,7 +91,7 @@ export class RequestTracker {
 }
 
 /** Options of a request tracker. */
-export interface RequestTrackerOptions {
+interface RequestTrackerOptions {
   readonly plan: Plan
   readonly promptTokens: number
   readonly requestTokens: number

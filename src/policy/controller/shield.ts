@@ -16,7 +16,7 @@ export interface ShieldOptions {
   readonly v?: number
 }
 
-export const DEFAULT_SHIELD = { maxWaiting: 8, maxBacklogSeconds: 30, maxVirtualBudgets: 30, v: 1 } as const
+const DEFAULT_SHIELD = { maxWaiting: 8, maxBacklogSeconds: 30, maxVirtualBudgets: 30, v: 1 } as const
 
 /**
  * If memory binds, finding the plan is a knapsack problem: mostly a few thousand search steps, but sometimes a million.
@@ -26,7 +26,7 @@ export const DEFAULT_SHIELD = { maxWaiting: 8, maxBacklogSeconds: 30, maxVirtual
 export const SEARCH_STEPS = 5000
 
 /** The queue that exceeded its bound. */
-export type PassedBound = 'waiting' | 'edge' | 'cloud' | 'uplink' | keyof VirtualQueues
+type PassedBound = 'waiting' | 'edge' | 'cloud' | 'uplink' | keyof VirtualQueues
 
 /** Uses the exact drift-plus-penalty action when a queue has exceeded its bound: docs/model.md (60) and (64). */
 export class Shield {

@@ -27,7 +27,7 @@ export interface InitialProbe {
 }
 
 /** Measurements of a finished request. */
-export interface FinishedStats {
+interface FinishedStats {
   readonly seconds: number
   readonly outputTokens: number
   readonly edgeJoules: number

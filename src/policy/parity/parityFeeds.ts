@@ -4,7 +4,7 @@ import type { Tensor } from '../../core/onnx/tensor.ts'
 import type { ActorSpec } from '../actor/actor.ts'
 
 /** Rows of policy.onnx's inputs: [N, D], [N, S], for each head [N, C], [N]. */
-export interface PolicyRows {
+interface PolicyRows {
   readonly observations: Float32Array
   readonly features: Float32Array
   readonly masks: readonly Uint8Array[]

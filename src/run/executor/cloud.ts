@@ -46,9 +46,9 @@ export interface CloudOptions {
 export const CLOUD_DEFAULTS = { maxRequests: 64, maxPlans: 1024 } as const
 
 /** Default of CloudOptions.idleSeconds. */
-export const DEFAULT_IDLE_SECONDS = 120
+const DEFAULT_IDLE_SECONDS = 120
 /** Default of CloudOptions.loadSeconds. */
-export const DEFAULT_LOAD_SECONDS = 1
+const DEFAULT_LOAD_SECONDS = 1
 
 interface KnownPlan {
   readonly plan: Plan

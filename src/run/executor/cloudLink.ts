@@ -14,7 +14,7 @@ export { DEFAULT_BACKOFF } from './backoff.ts'
 export const DIAL_SECONDS = 10
 
 /** Options of a cloud link. */
-export interface CloudLinkOptions {
+interface CloudLinkOptions {
   /** Must settle soon after its signal is aborted: the next dial begins only when the previous one has settled. */
   readonly dial: Dial
   readonly clock: Clock

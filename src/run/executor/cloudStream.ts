@@ -40,7 +40,7 @@ export interface CloudStreamHost {
 }
 
 /** What a stream needs from its request. */
-export interface CloudStreamOwner {
+interface CloudStreamOwner {
   /** The request's number in events. */
   readonly request: number
   /** Seconds to wait without a cloud; null: no limit. */

@@ -15,7 +15,7 @@ export interface TransportOptions {
   readonly webSocket?: { readonly path: string; readonly token?: string }
 }
 
-export interface ConnectToCloudOptions {
+interface ConnectToCloudOptions {
   readonly address: Address
   readonly transport: TransportOptions
   readonly greeting: HelloPayload

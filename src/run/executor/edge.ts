@@ -20,7 +20,7 @@ import type { GenerationRequest, RequestOutput } from './types.ts'
 export type { GenerateOptions } from './generator.ts'
 
 /** Options of an edge executor. */
-export interface EdgeOptions {
+interface EdgeOptions {
   readonly model: ModelSpec
   readonly runner: SubgraphRunner
   readonly clock: Clock

@@ -1,7 +1,7 @@
 import { EdgewiseError } from '../../core/errors.ts'
 
 /** Codes of failed requests. */
-export type ExecutionCode =
+type ExecutionCode =
   /** The peer sent a message that the lowered plan does not contain. */
   | 'E_UNEXPECTED_FRAME'
   /** The connection to the cloud is lost, or never existed. */

@@ -40,7 +40,7 @@ export interface GenerateOptions {
 }
 
 /** A request that needs the cloud fails after this time without one. */
-export const DEFAULT_WAIT_SECONDS = 60
+const DEFAULT_WAIT_SECONDS = 60
 
 /** What a generator needs from its executor. */
 export interface GeneratorHost {

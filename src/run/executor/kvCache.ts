@@ -5,7 +5,7 @@ import { subgraphTensorNames } from '../../model/graphs/subgraphTypes.ts'
 import { cacheCapacity } from '../../model/graphs/cache.ts'
 
 /** Keys and values of one layer's units on one side. */
-export interface LayerKvCache {
+interface LayerKvCache {
   readonly layer: number
   readonly keys: Resident
   readonly values: Resident

@@ -15,7 +15,7 @@ import { payloadBytes } from './boundary.ts'
 import { cancelled, ExecutionError } from './errors.ts'
 
 /** Default limit on the memory of a cloud's requests. */
-export const DEFAULT_CLOUD_MEMORY_BYTES = 4 * 2 ** 30
+const DEFAULT_CLOUD_MEMORY_BYTES = 4 * 2 ** 30
 /** Largest size of a request's receive buffer, unless a single message is larger. */
 const MAX_MAILBOX_BYTES = 64 * 2 ** 20
 

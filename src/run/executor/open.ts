@@ -6,7 +6,7 @@ import { SubgraphRunner } from './subgraphRunner.ts'
 import { SessionCache, type SubgraphFiles } from './sessionCache.ts'
 
 /** Options of openExecution. */
-export interface ExecutionOptions {
+interface ExecutionOptions {
   readonly model: ModelSpec
   readonly files: SubgraphFiles
   readonly clock: Clock

@@ -13,7 +13,7 @@ interface Receiver {
 }
 
 /** Counts the bytes in receive buffers; `take` throws if there are too many. */
-export interface ByteBudget {
+interface ByteBudget {
   take(bytes: number): void
   give(bytes: number): void
 }

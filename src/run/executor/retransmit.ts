@@ -2,7 +2,7 @@ import { FRAME_HEADER_BYTES, FRAME, type Frame } from '../wire/types.ts'
 import type { Message } from './frames.ts'
 
 /** A message that was sent to the cloud, or will be. */
-export interface RetransmitFrame {
+interface RetransmitFrame {
   /** Null after it was freed. */
   message: Message | null
   readonly bytes: number

@@ -5,7 +5,7 @@ import type { SamplingParams } from './types.ts'
 export const NEAR_TIE_MARGIN = 1e-3
 
 /** A sampled token. */
-export interface SamplerOutput {
+interface SamplerOutput {
   readonly id: number
   readonly nearTie: boolean
 }

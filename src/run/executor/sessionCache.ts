@@ -9,7 +9,7 @@ export interface SubgraphFiles {
 }
 
 /** Options of a session cache. */
-export interface SessionsOptions {
+interface SessionsOptions {
   readonly engine: Engine
   readonly files: SubgraphFiles
   readonly clock: Clock

@@ -17,7 +17,7 @@ export interface Activations {
 }
 
 /** One run of a subgraph for one request. */
-export interface SubgraphRun {
+interface SubgraphRun {
   readonly subgraph: Subgraph
   readonly caches: RequestKvCache
   readonly values: Activations
@@ -38,7 +38,7 @@ export interface SubgraphRunResult {
 }
 
 /** Options of a subgraph runner. */
-export interface RunnerOptions {
+interface RunnerOptions {
   readonly engine: Engine
   readonly sessions: SessionCache
   readonly model: ModelSpec

@@ -13,7 +13,7 @@ import { overWebSocket } from './webSocket.ts'
 import type { Upgrader } from './webSocketServer.ts'
 
 /** Options of a connection acceptor. */
-export interface AcceptorOptions {
+interface AcceptorOptions {
   readonly greet: HelloHandler
   readonly allow: (identity: string) => boolean
   readonly onConnection: (connection: Connection) => void

@@ -1,7 +1,7 @@
 import { EdgewiseError } from '../../core/errors.ts'
 
 /** Which rule of the protocol was broken, by received bytes or by a frame to send. */
-export type WireCode =
+type WireCode =
   | 'E_WIRE_VERSION'
   | 'E_WIRE_HEADER'
   | 'E_WIRE_TYPE'
@@ -23,7 +23,7 @@ export class WireError extends EdgewiseError {
 }
 
 /** Why a connection ended. */
-export type ConnectionCode =
+type ConnectionCode =
   | 'E_CONNECTION_CLOSED'
   /** The transport broke, or ended without a bye. */
   | 'E_CONNECTION_LOST'

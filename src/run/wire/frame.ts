@@ -92,7 +92,7 @@ function field(name: string, value: number, bits: number): number {
  * Returns the largest payload that a frame of this type may have now. Throws WireError (E_WIRE_STATE) if the type is
  * not allowed now. Called before the payload's buffer is allocated.
  */
-export type Admit = (type: FrameType) => number
+type Admit = (type: FrameType) => number
 
 /**
  * Parses bytes into frames: an explicit state machine that accepts chunks of any size. A frame is delivered only after

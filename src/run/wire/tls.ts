@@ -19,7 +19,7 @@ export interface TlsMaterial {
 const VERSION = { minVersion: 'TLSv1.3', maxVersion: 'TLSv1.3' } as const
 
 /** A server to connect to over TLS. */
-export interface TlsTarget {
+interface TlsTarget {
   readonly address: string
   readonly port: number
   /** The name that the server's certificate must contain. */

@@ -14,7 +14,7 @@ export interface WebSocketTarget {
 }
 
 /** Options of `upgrade`. */
-export interface Upgrading {
+interface Upgrading {
   readonly host: string
   readonly port: number
   readonly secure: boolean

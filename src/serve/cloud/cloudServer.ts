@@ -8,7 +8,7 @@ import type { Connection } from '../../run/wire/types.ts'
 import type { OpenedSide } from '../side.ts'
 import type { CloudEvent } from './types.ts'
 
-export interface CloudServerOptions {
+interface CloudServerOptions {
   readonly side: OpenedSide
   readonly sessionBytes: number
   readonly idleSeconds: number

@@ -5,7 +5,7 @@ import { InputError } from '../../core/errors.ts'
 import { isLoopback } from '../../core/hosts.ts'
 
 /** A cloud, in figures. */
-export interface CloudStats {
+interface CloudStats {
   readonly isDraining: boolean
   /** Edges that are connected. */
   readonly connections: number
@@ -14,7 +14,7 @@ export interface CloudStats {
 }
 
 /** Health and metrics of a cloud, for whoever looks after it: loopback only, nothing of any request. */
-export interface StatusServer {
+interface StatusServer {
   readonly port: number
   close(): Promise<void>
 }

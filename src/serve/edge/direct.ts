@@ -37,7 +37,7 @@ export interface GenerationOutcome {
   readonly interrupted: boolean
 }
 
-export interface GenerateOptions {
+interface GenerateOptions {
   readonly explain: boolean
   readonly onToken: (token: OutputToken) => void
 }

@@ -19,7 +19,7 @@ export interface EdgeLogs {
   close(): Promise<void>
 }
 
-export interface EdgeLogOptions {
+interface EdgeLogOptions {
   readonly folder: string
   /** Folder of the bundle that decides, whose hash stands in the log's header. */
   readonly bundle?: string

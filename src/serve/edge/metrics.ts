@@ -13,7 +13,7 @@ export function budgetShares(uses: BudgetUses | null): [resource: string, share:
 }
 
 /** What the metrics read when they are asked for. */
-export interface Gauges {
+interface Gauges {
   readonly queue: () => { readonly waiting: number; readonly inFlight: number }
   /** Null without a cloud. */
   readonly linkUp: () => boolean | null

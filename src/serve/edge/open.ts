@@ -14,7 +14,7 @@ import type { PlanSelector, ServiceEvent, ServiceLimits, TimeSource } from './ty
 import type { RequestStore } from './requests.ts'
 import { serviceLogger, type LogSink } from './serviceLogger.ts'
 
-export interface OpenOptions {
+interface OpenOptions {
   readonly served: ServedModel
   readonly spec: ModelSpec
   readonly stopIds: readonly number[]

@@ -35,7 +35,7 @@ export interface DeciderOptions {
   readonly accuracyFile?: string
 }
 
-export interface PlanSelectorOptions extends DeciderOptions {
+interface PlanSelectorOptions extends DeciderOptions {
   readonly hasCloud: boolean
   readonly outageSeconds: number
   readonly clock: Clock

@@ -5,7 +5,7 @@ import type { Precision } from '../../model/precision.ts'
 import type { Plan } from '../../plan/plan.ts'
 import type { LinkStatus, PlanDecision, PlanSelector, ServiceEvent } from './types.ts'
 
-export interface PolicySelectorOptions {
+interface PolicySelectorOptions {
   readonly name: string
   /** Precision that the policy's figures of the cloud are for. */
   readonly cloudPrecision: Precision

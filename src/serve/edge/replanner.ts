@@ -12,7 +12,7 @@ const AVOID_SECONDS = 30
 /** A connected cloud that gives a request no answer for so long will give none. */
 const STALL_SECONDS = 30
 
-export interface ReplannerOptions extends Pick<
+interface ReplannerOptions extends Pick<
   RequestRunnerOptions,
   'selector' | 'linkStatus' | 'time' | 'limits' | 'onEvent'
 > {

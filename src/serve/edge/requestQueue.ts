@@ -6,7 +6,7 @@ interface Waiting<T> {
   readonly leave: () => void
 }
 
-export interface RequestQueueOptions {
+interface RequestQueueOptions {
   readonly maxInFlight: number
   readonly maxQueued: number
   readonly time: TimeSource

@@ -19,7 +19,7 @@ export const REQUEST_TRANSITIONS: Readonly<Record<RequestStatus, readonly Reques
   cancelled: [],
 }
 
-export interface RequestStateOptions {
+interface RequestStateOptions {
   /** Counts requests of one service, from 1. */
   readonly number: number
   readonly request: CompletionRequest

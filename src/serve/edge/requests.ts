@@ -5,7 +5,7 @@ import type { JournalRequest, RequestJournal } from '../../core/journal/requests
 import type { ModelSpec } from '../../model/spec.ts'
 
 /** What is known of a request that was asked for before. */
-export interface StoredRequest {
+interface StoredRequest {
   readonly tokens: readonly number[]
   readonly finish: 'stop' | 'length' | null
   matches(request: CompletionRequest): boolean

@@ -13,7 +13,7 @@ import { RequestState } from './requestState.ts'
 import { Replanner } from './replanner.ts'
 import type { ServiceLimits } from './types.ts'
 
-export interface ServiceOptions extends RequestRunnerOptions {
+interface ServiceOptions extends RequestRunnerOptions {
   readonly served: ServedModel
   readonly limits: ServiceLimits
 }

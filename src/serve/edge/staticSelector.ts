@@ -2,7 +2,7 @@ import type { ResolvedPlan } from '../../run/executor/messages.ts'
 import { needsCloud } from '../../plan/plan.ts'
 import type { PlanChange, PlanDecision, PlanSelector, LinkStatus } from './types.ts'
 
-export interface StaticSelectorOptions {
+interface StaticSelectorOptions {
   readonly name: string
   /** `forced` by the user, or the `fallback` for a bundle that is missing or invalid. */
   readonly source: 'forced' | 'fallback'

@@ -14,7 +14,7 @@ const PROBE_BYTES = 16 * 1024
 /** Less says more of chance than of a rate; what decides would leave it out, too. */
 const SAMPLE_BYTES = 1024
 
-export interface TelemetryOptions {
+interface TelemetryOptions {
   readonly link: CloudLink | null
   readonly executor: EdgeExecutor
   readonly time: TimeSource

@@ -38,7 +38,7 @@ export interface PlanChange extends PlanDecision {
 }
 
 /** A request in flight, as who decides sees it. */
-export interface RunningSnapshot extends RequestSnapshot {
+interface RunningSnapshot extends RequestSnapshot {
   readonly placed: ResolvedPlan
 }
 
@@ -131,7 +131,7 @@ export type TransitionEvent =
   | { readonly kind: 'degraded'; readonly atSeconds: number; readonly part: string; readonly reason: string }
 
 /** A measurement, or a token: frequent, and no change of state. */
-export type MeasurementEvent =
+type MeasurementEvent =
   | { readonly kind: 'token'; readonly atSeconds: number; readonly request: number; readonly tokens: number }
   /** One pass on the edge's engine. */
   | {

@@ -31,7 +31,7 @@ export interface CompletionParams {
   readonly timeoutSeconds: number | null
 }
 
-export interface ParseContext {
+interface ParseContext {
   readonly model: ServedModel
   readonly tokenizer: TextTokenizer
   readonly chat: ChatTemplate

@@ -3,7 +3,7 @@ import { BackendError } from './types.ts'
 import type { BackendCode } from './types.ts'
 
 /** OpenAI's kinds of errors. */
-export type ApiErrorType =
+type ApiErrorType =
   | 'invalid_request_error'
   | 'authentication_error'
   | 'permission_error'
@@ -11,7 +11,7 @@ export type ApiErrorType =
   | 'timeout_error'
   | 'server_error'
 
-export interface ApiProblem {
+interface ApiProblem {
   readonly status: number
   readonly type: ApiErrorType
   /** Stable; applications tell errors by it. */
@@ -53,7 +53,7 @@ export interface PartialOutput {
   readonly tokens: number
 }
 
-export interface ErrorBody {
+interface ErrorBody {
   readonly error: {
     readonly message: string
     readonly type: string

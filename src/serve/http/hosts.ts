@@ -2,7 +2,7 @@ import { InputError } from '../../core/errors.ts'
 import { addressesOf, isLoopback } from '../../core/hosts.ts'
 import { ApiError } from './errors.ts'
 
-export interface ListenSecurity {
+interface ListenSecurity {
   readonly tls: boolean
   readonly keys: number
 }

@@ -7,7 +7,7 @@ import type { ApiLimits, RequestRecord } from './options.ts'
 import { ResponseWriter } from './responseWriter.ts'
 import type { RouteMatch } from './routes.ts'
 
-export interface HttpExchangeOptions {
+interface HttpExchangeOptions {
   readonly id: string
   readonly arrivedSeconds: number
   readonly limits: ApiLimits

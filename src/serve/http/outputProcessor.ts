@@ -9,7 +9,7 @@ import type { Backend } from './types.ts'
 /** How the next token reads depends on those right before it, never on more than a few. */
 const PRIMING_TOKENS = 64
 
-export interface OutputProcessorOptions {
+interface OutputProcessorOptions {
   readonly backend: Backend
   readonly tokenizer: TextTokenizer
   readonly clock: Clock

@@ -1,7 +1,7 @@
 import type { CompletionKind } from './completionParams.ts'
 import type { ServedModel } from './types.ts'
 
-export interface Usage {
+interface Usage {
   readonly prompt_tokens: number
   readonly completion_tokens: number
   readonly total_tokens: number
@@ -15,7 +15,7 @@ export function usageOf(promptTokens: number, completionTokens: number): Usage {
   }
 }
 
-export type FinishReason = 'stop' | 'length'
+type FinishReason = 'stop' | 'length'
 
 /** One completion's answers in OpenAI's shapes (https://platform.openai.com/docs/api-reference), whole or in chunks. */
 export class CompletionFormatter {

@@ -1,7 +1,7 @@
 import type { Timers } from '../../core/timers.ts'
 import type { ServerResponse } from 'node:http'
 
-export interface ResponseWriterOptions {
+interface ResponseWriterOptions {
   readonly timers: Timers
   readonly unreadBytes: number
   readonly unreadSeconds: number

@@ -17,7 +17,7 @@ export function besideConfig(folder: string, name: string): string {
 }
 
 /** What runs on a side, where a scenario says so. */
-export interface SidePrecision {
+interface SidePrecision {
   readonly side: 'edge' | 'cloud'
   readonly precision: Precision
 }
@@ -26,7 +26,7 @@ export interface SidePrecision {
  * A profile by device id (data sheet), device YAML or profile JSON; it must be of the model asked for, and, where a
  * precision is, of that: data sheets are modelled at it. Throws InputError.
  */
-export function loadProfile(name: string, model: ModelSpec, folder = '.', runs?: SidePrecision): Profile {
+function loadProfile(name: string, model: ModelSpec, folder = '.', runs?: SidePrecision): Profile {
   if (!name.endsWith('.json')) {
     const file = besideConfig(folder, name)
     const device = /\.ya?ml$/.test(name) && existsSync(file) ? file : name

@@ -18,7 +18,7 @@ import type { SourceInfo } from './source.ts'
 /** Formats of recordings that can be imported. */
 export const TRACE_FORMATS = ['mahimahi', 'iperf3', 'pensieve', 'csv', 'nuttcp', 'ping', 'edgewise'] as const
 /** Name of a recording's format. */
-export type TraceFormat = (typeof TRACE_FORMATS)[number]
+type TraceFormat = (typeof TRACE_FORMATS)[number]
 
 /** Largest recording that is read, in bytes. */
 const MAX_SOURCE_BYTES = 256 * 1024 * 1024

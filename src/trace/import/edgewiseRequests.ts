@@ -4,7 +4,7 @@ import { SessionClock } from './edgewiseLink.ts'
 import { Column, emptyError } from '../lines.ts'
 
 /** The requests in a log of a device in service, in order of arrival. */
-export interface ServedRequests extends RecordedRequests {
+interface ServedRequests extends RecordedRequests {
   /** Time of the first arrival, ISO 8601. */
   readonly startedAt: string
   readonly sourceSha256: string
@@ -72,7 +72,7 @@ function columnsOf(rows: readonly (readonly [number, number, number])[]) {
 }
 
 /** Provenance of a workload that is written as text. */
-export interface WorkloadSource {
+interface WorkloadSource {
   readonly origin: string
   readonly licence: string
 }

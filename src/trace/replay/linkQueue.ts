@@ -1,7 +1,7 @@
 import type { Direction, Link } from '../types.ts'
 
 /** When a chunk of bytes starts to leave, has left, and arrives; seconds of the link's time. */
-export interface Transmission {
+interface Transmission {
   readonly startSeconds: number
   readonly sentSeconds: number
   readonly dueSeconds: number

@@ -15,7 +15,7 @@ export interface Sink {
 export type PipeItem = Uint8Array | 'end' | 'reset'
 
 /** Limits of one pipe. */
-export interface PipeLimits {
+interface PipeLimits {
   /** Bytes that may wait for the link; one chunk (64 KiB) of each connection may exceed this. */
   readonly queueBytes: number
   /** Bytes that may be in transit (rate x RTT/2). A cap on memory that no recorded link reaches. */

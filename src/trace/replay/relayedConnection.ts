@@ -2,7 +2,7 @@ import type { Socket } from 'node:net'
 import type { PipeItem, Pipe, Sink } from './pipe.ts'
 
 /** What a relayed connection needs from its relay. */
-export interface RelayedConnectionContext {
+interface RelayedConnectionContext {
   /** Carries bytes from the client. */
   readonly up: Pipe
   /** Carries bytes from the target. */

@@ -5,7 +5,7 @@ import type { Trace, TraceColumn, TraceMeta } from '../../../trace/table.ts'
 import { gapFreeSpans, measures, TRACE_COLUMNS } from '../../../trace/table.ts'
 
 /** `--json` output for one trace. */
-export interface TraceSummary {
+interface TraceSummary {
   readonly meta: TraceMeta
   readonly rows: number
   readonly seconds: number
