@@ -8,6 +8,7 @@ import { trainJsonSchema } from '../../src/cli/json/runs.ts'
 import { runCli } from '../../src/cli/program.ts'
 import { COMMANDS } from '../../src/cli/registry.ts'
 import { recordIo } from './io.ts'
+import { writeSmallTraining } from './smallTraining.ts'
 
 const scratch = mkdtempSync(join(tmpdir(), 'edgewise-runs-'))
 afterAll(() => rmSync(scratch, { recursive: true, force: true }))
@@ -19,60 +20,11 @@ async function edgewise(...argv: string[]) {
   return { code, out: io.out(), err: io.err(), json: () => JSON.parse(io.out()) }
 }
 
-const link = (upMbps: number) => ({ upMbps, downMbps: 4 * upMbps, rttMs: 30 })
-
-/** A small scenario with everything constant, and a training of seconds on it. */
-function writeConfigs(): void {
-  const scenario = {
-    schema: 'edgewise.scenario/1',
-    name: 'small',
-    description: 'a test',
-    model: 'tiny',
-    edge: 'raspberry-pi-5',
-    cloud: 'a100',
-    links: { train: [link(1), link(20)], validation: [link(5)], test: [link(8)] },
-    workload: {
-      arrivals: { kind: 'poisson' },
-      lengths: { promptTokens: 40, outputTokens: 12 },
-      predictorLogSd: 0.3,
-      load: 0.5,
-      requestsPerEpisode: 8,
-      maxNewTokens: 32,
-    },
-    tenants: { levels: [0, 2], meanSojournSeconds: [5, 5] },
-    cloudSlots: 2,
-    service: { maxInFlight: 2 },
-    objective: {
-      weights: { latency: 1, energy: 0, cloud: 1, bytes: 0, accuracy: 1 },
-      latency: { form: 'mean' },
-    },
-    plans: { boundaryBits: [16], earlyExit: true, exitThresholds: [0.8] },
-  }
-  const training = {
-    schema: 'edgewise.training/1',
-    scenario: 'small.scenario.yaml',
-    environments: 2,
-    ppo: {
-      totalUpdates: 4,
-      stepsPerUpdate: 16,
-      minibatch: 16,
-      epochs: 1,
-      encoder: [8],
-      criticHidden: [8],
-      rowHidden: 8,
-    },
-    validation: { everyUpdates: 2, episodes: 2 },
-    checkpointEveryUpdates: 2,
-  }
-  writeFileSync(at('small.scenario.yaml'), JSON.stringify(scenario))
-  writeFileSync(at('small.train.yaml'), JSON.stringify(training))
-}
-
 const train = (out: string, ...more: string[]) =>
   edgewise('train', at('small.train.yaml'), '--out', at(out), ...more, '--json')
 
 beforeAll(async () => {
-  writeConfigs()
+  writeSmallTraining(scratch)
   const { code, err } = await train('whole')
   expect(code, err).toBe(0)
 })

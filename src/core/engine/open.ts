@@ -2,6 +2,7 @@ import { InputError } from '../errors.ts'
 import type { OrtModule } from './convert.ts'
 import { nativeSource, wasmSource } from './external.ts'
 import { InProcessEngine } from './inProcess.ts'
+import { turnOffTelemetry } from './telemetry.ts'
 import type { Engine, EngineKind } from './types.ts'
 import { WorkerEngine } from './threaded.ts'
 
@@ -12,6 +13,7 @@ import { WorkerEngine } from './threaded.ts'
  */
 export async function openEngine(kind: EngineKind | 'auto' = 'auto'): Promise<Engine> {
   if (kind === 'wasm') return openWasm()
+  turnOffTelemetry()
   if (kind === 'worker') return WorkerEngine.start()
   if (kind === 'native') return openNative()
   try {
