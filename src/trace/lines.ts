@@ -87,3 +87,14 @@ export function medianStep(times: Float64Array): number {
   steps.sort()
   return quantile(steps, 0.5)
 }
+
+/**
+ * Text of a recording: UTF-8, or UTF-16 as Windows PowerShell writes it with `>` (known by its byte order mark, or by a
+ * zero in every other byte). The byte order mark is left out.
+ */
+export function decodeText(bytes: Uint8Array): string {
+  const [first, second] = bytes
+  const isLittle = (first === 0xff && second === 0xfe) || (first > 0 && second === 0)
+  const isBig = (first === 0xfe && second === 0xff) || (first === 0 && second > 0)
+  return new TextDecoder(isLittle ? 'utf-16le' : isBig ? 'utf-16be' : 'utf-8').decode(bytes)
+}
