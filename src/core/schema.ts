@@ -1,6 +1,7 @@
 import { parse as parseYaml } from 'yaml'
 import type { z } from 'zod'
 import { InputError, show } from './errors.ts'
+import { nameForeign } from './foreign.ts'
 import { readText } from './files.ts'
 
 /** Checks `value` against a schema. Throws InputError for the first problem, naming file and field. */
@@ -17,18 +18,29 @@ export function check<T>(schema: z.ZodType<T>, value: unknown, where: string, re
   })
 }
 
-/** Parses JSON text. Throws InputError with file and position of a syntax error. */
+/**
+ * Parses JSON text. Throws InputError with file and position of a syntax error; a file of another kind is named for what
+ * it is.
+ */
 export function parseJson(text: string, where: string): unknown {
   try {
     return JSON.parse(text)
   } catch (error) {
+    refuseForeign(text, where, 'JSON')
     throw new InputError({ where, expected: 'JSON', found: (error as Error).message }, { cause: error })
   }
+}
+
+function refuseForeign(text: string, where: string, expected: string): void {
+  const foreign = nameForeign(text)
+  if (foreign === null) return
+  throw new InputError({ where, expected, found: foreign.what, remedy: foreign.remedy })
 }
 
 /** Reads a YAML (or JSON) file of at most `maxBytes` and checks it against a schema. */
 export function readConfig<T>(schema: z.ZodType<T>, path: string, maxBytes = 1024 * 1024): T {
   const text = readText(path, maxBytes)
+  refuseForeign(text, path, 'YAML')
   let value: unknown
   try {
     value = parseYaml(text, { maxAliasCount: 100, logLevel: 'error' })

@@ -44,7 +44,7 @@ const FAMILY_OF: Readonly<Record<string, keyof typeof FAMILIES>> = {
 
 const anyConfigSchema = z.looseObject({
   model_type: z
-    .string()
+    .string(`one of ${Object.keys(FAMILY_OF).join(', ')}: without it nobody knows which model this is`)
     .refine(
       (type) => Object.hasOwn(FAMILY_OF, type),
       `one of ${Object.keys(FAMILY_OF).join(', ')}: no other model is supported`,

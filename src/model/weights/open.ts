@@ -1,9 +1,11 @@
 import { existsSync, readdirSync, statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { InputError, show } from '../../core/errors.ts'
+import { nameForeignFile } from '../../core/foreign.ts'
 import { openDirectory } from './directory.ts'
 import { openCheckpoint } from './checkpoint.ts'
 import type { PretrainedModel } from './pretrained.ts'
+import { otherWeights } from './shards.ts'
 
 /** Models that ship with the project. */
 export const BUILTIN_MODELS = ['tales'] as const
@@ -31,9 +33,16 @@ export function openPretrained(idOrPath: string, options: OpenOptions = {}): Pre
       remedy: 'check the path',
     })
   }
-  if (!statSync(path).isDirectory()) return openCheckpoint(path, options.tokenizerPath)
+  if (!statSync(path).isDirectory()) return openFile(path, options.tokenizerPath)
   if (existsSync(join(path, 'config.json'))) return openDirectory(path)
-  return openCheckpoint(onlyCheckpoint(path), options.tokenizerPath)
+  return openFile(onlyCheckpoint(path), options.tokenizerPath)
+}
+
+/** The only model that is one file is llama2.c's checkpoint. */
+function openFile(path: string, tokenizerPath: string | undefined): PretrainedModel {
+  const foreign = nameForeignFile(path)
+  if (foreign === null) return openCheckpoint(path, tokenizerPath)
+  throw new InputError({ where: path, expected: MODEL_FORMS, found: foreign.what, remedy: foreign.remedy })
 }
 
 function openBuiltin(id: string, builtinFolder: string | undefined): PretrainedModel {
@@ -47,6 +56,8 @@ function openBuiltin(id: string, builtinFolder: string | undefined): PretrainedM
   return openDirectory(join(builtinFolder, id), id)
 }
 
+const MODEL_FORMS = 'a Hugging Face directory (config.json and .safetensors), or a llama2.c checkpoint (.bin)'
+
 /** llama2.c's tokenizer files also end in .bin; ignore them. */
 function onlyCheckpoint(folder: string): string {
   const found = readdirSync(folder).filter((name) => name.endsWith('.bin') && !/^tok.*\.bin$/.test(name))
@@ -54,7 +65,11 @@ function onlyCheckpoint(folder: string): string {
   throw new InputError({
     where: folder,
     expected: 'config.json (a Hugging Face directory) or exactly one llama2.c checkpoint (.bin)',
-    found: found.length === 0 ? 'neither' : `${found.length} .bin files: ${show(found.join(', '))}`,
-    remedy: 'name the model file itself',
+    found:
+      found.length === 0 ? otherWeights(folder) : `${found.length} .bin files: ${show(found.join(', '))}`,
+    remedy:
+      found.length === 0
+        ? 'take the model as a Hugging Face directory (config.json and .safetensors); merge an adapter into its model first'
+        : 'name the model file itself',
   })
 }

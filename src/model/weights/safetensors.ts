@@ -1,6 +1,7 @@
 import { closeSync, fstatSync } from 'node:fs'
 import { z } from 'zod'
 import { InputError, show } from '../../core/errors.ts'
+import { nameForeignFile } from '../../core/foreign.ts'
 import { check } from '../../core/schema.ts'
 import { jsonShape, parseObject } from '../json.ts'
 import { elementCount, openFile, readExactly } from './tensorFile.ts'
@@ -66,6 +67,15 @@ function headerLength(file: number, path: string, fileBytes: number): number {
   const length = prefix.readBigUInt64LE()
   const most = Math.min(MAX_HEADER_BYTES, fileBytes - LENGTH_BYTES)
   if (length >= 2n && length <= BigInt(most)) return Number(length)
+  const foreign = nameForeignFile(path)
+  if (foreign !== null) {
+    throw new InputError({
+      where: path,
+      expected: 'a safetensors file',
+      found: foreign.what,
+      remedy: foreign.remedy,
+    })
+  }
   throw new InputError({
     where: `${path}: header length`,
     expected: `2 to ${most} bytes (the file has ${fileBytes})`,

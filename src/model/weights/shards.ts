@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs'
+import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { InputError } from '../../core/errors.ts'
@@ -26,9 +26,31 @@ export function openWeights(folder: string): TensorStore {
   throw new InputError({
     where: folder,
     expected: `${WHOLE} or ${INDEX}`,
-    found: existsSync(join(folder, 'pytorch_model.bin')) ? 'pytorch_model.bin only' : 'neither',
+    found: otherWeights(folder),
     remedy: 'weights must be safetensors: download or convert the model in that format',
   })
+}
+
+/** Weights in other forms that lie in the folder, with what they are. */
+const OTHER_WEIGHTS: readonly (readonly [RegExp, string])[] = [
+  [/^pytorch_model.*\.bin(?:\.index\.json)?$/, 'PyTorch weights'],
+  [/\.gguf$/, 'GGUF (llama.cpp)'],
+  [/^adapter_model\./, 'an adapter (LoRA) without the model that it changes'],
+  [/^consolidated.*\.(?:pth|safetensors)$/, "weights in their maker's own form"],
+  [/^tf_model\.h5$/, 'TensorFlow weights'],
+  [/^flax_model\.msgpack$/, 'Flax weights'],
+  [/\.onnx$/, 'an ONNX graph'],
+]
+
+/** What weights a folder holds in place of Hugging Face's safetensors; `neither` where it has none of those either. */
+export function otherWeights(folder: string): string {
+  const names = readdirSync(folder).sort()
+  const found = OTHER_WEIGHTS.flatMap(([pattern, what]) => {
+    const name = names.find((file) => pattern.test(file))
+    return name === undefined ? [] : [{ name, what }]
+  })
+  if (found.length === 0) return 'neither'
+  return `${found.map(({ name }) => name).join(', ')} only: ${found.map(({ what }) => what).join(', ')}`
 }
 
 function openShards(folder: string, index: string): Map<string, TensorEntry> {

@@ -1,10 +1,12 @@
 import { statSync } from 'node:fs'
-import { InputError, show } from '../../core/errors.ts'
+import { InputError } from '../../core/errors.ts'
+import { nameForeignFile } from '../../core/foreign.ts'
 import { readText } from '../../core/files.ts'
 import type { Trace } from '../table.ts'
 import { importCsv } from './csv.ts'
 import type { CsvOptions } from './csv.ts'
 import { importEdgewise, importEdgewiseLog } from './edgewise.ts'
+import { foreignRecording, nameForeignRecording } from './foreign.ts'
 import { importIperf3 } from './iperf3.ts'
 import { decimal, linesOf } from '../lines.ts'
 import type { Line } from '../lines.ts'
@@ -35,28 +37,24 @@ export interface ImportOptions extends PensieveOptions, CsvOptions {
  * Detects the format of a recording from its content: JSON is iperf3, or edgewise's own log with its header; lines of
  * one whole number are mahimahi; lines of two numbers separated by white space are Pensieve; nuttcp and ping print
  * their names; commas mean CSV.
- * @throws InputError if it is none of these
+ * @throws InputError if it is none of these, saying what it is where that is known, and which two formats are nearest
  */
 export function detectFormat(text: string, where: string): TraceFormat {
   const first = firstLine(text)
-  if (first !== undefined) {
-    if (first.text.startsWith('{"kind":"header"')) return 'edgewise'
-    if (first.text.startsWith('{')) return 'iperf3'
-    // nuttcp and ping are checked first: they may begin with a lone time stamp, which looks like mahimahi.
-    const head = text.slice(0, 2000)
-    if (/\bnuttcp-[tr]:/.test(head)) return 'nuttcp'
-    if (/^(\[[^\]]*\] )?PING |icmp_seq=/m.test(head)) return 'ping'
-    if (/^\d+$/.test(first.text)) return 'mahimahi'
-    const fields = first.text.split(/\s+/)
-    if (fields.length === 2 && fields.every((cell) => !Number.isNaN(decimal(cell)))) return 'pensieve'
-    if (first.text.includes(',')) return 'csv'
+  if (first === undefined || nameForeignRecording(text) !== null) {
+    throw foreignRecording(text, where, TRACE_FORMATS)
   }
-  throw new InputError({
-    where: `${where}:${first?.number ?? 1}`,
-    expected: `a recording in one of the formats ${TRACE_FORMATS.join(', ')}`,
-    found: first === undefined ? 'an empty file' : show(first.text),
-    remedy: 'name the format if this is one of them, or convert the file to CSV with declared columns',
-  })
+  if (first.text.startsWith('{"kind":"header"')) return 'edgewise'
+  if (first.text.startsWith('{')) return 'iperf3'
+  // nuttcp and ping are checked first: they may begin with a lone time stamp, which looks like mahimahi.
+  const head = text.slice(0, 2000)
+  if (/\bnuttcp-[tr]:/.test(head)) return 'nuttcp'
+  if (/^(\[[^\]]*\] )?PING |icmp_seq=/m.test(head)) return 'ping'
+  if (/^\d+$/.test(first.text)) return 'mahimahi'
+  const fields = first.text.split(/\s+/)
+  if (fields.length === 2 && fields.every((cell) => !Number.isNaN(decimal(cell)))) return 'pensieve'
+  if (first.text.includes(',')) return 'csv'
+  throw foreignRecording(text, where, TRACE_FORMATS)
 }
 
 function firstLine(text: string): Line | undefined {
@@ -88,7 +86,16 @@ export function importTraceFile(
   if (options.format === 'edgewise' || isFolder(path)) {
     return importEdgewiseLog(path, { ...source, where: path }, options.binMilliseconds)
   }
+  refuseForeignBytes(path)
   return importTrace(readText(path, MAX_SOURCE_BYTES), { ...source, where: path }, options)
+}
+
+/** A packed or binary file is named before its bytes are read as text. */
+function refuseForeignBytes(path: string): void {
+  const foreign = nameForeignFile(path)
+  if (foreign === null) return
+  const expected = `a recording in one of the formats ${TRACE_FORMATS.join(', ')}`
+  throw new InputError({ where: path, expected, found: foreign.what, remedy: foreign.remedy })
 }
 
 function isFolder(path: string): boolean {
