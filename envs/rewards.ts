@@ -36,7 +36,8 @@ interface Reward {
  * Rewards between decisions, accrued continuously. performance is minus the accrued cost; stability depends on the
  * queues and the form:
  * - paper: -V(Q) D with D = L' - L and V(Q) = 0.1 + 9.9 e^(-Q/50) (Splitwise, arXiv 2512.23310)
- * - dpp: -(sum Q (A - mu) + sum Z y), with V on the penalty (Neely 2010)
+ * - dpp: -D, with V on the penalty (Neely 2010). Its first-order part, sum Q (Q' - Q), would pay for bursts: a queue that
+ *   goes 0, q, 0 would earn q^2
  * - shaped: -holding + e^(-beta tau) Phi(s') - Phi(s), Phi = -L (potential shaping, 0 at the end)
  */
 export class RewardMeter {
@@ -77,11 +78,13 @@ export class RewardMeter {
 
   private stability(next: Queues, tauSeconds: number, waitingSeconds: number, ended: boolean): number {
     const { form, holding, discountRate } = this.terms
-    if (form === 'paper')
-      return -paperWeight(this.session.simulation.waiting()) * (lyapunov(next) - lyapunov(this.queues))
-    if (form === 'dpp') return -driftBound(this.queues, next)
-    const after = ended ? 0 : lyapunov(next)
-    return -holding * waitingSeconds - (Math.exp(-discountRate * tauSeconds) * after - lyapunov(this.queues))
+    const before = lyapunov(this.queues)
+    if (form === 'shaped') {
+      const after = ended ? 0 : lyapunov(next)
+      return -holding * waitingSeconds - (Math.exp(-discountRate * tauSeconds) * after - before)
+    }
+    const drift = lyapunov(next) - before
+    return form === 'paper' ? -paperWeight(this.session.simulation.waiting()) * drift : -drift
   }
 
   private readQueues(): Queues {
@@ -110,12 +113,4 @@ function lyapunov(queues: Queues): number {
   for (const q of queues.physical) sum += q * q
   for (const z of queues.virtual) sum += z * z
   return sum / 2
-}
-
-/** sum Q_i (A_i - mu_i) + sum Z_j y_j: each queue times its change. */
-function driftBound(before: Queues, after: Queues): number {
-  let sum = 0
-  before.physical.forEach((q, i) => (sum += q * (after.physical[i] - q)))
-  before.virtual.forEach((z, i) => (sum += z * (after.virtual[i] - z)))
-  return sum
 }

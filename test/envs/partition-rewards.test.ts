@@ -1,3 +1,4 @@
+import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { RewardMeter, paperWeight, type RewardTerms } from '../../envs/rewards.ts'
 import type { Episode } from '../../src/sim/episode.ts'
@@ -77,10 +78,10 @@ describe('the rewards of one step, by hand', () => {
     expect(reward.tauSeconds).toBe(4)
   })
 
-  it('dpp: V on the penalty, and each queue times its change', () => {
+  it('dpp: V on the penalty, and the drift', () => {
     const { reward } = twoReads('dpp')
     expect(reward.performance).toBeCloseTo(-3 * COST, 12)
-    expect(reward.stability).toBeCloseTo(-(0.5 * 1 + 0.5 * 1.5 + 0 * 0.5 + 0 * 0.6), 12)
+    expect(reward.stability).toBeCloseTo(-(AFTER - BEFORE), 12)
   })
 
   it('shaped: holding, and the discounted potential', () => {
@@ -92,5 +93,50 @@ describe('the rewards of one step, by hand', () => {
     expect(last.stability).toBeCloseTo(AFTER, 12)
     // A second of an idle device.
     expect(last.performance).toBeCloseTo(-0.5, 12)
+  })
+})
+
+/** Stability rewards along a path of queues that starts empty and ends as it began. */
+function alongPath(form: RewardTerms['form'], discountRate: number, path: readonly QueueState[]): number {
+  const { state, session } = fakeSession()
+  const meter = new RewardMeter({ ...terms(form), holding: 0, discountRate }, session, objective, power)
+  let sum = 0
+  for (const { waiting, uplink, cloud, ...virtual } of [...path, EMPTY]) {
+    Object.assign(state, { now: state.now + 1, waiting, uplink, cloud, virtual })
+    sum += meter.read(false).stability
+  }
+  return sum
+}
+
+const EMPTY = { waiting: 0, uplink: 0, cloud: 0, energy: 0, accuracy: 0, money: 0 }
+type QueueState = typeof EMPTY
+
+const queue = (max: number) => fc.double({ min: 0, max, noNaN: true })
+const queueState = fc.record({
+  waiting: fc.nat(50),
+  uplink: queue(1e5),
+  cloud: queue(100),
+  energy: queue(30),
+  accuracy: queue(30),
+  money: queue(30),
+})
+
+describe('no reward for a burst', () => {
+  it.each(['dpp', 'shaped'] as const)('%s: no closed path of the queues has a positive sum', (form) => {
+    fc.assert(
+      fc.property(fc.array(queueState, { minLength: 1, maxLength: 12 }), (path) => {
+        const scale = Math.max(
+          1,
+          ...path.map(({ uplink, cloud, waiting }) => uplink ** 2 + cloud ** 2 + waiting ** 2),
+        )
+        expect(alongPath(form, 0, path)).toBeLessThanOrEqual(1e-12 * scale)
+      }),
+    )
+  })
+
+  it('paper: has one as it was published, because its weight falls with the queue', () => {
+    const burst = alongPath('paper', 0, [{ ...EMPTY, waiting: 10 }])
+    // 10 requests are 5 units of this test's scale.
+    expect(burst).toBeCloseTo(((paperWeight(0) - paperWeight(10)) * 25) / 2, 9)
   })
 })
