@@ -140,6 +140,27 @@ describe('edgewise edge --listen', () => {
     expect(io.err()).not.toContain('    at ')
   })
 
+  it('queues as many requests as --max-queued allows: nothing before the queue refuses any', async () => {
+    const limits = ['--max-in-flight', '1', '--max-queued', '300', '--drain-seconds', '0.1'] as const
+    const { io, serving } = await startEdge('--plan', 'edge', ...limits)
+    const long = { ...asked, max_tokens: 450 }
+    const refused: number[] = []
+    const requests = Array.from({ length: 280 }, () =>
+      complete(serving.url, { connection: 'close' }, long).then(
+        ({ status }) => {
+          if (status === 429) refused.push(status)
+        },
+        // The server ends before it has answered.
+        () => undefined,
+      ),
+    )
+    const queued = (): number => io.out().split('"request-queued"').length - 1
+    await expect.poll(() => queued() + refused.length, { timeout: 60_000 }).toBe(280)
+    expect(refused).toEqual([])
+    io.interrupt()
+    await Promise.all(requests)
+  })
+
   it('asks for API keys where it was given some, and keeps none of them', async () => {
     const file = join(scratch, 'keys.txt')
     writeFileSync(file, 'robot a-key-of-some-length\n', { mode: 0o600 })

@@ -2,6 +2,7 @@ import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
+import { systemTimers, type Timers } from '../../src/core/timers.ts'
 import {
   createCloud,
   createEdge,
@@ -105,6 +106,30 @@ describe('createEdge and createCloud', () => {
     expect(ended).toMatchObject([{ end: 'error', detail: 'E_DEADLINE' }])
     await expect.poll(() => edge.queue).toEqual({ waiting: 0, inFlight: 0 })
     await edge.close()
+  })
+
+  it('give a request over HTTP the whole deadline of the service, however long', async () => {
+    const waits: number[] = []
+    const timers: Timers = {
+      after: (seconds, run, background) => {
+        waits.push(seconds)
+        return systemTimers.after(seconds, run, background)
+      },
+    }
+    const limits = { totalSeconds: 5000 }
+    const edge = await createEdge({ ...side, plan: 'edge', listen: ANY_PORT, timers, limits })
+    const response = await fetch(`${edge.url}/v1/completions`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', connection: 'close' },
+      body: JSON.stringify({ model: 'tales', prompt: request.prompt, max_tokens: 2 }),
+    })
+    expect(response.status).toBe(200)
+    await response.text()
+    await edge.close()
+    // The longest other wait is for a first token: 300 s.
+    const deadlines = waits.filter((seconds) => seconds > 400)
+    expect(deadlines.length).toBeGreaterThan(0)
+    expect(Math.min(...deadlines)).toBeGreaterThan(4900)
   })
 
   it.each([

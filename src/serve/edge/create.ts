@@ -12,7 +12,7 @@ import type { ConnectionState } from '../../run/executor/recoveryTypes.ts'
 import { GREEDY } from '../../run/executor/types.ts'
 import { ANONYMOUS, type ApiKeys } from '../http/keys.ts'
 import { Registry } from '../http/metrics.ts'
-import { DEFAULT_API_LIMITS, type ApiLimits, type ApiServer, type ApiTls } from '../http/options.ts'
+import type { ApiLimits, ApiServer, ApiTls } from '../http/options.ts'
 import { startApi } from '../http/server.ts'
 import { BackendError, type Backend, type CompletionOutput, type SamplingParams } from '../http/types.ts'
 import { openSide, type OpenedSide, type SideOptions } from '../side.ts'
@@ -32,7 +32,7 @@ export interface EdgeOptions extends SideOptions, DeciderOptions {
   readonly logFolder?: string
   /** What is left out is as in DEFAULT_LIMITS. */
   readonly limits?: Partial<ServiceLimits>
-  /** Of the HTTP server; what is left out is as in DEFAULT_API_LIMITS. */
+  /** Of the HTTP server; what is left out is as in DEFAULT_API_LIMITS, but for `inFlight` and `requestSeconds`: `limits` has those. */
   readonly apiLimits?: Partial<ApiLimits>
   /** Hears everything that happens; events may come before createEdge resolves. */
   readonly onEvent?: (event: ServiceEvent) => void
@@ -235,13 +235,10 @@ function openApi(
     keys,
     tls,
     limits: {
-      // The request queue admits; the server limits bodies, connections and rates.
+      // The request queue admits, and the service has the deadline; the server limits bodies, connections and rates.
       inFlight: Number.POSITIVE_INFINITY,
       ...apiLimits,
-      requestSeconds: Math.min(
-        apiLimits?.requestSeconds ?? DEFAULT_API_LIMITS.requestSeconds,
-        limits.totalSeconds,
-      ),
+      requestSeconds: Math.min(apiLimits?.requestSeconds ?? Infinity, limits.totalSeconds),
     },
     clock,
     timers,
