@@ -1,8 +1,9 @@
 import { isatty } from 'node:tty'
 import { systemClock } from '../core/clock.ts'
+import { fileProblem } from '../core/fileErrors.ts'
 import type { CliEntry } from './command.ts'
 import type { Io } from './io.ts'
-import { EXIT_INTERRUPTED, runCli } from './program.ts'
+import { EXIT_INTERRUPTED, reportError, runCli } from './program.ts'
 import { packageVersion } from '../core/packageRoot.ts'
 
 /** How long clean-up may take after Ctrl-C before the process ends anyway, where a command asked for no more. */
@@ -57,12 +58,19 @@ function makeIo(argv: readonly string[]): Io {
 export async function runProcess(entries: readonly CliEntry[]): Promise<never> {
   process.on('SIGINT', interrupt)
   process.on('SIGTERM', interrupt)
+  const argv = process.argv.slice(2)
+  const io = makeIo(argv)
   // A reader that has seen enough (`| head`) is no error.
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    process.exit(error.code === 'EPIPE' ? 0 : 1)
+    process.exit(error.code === 'EPIPE' ? 0 : reportError(fileProblem(error, 'standard output') ?? error, io))
   })
-  const argv = process.argv.slice(2)
-  const code = await runCli(argv, makeIo(argv), entries, packageVersion())
+  process.on('uncaughtException', (error) => {
+    const code = reportError(error, io)
+    void cleanUp().then(() => process.exit(code))
+  })
+  const code = await runCli(argv, io, entries, packageVersion())
   await cleanUp()
+  // Errors of earlier writes come before this one is complete.
+  await new Promise((resolve) => process.stdout.write('', resolve))
   process.exit(abort.signal.aborted ? EXIT_INTERRUPTED : code)
 }

@@ -1,5 +1,6 @@
 import { Command, CommanderError } from 'commander'
 import { EdgewiseError } from '../core/errors.ts'
+import { fileProblem } from '../core/fileErrors.ts'
 import type { AnyCommand, CliEntry, CliGroup } from './command.ts'
 import type { Io } from './io.ts'
 
@@ -32,7 +33,7 @@ export async function runCli(
     else await program.parseAsync(argv, { from: 'user' })
     return state.code
   } catch (error) {
-    return report(error, io)
+    return reportError(error, io)
   }
 }
 
@@ -81,13 +82,16 @@ function settle(command: Command, io: Io): void {
     })
 }
 
-function report(error: unknown, io: Io): number {
+/** Prints an error as the command line does, and returns its exit code. */
+export function reportError(error: unknown, io: Io): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT_OK : EXIT_INPUT
   if (error instanceof EdgewiseError) {
     io.stderr.write(`error: ${error.message}\n`)
     return error.exitCode
   }
   if (isAbort(error) && io.signal.aborted) return EXIT_INTERRUPTED
+  const problem = fileProblem(error)
+  if (problem !== null) return reportError(problem, io)
   io.stderr.write(`unexpected error (a defect in edgewise):\n${stackOf(error)}\n`)
   return EXIT_DEFECT
 }

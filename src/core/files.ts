@@ -12,6 +12,7 @@ import {
 } from 'node:fs'
 import { dirname, isAbsolute, relative, resolve } from 'node:path'
 import { InputError } from './errors.ts'
+import { fileProblem, onPath } from './fileErrors.ts'
 
 /** Reads a whole file of at most `maxBytes` bytes. Checks the size before it allocates. */
 export function readCapped(path: string, maxBytes: number): Buffer {
@@ -28,15 +29,7 @@ export function readCapped(path: string, maxBytes: number): Buffer {
     size = info.size
   } catch (error) {
     if (error instanceof InputError) throw error
-    throw new InputError(
-      {
-        where: path,
-        expected: 'a readable file',
-        found: (error as NodeJS.ErrnoException).code ?? 'an error',
-        remedy: 'check the path',
-      },
-      { cause: error },
-    )
+    throw fileProblem(error, path) ?? error
   }
   if (size > maxBytes) {
     throw new InputError({
@@ -46,7 +39,7 @@ export function readCapped(path: string, maxBytes: number): Buffer {
       remedy: 'check that this is the intended file and that it is undamaged',
     })
   }
-  return readFileSync(path)
+  return onPath(path, () => readFileSync(path))
 }
 
 /** Reads a file of at most `maxBytes` bytes as UTF-8 text. */
@@ -59,14 +52,23 @@ export function readText(path: string, maxBytes = 64 * 1024 * 1024): string {
  * part. The file has permissions `mode` from its creation on.
  */
 export function writeAtomic(path: string, data: string | Uint8Array, mode = 0o666): void {
+  writeChunks(path, [typeof data === 'string' ? Buffer.from(data) : data], mode)
+}
+
+/** Like writeAtomic, from parts that are never joined: a layer's weights may take hundreds of megabytes. */
+export function writeChunks(path: string, chunks: Iterable<Uint8Array>, mode = 0o666): void {
+  onPath(path, () => replaceFile(path, chunks, mode))
+}
+
+function replaceFile(path: string, chunks: Iterable<Uint8Array>, mode: number): void {
   mkdirSync(dirname(path), { recursive: true })
   const temporary = `${path}.${randomUUID()}.tmp`
   try {
     const handle = openSync(temporary, 'wx', mode)
     try {
-      const bytes = typeof data === 'string' ? Buffer.from(data) : data
-      let written = 0
-      while (written < bytes.byteLength) written += writeSync(handle, bytes, written)
+      for (const chunk of chunks) {
+        for (let written = 0; written < chunk.byteLength;) written += writeSync(handle, chunk, written)
+      }
       fsyncSync(handle)
     } finally {
       closeSync(handle)

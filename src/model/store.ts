@@ -1,5 +1,6 @@
 import { closeSync, openSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
+import { onPath } from '../core/fileErrors.ts'
 import { writeAtomic } from '../core/files.ts'
 import type { Initializer, Model } from '../core/onnx/proto.ts'
 import { bytesOf } from '../core/onnx/tensor.ts'
@@ -34,7 +35,7 @@ export function storeModel(folder: string, name: string, model: Model): StoredMo
       weightBytes += bytes.byteLength
       if (bytes.byteLength < EXTERNAL_BYTES) return initializer
       const offsetBytes = Math.ceil(end / PAGE_BYTES) * PAGE_BYTES
-      writeAll(file, bytes, offsetBytes)
+      onPath(join(folder, location), () => writeAll(file, bytes, offsetBytes))
       end = offsetBytes + bytes.byteLength
       const external = { location, offsetBytes, lengthBytes: bytes.byteLength }
       return { name: initializer.name, dtype: tensor.dtype, dims: tensor.dims, external }

@@ -1,6 +1,7 @@
 import { basename, join } from 'node:path'
 import type { Assessment } from '../../lab/accuracy/types.ts'
 import { InputError } from '../../core/errors.ts'
+import { checkWritable } from '../../core/fileErrors.ts'
 import { readText, writeAtomic } from '../../core/files.ts'
 import type { RuntimePrecision } from '../../model/precision.ts'
 import type { PretrainedModel } from '../../model/weights/pretrained.ts'
@@ -66,6 +67,7 @@ export const accuracy: CliCommand<Options> = {
 }
 
 async function measure(options: Options, io: Io): Promise<number> {
+  for (const file of [options.out, options.plot]) if (file !== undefined) checkWritable(file)
   const { openPretrained } = await import('../../model/weights/open.ts')
   const pretrained = openPretrained(options.model, { builtinFolder: join(packageRoot(), 'models') })
   const found = await assessment(options, pretrained, io)

@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { checkWritable } from '../../core/fileErrors.ts'
 import { InputError } from '../../core/errors.ts'
 import { loadModel } from '../../model/catalog.ts'
 import { parsePrecision, parseRuntimePrecision, RUNTIME_PRECISIONS } from '../../model/precision.ts'
@@ -106,6 +107,7 @@ async function makeProfile(options: Options, io: Io): Promise<Profile> {
 /** Loads engine and benchmarks only now, because a data sheet needs neither. */
 async function measure(model: ModelSpec, options: Options, io: Io): Promise<Profile> {
   const kind = requireChoice('--engine', options.engine, ENGINES)
+  checkWritable(options.out ?? '.')
   const precision = parseRuntimePrecision(options.precision ?? 'fp32', '--precision')
   const [{ openEngine }, { measureProfile }] = await Promise.all([
     import('../../core/engine/open.ts'),

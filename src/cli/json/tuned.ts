@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { z } from 'zod'
+import { InputError } from '../../core/errors.ts'
 import { canonicalJson, readText, sha256, writeAtomic } from '../../core/files.ts'
 import { check, parseJson } from '../../core/schema.ts'
 import { tuneBaselines, type TunedBaselines, type TuningBudget } from '../../learn/evaluate/baselines.ts'
@@ -46,6 +47,11 @@ export async function tunedFor(
   }
   const tuned = await tuneBaselines(scenario, budget)
   const kept = { schema: TUNED_SCHEMA, scenarioHash: scenario.hash, version, episodes, candidates, ...tuned }
-  writeAtomic(path, `${JSON.stringify(kept, null, 2)}\n`)
+  try {
+    writeAtomic(path, `${JSON.stringify(kept, null, 2)}\n`)
+  } catch (error) {
+    // The cache only saves time: where it cannot be written, the prices are tuned again.
+    if (!(error instanceof InputError)) throw error
+  }
   return { ...tuned, cached: false }
 }

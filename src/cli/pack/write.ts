@@ -14,6 +14,7 @@ import {
 } from 'node:fs'
 import { basename, dirname, join, resolve } from 'node:path'
 import { InputError } from '../../core/errors.ts'
+import { onPath } from '../../core/fileErrors.ts'
 import { readText } from '../../core/files.ts'
 import type { ModelSpec } from '../../model/spec.ts'
 import { readBundle } from '../../policy/bundle/bundleFiles.ts'
@@ -194,13 +195,13 @@ function checkFree(out: string): void {
 
 function copy(folder: string, { from, to }: PackedFile): void {
   const path = place(folder, to)
-  copyFileSync(from, path)
+  onPath(path, () => copyFileSync(from, path))
   settle(path)
 }
 
 function put(folder: string, to: string, text: string): void {
   const path = place(folder, to)
-  writeFileSync(path, text)
+  onPath(path, () => writeFileSync(path, text))
   settle(path)
 }
 

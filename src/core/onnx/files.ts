@@ -1,7 +1,5 @@
-import { closeSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, writeSync } from 'node:fs'
-import { randomUUID } from 'node:crypto'
 import { basename, dirname, join } from 'node:path'
-import { readCapped } from '../files.ts'
+import { readCapped, writeChunks } from '../files.ts'
 import type { ExternalData, Initializer, Model } from './proto.ts'
 import { decodeModel } from './read.ts'
 import { bytesOf } from './tensor.ts'
@@ -50,27 +48,4 @@ export function externalLocations(bytes: Uint8Array, where: string): string[] {
     'external' in initializer ? [initializer.external.location] : [],
   )
   return [...new Set(found)]
-}
-
-/**
- * Like writeAtomic (core/files.ts), without joining the chunks first: a layer's weights may take hundreds of megabytes.
- */
-export function writeChunks(path: string, chunks: Iterable<Uint8Array>): void {
-  mkdirSync(dirname(path), { recursive: true })
-  const temporary = `${path}.${randomUUID()}.tmp`
-  try {
-    const file = openSync(temporary, 'w')
-    try {
-      for (const chunk of chunks) {
-        for (let written = 0; written < chunk.byteLength;) written += writeSync(file, chunk, written)
-      }
-      fsyncSync(file)
-    } finally {
-      closeSync(file)
-    }
-    renameSync(temporary, path)
-  } catch (error) {
-    rmSync(temporary, { force: true })
-    throw error
-  }
 }

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, statSync } from 'node:fs'
+import { existsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { InputError } from '../errors.ts'
 import { readText, writeAtomic } from '../files.ts'
@@ -18,13 +18,14 @@ export const KEY_FILES = {
 
 /** PEM files take a few kilobytes; a revocation list grows by about 40 bytes an entry. */
 const MAX_PEM_BYTES = 4 * 1024 * 1024
+/** Permissions of a folder with keys. */
+export const OWNER_ONLY = 0o700
 /** Windows has no POSIX permissions: folders are protected by access lists there. */
 const HAS_MODES = process.platform !== 'win32'
 
-/** Creates a folder accessible to its owner only, or accepts an existing one that nobody else can write to. */
-export function prepareFolder(folder: string, files: readonly string[], force: boolean): void {
+/** Refuses a folder that others can write to, and, unless `force`, one that has one of `files` already. */
+export function checkKeyFolder(folder: string, files: readonly string[], force: boolean): void {
   if (existsSync(folder)) checkFolder(folder)
-  else mkdirSync(folder, { recursive: true, mode: 0o700 })
   const there = files.filter((file) => existsSync(join(folder, file)))
   if (there.length === 0 || force) return
   throw new InputError({

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { z } from 'zod'
 import type { Clock } from '../clock.ts'
 import { InputError } from '../errors.ts'
+import { fillFolder } from '../fileErrors.ts'
 import { readText } from '../files.ts'
 import { check, parseJson } from '../schema.ts'
 import { createAuthority, issue, revocationList } from './authority.ts'
@@ -12,8 +13,9 @@ import { readCertificates } from './certificate.ts'
 import { keyIdOf } from './dsse.ts'
 import {
   KEY_FILES,
+  OWNER_ONLY,
+  checkKeyFolder,
   pemBlocks,
-  prepareFolder,
   readPem,
   readSecret,
   writePublic,
@@ -64,26 +66,22 @@ export async function initKeys(
 ): Promise<{ keyId: string }> {
   const before = options.also === undefined ? null : readTrusted(options.also)
   const { readme: _, ...files } = KEY_FILES
-  prepareFolder(folder, Object.values(files), options.force)
+  checkKeyFolder(folder, Object.values(files), options.force)
   const authority = await createAuthority(options)
   const list = await revocationList(authority, [], options.clock)
   const signing = generateKeyPairSync('ed25519')
-  writeSecret(folder, KEY_FILES.caKey, authority.key)
-  writeSecret(
-    folder,
-    KEY_FILES.signingKey,
-    signing.privateKey.export({ type: 'pkcs8', format: 'pem' }) as string,
-  )
-  writePublic(
-    folder,
-    KEY_FILES.signingPublic,
-    signing.publicKey.export({ type: 'spki', format: 'pem' }) as string,
-  )
-  writeIssued(folder, [])
-  writePublic(folder, KEY_FILES.crl, [list, ...(before?.lists ?? [])].join(''))
-  writePublic(folder, KEY_FILES.readme, README)
-  // Written last: a folder that has an authority's certificate is complete.
-  writePublic(folder, KEY_FILES.ca, [authority.certificate, ...(before?.certificates ?? [])].join(''))
+  const signingKey = signing.privateKey.export({ type: 'pkcs8', format: 'pem' }) as string
+  const signingPublic = signing.publicKey.export({ type: 'spki', format: 'pem' }) as string
+  fillFolder(folder, OWNER_ONLY, () => {
+    writeSecret(folder, KEY_FILES.caKey, authority.key)
+    writeSecret(folder, KEY_FILES.signingKey, signingKey)
+    writePublic(folder, KEY_FILES.signingPublic, signingPublic)
+    writeIssued(folder, [])
+    writePublic(folder, KEY_FILES.crl, [list, ...(before?.lists ?? [])].join(''))
+    writePublic(folder, KEY_FILES.readme, README)
+    // Written last: a folder that has an authority's certificate is complete.
+    writePublic(folder, KEY_FILES.ca, [authority.certificate, ...(before?.certificates ?? [])].join(''))
+  })
   return { keyId: keyIdOf(signing.publicKey) }
 }
 
@@ -106,16 +104,18 @@ export async function writeDevice(
   if (existsSync(join(out, KEY_FILES.caKey))) {
     throw new InputError({ where: out, expected: "a machine's own folder", found: "an authority's folder" })
   }
-  prepareFolder(out, [KEY_FILES.cert, KEY_FILES.key, KEY_FILES.ca], options.force)
+  checkKeyFolder(out, [KEY_FILES.cert, KEY_FILES.key, KEY_FILES.ca], options.force)
   const { serial, notAfter, certificate, key } = await issue(authority, options)
   const hosts = [...options.hosts]
   // Recorded before the certificate is written: one that is not recorded cannot be revoked.
   writeIssued(keys, [...issued, { name: options.name, serial, hosts, notAfter, revokedAt: null }])
-  writeSecret(out, KEY_FILES.key, key)
-  writePublic(out, KEY_FILES.cert, certificate)
-  writePublic(out, KEY_FILES.crl, lists.join(''))
-  writePublic(out, KEY_FILES.readme, DEVICE_README)
-  writePublic(out, KEY_FILES.ca, certificates.join(''))
+  fillFolder(out, OWNER_ONLY, () => {
+    writeSecret(out, KEY_FILES.key, key)
+    writePublic(out, KEY_FILES.cert, certificate)
+    writePublic(out, KEY_FILES.crl, lists.join(''))
+    writePublic(out, KEY_FILES.readme, DEVICE_README)
+    writePublic(out, KEY_FILES.ca, certificates.join(''))
+  })
   return { serial, notAfter }
 }
 

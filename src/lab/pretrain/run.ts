@@ -1,6 +1,7 @@
 import { existsSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { InputError } from '../../core/errors.ts'
+import { checkWritable } from '../../core/fileErrors.ts'
 import { readCapped, writeAtomic } from '../../core/files.ts'
 import type { Engine, EngineInfo } from '../../core/engine/types.ts'
 import { openPretrained } from '../../model/weights/open.ts'
@@ -78,6 +79,7 @@ export async function pretrain(options: PretrainOptions): Promise<PretrainSummar
     ...(options.seed === undefined ? {} : { seed: options.seed }),
   })
   const checkpoint = join(folder, CHECKPOINT_FILE)
+  checkWritable(folder)
   requireCheckpoint(checkpoint, options.resume === true)
   const trainer = new Pretrainer(network, config, engine)
   try {

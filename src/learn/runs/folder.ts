@@ -1,8 +1,9 @@
-import { existsSync, mkdirSync, readdirSync } from 'node:fs'
+import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { packArchive, unpackArchive } from '../../core/archive.ts'
 import { EdgewiseError, InputError } from '../../core/errors.ts'
+import { fillFolder } from '../../core/fileErrors.ts'
 import { canonicalJson, readCapped, readText, writeAtomic } from '../../core/files.ts'
 import { check, parseJson } from '../../core/schema.ts'
 import type { PolicyNumbers } from '../../policy/actor/learned.ts'
@@ -55,11 +56,7 @@ export function createRunFolder(
       remedy: 'choose another --out, or continue that run with --resume',
     })
   }
-  mkdirSync(path, { recursive: true })
   const { edge, cloud, accuracy } = scenario.problem.pair
-  writeAtomic(join(path, RUN_FILES.edge), formatProfile(edge.profile))
-  writeAtomic(join(path, RUN_FILES.cloud), formatProfile(cloud.profile))
-  writeAtomic(join(path, RUN_FILES.accuracy), canonicalJson(accuracy))
   const run: RunDescription = {
     schema: RUN_SCHEMA,
     training,
@@ -68,8 +65,13 @@ export function createRunFolder(
     folder,
     versions,
   }
-  // Written last: a folder without it is not a run.
-  writeAtomic(join(path, RUN_FILES.run), `${JSON.stringify(run, null, 2)}\n`)
+  fillFolder(path, 0o777, () => {
+    writeAtomic(join(path, RUN_FILES.edge), formatProfile(edge.profile))
+    writeAtomic(join(path, RUN_FILES.cloud), formatProfile(cloud.profile))
+    writeAtomic(join(path, RUN_FILES.accuracy), canonicalJson(accuracy))
+    // Written last: a folder without it is not a run.
+    writeAtomic(join(path, RUN_FILES.run), `${JSON.stringify(run, null, 2)}\n`)
+  })
 }
 
 /** Reads run.json and checks that both profiles exist. */

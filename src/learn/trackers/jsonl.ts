@@ -1,5 +1,6 @@
 import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, writeSync } from 'node:fs'
 import { dirname } from 'node:path'
+import { onPath } from '../../core/fileErrors.ts'
 import { InputError, show } from '../../core/errors.ts'
 import { writeAtomic } from '../../core/files.ts'
 
@@ -30,9 +31,9 @@ export function openJsonl(path: string, keep: (record: LogRecord) => boolean = (
     append(record) {
       const bytes = Buffer.from(`${JSON.stringify(record)}\n`)
       let written = 0
-      while (written < bytes.byteLength) written += writeSync(open(), bytes, written)
+      while (written < bytes.byteLength) written += onPath(path, () => writeSync(open(), bytes, written))
     },
-    sync: () => fsyncSync(open()),
+    sync: () => onPath(path, () => fsyncSync(open())),
     close() {
       if (handle !== null) closeSync(handle)
       handle = null

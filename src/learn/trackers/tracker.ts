@@ -1,6 +1,7 @@
 import { closeSync, mkdirSync, openSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Clock } from '../../core/clock.ts'
+import { onPath } from '../../core/fileErrors.ts'
 import type { JsonlWriter, LogRecord } from './jsonl.ts'
 import { openJsonl } from './jsonl.ts'
 import { scalarsRecord, versionRecord } from './tensorboard.ts'
@@ -88,14 +89,16 @@ function openEvents(folder: string, clock: Clock): EventFile {
   mkdirSync(directory, { recursive: true })
   // TensorBoard reads a folder's files in order of name, so the time stamp puts a run's event files in order.
   const stamp = clock.wallTime().replaceAll(/[^0-9]/g, '')
-  const handle = openSync(join(directory, `events.out.tfevents.${stamp}.edgewise`), 'a')
-  writeSync(handle, versionRecord(wallSeconds()))
+  const path = join(directory, `events.out.tfevents.${stamp}.edgewise`)
+  const handle = openSync(path, 'a')
+  const write = (bytes: Uint8Array): number => onPath(path, () => writeSync(handle, bytes))
+  write(versionRecord(wallSeconds()))
   let isOpen = true
   return {
     append(step, values, prefix) {
       const scalars: Record<string, number> = {}
       for (const [name, value] of Object.entries(values)) if (value !== null) scalars[prefix + name] = value
-      writeSync(handle, scalarsRecord(wallSeconds(), step, scalars))
+      write(scalarsRecord(wallSeconds(), step, scalars))
     },
     close() {
       if (isOpen) closeSync(handle)

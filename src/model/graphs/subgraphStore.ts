@@ -1,7 +1,6 @@
 import { existsSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { canonicalJson, sha256, writeAtomic } from '../../core/files.ts'
-import { writeChunks } from '../../core/onnx/files.ts'
+import { canonicalJson, sha256, writeAtomic, writeChunks } from '../../core/files.ts'
 import type { ExternalData } from '../../core/onnx/proto.ts'
 import { dtypes, sizeOf, bytesOf, tensor } from '../../core/onnx/tensor.ts'
 import { encodeModel } from '../../core/onnx/write.ts'
