@@ -13,7 +13,7 @@ const ENDINGS = /^(Options|Limits|Settings|Config|Spec|Stats|Metrics|Summary|Rep
 const FORMER: Readonly<Record<string, string>> = {
   Governor: 'PlanController',
   Ears: 'TelemetryCollector',
-  Desk: 'AdmissionController',
+  Desk: 'ApiState',
   Carrier: 'RequestRunner',
   Telling: 'GenerateOptions',
   Took: 'Stats',

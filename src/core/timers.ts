@@ -1,3 +1,5 @@
+import type { Clock } from './clock.ts'
+
 /** Timers, passed in as an argument like the clock, so that tests control time. */
 export interface Timers {
   /**
@@ -5,6 +7,12 @@ export interface Timers {
    * keep the process alive.
    */
   after(seconds: number, run: () => void, background?: boolean): () => void
+}
+
+/** A clock and its timers: the system's, or those of a test. */
+export interface TimeSource {
+  readonly clock: Clock
+  readonly timers: Timers
 }
 
 /** The timers of the event loop. */

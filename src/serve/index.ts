@@ -23,7 +23,7 @@ export type {
   CompletionRequest,
   CompletionOutput,
   Readiness,
-  SamplingParams,
   ServedModel,
 } from './http/types.ts'
+export type { SamplingParams } from '../run/executor/types.ts'
 export type { Route } from './http/routes.ts'

@@ -1,6 +1,7 @@
 import { createServer, type AddressInfo } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { systemClock } from '../../src/core/clock.ts'
+import { Deadline } from '../../src/core/deadline.ts'
 import { EdgewiseError } from '../../src/core/errors.ts'
 import { randomStream, type RandomStream } from '../../src/core/random.ts'
 import { CloudLink } from '../../src/run/executor/cloudLink.ts'
@@ -9,6 +10,7 @@ import { connect } from '../../src/run/wire/client.ts'
 import { jsonFrame } from '../../src/run/wire/payloads.ts'
 import { systemTimers } from '../../src/core/timers.ts'
 import { FRAME } from '../../src/run/wire/types.ts'
+import { BackendError } from '../../src/serve/http/types.ts'
 import { attackCloud, attackEdge, RawPeer } from './attacks.ts'
 import { drawAsk } from './draw.ts'
 import { HOSTILE_KINDS, type HostileKind, type Outcome } from './kinds.ts'
@@ -20,7 +22,7 @@ import { BACKOFF, BUDGET_BYTES, LIMITS, MODEL, requestOf, type World } from './w
 /** Past this a peer that breaks the rules should be gone, and whoever waits for it should know. */
 const BOUND_SECONDS = 10
 /** What a peer that is there and says nothing useful is waited for. */
-const PATIENCE = { recovery: { waitSeconds: 0.5 }, deadlines: { totalSeconds: 1 } } as const
+const PATIENCE = { recovery: { waitSeconds: 0.5 }, deadlineSeconds: 1 } as const
 
 type Found = Pick<
   Outcome,
@@ -98,11 +100,17 @@ async function againstAnEdge(world: World, kind: HostileKind, random: RandomStre
   const problems: string[] = []
   const from = systemClock.nowSeconds()
   const ask = { ...drawAsk(random, MODEL.vocabulary), plan: 'cut' } as const
-  const lied = edge.start(requestOf(ask), PATIENCE).result.then(
+  const late = new AbortController()
+  const deadline = new Deadline(PATIENCE.deadlineSeconds, from, parts, () =>
+    late.abort(new BackendError('E_DEADLINE', 'the peer took too long')),
+  )
+  const options = { recovery: PATIENCE.recovery, signal: late.signal }
+  const lied = edge.start(requestOf(ask), options).result.then(
     () => 'E_NONE',
     (error: unknown) => (error instanceof EdgewiseError ? error.code : `a defect: ${String(error)}`),
   )
   const code = await within(BOUND_SECONDS, lied)
+  deadline.stop()
   const recoverySeconds = systemClock.nowSeconds() - from
   // A cloud that lies well is believed: tokens are as good as who computes them.
   if (code !== null && code !== 'E_NONE' && !DOCUMENTED.includes(code)) problems.push(`ended with ${code}`)

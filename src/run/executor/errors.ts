@@ -10,8 +10,8 @@ type ExecutionCode =
   | 'E_PEER_FAILED'
   /** The caller cancelled the request. */
   | 'E_CANCELLED'
-  /** A phase of the request exceeded its deadline. */
-  | 'E_DEADLINE'
+  /** A running request brought no token for longer than its stall limits: a link or an engine hangs. */
+  | 'E_STALLED'
   /** The cloud has no capacity for the request now. */
   | 'E_BUSY'
   /** The cloud is shutting down and takes no new requests. */
@@ -45,6 +45,12 @@ export function cloudRefuses(code: string, message: string): ExecutionError {
 /** The error for a request that the cloud ended. */
 export function peerFailed(code: string, message: string): ExecutionError {
   return new ExecutionError('E_PEER_FAILED', `the cloud ended the request (${code})\n${message}`)
+}
+
+/** Why a request was given up: the reason of the aborted signal, or that its caller cancelled it. */
+export function abortReason(signal: AbortSignal): EdgewiseError {
+  const { reason } = signal as { reason: unknown }
+  return reason instanceof EdgewiseError ? reason : cancelled()
 }
 
 /** The error for a request that its caller cancelled. */

@@ -6,19 +6,19 @@ import type { Timers } from '../../core/timers.ts'
 import type { Connection } from '../wire/types.ts'
 import type { RequestKvCache } from './kvCache.ts'
 import { CloudStream, type CloudStreamHost } from './cloudStream.ts'
-import { DeadlineTimer } from './deadlines.ts'
 import { EdgePassMeter, type EdgePass } from './edgePasses.ts'
-import { cancelled, ExecutionError, noCloud } from './errors.ts'
+import { abortReason, ExecutionError, noCloud } from './errors.ts'
 import { executeExitOnEdge } from './earlyExit.ts'
 import type { SampledToken } from './frames.ts'
 import type { EdgeLink } from './link.ts'
 import { readReport, type ResolvedPlan } from './messages.ts'
 import { NO_RECORD } from './record.ts'
-import type { Deadlines, GeneratorHandle, PlanSwitch, RecoveryEvent } from './recoveryTypes.ts'
+import type { GeneratorHandle, PlanSwitch, RecoveryEvent } from './recoveryTypes.ts'
 import { checkPlan } from './request.ts'
 import type { SubgraphRunner } from './subgraphRunner.ts'
 import type { EdgeMemoryBudget } from './memoryBudget.ts'
 import type { Semaphore } from './semaphore.ts'
+import { StallWatch, type StallLimits } from './stallWatch.ts'
 import { planKvCacheMigration, type KvCacheMigration } from './kvCacheMigration.ts'
 import type { ExecutionEvent, OutputToken, GenerationRequest, RequestOutput } from './types.ts'
 import { recordRun, executePlan, type PeerChannel, type ExecutionContext } from './executePlan.ts'
@@ -27,6 +27,7 @@ import { recordRun, executePlan, type PeerChannel, type ExecutionContext } from 
 export interface GenerateOptions {
   /** Called with each delivered token. */
   readonly onToken?: (token: OutputToken) => void
+  /** Gives the request up, wherever it is; it fails with the signal's reason where that is an EdgewiseError. */
   readonly signal?: AbortSignal
   /** Records the events of both sides; the cloud is asked for its events. */
   readonly explain?: boolean
@@ -34,7 +35,7 @@ export interface GenerateOptions {
   readonly onEdgeRun?: (pass: EdgePass) => void
   /** How long a request waits for a cloud that it needs; null: no limit. With a FixedLink, requests do not wait. */
   readonly recovery?: { readonly waitSeconds: number | null }
-  readonly deadlines?: Partial<Deadlines>
+  readonly stalls?: Partial<StallLimits>
   /** Switches the plan at exactly these tokens: repeats a run with faults without the faults. */
   readonly planSwitches?: readonly PlanSwitch[]
 }
@@ -75,7 +76,7 @@ export class SplitGenerator implements GeneratorHandle {
   private readonly request: GenerationRequest
   private readonly options: GenerateOptions
   private readonly forced: PlanSwitch[]
-  private readonly watch: DeadlineTimer
+  private readonly watch: StallWatch
   private readonly passes: EdgePassMeter
   private readonly events: ExecutionEvent[] = []
   private readonly leaveQueue = new AbortController()
@@ -92,7 +93,7 @@ export class SplitGenerator implements GeneratorHandle {
   private isOver = false
 
   constructor(host: GeneratorHost, number: number, request: GenerationRequest, options: GenerateOptions) {
-    const { planSwitches: forced = [], onEdgeRun, deadlines = {} } = options
+    const { planSwitches: forced = [], onEdgeRun, stalls = {} } = options
     const start = forced.find(({ rebuild }) => rebuild === 'start') ?? request
     this.host = host
     this.number = number
@@ -104,7 +105,7 @@ export class SplitGenerator implements GeneratorHandle {
     for (const resolved of [this.resolvedPlan, ...this.forced]) this.checkPlan(resolved)
     this.caches = host.runner.newCaches(this.reservedTokens)
     this.passes = new EdgePassMeter(onEdgeRun)
-    this.watch = new DeadlineTimer(deadlines, host, (error) => this.fail(error))
+    this.watch = new StallWatch(stalls, host, (error) => this.fail(error))
     this.result = this.run()
     // The caller may look at the result later: a rejection until then is not unhandled.
     this.result.catch(() => {})
@@ -167,10 +168,10 @@ export class SplitGenerator implements GeneratorHandle {
 
   private async run(): Promise<RequestOutput> {
     const { signal } = this.options
-    const cancel = () => this.fail(cancelled())
+    const cancel = () => this.fail(abortReason(signal!))
     signal?.addEventListener('abort', cancel)
     try {
-      if (signal?.aborted === true) throw cancelled()
+      if (signal?.aborted === true) throw abortReason(signal)
       this.requireCloud(this.resolvedPlan)
       const release = await this.turn()
       try {

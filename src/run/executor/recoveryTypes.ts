@@ -20,18 +20,6 @@ export interface PlanSwitch extends ResolvedPlan {
   readonly rebuild: 'start' | 'boundary' | 'ids'
 }
 
-/** Deadlines in seconds; null: none. */
-export interface Deadlines {
-  /** From `start` to the first pass. */
-  readonly queueSeconds: number | null
-  /** From the first pass to the first token. */
-  readonly prefillSeconds: number | null
-  /** From each token to the next. */
-  readonly tokenSeconds: number | null
-  /** From `start` to the last token. */
-  readonly totalSeconds: number | null
-}
-
 /** A running request. */
 export interface GeneratorHandle {
   /** Number of the request in its executor, from 1. */

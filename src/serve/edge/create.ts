@@ -9,12 +9,12 @@ import type { PretrainedModel } from '../../model/weights/pretrained.ts'
 import type { BudgetUses } from '../../plan/price/budgets.ts'
 import { connectToCloud, type TransportOptions } from '../../run/executor/connectToCloud.ts'
 import type { ConnectionState } from '../../run/executor/recoveryTypes.ts'
-import { GREEDY } from '../../run/executor/types.ts'
+import { GREEDY, type SamplingParams } from '../../run/executor/types.ts'
 import { ANONYMOUS, type ApiKeys } from '../http/keys.ts'
 import { Registry } from '../http/metrics.ts'
 import type { ApiLimits, ApiServer, ApiTls } from '../http/options.ts'
 import { startApi } from '../http/server.ts'
-import { BackendError, type Backend, type CompletionOutput, type SamplingParams } from '../http/types.ts'
+import { BackendError, type Backend, type CompletionOutput } from '../http/types.ts'
 import { openSide, type OpenedSide, type SideOptions } from '../side.ts'
 import { openEdgeLogs, type EdgeLogs } from './logs.ts'
 import { openEdgeService, type OpenedService } from './open.ts'
@@ -32,7 +32,7 @@ export interface EdgeOptions extends SideOptions, DeciderOptions {
   readonly logFolder?: string
   /** What is left out is as in DEFAULT_LIMITS. */
   readonly limits?: Partial<ServiceLimits>
-  /** Of the HTTP server; what is left out is as in DEFAULT_API_LIMITS, but for `inFlight` and `requestSeconds`: `limits` has those. */
+  /** Of the HTTP server; what is left out is as in DEFAULT_API_LIMITS. */
   readonly apiLimits?: Partial<ApiLimits>
   /** Hears everything that happens; events may come before createEdge resolves. */
   readonly onEvent?: (event: ServiceEvent) => void
@@ -223,7 +223,7 @@ function openApi(
   { apiLimits, onDefect }: EdgeOptions,
   { host, port, keys = null, tls }: ApiListenOptions,
   { service }: OpenedService,
-  { side, registry, limits, clock, timers, random }: Parts,
+  { side, registry, clock, timers, random }: Parts,
 ): Promise<ApiServer> {
   const { tokenizer, chat } = side.pretrained
   return startApi({
@@ -234,12 +234,7 @@ function openApi(
     port,
     keys,
     tls,
-    limits: {
-      // The request queue admits, and the service has the deadline; the server limits bodies, connections and rates.
-      inFlight: Number.POSITIVE_INFINITY,
-      ...apiLimits,
-      requestSeconds: Math.min(apiLimits?.requestSeconds ?? Infinity, limits.totalSeconds),
-    },
+    limits: apiLimits,
     clock,
     timers,
     registry,
@@ -290,7 +285,8 @@ function edgeOf(opened: OpenedService, api: ApiServer | null, { side, logs, sele
     },
     generate: (request) => {
       calls++
-      return generate(service, side, request, giveUp.signal).finally(() => calls--)
+      const arrivedSeconds = clock.nowSeconds()
+      return generate(service, side, request, arrivedSeconds, giveUp.signal).finally(() => calls--)
     },
     close: ({ drainSeconds = 30 } = {}) => (closed ??= end(drainSeconds)),
   }
@@ -300,6 +296,7 @@ async function generate(
   service: Backend,
   { pretrained }: OpenedSide,
   request: EdgeRequest,
+  arrivedSeconds: number,
   giveUp: AbortSignal,
 ): Promise<EdgeOutput> {
   const { source, tokenizer, stopIds } = pretrained
@@ -309,7 +306,7 @@ async function generate(
   const signal = request.signal === undefined ? giveUp : AbortSignal.any([request.signal, giveUp])
   const sampling = { ...GREEDY, ...request.sampling }
   const { ids, finish } = await service.complete(
-    { prompt, maxNewTokens, sampling, key, deadlineSeconds, principal: ANONYMOUS },
+    { prompt, maxNewTokens, sampling, key, arrivedSeconds, deadlineSeconds, principal: ANONYMOUS },
     {
       signal,
       onToken: (id) => {

@@ -1,5 +1,5 @@
 import { BackendError } from '../http/types.ts'
-import type { TimeSource } from './types.ts'
+import type { TimeSource } from '../../core/timers.ts'
 
 interface Waiting<T> {
   readonly item: T

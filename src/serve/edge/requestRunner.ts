@@ -1,5 +1,6 @@
 import { BackendError } from '../http/types.ts'
 import { EdgewiseError } from '../../core/errors.ts'
+import type { TimeSource } from '../../core/timers.ts'
 import type { EdgeExecutor } from '../../run/executor/edge.ts'
 import type { ResolvedPlan } from '../../run/executor/messages.ts'
 import type { GeneratorHandle, PlanSwitch, RecoveryEvent } from '../../run/executor/recoveryTypes.ts'
@@ -10,7 +11,7 @@ import type { DecisionReason } from '../../core/journal/types.ts'
 import { edgeMemory, runtimeMemoryTerms } from '../../plan/price/memory.ts'
 import type { RequestSnapshot } from '../../policy/controller/planControllerTypes.ts'
 import type { RequestState } from './requestState.ts'
-import type { Timed, PlanSelector, LinkStatus, ServiceEvent, ServiceLimits, TimeSource } from './types.ts'
+import type { Timed, PlanSelector, LinkStatus, ServiceEvent, ServiceLimits } from './types.ts'
 import type { RequestStore } from './requests.ts'
 import { timed } from './timed.ts'
 
@@ -60,6 +61,7 @@ export class RequestRunner {
     job.fail(error)
   }
 
+  /** Carries it out; resolves when nothing works for it any more, and never rejects. */
   async run(job: RequestState): Promise<void> {
     const { selector, linkStatus, time } = this.options
     const dispatchedSeconds = time.clock.nowSeconds()
@@ -82,17 +84,17 @@ export class RequestRunner {
       const handle = this.start(job, choice.placed)
       job.handle = handle
       this.running.set(handle.number, job)
-      const { tokens } = await handle.result.finally(() => this.running.delete(handle.number))
+      const { tokens } = await job.orGivenUp(handle.result).finally(() => this.running.delete(handle.number))
       const stopped = this.options.stopIds.includes(tokens.at(-1)?.id ?? -1)
       this.end(job, stopped ? 'stop' : 'length', '')
       job.finish(stopped ? 'stop' : 'length')
-    } catch (caught) {
-      // The executor knows an abort alone; why, the request's signal says.
-      const error: unknown = job.signal.aborted ? job.signal.reason : caught
+    } catch (error) {
       const code = codeOf(error)
       this.end(job, code === 'E_CANCELLED' ? 'cancelled' : 'error', code)
       job.fail(failureOf(error))
     }
+    // A request that was given up has ended; its place is free once the engine has ended the pass that it was in.
+    await job.handle?.result.catch(() => {})
   }
 
   /** What is known of a job when its plan is decided, now or again. */
@@ -166,10 +168,7 @@ export class RequestRunner {
           onEvent({ kind: 'edge-pass', atSeconds, request: job.number, ...pass })
         },
         recovery: { waitSeconds: limits.recoverySeconds },
-        deadlines: {
-          prefillSeconds: limits.firstTokenSeconds,
-          tokenSeconds: limits.tokenSeconds,
-        },
+        stalls: limits,
       },
     )
   }
@@ -237,7 +236,7 @@ export class RequestRunner {
 const CODES: Readonly<Record<string, BackendError['code']>> = {
   E_NO_CLOUD: 'E_UNAVAILABLE',
   E_PEER_FAILED: 'E_UNAVAILABLE',
-  E_DEADLINE: 'E_DEADLINE',
+  E_STALLED: 'E_UNAVAILABLE',
   E_CANCELLED: 'E_CANCELLED',
   // The request was checked before: what is wrong now came from the cloud.
   E_UNEXPECTED_FRAME: 'E_UNAVAILABLE',

@@ -1,3 +1,5 @@
+import { Deadline } from '../../core/deadline.ts'
+import type { TimeSource } from '../../core/timers.ts'
 import type { GeneratorHandle } from '../../run/executor/recoveryTypes.ts'
 import {
   BackendError,
@@ -5,7 +7,7 @@ import {
   type CompletionRequest,
   type CompletionStreamListener,
 } from '../http/types.ts'
-import type { PlanChange, ServedStats, TimeSource, Timed } from './types.ts'
+import type { PlanChange, ServedStats, Timed } from './types.ts'
 
 /** Where a request is between its arrival and its end. */
 export type RequestStatus = 'queued' | 'running' | 'finished' | 'failed' | 'cancelled'
@@ -19,6 +21,7 @@ export const REQUEST_TRANSITIONS: Readonly<Record<RequestStatus, readonly Reques
   cancelled: [],
 }
 
+/** What a request state begins with. */
 interface RequestStateOptions {
   /** Counts requests of one service, from 1. */
   readonly number: number
@@ -26,13 +29,13 @@ interface RequestStateOptions {
   readonly listener: CompletionStreamListener
   /** Tokens of the answer that an earlier process generated. */
   readonly restored: readonly number[]
-  /** From now to its last token, the client's own deadline included. */
+  /** From the request's arrival to its last token, the client's own deadline included. */
   readonly deadlineSeconds: number
   readonly time: TimeSource
 }
 
 /**
- * One completion from its arrival to its end: ids, parameters, deadline and progress. It arms the only timer for its
+ * One completion from its arrival to its end: ids, parameters, deadline and progress. It owns the request's only
  * deadline; its signal is aborted with a BackendError once the client leaves (E_CANCELLED) or the deadline passes
  * (E_DEADLINE), wherever it is by then.
  */
@@ -43,7 +46,9 @@ export class RequestState {
   /** The prompt, then what was generated before a restart: what a prefill takes in. */
   readonly prompt: readonly number[]
   readonly restored: readonly number[]
+  /** When the service took it; HTTP may have had it before. */
   readonly arrivedSeconds: number
+  readonly deadline: Deadline
   /** Resolves or rejects when the request has ended. */
   readonly output: Promise<CompletionOutput>
 
@@ -65,7 +70,6 @@ export class RequestState {
 
   private currentStatus: RequestStatus = 'queued'
   private readonly controller = new AbortController()
-  private readonly stopDeadline: () => void
   private readonly settle: {
     readonly resolve: (output: CompletionOutput) => void
     readonly reject: (error: unknown) => void
@@ -81,11 +85,9 @@ export class RequestState {
     let settle = {} as RequestState['settle']
     this.output = new Promise((resolve, reject) => (settle = { resolve, reject }))
     this.settle = settle
-    this.stopDeadline = time.timers.after(deadlineSeconds, () => {
-      const text = this.status === 'queued' ? 'in the queue, until its deadline' : 'until its deadline'
-      this.controller.abort(new BackendError('E_DEADLINE', `waited ${deadlineSeconds} s ${text}`))
-    })
-    if (listener.signal.aborted) this.cancel()
+    this.deadline = new Deadline(deadlineSeconds, request.arrivedSeconds, time, () => this.expire())
+    if (this.deadline.remainingSeconds <= 0) this.expire()
+    else if (listener.signal.aborted) this.cancel()
     else listener.signal.addEventListener('abort', this.cancel, { once: true })
   }
 
@@ -105,6 +107,17 @@ export class RequestState {
 
   get isOver(): boolean {
     return REQUEST_TRANSITIONS[this.status].length === 0
+  }
+
+  /** Settles as `work` does, but rejects with why the request is given up as soon as it is. */
+  orGivenUp<T>(work: Promise<T>): Promise<T> {
+    const { signal } = this
+    return new Promise((resolve, reject) => {
+      const giveUp = (): void => reject(signal.reason as BackendError)
+      if (signal.aborted) giveUp()
+      signal.addEventListener('abort', giveUp, { once: true })
+      work.then(resolve, reject).finally(() => signal.removeEventListener('abort', giveUp))
+    })
   }
 
   dispatch(atSeconds: number): void {
@@ -140,6 +153,12 @@ export class RequestState {
     }
   }
 
+  private expire(): void {
+    const where = this.status === 'queued' ? ': it was in the queue' : ''
+    const text = `the request was not done within its ${this.deadline.seconds} s${where}`
+    this.controller.abort(new BackendError('E_DEADLINE', text))
+  }
+
   private readonly cancel = (): void => {
     const text = this.status === 'queued' ? ' while it waited' : ''
     this.controller.abort(new BackendError('E_CANCELLED', `the request was cancelled${text}`))
@@ -152,7 +171,7 @@ export class RequestState {
     }
     this.currentStatus = next
     if (!this.isOver) return
-    this.stopDeadline()
+    this.deadline.stop()
     this.listener.signal.removeEventListener('abort', this.cancel)
   }
 }

@@ -1,9 +1,10 @@
+import type { TimeSource } from '../../core/timers.ts'
 import type { CloudLink } from '../../run/executor/cloudLink.ts'
 import type { EdgeExecutor } from '../../run/executor/edge.ts'
 import type { RecoveryEvent } from '../../run/executor/recoveryTypes.ts'
 import type { Connection } from '../../run/wire/types.ts'
 import type { RequestRunner } from './requestRunner.ts'
-import type { LinkStatus, ServiceEvent, TimeSource } from './types.ts'
+import type { LinkStatus, ServiceEvent } from './types.ts'
 import { probeLink } from './probe.ts'
 
 /** A link of which nothing was measured for so long is probed. */

@@ -1,11 +1,9 @@
-import type { Clock } from '../../core/clock.ts'
 import type { BudgetUses } from '../../plan/price/budgets.ts'
 import type { ResolvedPlan } from '../../run/executor/messages.ts'
 import type { RecoveryEvent } from '../../run/executor/recoveryTypes.ts'
 import type { DecisionReason, DecisionSource } from '../../core/journal/types.ts'
 import type { RequestSnapshot } from '../../policy/controller/planControllerTypes.ts'
 import type { Precision } from '../../model/precision.ts'
-import type { Timers } from '../../core/timers.ts'
 import type { LinkProbe } from './probe.ts'
 
 /** The link to the cloud as a decision sees it. */
@@ -175,6 +173,7 @@ export function isTransition(event: ServiceEvent): event is TransitionEvent {
   return !MEASUREMENTS.has(event.kind)
 }
 
+/** How many requests a service takes, and how long it waits for what. */
 export interface ServiceLimits {
   /** Requests that are carried out at once. */
   readonly maxInFlight: number
@@ -182,11 +181,10 @@ export interface ServiceLimits {
   readonly maxQueued: number
   /** How long a request may wait for a cloud that it cannot do without. */
   readonly recoverySeconds: number
-  /** From arrival to the last token. */
+  /** The deadline of a request: from arrival to the last token. */
   readonly totalSeconds: number
-  /** From its turn to the first token. */
+  /** Failure detection (StallLimits): from its turn to the first token, and from one token to the next. */
   readonly firstTokenSeconds: number
-  /** From one token to the next. */
   readonly tokenSeconds: number
   /** An edge whose cloud is silent for so long goes on alone. */
   readonly outageSeconds: number
@@ -200,9 +198,4 @@ export const DEFAULT_LIMITS: ServiceLimits = {
   firstTokenSeconds: 300,
   tokenSeconds: 120,
   outageSeconds: 3,
-}
-
-export interface TimeSource {
-  readonly clock: Clock
-  readonly timers: Timers
 }

@@ -1,90 +1,86 @@
 import { CompletionFormatter, usageOf } from './responseFormat.ts'
-import type { CompletionParams, CompletionKind } from './completionParams.ts'
-import { parseCompletion } from './completionParams.ts'
+import { parseCompletion, type AnswerFormat, type CompletionKind } from './parseCompletion.ts'
 import { readJson } from './body.ts'
-import type { AdmissionController } from './admissionController.ts'
-import { ApiError, badRequest } from './errors.ts'
+import type { ApiState } from './apiState.ts'
+import { badRequest, type ApiError } from './errors.ts'
 import type { HttpExchange } from './httpExchange.ts'
 import { OutputProcessor } from './outputProcessor.ts'
 import { newRequestId } from './requestId.ts'
 import { MAX_TIMEOUT_SECONDS } from './schemas.ts'
+import type { CompletionRequest } from './types.ts'
 
 const DEADLINE_HEADER = 'X-Request-Deadline-Seconds'
 const KEY_HEADER = 'Idempotency-Key'
 
 /** Answers POST /v1/chat/completions and /v1/completions. Throws what the client is to be told. */
 export async function complete(
-  admission: AdmissionController,
+  api: ApiState,
   exchange: HttpExchange,
   kind: CompletionKind,
   principal: string,
 ): Promise<void> {
-  const leave = admission.admit(exchange, principal)
+  const leave = api.enter(exchange, principal)
   try {
-    const { backend, tokenizer, chat, random } = admission.options
+    const { backend, tokenizer, chat, random } = api.options
+    const { arrivedSeconds } = exchange
     const key = keyOf(exchange)
-    const headerSeconds = deadlineOf(exchange)
-    const body = await readJson(exchange.request, admission.limits.bodyBytes, exchange.signal)
-    const asked = parseCompletion(kind, body, {
+    const deadlineSeconds = deadlineOf(exchange)
+    const body = await readJson(exchange.request, api.limits.bodyBytes, exchange.signal)
+    const { request, format } = parseCompletion(kind, body, {
       model: backend.model,
       tokenizer,
       chat,
       random,
       principal,
       key,
+      arrivedSeconds,
+      deadlineSeconds,
     })
-    exchange.streamed = asked.stream
-    exchange.promptTokens = asked.prompt.length
-    const named = [headerSeconds, asked.timeoutSeconds].filter((one) => one !== null)
-    await answer(admission, exchange, asked, {
-      key,
-      principal,
-      deadline: named.length === 0 ? null : Math.min(...named),
-    })
+    exchange.streamed = format.stream
+    exchange.promptTokens = request.prompt.length
+    await answer(api, exchange, request, format)
   } finally {
     leave()
   }
 }
 
-interface RequestTerms {
-  readonly key: string | null
-  readonly principal: string
-  /** Seconds from the request's arrival. */
-  readonly deadline: number | null
-}
-
 async function answer(
-  admission: AdmissionController,
+  api: ApiState,
   exchange: HttpExchange,
-  asked: CompletionParams,
-  terms: RequestTerms,
+  request: CompletionRequest,
+  format: AnswerFormat,
 ): Promise<void> {
-  const { clock, random, backend } = admission.options
+  const { backend, tokenizer, clock, random } = api.options
   const created = Math.floor(Date.parse(clock.wallTime()) / 1000)
-  const answers = new CompletionFormatter(
-    asked.kind,
+  const formatter = new CompletionFormatter(
+    format.kind,
     newRequestId(random),
     created,
     backend.model,
-    asked.includeUsage,
+    format.includeUsage,
   )
-  const { writer: outlet } = exchange
-  const stream = asked.stream ? new CompletionStream(exchange, answers) : null
-  const generation = newGeneration(admission, asked, terms, exchange, (text) => stream?.text(text))
-  exchange.generation = generation
-  exchange.signal.addEventListener('abort', () => generation.abort(exchange.signal.reason as ApiError))
+  const { writer } = exchange
+  const stream = format.stream ? new CompletionStream(exchange, formatter) : null
+  const output = new OutputProcessor(request, format.stops, {
+    backend,
+    tokenizer,
+    clock,
+    onText: (text) => stream?.text(text),
+  })
+  exchange.generation = output
+  exchange.signal.addEventListener('abort', () => output.abort(exchange.signal.reason as ApiError))
   if (stream !== null) {
-    outlet.keepAlive()
-    admission.metrics.streams.inc()
+    writer.keepAlive()
+    api.metrics.streams.inc()
   }
   try {
-    const finish = await generation.run()
+    const finish = await output.run()
     exchange.finish = finish
-    const usage = usageOf(asked.prompt.length, generation.tokens)
-    if (stream === null) outlet.json(200, answers.whole(generation.text, finish, usage))
-    else stream.end(finish, asked.includeUsage ? usage : null)
+    const usage = usageOf(request.prompt.length, output.tokens)
+    if (stream === null) writer.json(200, formatter.whole(output.text, finish, usage))
+    else stream.end(finish, format.includeUsage ? usage : null)
   } finally {
-    if (stream !== null) admission.metrics.streams.dec()
+    if (stream !== null) api.metrics.streams.dec()
   }
 }
 
@@ -92,59 +88,32 @@ async function answer(
 class CompletionStream {
   private opened = false
   private readonly exchange: HttpExchange
-  private readonly answers: CompletionFormatter
+  private readonly formatter: CompletionFormatter
 
-  constructor(exchange: HttpExchange, answers: CompletionFormatter) {
+  constructor(exchange: HttpExchange, formatter: CompletionFormatter) {
     this.exchange = exchange
-    this.answers = answers
+    this.formatter = formatter
   }
 
   text(text: string): void {
     this.open()
-    this.exchange.writer.event(this.answers.piece(text))
+    this.exchange.writer.event(this.formatter.piece(text))
   }
 
   end(finish: 'stop' | 'length', usage: ReturnType<typeof usageOf> | null): void {
-    const { writer: outlet } = this.exchange
+    const { writer } = this.exchange
     this.open()
-    outlet.event(this.answers.ending(finish))
-    if (usage !== null) outlet.event(this.answers.usage(usage))
-    outlet.event('[DONE]')
-    outlet.end()
+    writer.event(this.formatter.ending(finish))
+    if (usage !== null) writer.event(this.formatter.usage(usage))
+    writer.event('[DONE]')
+    writer.end()
   }
 
   private open(): void {
-    const { opening } = this.answers
+    const { opening } = this.formatter
     if (!this.opened && opening !== null) this.exchange.writer.event(opening)
     this.opened = true
   }
-}
-
-function newGeneration(
-  admission: AdmissionController,
-  asked: CompletionParams,
-  { key, principal, deadline }: RequestTerms,
-  exchange: HttpExchange,
-  onText: (text: string) => void,
-): OutputProcessor {
-  const { backend, tokenizer, clock, timers } = admission.options
-  const spent = clock.nowSeconds() - exchange.arrivedSeconds
-  const total = Math.min(deadline ?? Infinity, admission.limits.requestSeconds)
-  const late = lateError(total)
-  if (spent >= total) throw late
-  const deadlineSeconds = deadline === null ? null : deadline - spent
-  const given = { backend, tokenizer, clock, timers, key, principal, onText, late }
-  return new OutputProcessor(asked, { ...given, deadlineSeconds, mostSeconds: total - spent })
-}
-
-function lateError(seconds: number): ApiError {
-  return new ApiError({
-    status: 504,
-    type: 'timeout_error',
-    code: 'deadline_exceeded',
-    message: `the request was not done within its ${seconds} s`,
-    headers: { 'x-should-retry': 'false' },
-  })
 }
 
 function keyOf({ request }: HttpExchange): string | null {

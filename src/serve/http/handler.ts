@@ -1,8 +1,8 @@
 import type { IncomingMessage } from 'node:http'
 import { modelObject } from './responseFormat.ts'
-import { unknownModel } from './completionParams.ts'
+import { unknownModel } from './parseCompletion.ts'
 import { complete } from './completions.ts'
-import type { AdmissionController } from './admissionController.ts'
+import type { ApiState } from './apiState.ts'
 import { ApiError } from './errors.ts'
 import type { HttpExchange } from './httpExchange.ts'
 import { checkHostHeader } from './hosts.ts'
@@ -10,50 +10,50 @@ import { ANONYMOUS } from './keys.ts'
 import { checkMethod } from './routes.ts'
 
 /** Answers one request; whatever goes wrong, it is answered. */
-export async function handle(admission: AdmissionController, exchange: HttpExchange): Promise<void> {
+export async function handle(api: ApiState, exchange: HttpExchange): Promise<void> {
   try {
-    await answer(admission, exchange)
+    await answer(api, exchange)
   } catch (error) {
     exchange.fail(error)
   }
 }
 
-async function answer(admission: AdmissionController, exchange: HttpExchange): Promise<void> {
-  const { match, request, writer: outlet } = exchange
+async function answer(api: ApiState, exchange: HttpExchange): Promise<void> {
+  const { match, request, writer } = exchange
   checkMethod(match, request.method ?? '', request.url ?? '')
   if (match.route === '/healthz') {
-    outlet.json(200, { status: 'ok' })
+    writer.json(200, { status: 'ok' })
     return
   }
   if (match.route === '/readyz') {
-    const { ready, reason } = admission.readiness
-    outlet.json(ready ? 200 : 503, { ready, reason })
+    const { ready, reason } = api.readiness
+    writer.json(ready ? 200 : 503, { ready, reason })
     return
   }
-  const principal = authenticate(admission, request)
+  const principal = authenticate(api, request)
   exchange.principal = principal
-  const { model } = admission.options.backend
+  const { model } = api.options.backend
   switch (match.route) {
     case '/v1/chat/completions':
-      return complete(admission, exchange, 'chat', principal)
+      return complete(api, exchange, 'chat', principal)
     case '/v1/completions':
-      return complete(admission, exchange, 'text', principal)
+      return complete(api, exchange, 'text', principal)
     case '/v1/models':
-      outlet.json(200, { object: 'list', data: [modelObject(model)] })
+      writer.json(200, { object: 'list', data: [modelObject(model)] })
       return
     case '/v1/models/{id}':
       if (match.id !== model.id) throw unknownModel(match.id ?? '')
-      outlet.json(200, modelObject(model))
+      writer.json(200, modelObject(model))
       return
     default: {
-      const { registry } = admission.options
-      outlet.text(200, await registry.metrics(), { 'content-type': registry.contentType })
+      const { registry } = api.options
+      writer.text(200, await registry.metrics(), { 'content-type': registry.contentType })
     }
   }
 }
 
 /** Whose request this is. Throws ApiError (401, 403). */
-function authenticate({ options }: AdmissionController, { headers }: IncomingMessage): string {
+function authenticate({ options }: ApiState, { headers }: IncomingMessage): string {
   const { keys, host } = options
   if (keys === null || keys.size === 0) {
     checkHostHeader(headers.host, host)

@@ -38,13 +38,16 @@ export interface ApiOptions {
   readonly onDefect?: (error: unknown, requestId: string) => void
 }
 
+/**
+ * Limits of HTTP: bodies, sockets, rates and slow clients. How many requests are taken and how long one may take, the
+ * backend decides (ServiceLimits).
+ */
 export interface ApiLimits {
   /** Of a request's body. */
   readonly bodyBytes: number
   readonly headerBytes: number
+  /** Open sockets; further ones are closed at once. */
   readonly connections: number
-  /** Completions at a time, over all connections; more are answered with 429. */
-  readonly inFlight: number
   /** Of one API key, as a token bucket of that many; null: no limit. */
   readonly requestsPerMinute: number | null
   /** For a client to send all headers, and to send all of a request. */
@@ -52,8 +55,6 @@ export interface ApiLimits {
   readonly uploadSeconds: number
   /** An idle connection is kept for the next request. */
   readonly keepAliveSeconds: number
-  /** From a request's arrival to its last token, whatever deadline it names. */
-  readonly requestSeconds: number
   /** Of an answer that the client has not taken yet. */
   readonly unreadBytes: number
   /** For a client to take what it was sent; then it is given up. */
@@ -70,12 +71,10 @@ export const DEFAULT_API_LIMITS: ApiLimits = {
   bodyBytes: 1024 * 1024,
   headerBytes: 16 * 1024,
   connections: 1024,
-  inFlight: 256,
   requestsPerMinute: null,
   headerSeconds: 10,
   uploadSeconds: 30,
   keepAliveSeconds: 75,
-  requestSeconds: 600,
   unreadBytes: 256 * 1024,
   unreadSeconds: 30,
   heartbeatSeconds: 15,

@@ -1,31 +1,25 @@
 import type { Clock } from '../../core/clock.ts'
 import type { TextTokenizer } from '../../model/tokenizers/types.ts'
-import type { Timers } from '../../core/timers.ts'
-import type { CompletionParams } from './completionParams.ts'
 import type { ApiError, PartialOutput } from './errors.ts'
 import { StopStringScanner } from './stopStrings.ts'
-import type { Backend } from './types.ts'
+import type { Backend, CompletionRequest } from './types.ts'
 
 /** How the next token reads depends on those right before it, never on more than a few. */
 const PRIMING_TOKENS = 64
 
+/** What an output processor works with. */
 interface OutputProcessorOptions {
   readonly backend: Backend
   readonly tokenizer: TextTokenizer
   readonly clock: Clock
-  readonly timers: Timers
-  readonly key: string | null
-  readonly principal: string
-  /** The application's deadline in seconds from now, for the backend to plan by. */
-  readonly deadlineSeconds: number | null
-  /** After so many seconds from now it is aborted with `late`, whatever the backend does. */
-  readonly mostSeconds: number
-  readonly late: ApiError
   /** Text as it may be shown. */
   readonly onText: (text: string) => void
 }
 
-/** One completion under way: tokens become text, stop sequences end it, and so do deadlines and whoever aborts it. */
+/**
+ * The text of one completion under way: tokens become text, and a stop sequence or whoever aborts it ends it. How long it
+ * may take, the backend watches (RequestState).
+ */
 export class OutputProcessor {
   /** All text that was shown. */
   text = ''
@@ -37,15 +31,15 @@ export class OutputProcessor {
   private readonly controller = new AbortController()
   private readonly scanner: StopStringScanner
   private readonly decoder: ReturnType<TextTokenizer['stream']>
-  private readonly asked: CompletionParams
+  private readonly request: CompletionRequest
   private readonly options: OutputProcessorOptions
   private settle: { resolve: (finish: 'stop' | 'length') => void; reject: (error: unknown) => void } | null =
     null
 
-  constructor(asked: CompletionParams, options: OutputProcessorOptions) {
-    this.asked = asked
+  constructor(request: CompletionRequest, stops: readonly string[], options: OutputProcessorOptions) {
+    this.request = request
     this.options = options
-    this.scanner = new StopStringScanner(asked.stops)
+    this.scanner = new StopStringScanner(stops)
     this.decoder = options.tokenizer.stream()
   }
 
@@ -55,17 +49,11 @@ export class OutputProcessor {
 
   /** Resolves once all text was shown; rejects with BackendError, or with what it was aborted with. */
   async run(): Promise<'stop' | 'length'> {
-    const { timers, mostSeconds, late } = this.options
-    const disarm = timers.after(Math.max(0, mostSeconds), () => this.abort(late))
-    for (const id of this.asked.prompt.slice(-PRIMING_TOKENS)) this.decoder.push(id)
-    try {
-      return await new Promise((resolve, reject) => {
-        this.settle = { resolve, reject }
-        this.start()
-      })
-    } finally {
-      disarm()
-    }
+    for (const id of this.request.prompt.slice(-PRIMING_TOKENS)) this.decoder.push(id)
+    return await new Promise((resolve, reject) => {
+      this.settle = { resolve, reject }
+      this.start()
+    })
   }
 
   /** Ends it now; `run` rejects with `error`, and the backend need not have noticed yet. */
@@ -74,12 +62,10 @@ export class OutputProcessor {
   }
 
   private start(): void {
-    const { backend, key, principal, deadlineSeconds } = this.options
-    const { prompt, maxNewTokens, sampling } = this.asked
+    const { backend } = this.options
     const listener = { onToken: (id: number) => this.take(id), signal: this.controller.signal }
-    const request = { prompt, maxNewTokens, sampling, key, deadlineSeconds, principal }
     // A backend that throws before it promises anything rejects, too.
-    const run = async () => backend.complete(request, listener)
+    const run = async () => backend.complete(this.request, listener)
     run().then(
       ({ finish }) => this.end(() => this.settle?.resolve(finish)),
       (error: unknown) => this.end(() => this.settle?.reject(error)),

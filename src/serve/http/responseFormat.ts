@@ -1,4 +1,4 @@
-import type { CompletionKind } from './completionParams.ts'
+import type { CompletionKind } from './parseCompletion.ts'
 import type { ServedModel } from './types.ts'
 
 interface Usage {

@@ -5,7 +5,7 @@ import type { AddressInfo, Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { InputError } from '../../core/errors.ts'
 import { clientLeft } from './body.ts'
-import { AdmissionController } from './admissionController.ts'
+import { ApiState } from './apiState.ts'
 import { ApiError, errorBody } from './errors.ts'
 import { HttpExchange } from './httpExchange.ts'
 import { handle } from './handler.ts'
@@ -25,8 +25,8 @@ export async function startApi(options: ApiOptions): Promise<ApiServer> {
   const { host, port, keys, tls } = options
   const where = `the API on ${host}:${port}`
   const address = await safeAddress(host, where, { tls: tls !== undefined, keys: keys?.size ?? 0 })
-  const service = new Service(new AdmissionController(options))
-  const server = open(service.admission.limits, tls, where)
+  const service = new Service(new ApiState(options))
+  const server = open(service.api.limits, tls, where)
   service.attach(server)
   await bind(server, address, port, where)
   const bound = (server.address() as AddressInfo).port
@@ -42,14 +42,14 @@ export async function startApi(options: ApiOptions): Promise<ApiServer> {
 
 /** The requests of one server. */
 class Service {
-  readonly admission: AdmissionController
+  readonly api: ApiState
   /** What each connection is at. */
   private readonly exchanges = new WeakMap<Duplex, HttpExchange>()
   private closed: Promise<void> | null = null
   private server: Server | null = null
 
-  constructor(admission: AdmissionController) {
-    this.admission = admission
+  constructor(api: ApiState) {
+    this.api = api
   }
 
   attach(server: Server): void {
@@ -68,18 +68,18 @@ class Service {
   }
 
   async drain(seconds: number): Promise<{ givenUp: number }> {
-    this.admission.draining = true
-    await this.admission.empty(seconds)
-    const givenUp = this.admission.abortAll()
+    this.api.draining = true
+    await this.api.empty(seconds)
+    const givenUp = this.api.abortAll()
     await this.close()
     return { givenUp }
   }
 
   private async end(): Promise<void> {
-    this.admission.draining = true
-    this.admission.abortAll()
+    this.api.draining = true
+    this.api.abortAll()
     const down = new Promise<void>((resolve) => this.server?.close(() => resolve()))
-    const disarm = this.admission.options.timers.after(this.admission.limits.closingSeconds, () =>
+    const disarm = this.api.options.timers.after(this.api.limits.closingSeconds, () =>
       this.server?.closeAllConnections(),
     )
     await down
@@ -87,7 +87,7 @@ class Service {
   }
 
   private take(request: IncomingMessage, response: ServerResponse): void {
-    const { options, limits } = this.admission
+    const { options, limits } = this.api
     const exchange = new HttpExchange(request, response, matchRoute(request.url ?? ''), {
       id: `req_${newRequestId(options.random)}`,
       arrivedSeconds: options.clock.nowSeconds(),
@@ -95,17 +95,17 @@ class Service {
       timers: options.timers,
       onDefect: options.onDefect ?? (() => {}),
     })
-    if (this.admission.draining) response.setHeader('connection', 'close')
+    if (this.api.draining) response.setHeader('connection', 'close')
     this.exchanges.set(request.socket, exchange)
     response.on('close', () => {
       if (this.exchanges.get(request.socket) === exchange) this.exchanges.delete(request.socket)
       const record = exchange.record(options.clock.nowSeconds())
-      this.admission.metrics.record(record)
+      this.api.metrics.record(record)
       options.onRequest?.(record)
       // A connection that was busy when the server closed would be kept for a next request.
       if (this.closed !== null) setImmediate(() => this.server?.closeIdleConnections())
     })
-    void handle(this.admission, exchange)
+    void handle(this.api, exchange)
   }
 
   /** A request that takes too long or is no HTTP: told so where nothing else was said yet. */

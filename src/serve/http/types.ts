@@ -1,14 +1,7 @@
 import { EdgewiseError } from '../../core/errors.ts'
+import type { SamplingParams } from '../../run/executor/types.ts'
 
-/** How the next token is drawn; as src/run/executor has it. */
-export interface SamplingParams {
-  readonly temperature: number
-  readonly topK: number
-  readonly topP: number
-  readonly seed: number
-}
-
-/** One completion that an application asks for, in tokens. */
+/** One completion that an application asks for, in tokens: what RequestState carries to its end. */
 export interface CompletionRequest {
   /** At least one token id; prompt and output fit the context. */
   readonly prompt: readonly number[]
@@ -19,7 +12,9 @@ export interface CompletionRequest {
    * principals are two keys.
    */
   readonly key: string | null
-  /** Seconds from its arrival after which it is given up; null: the server's own deadline alone. */
+  /** When it came in, by the clock of the service; its deadline counts from then. */
+  readonly arrivedSeconds: number
+  /** Seconds from its arrival after which it is given up; null: the service's own deadline alone. */
   readonly deadlineSeconds: number | null
   /** Whose it is: the name of an API key, or `anonymous`. */
   readonly principal: string
@@ -41,7 +36,10 @@ export interface CompletionStreamListener {
 /** What stands behind the API. It knows tokens and nothing of HTTP. */
 export interface Backend {
   readonly model: ServedModel
-  /** Rejects with BackendError; the tokens so far went to the listener. */
+  /**
+   * Rejects with BackendError, at the latest when the request's deadline passes; the tokens so far went to the
+   * listener.
+   */
   complete(request: CompletionRequest, listener: CompletionStreamListener): Promise<CompletionOutput>
   readonly readiness: Readiness
 }

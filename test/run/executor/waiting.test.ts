@@ -1,6 +1,8 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { ResolvedPlan } from '../../../src/run/executor/messages.ts'
-import type { Deadlines } from '../../../src/run/executor/recoveryTypes.ts'
+import { Deadline } from '../../../src/core/deadline.ts'
+import { ExecutionError } from '../../../src/run/executor/errors.ts'
+import type { StallLimits } from '../../../src/run/executor/stallWatch.ts'
 import { GREEDY, type GenerationRequest } from '../../../src/run/executor/types.ts'
 import { CLOUD, EDGE } from '../../../src/plan/plan.ts'
 import { FRAME } from '../../../src/run/wire/types.ts'
@@ -31,10 +33,10 @@ describe('requests without a cloud, by hand-made time', () => {
   afterEach(() => linked.close())
 
   /** Starts a request and cuts the link after its third token, for good. */
-  async function interrupted(waitSeconds: number | null, deadlines: Partial<Deadlines> = {}) {
+  async function interrupted(waitSeconds: number | null, stalls: Partial<StallLimits> = {}) {
     const handle = linked.edge.start(requestOf(cut), {
       recovery: { waitSeconds },
-      deadlines,
+      stalls,
       onToken: () => {
         if (handle.tokens.length !== 3) return
         linked.reachable = false
@@ -114,36 +116,58 @@ describe('requests without a cloud, by hand-made time', () => {
     expect((await handle.result).tokens).toHaveLength(12)
   })
 
-  test.each(['prefill', 'total'] as const)('a deadline of the %s', async (phase) => {
+  test('one without a first token for so long has stalled', async () => {
     linked.reachable = false
     linked.cut()
     await expect.poll(() => linked.link.state).toBe('down')
-    const handle = linked.edge.start(requestOf(cut), { deadlines: { [`${phase}Seconds`]: 7 } })
+    const handle = linked.edge.start(requestOf(cut), { stalls: { firstTokenSeconds: 7 } })
     await settled()
     time.pass(6.9)
     await settled()
     expect(handle.waitingSinceSeconds).not.toBeNull()
     time.pass(0.1)
-    await expect(handle.result).rejects.toMatchObject({ code: 'E_DEADLINE' })
-    await expect(handle.result).rejects.toThrow(`deadline (${phase})`)
+    await expect(handle.result).rejects.toMatchObject({ code: 'E_STALLED' })
+    await expect(handle.result).rejects.toThrow('no first token within 7 s')
     await expect(handle.result).rejects.toThrow('7.000 s have passed, 0 tokens were delivered')
   })
 
-  test('a deadline of the queue', async () => {
-    const first = await interrupted(null)
-    const handle = linked.edge.start(requestOf(alone), { deadlines: { queueSeconds: 7 } })
+  test('one without a next token for so long, too', async () => {
+    const handle = await interrupted(null, { tokenSeconds: 7 })
     time.pass(7)
-    await expect(handle.result).rejects.toThrow('deadline (queue)')
+    await expect(handle.result).rejects.toMatchObject({ code: 'E_STALLED' })
+    await expect(handle.result).rejects.toThrow('no next token within 7 s')
+    await expect(handle.result).rejects.toThrow('3 tokens were delivered')
+  })
+
+  /** What an owner of a request does: its deadline aborts the signal with the reason. */
+  function giveUpAfter(seconds: number): AbortSignal {
+    const controller = new AbortController()
+    const late = new ExecutionError('E_PEER_FAILED', `not done within ${seconds} s`)
+    new Deadline(seconds, time.nowSeconds(), { clock: time, timers: time }, () => controller.abort(late))
+    return controller.signal
+  }
+
+  test("a deadline of the request's owner ends it while it waits for the cloud, by its own words", async () => {
+    linked.reachable = false
+    linked.cut()
+    await expect.poll(() => linked.link.state).toBe('down')
+    const handle = linked.edge.start(requestOf(cut), { signal: giveUpAfter(7) })
+    await settled()
+    time.pass(6.9)
+    await settled()
+    expect(handle.waitingSinceSeconds).not.toBeNull()
+    time.pass(0.1)
+    await expect(handle.result).rejects.toThrow('not done within 7 s')
+  })
+
+  test('and in the queue', async () => {
+    const first = await interrupted(null)
+    const handle = linked.edge.start(requestOf(alone), { signal: giveUpAfter(7) })
+    time.pass(7)
+    await expect(handle.result).rejects.toThrow('not done within 7 s')
     expect(linked.edge.waiting).toBe(0)
     first.switchPlan(alone)
     await first.result
-  })
-
-  test('a deadline from token to token', async () => {
-    const handle = await interrupted(null, { tokenSeconds: 7 })
-    time.pass(7)
-    await expect(handle.result).rejects.toThrow('deadline (token)')
-    await expect(handle.result).rejects.toThrow('3 tokens were delivered')
   })
 
   test('a cloud that is busy is asked again, later and later, with the request as it was', async () => {

@@ -20,6 +20,7 @@ function newRequest(number: number, time: HandTime, restored: readonly number[] 
       maxNewTokens: 4,
       sampling: { temperature: 0, topK: 0, topP: 1, seed: 0 },
       key: null,
+      arrivedSeconds: time.nowSeconds(),
       deadlineSeconds: null,
       principal: 'anonymous',
     },

@@ -3,6 +3,7 @@ import { resolve } from 'node:path'
 import { Registry } from 'prom-client'
 import { describe, expect, it } from 'vitest'
 import { DEFAULT_API_LIMITS } from '../../../src/serve/http/options.ts'
+import { DEFAULT_LIMITS } from '../../../src/serve/edge/types.ts'
 import { ApiMetrics } from '../../../src/serve/http/metrics.ts'
 
 const root = resolve(import.meta.dirname, '../../..')
@@ -37,12 +38,11 @@ describe('docs/api.md', () => {
   })
 
   it('has the limits that there are', () => {
-    const { bodyBytes, headerBytes, headerSeconds, uploadSeconds, requestSeconds, ...more } =
-      DEFAULT_API_LIMITS
+    const { bodyBytes, headerBytes, headerSeconds, uploadSeconds, ...more } = DEFAULT_API_LIMITS
     expect(page).toContain(`more than ${bodyBytes / 2 ** 20} MiB`)
     expect(page).toContain(`more than ${headerBytes / 1024} KiB`)
     expect(page).toContain(`headers took ${headerSeconds} s, or the whole request ${uploadSeconds} s`)
-    expect(page).toContain(`the server's own ${requestSeconds} s`)
+    expect(page).toContain(`the server's own ${DEFAULT_LIMITS.totalSeconds} s`)
     expect(page).toContain(`after ${more.heartbeatSeconds} seconds of silence`)
     expect(page).toContain(`more than ${more.unreadBytes / 1024} KiB of an answer unread`)
     expect(page).toContain(`anything for ${more.unreadSeconds} seconds`)

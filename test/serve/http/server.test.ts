@@ -213,10 +213,11 @@ describe('a deadline', () => {
     await until(() => backend.aborted === 1)
   })
 
-  it("of the server's own holds for who names none or a later one", async () => {
+  it("of the service's own holds for who names none or a later one", async () => {
     const time = new HandTime()
     const backend = slow(0)
-    const { server } = await serve({ clock: time, timers: time, limits: { requestSeconds: 60 } }, backend)
+    backend.totalSeconds = 60
+    const { server } = await serve({ clock: time, timers: time }, backend)
     const answers = [post(server, CHAT, hello), post(server, CHAT, { ...hello, timeout: 600 })]
     await until(() => backend.running === 2)
     time.pass(60)
@@ -256,18 +257,6 @@ describe('readiness', () => {
       message: expect.stringMatching(/loading/),
     })
     expect((await ask(server, '/healthz', { method: 'HEAD' })).status).toBe(200)
-  })
-
-  it('has a limit of completions at a time', async () => {
-    const backend = slow(0)
-    const { server } = await serve({ limits: { inFlight: 2 } }, backend)
-    const first = [post(server, CHAT, hello), post(server, CHAT, hello)]
-    await until(() => backend.running === 2)
-    const { status, json, headers } = await post(server, CHAT, hello)
-    expect([status, json.error.code, headers.get('retry-after')]).toEqual([429, 'queue_full', '1'])
-    backend.release()
-    expect((await Promise.all(first)).map((answer) => answer.status)).toEqual([200, 200])
-    expect((await post(server, CHAT, hello)).status).toBe(200)
   })
 })
 

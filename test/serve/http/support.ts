@@ -14,12 +14,13 @@ import type {
   CompletionOutput,
   ServedModel,
 } from '../../../src/serve/http/types.ts'
+import { RequestState } from '../../../src/serve/edge/requestState.ts'
 import { randomStream } from '../../../src/core/random.ts'
 import { systemClock } from '../../../src/core/clock.ts'
 import { PLAIN_CHAT } from '../../../src/model/tokenizers/chat.ts'
 import type { TextTokenizer } from '../../../src/model/tokenizers/types.ts'
 import { openTokenizer } from '../../../src/model/tokenizers/tokenizer.ts'
-import { systemTimers } from '../../../src/core/timers.ts'
+import { systemTimers, type TimeSource } from '../../../src/core/timers.ts'
 import { gpt2Tokenizer } from '../../model/weights/tokenizers.ts'
 
 /** Bytes and a few merges: any text has tokens, and characters of several bytes have several. */
@@ -45,7 +46,10 @@ export function bytesOf(text: string): number[] {
 
 export type Step = number | Error
 
-/** Completes by a script; no more tokens than `credit` come until there is more of it. */
+/**
+ * Completes by a script; no more tokens than `credit` come until there is more of it. Deadlines and cancellation are
+ * those of the service: a RequestState watches them.
+ */
 export class ScriptedBackend implements Backend {
   model: ServedModel = {
     id: 'scripted',
@@ -55,35 +59,52 @@ export class ScriptedBackend implements Backend {
   }
   readiness = { ready: true, reason: 'ready' }
   readonly requests: CompletionRequest[] = []
-  /** Requests whose signal was aborted before their script was over. */
+  /** Requests that were given up before their script was over: cancelled, or past their deadline. */
   aborted = 0
+  time: TimeSource = { clock: systemClock, timers: systemTimers }
+  /** The deadline of a request that names none. */
+  totalSeconds = 600
   running = 0
   script: (request: CompletionRequest) => readonly Step[] = () => bytesOf(' world').concat(STOP_ID)
   credit = Infinity
   private waiting: (() => void)[] = []
 
-  async complete(request: CompletionRequest, listener: CompletionStreamListener): Promise<CompletionOutput> {
+  complete(request: CompletionRequest, listener: CompletionStreamListener): Promise<CompletionOutput> {
     this.requests.push(request)
-    const ids: number[] = []
-    const left = new Promise<'left'>((resolve) =>
-      listener.signal.addEventListener('abort', () => resolve('left')),
-    )
+    const state = new RequestState({
+      number: this.requests.length,
+      request,
+      listener,
+      restored: [],
+      deadlineSeconds: Math.min(this.totalSeconds, request.deadlineSeconds ?? Infinity),
+      time: this.time,
+    })
+    state.dispatch(this.time.clock.nowSeconds())
     this.running++
-    try {
-      for (const step of this.script(request).slice(0, request.maxNewTokens)) {
-        if ((await Promise.race([this.turn(), left])) === 'left') {
-          this.aborted++
-          throw new Error('nobody is there to hear this')
-        }
-        if (typeof step !== 'number') throw step
-        ids.push(step)
-        listener.onToken(step)
-        if (step === STOP_ID) return { ids, finish: 'stop' }
+    this.play(state)
+      .then(
+        (finish) => state.finish(finish),
+        (error: unknown) => state.fail(error),
+      )
+      .finally(() => this.running--)
+    return state.output
+  }
+
+  private async play(state: RequestState): Promise<CompletionOutput['finish']> {
+    const { request, listener, ids } = state
+    for (const step of this.script(request).slice(0, request.maxNewTokens)) {
+      try {
+        await state.orGivenUp(this.turn())
+      } catch (error) {
+        this.aborted++
+        throw error
       }
-      return { ids, finish: 'length' }
-    } finally {
-      this.running--
+      if (typeof step !== 'number') throw step
+      ids.push(step)
+      listener.onToken(step)
+      if (step === STOP_ID) return 'stop'
     }
+    return 'length'
   }
 
   /** Lets `count` more tokens come. */
@@ -119,6 +140,8 @@ export async function serve(
   const records: RequestRecord[] = []
   const defects: unknown[] = []
   const registry = new Registry()
+  const { clock = systemClock, timers = systemTimers } = options
+  backend.time = { clock, timers }
   const server = await startApi({
     backend,
     tokenizer,
@@ -127,8 +150,8 @@ export async function serve(
     port: 0,
     keys: null,
     registry,
-    clock: systemClock,
-    timers: systemTimers,
+    clock,
+    timers,
     random: randomStream(1, 'api'),
     onRequest: (record) => records.push(record),
     onDefect: (error) => defects.push(error),

@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto'
 import { InputError } from '../../core/errors.ts'
 import type { RandomStream } from '../../core/random.ts'
+import type { SamplingParams } from '../../run/executor/types.ts'
 import type { ChatMessage, ChatTemplate, TextTokenizer } from '../../model/tokenizers/types.ts'
 import { ApiError, badRequest } from './errors.ts'
 import { chatSchema, checkBody, refuseUnsupported, textSchema } from './schemas.ts'
 import type { ChatCompletionBody, CompletionBody } from './schemas.ts'
-import type { SamplingParams, ServedModel } from './types.ts'
+import type { CompletionRequest, ServedModel } from './types.ts'
 
 /** OpenAI's default for /v1/completions. */
 const DEFAULT_TEXT_TOKENS = 16
@@ -19,18 +20,15 @@ const TWO_TO_32 = 4294967296
 /** Which of the two kinds of completion. */
 export type CompletionKind = 'chat' | 'text'
 
-/** A completion as it was asked for, checked and in tokens. */
-export interface CompletionParams {
+/** How the answer to a completion is written, and where its text ends: what concerns HTTP alone. */
+export interface AnswerFormat {
   readonly kind: CompletionKind
-  readonly prompt: readonly number[]
-  readonly maxNewTokens: number
-  readonly sampling: SamplingParams
   readonly stops: readonly string[]
   readonly stream: boolean
   readonly includeUsage: boolean
-  readonly timeoutSeconds: number | null
 }
 
+/** What a completion's body is read with: the model, and what connection and headers say. */
 interface ParseContext {
   readonly model: ServedModel
   readonly tokenizer: TextTokenizer
@@ -38,14 +36,17 @@ interface ParseContext {
   readonly random: RandomStream
   readonly principal: string
   readonly key: string | null
+  readonly arrivedSeconds: number
+  /** Of the header; the sooner of it and the body's `timeout` counts. */
+  readonly deadlineSeconds: number | null
 }
 
-/** Reads the body of a completion. Throws ApiError (400, 404). */
+/** Reads the body of a completion: what the service is to carry out, and how to answer. Throws ApiError (400, 404). */
 export function parseCompletion(
   kind: CompletionKind,
   body: unknown,
   reading: ParseContext,
-): CompletionParams {
+): { readonly request: CompletionRequest; readonly format: AnswerFormat } {
   const checked: ChatCompletionBody | CompletionBody =
     kind === 'chat' ? checkBody(chatSchema, body) : checkBody(textSchema, body)
   refuseUnsupported(body as object)
@@ -54,15 +55,24 @@ export function parseCompletion(
   if (!stream && (checked.stream_options ?? null) !== null) {
     throw badRequest('invalid_value', 'stream_options: only with stream = true', 'stream_options')
   }
-  const asked = 'messages' in checked ? ofChat(checked, reading) : ofText(checked, reading)
+  const lengths = 'messages' in checked ? ofChat(checked, reading) : ofText(checked, reading)
+  const { key, principal, arrivedSeconds, deadlineSeconds } = reading
+  const named = [deadlineSeconds, checked.timeout ?? null].filter((seconds) => seconds !== null)
   return {
-    kind,
-    ...asked,
-    sampling: samplingOf(checked, reading),
-    stops: typeof checked.stop === 'string' ? [checked.stop] : (checked.stop ?? []),
-    stream,
-    includeUsage: checked.stream_options?.include_usage ?? false,
-    timeoutSeconds: checked.timeout ?? null,
+    request: {
+      ...lengths,
+      sampling: samplingOf(checked, reading),
+      key,
+      arrivedSeconds,
+      deadlineSeconds: named.length === 0 ? null : Math.min(...named),
+      principal,
+    },
+    format: {
+      kind,
+      stops: typeof checked.stop === 'string' ? [checked.stop] : (checked.stop ?? []),
+      stream,
+      includeUsage: checked.stream_options?.include_usage ?? false,
+    },
   }
 }
 
@@ -76,9 +86,9 @@ export function unknownModel(id: string): ApiError {
   })
 }
 
-type PromptParams = Pick<CompletionParams, 'prompt' | 'maxNewTokens'>
+type Lengths = Pick<CompletionRequest, 'prompt' | 'maxNewTokens'>
 
-function ofChat(body: ChatCompletionBody, reading: ParseContext): PromptParams {
+function ofChat(body: ChatCompletionBody, reading: ParseContext): Lengths {
   const { chat, tokenizer, model } = reading
   const messages = body.messages.map(({ role, content }): ChatMessage => {
     const text = typeof content === 'string' ? content : content.map((part) => part.text).join('')
@@ -86,7 +96,7 @@ function ofChat(body: ChatCompletionBody, reading: ParseContext): PromptParams {
   })
   const characters = messages.reduce((sum, { content }) => sum + content.length, 0)
   checkCharacters(characters, model, 'messages')
-  const prompt = stream('messages', () => {
+  const prompt = readText('messages', () => {
     const text = chat.render(messages)
     checkCharacters(text.length, model, 'messages')
     return tokenizer.encode(text, chat.hasSpecialTokens)
@@ -95,7 +105,7 @@ function ofChat(body: ChatCompletionBody, reading: ParseContext): PromptParams {
   return { prompt, maxNewTokens: fitting(prompt.length, most, model, 'messages') }
 }
 
-function ofText({ prompt: given, max_tokens }: CompletionBody, reading: ParseContext): PromptParams {
+function ofText({ prompt: given, max_tokens }: CompletionBody, reading: ParseContext): Lengths {
   const { tokenizer, model } = reading
   // A list holds one string, one list of ids, or ids.
   const inner = Array.isArray(given) && typeof given[0] !== 'number' ? given[0] : given
@@ -107,7 +117,7 @@ function ofText({ prompt: given, max_tokens }: CompletionBody, reading: ParseCon
 
 function encodeText(text: string, { tokenizer, model }: ParseContext): number[] {
   checkCharacters(text.length, model, 'prompt')
-  return stream('prompt', () => tokenizer.encode(text))
+  return readText('prompt', () => tokenizer.encode(text))
 }
 
 function checkIds(prompt: readonly number[], { vocabulary }: TextTokenizer): readonly number[] {
@@ -118,7 +128,7 @@ function checkIds(prompt: readonly number[], { vocabulary }: TextTokenizer): rea
 }
 
 /** Runs what reads text; its errors are told without what they say of this machine. */
-function stream<T>(param: string, read: () => T): T {
+function readText<T>(param: string, read: () => T): T {
   try {
     return read()
   } catch (error) {

@@ -5,8 +5,11 @@ import { DEFAULT_API_LIMITS } from './options.ts'
 import type { ApiLimits, ApiOptions } from './options.ts'
 import { RateLimiter } from './rate.ts'
 
-/** Who may come in, and who is in: what all requests of one server share. */
-export class AdmissionController {
+/**
+ * What all requests of one API server share: its limits of rate, its metrics, who is inside, and whether it drains. How
+ * many requests are taken, the backend decides.
+ */
+export class ApiState {
   readonly options: ApiOptions
   readonly limits: ApiLimits
   readonly metrics: ApiMetrics
@@ -23,20 +26,19 @@ export class AdmissionController {
     this.limiter = requestsPerMinute === null ? null : new RateLimiter(requestsPerMinute, options.clock)
   }
 
-  /** Lets a completion in; call what it gives when the completion is over. Throws ApiError (429, 503). */
-  admit(exchange: HttpExchange, principal: string): () => void {
+  /** A completion begins; call what it gives when the completion is over. Throws ApiError (429, 503). */
+  enter(exchange: HttpExchange, principal: string): () => void {
     this.checkReady()
-    if (this.inside.size >= this.limits.inFlight) {
-      throw tooMany(
-        'queue_full',
-        `${this.limits.inFlight} completions are under way`,
-        this.limits.retrySeconds,
-      )
-    }
     const wait = this.limiter?.take(principal) ?? 0
     if (wait > 0) {
       const message = `Rate limit reached: ${this.limits.requestsPerMinute} requests a minute`
-      throw tooMany('rate_limit_exceeded', message, Math.ceil(wait))
+      throw new ApiError({
+        status: 429,
+        type: 'rate_limit_error',
+        code: 'rate_limit_exceeded',
+        message,
+        retryAfterSeconds: Math.ceil(wait),
+      })
     }
     this.inside.add(exchange)
     this.metrics.inFlight.set(this.inside.size)
@@ -86,8 +88,4 @@ export class AdmissionController {
 
 function unavailable(code: string, message: string, retryAfterSeconds: number): ApiError {
   return new ApiError({ status: 503, type: 'server_error', code, message, retryAfterSeconds })
-}
-
-function tooMany(code: string, message: string, retryAfterSeconds: number): ApiError {
-  return new ApiError({ status: 429, type: 'rate_limit_error', code, message, retryAfterSeconds })
 }
