@@ -66,19 +66,19 @@ describe('a service on an edge', () => {
   })
   const listener = () => ({ onToken: () => {}, signal: new AbortController().signal })
 
-  test('its queue alone admits: 301 requests through HTTP, and 429 with Retry-After for the next', async () => {
-    await openEdge({ limits: { maxInFlight: 1, maxQueued: 300 } })
+  test('its queue alone admits: 261 requests through HTTP, and 429 with Retry-After for the next', async () => {
+    await openEdge({ limits: { maxInFlight: 1, maxQueued: 260 } })
     engine.close()
     const body = { model: spec.id, prompt: [1, 2, 3], max_tokens: 1 }
     const { api, opened } = stack
     const first = post(api, TEXT, body)
     const text = rawPost(TEXT, JSON.stringify(body))
     await until(() => opened.service.queue.inFlight === 1)
-    const waiting = await Promise.all(Array.from({ length: 300 }, () => raw(api, text)))
-    await until(() => opened.service.queue.waiting === 300)
+    const waiting = await Promise.all(Array.from({ length: 260 }, () => raw(api, text)))
+    await until(() => opened.service.queue.waiting === 260)
     const { status, json, headers } = await post(api, TEXT, body)
     expect([status, json.error.code, headers.get('retry-after')]).toEqual([429, 'queue_full', '1'])
-    expect(json.error.message).toContain('300 requests wait, at most 300 may')
+    expect(json.error.message).toContain('260 requests wait, at most 260 may')
     for (const socket of waiting) socket.destroy()
     engine.release()
     expect((await first).status).toBe(200)
