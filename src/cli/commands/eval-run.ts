@@ -188,10 +188,11 @@ export async function evaluateRequest(request: EvaluationRequest, io: Io): Promi
     scenarioHash: scenario.hash,
     links: request.givenLinks === true ? 'given' : split,
     load: scenario.config.workload.load,
+    loadMisfit: scenario.edgeMisfit,
     objective: { weights: { ...weights }, latency: { ...latency } },
     tuned:
       tuned === null ? null : { prices: tuned.prices, v: tuned.v, thresholdSeconds: tuned.thresholdSeconds },
-    absent: { ...ABSENT_BASELINES, ...notAllowed(planners, report.policies) },
+    absent: { ...ABSENT_BASELINES, ...notAllowed(planners, { ...report.policies, ...report.unfit }) },
   } as unknown as EvalJson
   // Links named on the command line belong to the user and are not the scenario's test links.
   if (split === 'test' && request.givenLinks !== true) logFinal(json, request.runsFolder, io)

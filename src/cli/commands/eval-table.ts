@@ -1,4 +1,5 @@
 import type { Objective } from '../../plan/price/objective.ts'
+import { formatMisfit } from '../../plan/price/memory.ts'
 import {
   formatBytes,
   formatInterval,
@@ -20,6 +21,7 @@ export function describeEvaluation(json: EvalJson, learned: readonly string[], s
   return [
     `scenario ${json.scenario}, ${json.links} links, load ${json.load}: ${json.seeds} paired episodes, ${json.decisions} requests a policy; every figure simulated`,
     weightsLine(json.objective as Objective),
+    ...loadLine(json),
     '',
     costTable(rows, emphasis, style),
     '',
@@ -27,12 +29,46 @@ export function describeEvaluation(json: EvalJson, learned: readonly string[], s
     '',
     ...budgetTable(rows, emphasis, style),
     boundLine(json),
+    ...fitLines(json),
     ...tunedLine(json),
     ...standing(json, learned),
     provenanceLine(rows[0][1]),
     'Not built yet:',
     ...Object.entries(json.absent).map(([name, reason]) => `  ${name}: ${reason}`),
   ].join('\n')
+}
+
+/** What the load is relative to, where that is not the edge as it is. */
+function loadLine({ load, loadMisfit }: EvalJson): string[] {
+  if (loadMisfit === null) return []
+  return [
+    `the whole model on the edge ${formatMisfit(loadMisfit)}: load ${load} is relative to an edge of this speed with memory for it`,
+  ]
+}
+
+/** Planners that have no row, and rows that are not what their name says; planners of which the same is said share a line. */
+function fitLines({ policies, unfit }: EvalJson): string[] {
+  const rows = Object.entries(policies)
+  const said = [
+    ...Object.entries(unfit).map(([name, misfit]) => [formatMisfit(misfit), name] as const),
+    ...rows.flatMap(([name, { misfitShare }]) => {
+      if (misfitShare === null || misfitShare === 0) return []
+      const share = formatShare(misfitShare)
+      return [
+        [
+          `its plan did not fit in ${share} of the decisions: these requests went to the cloud`,
+          name,
+        ] as const,
+      ]
+    }),
+    ...rows.flatMap(([name, { sameAs }]) =>
+      sameAs === null ? [] : [[`served every request as ${sameAs} did: counted once`, name] as const],
+    ),
+  ]
+  return [...new Set(said.map(([words]) => words))].map((words) => {
+    const names = said.filter(([other]) => other === words).map(([, name]) => name)
+    return `${names.join(', ')}: ${words}`
+  })
 }
 
 function costTable(
@@ -147,12 +183,13 @@ function boundLine({ lowerBound, headroom }: EvalJson): string {
   return `lower bound ${formatNumber(lowerBound)} (no policy can go below it; not all of the gap can be won); ${left}`
 }
 
-function tunedLine({ tuned }: EvalJson): string[] {
+function tunedLine({ tuned, unfit }: EvalJson): string[] {
   if (tuned === null) return []
   const prices = tuned.prices.map((price) => formatNumber(price)).join(', ')
+  const threshold = `, threshold ${formatNumber(tuned.thresholdSeconds)} s of edge work`
   return [
-    `tuned on training links: priced (${prices}), drift-plus-penalty V = ${formatNumber(tuned.v)}, ` +
-      `threshold ${formatNumber(tuned.thresholdSeconds)} s of edge work`,
+    `tuned on training links: priced (${prices}), drift-plus-penalty V = ${formatNumber(tuned.v)}` +
+      ('threshold' in unfit ? '' : threshold),
   ]
 }
 
@@ -160,7 +197,9 @@ function tunedLine({ tuned }: EvalJson): string[] {
 export function standing(json: EvalJson, learned: readonly string[]): string[] {
   return learned.flatMap((name) => {
     const own = json.policies[name]
-    const planners = Object.entries(json.policies).filter(([other]) => !learned.includes(other))
+    const planners = Object.entries(json.policies).filter(
+      ([other, { sameAs }]) => !learned.includes(other) && sameAs === null,
+    )
     if (planners.length === 0) return []
     const lower = planners.filter(([, row]) => own.cost.mean < row.cost.mean).map(([other]) => other)
     const { edge, cloud } = own.provenance

@@ -31,6 +31,10 @@ export const policyRowSchema = z.strictObject({
     .default(null),
   queue: z.strictObject({ mean: amount, max: amount }),
   mixedHeadShare: z.number().min(0).max(1),
+  /** Null for a policy that chooses among what fits; absent in reports from before this was counted. */
+  misfitShare: z.number().min(0).max(1).nullable().default(null),
+  /** The first policy that served every request alike; absent in reports from before this was compared. */
+  sameAs: z.string().nullable().default(null),
   provenance: z.strictObject({
     figures: z.literal('simulated'),
     edge: z.string(),
@@ -41,9 +45,14 @@ export const policyRowSchema = z.strictObject({
   }),
 })
 
+/** What a plan needs at least on the edge, and what the edge has. */
+const misfit = z.strictObject({ needBytes: amount, memoryBytes: amount })
+
 /** `edgewise eval --json`. */
 export const evalJsonSchema = z.strictObject({
   policies: z.record(z.string(), policyRowSchema),
+  /** Planners without a row: their plan fits the edge for no request. Absent in reports from before. */
+  unfit: z.record(z.string(), misfit).default({}),
   lowerBound: amount,
   headroom: z.number().nullable(),
   seeds: z.int().min(1),
@@ -53,6 +62,8 @@ export const evalJsonSchema = z.strictObject({
   /** The scenario's split, or `given`: files named on the command line. */
   links: z.enum(['train', 'validation', 'test', 'given']),
   load: z.number(),
+  /** Where the whole model does not fit the edge that the load is relative to; null where it fits, and before. */
+  loadMisfit: misfit.nullable().default(null),
   objective: z.strictObject({
     weights: z.strictObject({
       latency: z.number(),

@@ -168,7 +168,7 @@ export function baselines(scenario: Scenario, tuned: TunedBaselines): Policy[] {
   ]
 }
 
-/** The static cut with the lowest cost on the evaluation episodes themselves: selected in hindsight. */
+/** The static cut with the lowest cost on the evaluation episodes themselves, of those that fit: selected in hindsight. */
 export async function bestStaticCut(
   scenario: Scenario,
   split: Split,
@@ -178,8 +178,9 @@ export async function bestStaticCut(
   let best: Policy | null = null
   let least = Infinity
   const cuts = layerCuts(scenario.problem)
-  for (const [index, { cut, boundaryBits }] of cuts.entries()) {
-    const policy = staticCut(scenario.problem, cut, boundaryBits)
+    .map(({ cut, boundaryBits }) => staticCut(scenario.problem, cut, boundaryBits))
+    .filter(({ edgePlan }) => edgePlan === undefined || scenario.misfitOf(edgePlan) === null)
+  for (const [index, policy] of cuts.entries()) {
     const found = mean(seeds.map((seed) => runEpisode(scenario, policy, split, seed).cost))
     if (best === null || found < least) {
       least = found
@@ -187,6 +188,6 @@ export async function bestStaticCut(
     }
     await onProgress?.(index + 1, cuts.length)
   }
-  if (best === null) throw new RangeError('scenario: expected at least one layer cut')
+  if (best === null) throw new RangeError('scenario: expected at least one layer cut that fits the edge')
   return best
 }

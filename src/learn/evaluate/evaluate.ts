@@ -1,11 +1,14 @@
+import { InputError } from '../../core/errors.ts'
 import { accuracyKind } from '../../plan/profile/accuracy.ts'
 import { profileLabel } from '../../plan/profile/precision.ts'
 import { lowerBoundUntil } from '../../plan/oracle/bounds.ts'
 import { hasBudgets, type BudgetUses, type ConstraintBudgets } from '../../plan/price/budgets.ts'
+import { formatMisfit, type Misfit } from '../../plan/price/memory.ts'
 import type { Policy } from '../../plan/price/situation.ts'
 import type { EpisodeInputs } from '../../sim/types.ts'
 import type { Scenario, Split } from '../../sim/scenario/scenario.ts'
 import { budgetUse } from './budgetUse.ts'
+import { areAlike, countFits, sortByFit } from './fit.ts'
 import { mean, runWorld, type EpisodeResult } from './episode.ts'
 import { bootstrapInterval, distribution, type Distribution } from './statistics.ts'
 
@@ -34,6 +37,13 @@ export interface PolicyReport {
   readonly queue: { readonly mean: number; readonly max: number }
   /** Share of decided layers with units on both sides. */
   readonly mixedHeadShare: number
+  /**
+   * Share of decisions in which the planner's plan did not fit beside the requests in flight, so that the request went
+   * to the cloud; null for a policy that chooses among what fits.
+   */
+  readonly misfitShare: number | null
+  /** The first policy of the evaluation that served every request alike, to the last digit; null if none before did. */
+  readonly sameAs: string | null
   readonly provenance: Provenances
 }
 
@@ -50,6 +60,8 @@ interface Provenances {
 /** Result of `evaluate`. */
 export interface EvaluationReport {
   readonly policies: Readonly<Record<string, PolicyReport>>
+  /** Policies whose plan fits the edge for no request: they have no row. */
+  readonly unfit: Readonly<Record<string, Misfit>>
   readonly lowerBound: number
   /** (cost of per-state DP - cost of the best policy) / cost of per-state DP; null if per-state DP was not run. */
   readonly headroom: number | null
@@ -69,7 +81,11 @@ export interface EvaluationInput {
 
 /** Runs every policy on the same episodes. */
 export async function evaluate(input: EvaluationInput): Promise<EvaluationReport> {
-  const { scenario, policies, split, seeds } = input
+  const { scenario, split, seeds } = input
+  const { fitting, unfit } = sortByFit(scenario, input.policies)
+  checkSome(fitting, unfit)
+  const counts = fitting.map((policy) => countFits(scenario.problem, policy))
+  const policies = counts.map(({ policy }) => policy)
   const results = policies.map((): EpisodeResult[] => [])
   const bounds: number[] = []
   let done = 0
@@ -92,15 +108,35 @@ export async function evaluate(input: EvaluationInput): Promise<EvaluationReport
   const reference = results[policies.findIndex((policy) => policy.name === 'priced')]
   const rows = policies.map((policy, i) => {
     const report = policyReport(results[i], scenario.problem.budgets, lowerBound, provenance)
-    return [policy.name, { ...report, costMinusPriced: paired(results[i], reference) }] as const
+    const first = results.findIndex((other) => areAlike(results[i], other))
+    const row: PolicyReport = {
+      ...report,
+      costMinusPriced: paired(results[i], reference),
+      misfitShare: counts[i].misfitShare(),
+      sameAs: first === i ? null : policies[first].name,
+    }
+    return [policy.name, row] as const
   })
   return {
     policies: Object.fromEntries(rows),
+    unfit,
     lowerBound,
     headroom: headroom(rows),
     seeds: seeds.length,
     decisions: results[0].reduce((sum, episode) => sum + episode.requests.length, 0),
   }
+}
+
+function checkSome(fitting: readonly Policy[], unfit: EvaluationReport['unfit']): void {
+  if (fitting.length > 0) return
+  const [name, misfit] = Object.entries(unfit).at(0) ?? ['policies', null]
+  throw new InputError({
+    where: name,
+    expected: 'a policy that the edge can carry out for some request',
+    found: misfit === null ? 'none' : formatMisfit(misfit),
+    remedy:
+      'compare with planners that may use the cloud, or give the edge more memory (service.edgeMemoryGb)',
+  })
 }
 
 /**
@@ -138,7 +174,7 @@ function policyReport(
   budgets: ConstraintBudgets,
   lowerBound: number,
   provenance: Provenances,
-): Omit<PolicyReport, 'costMinusPriced'> {
+): Omit<PolicyReport, 'costMinusPriced' | 'misfitShare' | 'sameAs'> {
   const requests = episodes.flatMap((episode) => episode.requests)
   const costs = episodes.map((episode) => episode.cost)
   const of = (pick: (request: (typeof requests)[number]) => number): number => mean(requests.map(pick))

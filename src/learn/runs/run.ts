@@ -14,7 +14,7 @@ import { openRunTracker } from '../trackers/tracker.ts'
 import { loadScenario, resolveScenario, type Scenario, type ScenarioOverrides } from '../../sim/scenario/scenario.ts'
 import { resolveTraining, trainingSchema, type TrainingConfig } from './config.ts'
 import { RUN_FILES, createRunFolder, readRun, writePolicy } from './folder.ts'
-import { calibrationWarning } from './warning.ts'
+import { calibrationWarning, loadWarning } from './warning.ts'
 
 const MAX_CHECKPOINT_BYTES = 1024 * 1024 * 1024
 
@@ -26,7 +26,7 @@ export interface RunContext {
   readonly onUpdate?: (progress: RunProgress) => void
   /** Called before each update; true ends the run after a checkpoint. */
   readonly stopped?: () => boolean
-  /** Called once before the first update with a warning about the profiles, if there is one. */
+  /** Called before the first update with each warning about profiles and load. */
   readonly onWarning?: (text: string) => void
 }
 
@@ -125,8 +125,9 @@ class Run {
 
   async start(resume: boolean): Promise<RunSummary> {
     const { training, context } = this
-    const warning = calibrationWarning(this.scenario.problem.pair.edge.profile)
-    if (warning !== null) context.onWarning?.(warning)
+    const { scenario } = this
+    for (const warning of [calibrationWarning(scenario.problem.pair.edge.profile), loadWarning(scenario)])
+      if (warning !== null) context.onWarning?.(warning)
     const trainer = await createTrainer(
       training.ppo,
       trainingEnvironment(this.scenario, training),

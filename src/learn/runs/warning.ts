@@ -1,4 +1,6 @@
+import { formatMisfit } from '../../plan/price/memory.ts'
 import type { Profile } from '../../plan/profile/types.ts'
+import type { Scenario } from '../../sim/scenario/scenario.ts'
 
 /**
  * A one-line warning if the simulator was never calibrated against the real runtime with the edge profile, or missed
@@ -14,4 +16,11 @@ export function calibrationWarning(profile: Profile): string | null {
   }
   if (calibration.verdict === 'met') return null
   return `${which} missed targets of its calibration of ${calibration.at}: see its terms`
+}
+
+/** A one-line warning if the load is relative to an edge that cannot hold the model; null if it can. */
+export function loadWarning({ config, edgeMisfit }: Scenario): string | null {
+  if (edgeMisfit === null) return null
+  const { load } = config.workload
+  return `the whole model on the edge ${formatMisfit(edgeMisfit)}: load ${load} is relative to an edge of this speed with memory for it`
 }

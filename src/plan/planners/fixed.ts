@@ -15,7 +15,7 @@ function always(problem: DecisionProblem, name: string, plan: Plan): Policy {
   const otherwise = cloudPlan(problem)
   const fits = ({ freeMemoryBytes, reservedTokens }: Situation): boolean =>
     fitsEdge(problem.pair, plan, { memoryBytes: freeMemoryBytes, reservedTokens })
-  return { name, decide: (situation) => (fits(situation) ? plan : otherwise) }
+  return { name, edgePlan: plan, decide: (situation) => (fits(situation) ? plan : otherwise) }
 }
 
 /** Everything in the cloud except pinned layers: without those, token ids go up once and tokens stream down. */

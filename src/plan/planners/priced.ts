@@ -121,6 +121,7 @@ export function joinShortestDelay(problem: DecisionProblem): Policy {
   const plans = [uniformPlan(layers, pairUnits(problem.pair), EDGE), cloudPlan(problem)]
   return {
     name: 'shortest-delay',
+    edgePlan: plans[0],
     decide: (situation) => {
       const input = oracleInput(problem, situation)
       if (isOutage(situation) && fitsEdge(input.pair, plans[0], input.options)) return plans[0]

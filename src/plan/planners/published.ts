@@ -29,6 +29,7 @@ export function ceCollm(problem: DecisionProblem, mode: EarlyExit['mode']): Poli
   const otherwise = cloudPlan(problem)
   return {
     name: mode === 'standalone' ? 'ce-collm-standalone' : 'ce-collm',
+    edgePlan: plan,
     decide: (situation) =>
       fits(problem, situation, plan) ? (isOutage(situation) ? alone : plan) : otherwise,
   }
@@ -46,6 +47,7 @@ export function thresholdRouting(problem: DecisionProblem, edgeSeconds: number):
   const near = (situation: Situation): boolean => isOutage(situation) || edgeWork(situation) <= edgeSeconds
   return {
     name: 'threshold',
+    edgePlan: edge,
     decide: (situation) => (near(situation) && fits(problem, situation, edge) ? edge : cloud),
   }
 }

@@ -149,6 +149,30 @@ export function fitsEdge(
   return edgeBytes(terms, plan, reservedTokens) <= memoryBytes
 }
 
+/** A plan's bytes on the edge, where they are more than the edge has. */
+export interface Misfit {
+  readonly needBytes: number
+  readonly memoryBytes: number
+}
+
+/** What a plan needs on the edge with K/V of so many tokens, if that does not fit, (28); null if it fits. */
+export function misfitOf(
+  terms: EdgeMemoryTerms,
+  plan: Plan,
+  { memoryBytes, reservedTokens }: { readonly memoryBytes: number; readonly reservedTokens: number },
+): Misfit | null {
+  const needBytes = edgeBytes(terms, plan, reservedTokens)
+  return needBytes <= memoryBytes ? null : { needBytes, memoryBytes }
+}
+
+/** `does not fit (14.0 > 12.0 GB)`, with as many digits as it takes to see the difference. */
+export function formatMisfit({ needBytes, memoryBytes }: Misfit): string {
+  let digits = 1
+  const inGb = (bytes: number): string => (bytes / 1e9).toFixed(digits)
+  while (inGb(needBytes) === inGb(memoryBytes) && digits < 9) digits++
+  return `does not fit (${inGb(needBytes)} > ${inGb(memoryBytes)} GB)`
+}
+
 /** Which weights lie in edge memory. Units are nested (the edge keeps the most sensitive), so a count a layer says which. */
 export interface HeldWeights {
   /** Attention units, by layer. */

@@ -73,6 +73,11 @@ export interface RateEstimate {
 export interface Policy {
   readonly name: string
   decide(situation: Situation): Plan
+  /**
+   * What a fixed planner may run on the edge, and without which it is another planner: where it does not fit, the
+   * request goes to the cloud. Absent: the policy chooses among what fits.
+   */
+  readonly edgePlan?: Plan
   /** Called at the start of an episode with the policy's own seed. */
   reset?(seed: number): void
 }

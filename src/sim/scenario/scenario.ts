@@ -6,7 +6,8 @@ import { check, readConfig } from '../../core/schema.ts'
 import { evaluateProgram } from '../../plan/price/evaluate.ts'
 import { compileProgram } from '../../plan/price/compile.ts'
 import { createPair, pairUnits } from '../../plan/price/pair.ts'
-import { EDGE, uniformPlan } from '../../plan/plan.ts'
+import { EDGE, uniformPlan, type Plan } from '../../plan/plan.ts'
+import { misfitOf, type Misfit } from '../../plan/price/memory.ts'
 import type { DecisionProblem } from '../../plan/price/problem.ts'
 import type { BlockCosts } from '../../plan/profile/costs.ts'
 import { accuracyTable, readAccuracyTable } from '../../plan/profile/accuracy.ts'
@@ -34,6 +35,10 @@ export interface Scenario {
   readonly terms: EpisodeTerms
   readonly batchFactors: readonly number[]
   readonly meanRatePerSecond: number
+  /** Why a plan can run for no request, however short and alone; null if it can for some. */
+  misfitOf(plan: Plan): Misfit | null
+  /** That of the whole model on the edge: then the load is relative to an edge of this speed with memory for it. */
+  readonly edgeMisfit: Misfit | null
   readonly links: Readonly<Record<Split, readonly LinkSource[]>>
   /** The world of episode `seed` of a split; equal arguments give equal worlds. */
   world(split: Split, seed: number): EpisodeInputs
@@ -140,6 +145,7 @@ export async function resolveScenario(
   }
   const meanRatePerSecond = config.workload.load / edgeServiceSeconds(config, problem, workload)
   const { edge, cloud } = problem.pair
+  const misfit = (plan: Plan) => misfitOf(problem.pair, plan, shortestRequest(problem, terms))
   return {
     config,
     hash: sha256(
@@ -149,6 +155,8 @@ export async function resolveScenario(
     terms,
     batchFactors,
     meanRatePerSecond,
+    misfitOf: misfit,
+    edgeMisfit: misfit(everythingOnEdge(problem)),
     links,
     world: (split, seed) =>
       drawWorld(config, problem, workload, links[split], batchFactors, meanRatePerSecond, `${split}/${seed}`),
@@ -203,6 +211,15 @@ function termsOf(config: ScenarioConfig, problem: DecisionProblem): EpisodeTerms
   }
 }
 
+function everythingOnEdge({ pair }: DecisionProblem): Plan {
+  return uniformPlan(pair.model.layers, pairUnits(pair), EDGE)
+}
+
+/** Memory of the idle edge, and K/V of a prompt of one token. */
+function shortestRequest({ pair }: DecisionProblem, { memoryBytes, maxNewTokens }: EpisodeTerms) {
+  return { memoryBytes, reservedTokens: Math.min(pair.model.contextTokens, 1 + maxNewTokens) }
+}
+
 function openAll(config: ScenarioConfig, split: Split, folder: string): Promise<LinkSource[]> {
   return Promise.all(config.links[split].map((entry) => openLink(entry, folder, config.links.binSeconds)))
 }
@@ -233,10 +250,13 @@ function limits(config: ScenarioConfig, problem: DecisionProblem, meanRatePerSec
   }
 }
 
-/** Mean seconds of a request served by the edge alone, over a fixed sample of lengths: what the load is relative to. */
+/**
+ * Mean seconds of a request served by the edge alone, over a fixed sample of lengths: what the load is relative to.
+ * Memory is left out: the same load is the same rate on every memory, also where the model fits none.
+ */
 function edgeServiceSeconds(config: ScenarioConfig, problem: DecisionProblem, workload: Workload): number {
   const { pair } = problem
-  const plan = uniformPlan(pair.model.layers, pairUnits(pair), EDGE)
+  const plan = everythingOnEdge(problem)
   const link = { upBitsPerSecond: 1e9, downBitsPerSecond: 1e9, rttSeconds: 0 }
   const sample = sampleArrivals(
     { ...workload, arrivals: { kind: 'poisson' } },
