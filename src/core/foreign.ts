@@ -101,7 +101,7 @@ export function nameForeignFile(path: string): ForeignFile | null {
 }
 
 /** The first bytes of a file, at most `bytes`; null where it cannot be read. */
-function readHead(path: string, bytes: number): Buffer | null {
+export function readHead(path: string, bytes: number): Buffer | null {
   try {
     const handle = openSync(path, 'r')
     try {

@@ -1,7 +1,7 @@
 import { InputError } from '../core/errors.ts'
 import type { RandomStream } from '../core/random.ts'
 import { resample } from './resample.ts'
-import { gapFreeSpans, makeTrace, measures, TRACE_COLUMNS } from './table.ts'
+import { gapFreeSpans, measures, TRACE_COLUMNS } from './table.ts'
 import type { GapFreeSpan, Trace, TraceColumn } from './table.ts'
 import type { LinkSeries } from './types.ts'
 
@@ -30,9 +30,11 @@ export interface EpisodeWindow {
   readonly binSeconds: number
 }
 
-type Lane = keyof LinkComposition
+/** A part of a link. */
+export type Lane = keyof LinkComposition
 const LANES: readonly Lane[] = ['uplink', 'downlink', 'rtt']
-const COLUMN: Record<Lane, TraceColumn> = {
+/** The column of a trace that a part of a link is read from. */
+export const COLUMN: Readonly<Record<Lane, TraceColumn>> = {
   uplink: 'uplinkBitsPerSecond',
   downlink: 'downlinkBitsPerSecond',
   rtt: 'rttSeconds',
@@ -51,9 +53,11 @@ export function composeLink(parts: LinkComposition, window: EpisodeWindow, rando
   const labels: Partial<Record<Lane, string>> = {}
   for (const { trace, lanes, kind } of groups) {
     const start = drawStart(trace, lanes, count, window.binSeconds, random)
+    const [bins, binSeconds] = repeats(trace, lanes, window.binSeconds) ?? [count, window.binSeconds]
     for (const lane of lanes) {
-      values[lane] = resample(trace, COLUMN[lane], start, window.binSeconds, count)
-      if (lane !== 'rtt') discountLoss(trace, values[lane], start, window.binSeconds)
+      values[lane] = resample(trace, COLUMN[lane], start, binSeconds, bins)
+      if (lane !== 'rtt') discountLoss(trace, values[lane], start, binSeconds)
+      if (bins < count) values[lane] = new Float64Array(count).fill(values[lane][0])
       labels[lane] = `${kind} ${describe(trace)} from ${start.toFixed(1)} s`
     }
   }
@@ -170,8 +174,25 @@ function groupByTrace(parts: LinkComposition): Group[] {
 function binCount(groups: readonly Group[], { seconds, binSeconds }: EpisodeWindow): number {
   if (seconds !== undefined) return Math.max(1, Math.round(seconds / binSeconds))
   if (groups.length === 0) return 1
-  const longest = groups.map(({ trace, lanes }) => Math.max(0, ...spanBins(trace, lanes, binSeconds)))
-  return Math.max(1, Math.min(...longest))
+  const longest = groups
+    .filter(({ trace, lanes }) => repeats(trace, lanes, binSeconds) === null)
+    .map(({ trace, lanes }) => largest(spanBins(trace, lanes, binSeconds)))
+  return Math.max(1, longest.length === 0 ? 1 : Math.min(...longest))
+}
+
+/** Spread arguments have a limit; a recording with many gaps has more spans. */
+const largest = (values: readonly number[]): number =>
+  values.reduce((most, value) => Math.max(most, value), 0)
+
+/**
+ * A link starts again after its end, so a recording shorter than a bin fills every bin with its mean: one bin of its own
+ * length. null for a recording that has a whole bin somewhere, or nothing.
+ */
+function repeats(trace: Trace, lanes: readonly Lane[], binSeconds: number): [number, number] | null {
+  const spans = spansOf(trace, lanes)
+  if (spans.length !== 1) return null
+  const seconds = spans[0].endSeconds - spans[0].startSeconds
+  return seconds < binSeconds * (1 - 1e-9) ? [1, seconds] : null
 }
 
 const spansOf = (trace: Trace, lanes: readonly Lane[]): GapFreeSpan[] =>
@@ -191,10 +212,11 @@ function drawStart(
   binSeconds: number,
   random: RandomStream,
 ): number {
+  if (repeats(trace, lanes, binSeconds) !== null) return spansOf(trace, lanes)[0].startSeconds
   const fits = spanBins(trace, lanes, binSeconds).map((bins) => Math.max(0, bins - count + 1))
   const total = fits.reduce((sum, n) => sum + n, 0)
   if (total === 0) {
-    const longest = Math.max(0, ...spanBins(trace, lanes, binSeconds)) * binSeconds
+    const longest = largest(spanBins(trace, lanes, binSeconds)) * binSeconds
     throw new InputError({
       where: `link: ${lanes.join(' and ')}: ${trace.meta.name}`,
       expected: `${count * binSeconds} s without a gap`,
@@ -215,56 +237,4 @@ function discountLoss(trace: Trace, rates: Float64Array, start: number, binSecon
   if (trace.meta.rateKind !== 'raw-capacity' || !measures(trace, 'lossRatio')) return
   const loss = resample(trace, 'lossRatio', start, binSeconds, rates.length)
   for (let i = 0; i < rates.length; i++) if (!Number.isNaN(loss[i])) rates[i] *= 1 - loss[i]
-}
-
-/**
- * Merges recordings made at the same time into one trace on one time axis, for example an uplink and a downlink file of
- * one drive. Each column comes from the one trace that measured it.
- * @throws InputError if two traces measured the same column, or their rates are of different kinds
- */
-export function mergeTraces(traces: readonly Trace[], name: string): Trace {
-  const kinds = new Set(traces.map(({ meta }) => meta.rateKind).filter((kind) => kind !== null))
-  if (traces.length === 0 || kinds.size > 1) {
-    const found = traces.length === 0 ? 'none' : [...kinds].join(' and ')
-    throw new InputError({ where: name, expected: 'one or more recordings with rates of one kind', found })
-  }
-  const edges = Float64Array.from(new Set(traces.flatMap(({ timeSeconds }) => [...timeSeconds]))).sort()
-  const columns: Partial<Record<TraceColumn, Float64Array>> = {}
-  for (const column of TRACE_COLUMNS) {
-    const sources = traces.filter((trace) => measures(trace, column))
-    if (sources.length > 1) {
-      const found = sources.map(({ meta }) => meta.name).join(' and ')
-      throw new InputError({ where: `${name}: ${column}`, expected: 'one recording that measures it', found })
-    }
-    if (sources.length === 1) columns[column] = onEdges(sources[0], column, edges)
-  }
-  const join = (values: string[]) => [...new Set(values)].join('; ')
-  return makeTrace(
-    {
-      meta: {
-        ...traces[0].meta,
-        name,
-        origin: join(traces.map(({ meta }) => meta.origin)),
-        licence: join(traces.map(({ meta }) => meta.licence)),
-        kind: traces.some(({ meta }) => meta.kind === 'synthetic') ? 'synthetic' : 'recorded',
-        rateKind: [...kinds][0] ?? null,
-        sourceSha256: null,
-        minBinSeconds: Math.max(...traces.map(({ meta }) => meta.minBinSeconds)),
-        notes: [`merged: ${traces.map(({ meta }) => `${meta.name} (${meta.sourceSha256})`).join(', ')}`],
-      },
-      timeSeconds: edges,
-      ...columns,
-    },
-    name,
-  )
-}
-
-function onEdges(trace: Trace, column: TraceColumn, edges: Float64Array): Float64Array {
-  const { timeSeconds } = trace
-  const last = timeSeconds.length - 1
-  let row = 0
-  return Float64Array.from(edges.subarray(0, edges.length - 1), (at) => {
-    while (row < last && timeSeconds[row + 1] <= at) row++
-    return at < timeSeconds[0] || row >= last ? NaN : trace[column][row]
-  })
 }

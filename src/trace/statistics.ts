@@ -1,7 +1,7 @@
 import { quantile } from '../core/quantile.ts'
-import { resampleSpan } from './resample.ts'
+import { resample, resampleSpan } from './resample.ts'
 import { gapFreeSpans } from './table.ts'
-import type { Trace } from './table.ts'
+import type { Trace, TraceColumn } from './table.ts'
 
 /** Bins below this rate count as silent, as in the published statistics. */
 export const SILENT_BITS_PER_SECOND = 10_000
@@ -30,7 +30,10 @@ export interface RttStatistics {
   readonly p95Seconds: number
 }
 
-/** Statistics over 1 s bins of all covered time of several traces; null if none measured the column. */
+/**
+ * Statistics over 1 s bins of all covered time of several traces; null if none measured the column. Where no stretch
+ * lasts half a second, each is a bin of its own length.
+ */
 export function rateStatistics(
   traces: readonly Trace[],
   column: 'uplinkBitsPerSecond' | 'downlinkBitsPerSecond',
@@ -50,6 +53,7 @@ export function rateStatistics(
       seconds += span.endSeconds - span.startSeconds
     }
   }
+  if (bins.length === 0) for (const trace of traces) bins.push(...shortBins(trace, column))
   if (bins.length === 0) return null
   const sorted = Float64Array.from(bins).sort()
   const mean = bins.reduce((sum, value) => sum + value, 0) / bins.length
@@ -65,6 +69,12 @@ export function rateStatistics(
     p95BitsPerSecond: quantile(sorted, 0.95),
     silentShare: bins.filter((value) => value < SILENT_BITS_PER_SECOND).length / bins.length,
   }
+}
+
+function shortBins(trace: Trace, column: TraceColumn): number[] {
+  return gapFreeSpans(trace, [column]).map(
+    ({ startSeconds, endSeconds }) => resample(trace, column, startSeconds, endSeconds - startSeconds, 1)[0],
+  )
 }
 
 /** Quantiles of RTT over recorded samples (not bins); null if none was measured. */

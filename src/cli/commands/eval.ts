@@ -3,11 +3,16 @@ import type { CliCommand } from '../command.ts'
 import { addExamples, addJson } from '../command.ts'
 import { printJson, printLine } from '../io.ts'
 import { RUNS_FOLDER } from '../json/runs.ts'
+import type { LinkEntry } from '../../sim/scenario/schema.ts'
+import { LINK_ARGUMENT } from '../../trace/import/openLink.ts'
 import { integerOption, numberOption, requireChoice } from '../options.ts'
 import { PLANNERS, evaluateRequest, openLearned, scenarioFor, sortNames } from './eval-run.ts'
 import { describeEvaluation } from './eval-table.ts'
+import { addPartOptions } from './link/source.ts'
+import type { PartOptions } from './link/source.ts'
+import { linkEntries } from './link/entries.ts'
 
-interface Options {
+interface Options extends PartOptions {
   readonly scenario?: string
   readonly edge?: string
   readonly links?: string
@@ -34,7 +39,7 @@ export const evalCommand: CliCommand<Options> = {
       .option('--edge <device>', "edge profile JSON, device id or YAML instead of the scenario's")
       .option(
         '--links <split|files>',
-        `links of ${SPLITS.join(', ')}, or link models (YAML) and recordings (Parquet), comma-separated (default: validation)`,
+        `links of ${SPLITS.join(', ')}, or links of your own, comma-separated, each ${LINK_ARGUMENT} (default: validation)`,
       )
       .option('--workload <kind>', "poisson, mmpp, or an Azure LLM trace (CSV) instead of the scenario's")
       .option('--seeds <n>', 'paired episodes', integerOption({ min: 1, max: 10_000 }), 20)
@@ -49,7 +54,7 @@ export const evalCommand: CliCommand<Options> = {
       .option('--tuning-candidates <n>', 'prices tried for the priced planner', integerOption({ min: 1 }), 60)
       .option('--runs <folder>', 'where tuned prices and the log of final evaluations are kept', RUNS_FOLDER)
       .option('--final', 'test links: logged each time: for the final evaluation of a policy')
-    addJson(command)
+    addJson(addPartOptions(command))
     addExamples(command, [
       ['A run against every planner on validation links', 'eval runs/quickstart-1 all'],
       [
@@ -61,13 +66,17 @@ export const evalCommand: CliCommand<Options> = {
         'eval exports/mine per-state-dp --scenario configs/quickstart.scenario.yaml --links drive.parquet --workload azure.csv',
       ],
       [
+        'On recordings of the two directions of a drive; mahimahi records no round trip',
+        'eval per-state-dp --scenario configs/quickstart.scenario.yaml --links drive.up+drive.down --rtt-ms 40',
+      ],
+      [
         'The last word, on links it was not trained on (logged)',
         'eval runs/quickstart-1 all --final --seeds 40 --json',
       ],
     ])
   },
   async run(options, io, args) {
-    const testLinks = linkFiles(options)
+    const testLinks = ownLinks(options)
     const split = testLinks === undefined ? splitOf(options) : 'test'
     const names = sortNames(args)
     const scenario = await scenarioFor(
@@ -103,14 +112,14 @@ export const evalCommand: CliCommand<Options> = {
   },
 }
 
-/** The files that --links names; undefined if it names a split. */
-function linkFiles({ links, final }: Options): string[] | undefined {
-  if (links === undefined || !/\.(ya?ml|parquet)(,|$)/.test(links)) return undefined
-  if (final !== true) return links.split(',')
+/** The links of your own that --links names; undefined if it names a split. */
+function ownLinks(options: Options): LinkEntry[] | undefined {
+  const links = linkEntries(options.links, options)
+  if (links === undefined || options.final !== true) return links
   throw new InputError({
     where: '--final',
     expected: "the scenario's test links",
-    found: `--links ${links}`,
+    found: `--links ${options.links}`,
     remedy: 'leave --final out: links of your own are not logged',
   })
 }

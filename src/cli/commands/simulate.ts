@@ -11,6 +11,7 @@ import { edgeMemory } from '../../plan/price/memory.ts'
 import { formatBytes, formatJoules, formatNumber, formatSeconds } from '../../report/numbers.ts'
 import { renderTable } from '../../report/table.ts'
 import { loadScenario, type Scenario, type Split } from '../../sim/scenario/scenario.ts'
+import { LINK_ARGUMENT } from '../../trace/import/openLink.ts'
 import { needsCloud, type Plan } from '../../plan/plan.ts'
 import type { CliCommand } from '../command.ts'
 import { packageRoot } from '../../core/packageRoot.ts'
@@ -23,6 +24,7 @@ import type { Candidate } from '../json/oracle.ts'
 import { misfit } from '../json/oracle.ts'
 import { addRequestOptions, needed, requestOf, stateJson, type RequestOptions } from '../json/request.ts'
 import { integerOption, requireChoice } from '../options.ts'
+import { linkEntries } from './link/entries.ts'
 import { headline, mapOf, timeTable, weightsLine } from './oracle-table.ts'
 
 interface Options extends RequestOptions {
@@ -43,7 +45,11 @@ export const simulate: CliCommand<Options> = {
     command
       .option('--plan <file>', 'the plan as JSON, or what `edgewise oracle --json` printed (its optimum)')
       .option('--scenario <file>', 'run an episode of this scenario with the plan for every request')
-      .option('--links <split>', `scenario: links of ${SPLITS.join(', ')}`, 'validation')
+      .option(
+        '--links <split|files>',
+        `scenario: links of ${SPLITS.join(', ')}, or links of your own, comma-separated, each ${LINK_ARGUMENT}`,
+        'validation',
+      )
       .option('--seed <n>', 'scenario: seed of the episode', integerOption({ min: 0 }), 0)
     addRequestOptions(command)
     addJson(command)
@@ -121,9 +127,11 @@ function row(name: string, figures: AloneFigures): string[] {
 }
 
 async function episode(file: string, path: string, options: Options, io: Io): Promise<void> {
-  const split: Split = requireChoice('--links', options.links, SPLITS)
+  const testLinks = linkEntries(options.links, options)
+  const split: Split = testLinks === undefined ? requireChoice('--links', options.links, SPLITS) : 'test'
   const scenario = await loadScenario(path, {
     modelsFolder: join(packageRoot(), 'models'),
+    testLinks,
     ...(options.edge === undefined ? {} : { edge: options.edge }),
     ...(options.cloud === undefined ? {} : { cloud: options.cloud }),
   })
@@ -136,7 +144,7 @@ async function episode(file: string, path: string, options: Options, io: Io): Pr
   const report = {
     scenario: scenario.config.name,
     scenarioHash: scenario.hash,
-    links: split,
+    links: testLinks === undefined ? split : 'given',
     seed: options.seed,
     plan: planToJson(pair, plan),
     requests: requests.length,

@@ -44,7 +44,7 @@ const distribution = z.strictObject({ mean: amount, p50: amount, p95: amount, p9
 export const simulateRunSchema = z.strictObject({
   scenario: z.string(),
   scenarioHash: z.string(),
-  links: z.enum(['train', 'validation', 'test']),
+  links: z.enum(['train', 'validation', 'test', 'given']),
   seed: z.int().min(0),
   plan: planJsonSchema,
   requests: z.int(),

@@ -12,6 +12,7 @@ import type { DecisionProblem } from '../../plan/price/problem.ts'
 import type { BlockCosts } from '../../plan/profile/costs.ts'
 import { accuracyTable, readAccuracyTable } from '../../plan/profile/accuracy.ts'
 import { shippedAccuracyFile } from '../../plan/profile/shipped.ts'
+import { placeLink } from '../../trace/import/openLink.ts'
 import { createLink } from '../../trace/link.ts'
 import { readAzureTrace, readLengthModel, type LengthSource } from '../../trace/lengths.ts'
 import { sampleTenants } from '../../trace/tenants.ts'
@@ -20,7 +21,7 @@ import { cloudSlowdown } from '../../plan/price/cloud.ts'
 import type { EpisodeInputs } from '../types.ts'
 import type { EpisodeTerms } from '../episode.ts'
 import { checkScenario } from './check.ts'
-import { openLink, type LinkSource } from './links.ts'
+import { openEntry, type LinkSource } from './links.ts'
 import { besideConfig, loadCosts, loadModelBeside } from './profiles.ts'
 import { scenarioSchema, type LinkEntry, type ScenarioConfig } from './schema.ts'
 
@@ -52,8 +53,8 @@ export interface ScenarioOverrides {
   readonly load?: number
   /** `poisson`, `mmpp`, or an Azure trace (CSV) of arrivals and lengths. */
   readonly workload?: string
-  /** Link models (YAML) or recordings (Parquet) that take the place of the test links. */
-  readonly testLinks?: readonly string[]
+  /** Links that take the place of the test links; paths are relative to the working folder. */
+  readonly testLinks?: readonly LinkEntry[]
   /**
    * Folder of the models that ship with the project: a scenario file with such a model and without an accuracy table
    * takes the measured one beside the model, by name, so that a run keeps it.
@@ -91,7 +92,7 @@ export function changeConfig(
     requestsPerEpisode,
     load,
   }
-  const test = overrides.testLinks?.map(linkEntryOf) ?? config.links.test
+  const test = overrides.testLinks?.map(placeEntry) ?? config.links.test
   return check(scenarioSchema, { ...config, workload, links: { ...config.links, test } }, where)
 }
 
@@ -117,12 +118,11 @@ function workloadChange(
   return { arrivals: { kind: 'azure', file }, lengths: { azure: file } }
 }
 
-/** A link named on the command line: a recording brings uplink, downlink and RTT, or is refused. */
-function linkEntryOf(name: string): LinkEntry {
-  const file = resolve(name)
-  if (!file.endsWith('.parquet')) return file
-  const part = { recording: file }
-  return { uplink: part, downlink: part, rtt: part }
+/** A link named on the command line, with its paths as a config elsewhere needs them. */
+function placeEntry(entry: LinkEntry): LinkEntry {
+  const place = (path: string): string => resolve(path)
+  if (typeof entry === 'string') return placeLink(entry, place)
+  return 'link' in entry ? { ...entry, link: placeLink(entry.link, place) } : entry
 }
 
 /** The same for a config in memory; its paths are relative to `folder`. */
@@ -221,7 +221,7 @@ function shortestRequest({ pair }: DecisionProblem, { memoryBytes, maxNewTokens 
 }
 
 function openAll(config: ScenarioConfig, split: Split, folder: string): Promise<LinkSource[]> {
-  return Promise.all(config.links[split].map((entry) => openLink(entry, folder, config.links.binSeconds)))
+  return Promise.all(config.links[split].map((entry) => openEntry(entry, folder, config.links.binSeconds)))
 }
 
 function workloadOf(config: ScenarioConfig, folder: string): Workload {

@@ -10,10 +10,22 @@ const name = z.string().min(1).max(200)
 /** A constant link without a rate would never carry anything: outages are a recording's or a model's. */
 const constantLink = z.strictObject({ upMbps: positive, downMbps: positive, rttMs: notNegative })
 
-/** Where links come from: a synthetic model (YAML), or a constant. */
-const linkSource = z.union([name, constantLink])
+/**
+ * Where links come from: what names a link on the command line, too (a synthetic model, a trace file, recordings joined
+ * by `+`), the same with constants for what the recordings lack, or a constant alone.
+ */
+const linkSource = z.union([
+  name,
+  z.strictObject({
+    link: name,
+    upMbps: positive.optional(),
+    downMbps: positive.optional(),
+    rttMs: notNegative.optional(),
+  }),
+  constantLink,
+])
 
-/** A recorded link: each part a trace file (Parquet), a constant, or the other direction times a ratio. */
+/** A recorded link: each part a trace file or a recording, a constant, or the other direction times a ratio. */
 const recordedPart = z.union([
   z.strictObject({ recording: name }),
   z.strictObject({ paired: name }),

@@ -4,6 +4,7 @@ import { DEFAULT_QUEUE_BYTES, startRelay } from '../../../trace/replay/relay.ts'
 import { parseLoopback, showEndpoint } from '../../../trace/replay/endpoint.ts'
 import type { PipeStats } from '../../../trace/replay/pipe.ts'
 import type { Relay, RelayStats } from '../../../trace/replay/relay.ts'
+import { LINK_ARGUMENT } from '../../../trace/import/openLink.ts'
 import { createLink } from '../../../trace/link.ts'
 import type { Link } from '../../../trace/types.ts'
 import type { CliCommand } from '../../command.ts'
@@ -11,7 +12,7 @@ import { addExamples, addJson } from '../../command.ts'
 import type { Io } from '../../io.ts'
 import { printJson, printLine } from '../../io.ts'
 import { integerOption, numberOption } from '../../options.ts'
-import { openLinkSource } from './source.ts'
+import { addPartOptions, openLinkSource } from './source.ts'
 import type { LinkOptions } from './source.ts'
 
 interface Options extends LinkOptions {
@@ -33,18 +34,12 @@ export const linkReplay: CliCommand<Options> = {
   summary: 'relay TCP connections over a recorded link, in both directions',
   configure(command) {
     command
-      .argument(
-        '[trace]',
-        'a trace file, a recording, a synthetic link (.yaml), or constant:up=10,down=40,rtt=30',
-      )
+      .argument('[trace]', LINK_ARGUMENT)
       .requiredOption('--listen <host:port>', 'where clients (the edge) connect; port 0: any')
       .requiredOption('--to <host:port>', 'where their connections go on to (the cloud)')
       .option('--up <file>', 'recording of the uplink')
       .option('--down <file>', 'recording of the downlink')
       .option('--rtt <file>', 'recording of round-trip times')
-      .option('--up-mbps <n>', 'a constant uplink', positive)
-      .option('--down-mbps <n>', 'a constant downlink', positive)
-      .option('--rtt-ms <n>', 'a constant round-trip time', notNegative)
       .option(
         '--bin-seconds <n>',
         'width of the bins in which recordings are replayed (default: 0.1, or what they need)',
@@ -62,7 +57,7 @@ export const linkReplay: CliCommand<Options> = {
       )
       .option('--every <seconds>', 'seconds between lines of progress', positive, 5)
       .option('--for-seconds <n>', 'end by itself after so long (default: at Ctrl-C)', positive)
-    addJson(command)
+    addJson(addPartOptions(command))
     addExamples(command, [
       [
         'A constant link',

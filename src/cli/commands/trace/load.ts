@@ -1,10 +1,10 @@
-import { closeSync, openSync, readSync } from 'node:fs'
 import type { Command } from 'commander'
 import { InputError } from '../../../core/errors.ts'
-import { readTrace } from '../../../trace/file.ts'
 import type { CsvColumn, CsvOptions } from '../../../trace/import/csv.ts'
 import type { ImportOptions } from '../../../trace/import/detect.ts'
-import { importTraceFile, TRACE_FORMATS } from '../../../trace/import/detect.ts'
+import { TRACE_FORMATS } from '../../../trace/import/detect.ts'
+import { openRecording } from '../../../trace/import/openLink.ts'
+import type { ReadSettings } from '../../../trace/import/openLink.ts'
 import type { SourceInfo } from '../../../trace/import/source.ts'
 import type { Trace } from '../../../trace/table.ts'
 import { collect, integerOption, requireChoice } from '../../options.ts'
@@ -20,8 +20,6 @@ export interface ReadOptions {
 }
 
 const ROLES = ['time', 'end', 'uplink', 'downlink', 'rtt', 'loss'] as const
-const PARQUET_MAGIC = 'PAR1'
-const NOT_STATED = 'not stated'
 
 export function addReadOptions(command: Command): Command {
   return command
@@ -42,22 +40,16 @@ export function addReadOptions(command: Command): Command {
 }
 
 /** Loads a trace file, or imports a recording as the options say. */
-export async function loadTrace(
-  path: string,
-  options: ReadOptions,
-  source: Partial<SourceInfo> = {},
-): Promise<Trace> {
-  if (isParquet(path)) return readTrace(path)
+export function loadTrace(path: string, options: ReadOptions): Promise<Trace> {
+  return openRecording(path, readSettings(options))
+}
+
+/** How the options say that recordings are read. */
+export function readSettings(options: ReadOptions, source: Partial<SourceInfo> = {}): ReadSettings {
   const { direction } = options
-  const info = {
-    origin: NOT_STATED,
-    licence: NOT_STATED,
-    ...source,
-    ...(direction === undefined
-      ? {}
-      : { direction: requireChoice('--direction', direction, ['up', 'down']) }),
-  }
-  return importTraceFile(path, info, importOptions(options))
+  const told =
+    direction === undefined ? {} : { direction: requireChoice('--direction', direction, ['up', 'down']) }
+  return { ...importOptions(options), source: { ...source, ...told } }
 }
 
 function importOptions(options: ReadOptions): ImportOptions {
@@ -93,20 +85,4 @@ export function csvColumns(declared: readonly string[]): NonNullable<CsvOptions[
     })
   }
   return { time, ...others }
-}
-
-function isParquet(path: string): boolean {
-  try {
-    const handle = openSync(path, 'r')
-    try {
-      const head = Buffer.alloc(PARQUET_MAGIC.length)
-      readSync(handle, head, 0, head.length, 0)
-      return head.toString('latin1') === PARQUET_MAGIC
-    } finally {
-      closeSync(handle)
-    }
-  } catch {
-    // The reader reports what is wrong with the path.
-    return false
-  }
 }

@@ -1,8 +1,10 @@
 import { randomStream } from '../../../core/random.ts'
 import { formatBitsPerSecond, formatSeconds } from '../../../report/numbers.ts'
 import { sparkline } from '../../../report/sparkline.ts'
+import { LINK_ARGUMENT, openLink } from '../../../trace/import/openLink.ts'
 import type { LinkModel } from '../../../trace/markov.ts'
-import { readLinkModel, sampleLink } from '../../../trace/markov.ts'
+import { sampleLink } from '../../../trace/markov.ts'
+import { combineParts } from '../../../trace/merge.ts'
 import { resample } from '../../../trace/resample.ts'
 import type { Trace, TraceColumn } from '../../../trace/table.ts'
 import { TRACE_COLUMNS, measures } from '../../../trace/table.ts'
@@ -12,15 +14,17 @@ import { addExamples, addJson } from '../../command.ts'
 import type { Io } from '../../io.ts'
 import { printJson, printLine } from '../../io.ts'
 import { integerOption } from '../../options.ts'
+import { addPartOptions, declaredParts } from '../link/source.ts'
+import type { PartOptions } from '../link/source.ts'
 import type { ReadOptions } from './load.ts'
-import { addReadOptions, loadTrace } from './load.ts'
+import { addReadOptions, readSettings } from './load.ts'
 import { describeTrace, summariseTrace } from './summary.ts'
 
 const WIDTH = 72
 /** Length of the sample drawn from a synthetic link, seconds. */
 const SAMPLE_SECONDS = 600
 
-interface Options extends ReadOptions {
+interface Options extends ReadOptions, PartOptions {
   readonly json?: boolean
   readonly seed: number
 }
@@ -29,22 +33,27 @@ export const traceShow: CliCommand<Options> = {
   name: 'show',
   summary: 'what is in a trace file or a synthetic link, and its course over time',
   configure(command) {
-    command.argument('<file>', 'a trace file, a recording, or a synthetic link (.yaml)')
+    command.argument('<link>', LINK_ARGUMENT)
     command.option(
       '--seed <n>',
       'synthetic link: seed of the sample that is drawn',
       integerOption({ min: 0 }),
       1,
     )
-    addJson(addReadOptions(command))
+    addJson(addPartOptions(addReadOptions(command)))
     addExamples(command, [
       ['A trace file', 'trace show tmobile.parquet'],
       ['A sample of a synthetic link', 'trace show traces/links/3g-driving.yaml --seed 7'],
+      ['Two recordings as one link', 'trace show drive.up+drive.down --rtt-ms 40'],
     ])
   },
   async run(options, io, [path]) {
-    if (/\.ya?ml$/.test(path)) showModel(readLinkModel(path), options, io)
-    else showTrace(await loadTrace(path, options), options, io)
+    const declared = declaredParts(options)
+    const opened = await openLink({ argument: path, declared, read: readSettings(options) })
+    if (opened.kind === 'model') showModel(opened.model, options, io)
+    else if (opened.kind === 'recorded') showTrace(combineParts(opened.parts), options, io)
+    else if (options.json === true) printJson(io, { label: opened.series.label, ...lanesOf(opened.series) })
+    else showSeries(opened.series, io)
   },
 }
 
@@ -77,11 +86,15 @@ function showModel(model: LinkModel, options: Options, io: Io): void {
   )
   for (const origin of model.origin)
     printLine(io, `  fitted to ${origin.source}: ${origin.used} (${origin.licence}; ${origin.url})`)
+  showSeries(link, io)
+  printLine(io, `${''.padEnd(9)}a sample of ${formatSeconds(SAMPLE_SECONDS)}, seed ${options.seed}`)
+}
+
+function showSeries(link: LinkSeries, io: Io): void {
   printLine(io)
   printCourse(io, 'uplinkBitsPerSecond', link.upBitsPerSecond)
   printCourse(io, 'downlinkBitsPerSecond', link.downBitsPerSecond)
   printCourse(io, 'rttSeconds', link.rttSeconds)
-  printLine(io, `${''.padEnd(9)}a sample of ${formatSeconds(SAMPLE_SECONDS)}, seed ${options.seed}`)
 }
 
 function lanesOf(link: LinkSeries): Record<string, number[]> {
