@@ -15,10 +15,21 @@ const BUNDLE = join(import.meta.dirname, '../fixtures/serve/bundle')
 const WEIGHTS = 3_268_608
 const KV = 8 * 3 * 2 * 16 * 4
 
-function edge(...argv: string[]) {
+function edgewise(...argv: string[]) {
   const cache = mkdtempSync(join(scratch, 'cache'))
   const io = recordIo({ clock: systemClock, env: { XDG_CACHE_HOME: cache } })
-  const code = runCli(['edge', '--model', 'tales', ...argv], io, COMMANDS, '0.0.0')
+  return { io, cache, code: runCli(argv, io, COMMANDS, '0.0.0') }
+}
+
+async function firstLine({ io, code }: Pick<ReturnType<typeof edgewise>, 'io' | 'code'>): Promise<unknown> {
+  let over = false
+  void code.then(() => (over = true))
+  await expect.poll(() => io.out().includes('\n') || over, { timeout: 20_000 }).toBe(true)
+  return JSON.parse(io.out().split('\n')[0] || JSON.stringify(io.err()))
+}
+
+function edge(...argv: string[]) {
+  const { io, cache, code } = edgewise('edge', '--model', 'tales', ...argv)
   /** Graphs that were made: none where nothing was loaded. */
   const graphs = (): string[] =>
     readdirSync(cache, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.onnx'))
@@ -80,36 +91,60 @@ describe('--memory-gb', () => {
       new RegExp(`at least ${WEIGHTS + 2 * KV} bytes`),
       300_000,
       ...argv,
-      '--listen',
-      '127.0.0.1:0',
+      ...['--listen', '127.0.0.1:0', '--log', mkdtempSync(join(scratch, 'log'))],
     )
   })
 
   it('serves a model that fits: the head of tales is its embedding', async () => {
-    const { io, code } = edge(
-      '--memory-gb',
-      '0.00328',
-      '--listen',
-      '127.0.0.1:0',
-      '--json',
-      '--log',
-      join(scratch, 'log'),
-    )
-    let over = false
-    void code.then(() => (over = true))
-    await expect.poll(() => io.out().includes('\n') || over, { timeout: 20_000 }).toBe(true)
-    expect(JSON.parse(io.out().split('\n')[0]), io.err()).toMatchObject({ serving: { model: 'tales' } })
+    const serving = ['--listen', '127.0.0.1:0', '--json', '--log', join(scratch, 'log')] as const
+    const served = edge('--memory-gb', '0.00328', ...serving)
+    const { io, code } = served
+    expect(await firstLine(served), io.err()).toMatchObject({ serving: { model: 'tales' } })
     io.interrupt()
     expect(await code).toBe(130)
   })
 
+  it('keeps no more boundary tensors for a replay than weights and K/V leave', async () => {
+    const cloud = edgewise('cloud', '--model', 'tales', '--listen', '127.0.0.1:0', '--json')
+    const { listening } = (await firstLine(cloud)) as { listening: { port: number } }
+    // Embedding and the first layer; K/V and the boundary tensor of a token are as large as each other there.
+    const [weights, row, tokens, spare] = [4 * (64 * 96 + 27_648 + 73_728), 384, 500, 20_000]
+    const limit = String((weights + row * tokens + spare) / 1e9)
+    const to = ['--cloud', `127.0.0.1:${listening.port}`, '--plan', 'cut:1', '--memory-gb', limit] as const
+    const serving = ['--listen', '127.0.0.1:0', '--json', '--log', join(scratch, 'kept')] as const
+    const served = edgewise('edge', '--model', 'tales', ...to, ...serving)
+    const { url } = ((await firstLine(served)) as { serving: { url: string } }).serving
+    const leave = new AbortController()
+    const answer = await fetch(`${url}/v1/completions`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ model: 'tales', prompt: 'a bear '.repeat(50), max_tokens: 100, stream: true }),
+      signal: leave.signal,
+    })
+    expect((await answer.body!.getReader().read()).done).toBe(false)
+    const metrics = await (await fetch(`${url}/metrics`)).text()
+    const kept = Number(/^edgewise_checkpoint_bytes (\d+)$/m.exec(metrics)?.[1])
+    leave.abort()
+    for (const { io, code } of [served, cloud]) {
+      io.interrupt()
+      expect(await code).toBe(130)
+    }
+    expect(kept).toBeLessThanOrEqual(spare)
+  })
+
   it('of a cloud refuses requests whose plan needs more weights there', async () => {
-    const env = { XDG_CACHE_HOME: mkdtempSync(join(scratch, 'cache')) }
-    const io = recordIo({ clock: systemClock, env })
-    const argv = ['cloud', '--model', 'tales', '--listen', '127.0.0.1:0', '--json', '--memory-gb', '0.003']
-    const code = runCli(argv, io, COMMANDS, '0.0.0')
-    await expect.poll(() => io.out().includes('\n'), { timeout: 20_000 }).toBe(true)
-    const { listening } = JSON.parse(io.out()) as { listening: { port: number } }
+    const cloud = edgewise(
+      'cloud',
+      '--model',
+      'tales',
+      '--listen',
+      '127.0.0.1:0',
+      '--json',
+      '--memory-gb',
+      '0.003',
+    )
+    const { io, code } = cloud
+    const { listening } = (await firstLine(cloud)) as { listening: { port: number } }
     const to = ['--cloud', `127.0.0.1:${listening.port}`]
     const refused = edge(...to, '--plan', 'cloud', ...ids)
     expect(await refused.code).not.toBe(0)
