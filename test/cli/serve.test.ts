@@ -123,6 +123,10 @@ describe('edgewise edge --listen', () => {
     expect(edge.serving.decider).toBe('the static fallback')
     expect(edge.io.out()).toContain('"kind":"degraded"')
     expect((await complete(edge.serving.url)).status).toBe(200)
+    const metrics = await (
+      await fetch(`${edge.serving.url}/metrics`, { headers: { connection: 'close' } })
+    ).text()
+    expect(metrics).toContain('\nedgewise_events_total{kind="degraded"} 1\n')
   })
 
   it.each([

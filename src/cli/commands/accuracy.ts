@@ -85,13 +85,12 @@ async function measure(options: Options, io: Io): Promise<number> {
 }
 
 async function assessment(options: Options, pretrained: PretrainedModel, io: Io): Promise<Assessment | null> {
-  const [{ assess }, { measuredText }, { openEngine }, { openSubgraphStore: openSegmentStore }] =
-    await Promise.all([
-      import('../../lab/accuracy/assess.ts'),
-      import('../../lab/accuracy/text.ts'),
-      import('../../core/engine/open.ts'),
-      import('../../model/graphs/subgraphStore.ts'),
-    ])
+  const [{ assess }, { measuredText }, { openEngine }, { openSubgraphStore }] = await Promise.all([
+    import('../../lab/accuracy/assess.ts'),
+    import('../../lab/accuracy/text.ts'),
+    import('../../core/engine/open.ts'),
+    import('../../model/graphs/subgraphStore.ts'),
+  ])
   const { source, fingerprint } = pretrained
   const { name, windows } = measuredText(pretrained, textOf(options))
   const folders = new Map<RuntimePrecision, SubgraphFolder>()
@@ -108,7 +107,7 @@ async function assessment(options: Options, pretrained: PretrainedModel, io: Io)
       files: (precision) => {
         const cache = openSubgraphFolder(io.env, options.cache, fingerprint, precision)
         folders.set(precision, cache)
-        return openSegmentStore(cache.folder, source, precision)
+        return openSubgraphStore(cache.folder, source, precision)
       },
       budgetBytes: options.memoryGb * 1e9,
       stopped: () => io.signal.aborted,

@@ -118,15 +118,15 @@ function stepIn({ steps }: LoweredPass, { step: number, kind }: ExecutionEvent):
   return null
 }
 
-/** The segment in words; where it has some heads of its layers only, how many. */
-function labelOf(model: ModelSpec, segment: Subgraph): string {
+/** The subgraph in words; where it has some heads of its layers only, how many. */
+function labelOf(model: ModelSpec, subgraph: Subgraph): string {
   const units = attentionUnits(model)
-  const shares = segment.parts.flatMap((part) =>
+  const shares = subgraph.parts.flatMap((part) =>
     part.kind === 'attention' && part.units.length > 0 && part.units.length < units
       ? [(part.units.length * model.heads) / units]
       : [],
   )
-  const label = subgraphLabel(segment)
+  const label = subgraphLabel(subgraph)
   if (shares.length === 0) return label
   const [least, most] = [Math.min(...shares), Math.max(...shares)]
   const heads = least === most ? String(least) : `${least}-${most}`

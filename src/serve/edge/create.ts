@@ -126,9 +126,12 @@ export async function createEdge(options: EdgeOptions): Promise<Edge> {
 async function composeEdge(options: EdgeOptions, side: OpenedSide): Promise<Edge> {
   const { model, logFolder, bundle, clock = systemClock, timers = systemTimers, onEvent = () => {} } = options
   if (options.listen !== undefined && side.pretrained.tokenizer === null) throw withoutTokenizer(model)
+  // What happens before the service is open waits for its one stream of events.
+  const early: ServiceEvent[] = []
+  let emit = (event: ServiceEvent): void => void early.push(event)
   const onError = (error: Error): void => {
     const reason = `${logFolder} cannot be written, serving goes on without: ${error.message}`
-    onEvent({ kind: 'degraded', atSeconds: clock.nowSeconds(), part: 'log', reason })
+    emit({ kind: 'degraded', atSeconds: clock.nowSeconds(), part: 'log', reason })
   }
   const logs =
     logFolder === undefined
@@ -140,17 +143,19 @@ async function composeEdge(options: EdgeOptions, side: OpenedSide): Promise<Edge
     const { outageSeconds } = limits
     const hasCloud = options.cloud !== undefined
     const selector = await planSelectorOf(
-      { ...options, hasCloud, outageSeconds, clock, onEvent },
+      { ...options, hasCloud, outageSeconds, clock, onEvent: emit },
       side,
       planAlone(side),
     )
     const registry = new Registry()
     const random = options.random ?? streamsBy(clock)
     const parts = { side, logs, selector, registry, limits, clock, timers, random }
-    opened = openService(options, parts, onEvent)
+    opened = openService(options, parts, early)
+    emit = opened.emit
     const api = options.listen === undefined ? null : await openApi(options, options.listen, opened, parts)
     return edgeOf(opened, api, parts)
   } catch (error) {
+    if (opened === null) early.forEach(onEvent)
     await opened?.close()
     await logs?.close()
     throw error
@@ -169,14 +174,14 @@ interface Parts {
 }
 
 function openService(
-  { cloud, transport = {}, model: modelArgument }: EdgeOptions,
+  { cloud, transport = {}, model: modelArgument, onEvent = () => {} }: EdgeOptions,
   { side, logs, selector, registry, limits, clock, timers, random }: Parts,
-  onEvent: (event: ServiceEvent) => void,
+  early: ServiceEvent[],
 ): OpenedService {
   const { pretrained, greeting, execution, memory } = side
   const { source, stopIds, fingerprint } = pretrained
   const { id, contextTokens } = source.model
-  const precision = requiredOfCloud(selector, clock, onEvent)
+  const precision = requiredOfCloud(selector, clock, (event) => early.push(event))
   return openEdgeService({
     served: { id, createdSeconds: 0, contextTokens, fingerprint },
     spec: source.model,
@@ -184,6 +189,7 @@ function openService(
     execution,
     decider: selector,
     registry,
+    early,
     onEvent,
     dial:
       cloud === undefined

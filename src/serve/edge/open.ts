@@ -32,6 +32,8 @@ interface OpenOptions {
   readonly time: TimeSource
   readonly random: RandomStream
   readonly registry: Registry
+  /** What happened while this was being opened; all who listen hear of it first. */
+  readonly early?: readonly ServiceEvent[]
   readonly onEvent: (event: ServiceEvent) => void
 }
 
@@ -40,6 +42,8 @@ export interface OpenedService {
   readonly executor: EdgeExecutor
   readonly link: CloudLink | null
   readonly rttSeconds: () => number | null
+  /** Tells all who listen of something that happened outside the service, such as a log that cannot be written. */
+  readonly emit: (event: ServiceEvent) => void
   /** Takes nothing new and ends the link; whoever asked must have given up what is under way. */
   close(): Promise<void>
 }
@@ -92,6 +96,7 @@ export function openEdgeService(options: OpenOptions): OpenedService {
     memory: { bytes: memory.limitBytes, residentBytes: () => execution.sessions.loadedBytes },
     linkStatus: () => telemetry.linkStatus(),
   })
+  options.early?.forEach(onEvent)
   telemetry.open(service.runner)
   link?.start()
   return {
@@ -99,6 +104,7 @@ export function openEdgeService(options: OpenOptions): OpenedService {
     executor,
     link,
     rttSeconds: () => telemetry.rttSeconds,
+    emit: onEvent,
     close: async () => {
       telemetry.close()
       await service.drain(0)
