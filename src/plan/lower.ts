@@ -4,6 +4,7 @@ import {
   bitsOfLayer,
   CLOUD,
   EDGE,
+  needsCloud,
   sideAfterFfn,
   sideOfFfnInput,
   type BoundaryBits,
@@ -261,8 +262,49 @@ function lowerExit(model: ModelSpec, exit: EarlyExit, bits: BoundaryBits): Lower
   }
 }
 
+/** How the edge takes a request over from the cloud: the `boundary` rebuild of its K/V caches. */
+export interface LoweredMigration {
+  /**
+   * What the edge runs over the kept boundary rows, to fill the caches of the layers that the cloud had. Null where the
+   * edge has every cache that the next plan needs, so that no row is needed.
+   */
+  readonly subgraph: Subgraph | null
+  /** The message that carried those rows up: one row for each position, unless it is the lm_head's alone. */
+  readonly upload: SendStep
+}
+
+/**
+ * How a request passes from `from`, which needs the cloud, to `to`, which does not, without a prefill of its tokens.
+ * Null where kept boundary rows cannot fill the caches that are missing.
+ */
+export function lowerMigration(model: ModelSpec, from: Plan, to: Plan): LoweredMigration | null {
+  const cut = cutOf(from, attentionUnits(model))
+  if (cut === null || !needsCloud(from) || needsCloud(to)) return null
+  const top = to.exit?.layer ?? model.layers
+  // A plan of this shape sends one message up in each pass.
+  const upload = lowerPlan(model, from).prefill.steps.find(({ kind }) => kind === 'send') as SendStep
+  const subgraph: Subgraph | null = top <= cut ? null : { input: 'x', parts: wholeLayers(model, cut, top) }
+  return { subgraph, upload }
+}
+
+/**
+ * Layers [0, cut) lie whole on the edge with the embedding, layers [cut, L) whole in the cloud; L where the cloud has
+ * the lm_head alone. Null for a plan of any other shape.
+ */
+function cutOf({ embed, exit, unitsOnCloud, ffn }: Plan, units: number): number | null {
+  if (exit !== null) return exit.layer
+  if (embed === CLOUD) return null
+  const layers = ffn.length
+  let cut = 0
+  while (cut < layers && unitsOnCloud[cut] === 0 && ffn[cut] === 0) cut++
+  for (let layer = cut; layer < layers; layer++) {
+    if (unitsOnCloud[layer] !== units || ffn[layer] !== 1) return null
+  }
+  return cut
+}
+
 /** Layers [from, to) with all their units. */
-export function wholeLayers(model: ModelSpec, from: number, to: number): SubgraphPart[] {
+function wholeLayers(model: ModelSpec, from: number, to: number): SubgraphPart[] {
   const units = allUnits(model)
   const parts: SubgraphPart[] = []
   for (let layer = from; layer < to; layer++) {

@@ -866,7 +866,7 @@ function usesNetwork(flight: SimRequest): boolean {
 
 /**
  * The fast simulator: equal to the reference (createReference) in every outcome, total and
- * decision time, without a heap and without an allocation per token; a request alone on the
+ * decision time (test/sim/equality.test.ts), without a heap and without an allocation per token; a request alone on the
  * edge, or streaming from the cloud, advances in a loop of its own until the next event that
  * could touch it. Listener.compute is then called once for the whole stretch.
  * Throws InputError on a world or program that cannot run.

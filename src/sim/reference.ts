@@ -1,6 +1,6 @@
 import { latencySeconds } from '../plan/price/network.ts'
 import type { Program } from '../plan/price/program.ts'
-import { askedOfCloud, curveAt, RESOURCE } from '../plan/price/program.ts'
+import { askedOfCloud, RESOURCE, stageSeconds } from '../plan/price/program.ts'
 import type { Direction } from '../trace/types.ts'
 import { checkProgram, checkWorld, refuseDeadLink, refuseDispatch, refuseKeep } from './check.ts'
 import { Heap } from './heap.ts'
@@ -221,9 +221,7 @@ class ReferenceSimulation implements Simulation {
     const context = this.world.arrivals[flight.request].promptTokens + token - 1
     const run: SimToken = { flight, token, list, complete: list.stages.map(() => false), tasks: [] }
     list.stages.forEach((stage, index) => {
-      const knots = stage.resource === RESOURCE.edge ? program.edgeKnots : program.cloudKnots
-      const profiledSeconds =
-        stage.seconds + (stage.curve === null ? 0 : curveAt(knots, stage.curve, context))
+      const profiledSeconds = stageSeconds(program, stage, context)
       const task = { run, index, stage, profiledSeconds }
       run.tasks.push({ ...task, readySeconds: NaN, startSeconds: NaN, sentSeconds: NaN, endSeconds: NaN })
     })
@@ -396,7 +394,8 @@ class ReferenceSimulation implements Simulation {
 
 /**
  * The slow simulator: an event queue through which every stage of every token passes
- * (docs/model.md, section 9). Completions of one moment are processed before anything
+ * (docs/model.md, section 9). It shares no times with `evaluateProgram`, because its independence is its purpose:
+ * test/plan/cost.test.ts holds the two to each other for lone requests under random plans. Completions of one moment are processed before anything
  * starts, in the order request, token, stage; then arrivals; then the decision.
  * Cloud stages that wait for an earlier one of their request count in cloudQueuedSeconds.
  * Throws InputError on a world or program that cannot run.

@@ -4,7 +4,7 @@ import { checkList, checkProgram } from './check.ts'
 import { emptyOutcome } from './outcome.ts'
 import type { RequestOutcome } from './types.ts'
 
-/** What the fast simulator may do with a list besides walking it stage by stage. */
+/** What the fast simulator may do with a list besides taking it stage by stage. */
 export const SHAPE = { general: 0, edgeOnly: 1, cloudStreaming: 2 } as const
 
 /**

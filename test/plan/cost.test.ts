@@ -4,34 +4,15 @@ import { compileProgram } from '../../src/plan/price/compile.ts'
 import { evaluateProgram } from '../../src/plan/price/evaluate.ts'
 import { exitUse } from '../../src/plan/oracle/exits.ts'
 import { requestCost, latencyTerm } from '../../src/plan/price/objective.ts'
-import { exitPlans } from '../../src/plan/oracle/value.ts'
-import { pairUnits, type DevicePair } from '../../src/plan/price/pair.ts'
-import { type Plan, type Side, BOUNDARY_BITS } from '../../src/plan/plan.ts'
+import { exitPlans, planCost } from '../../src/plan/oracle/value.ts'
+import type { DevicePair } from '../../src/plan/price/pair.ts'
 import type { DecisionProblem } from '../../src/plan/price/problem.ts'
 import { createFast } from '../../src/sim/fast.ts'
 import { createReference } from '../../src/sim/reference.ts'
 import type { SimulationFactory, EpisodeInputs } from '../../src/sim/types.ts'
 import { createLink, constantSeries } from '../../src/trace/link.ts'
+import { anyPlan } from './any-plan.ts'
 import { FORMS, randomProblem } from './random-problem.ts'
-
-/** Any plan at all: mixed heads, FFN mode 2, ends anywhere, all bits, and early exits. */
-function anyPlan(random: RandomStream, problem: DecisionProblem): Plan {
-  const { pair } = problem
-  if (random.uniform() < 0.3) {
-    const exits = exitPlans(pair, { ...problem, mixedLayers: true, memoryBytes: Infinity, reservedTokens: 0 })
-    return exits[random.integer(exits.length)]
-  }
-  const draw = (below: number): Uint8Array =>
-    new Uint8Array(pair.model.layers).map(() => random.integer(below))
-  return {
-    embed: random.integer(2) as Side,
-    unitsOnCloud: draw(pairUnits(pair) + 1),
-    ffn: draw(3),
-    head: random.integer(2) as Side,
-    boundaryBits: BOUNDARY_BITS[random.integer(4)],
-    exit: null,
-  }
-}
 
 function randomState(random: RandomStream, pair: DevicePair) {
   const link = {
@@ -69,7 +50,7 @@ describe.each(simulators)('the analytic cost of a plan equals %s', (_, create) =
 
 function expectEqual(random: RandomStream, problem: DecisionProblem, create: SimulationFactory): void {
   const { pair, objective } = problem
-  const plan = anyPlan(random, problem)
+  const plan = anyPlan(random, pair)
   const { link, promptTokens, outputTokens } = randomState(random, pair)
   const program = compileProgram(pair, plan, { promptTokens, loadBytes: 1e5, decisionSeconds: 1e-3 })
   const cost = evaluateProgram(program, { ...problem, link, promptTokens, outputTokens })
@@ -122,7 +103,7 @@ function expectEqual(random: RandomStream, problem: DecisionProblem, create: Sim
   }
 }
 
-it('an early exit summed without its program takes what the walk of its program takes', () => {
+it('an early exit summed without its program takes what evaluating its program takes', () => {
   const random = randomStream(12, 'exits')
   for (let i = 0; i < 120; i++) {
     const problem = randomProblem(random, { layers: 4, units: 2 }, 'qoe')
@@ -131,14 +112,12 @@ it('an early exit summed without its program takes what the walk of its program 
     const plans = exitPlans(pair, options)
     const plan = plans[random.integer(plans.length)]
     if (plan.exit === null) throw new Error('an exit plan has an exit')
-    const state = randomState(random, pair)
-    const program = compileProgram(pair, plan, { ...state, loadBytes: 0, decisionSeconds: 0 })
-    const walked = evaluateProgram(program, { ...problem, ...state })
-    const rate = problem.readingTokensPerSecond
-    const slow = { ...state, edgeSlowdown: 1, cloudSlowdown: 1 }
-    const summed = exitUse(pair, slow, plan.exit, plan.boundaryBits, rate)
+    const slowdown = () => (random.uniform() < 0.3 ? 1 : 1 + random.uniform())
+    const state = { ...randomState(random, pair), edgeSlowdown: slowdown(), cloudSlowdown: slowdown() }
+    const evaluated = planCost({ ...problem, state }, plan)
+    const summed = exitUse(pair, state, plan.exit, plan.boundaryBits, problem.readingTokensPerSecond)
     for (const [name, value] of Object.entries(summed)) {
-      const expected = walked[name as keyof typeof summed]
+      const expected = evaluated[name as keyof typeof summed]
       expect(Math.abs(value - expected), name).toBeLessThanOrEqual(1e-9 * Math.max(1, expected))
     }
   }

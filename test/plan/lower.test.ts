@@ -1,6 +1,5 @@
 import { describe, expect, test } from 'vitest'
 import { randomStream, type RandomStream } from '../../src/core/random.ts'
-import { attentionUnits } from '../../src/model/spec.ts'
 import {
   lowerPlan,
   rowElements,
@@ -12,12 +11,13 @@ import {
   type RunStep,
   type SendStep,
 } from '../../src/plan/lower.ts'
-import { CLOUD, EDGE, exitPlan, needsCloud, type Plan } from '../../src/plan/plan.ts'
+import { CLOUD, EDGE, exitPlan, needsCloud } from '../../src/plan/plan.ts'
 import { boundaryBytes, tokenIdBytes } from '../../src/plan/price/boundary.ts'
 import { compileProgram } from '../../src/plan/price/compile.ts'
 import type { DevicePair } from '../../src/plan/price/pair.ts'
 import { RESOURCE, type StageList } from '../../src/plan/price/program.ts'
-import { cutAt, randomPlan, withRandomWidths } from '../run/executor/random-plan.ts'
+import { cutAt, randomPlan } from '../run/executor/random-plan.ts'
+import { anyPlan } from './any-plan.ts'
 import { randomPair } from './random-pair.ts'
 import { sourcesThatSay } from './sources.ts'
 
@@ -39,17 +39,6 @@ function priced({ model, network }: DevicePair, step: RunStep | SendStep, rows: 
 }
 
 const stagesOf = (list: StageList) => list.stages.map(({ resource, bytes }) => ({ resource, bytes }))
-
-/** A split of any shape, or an early exit. */
-function anyPlan(random: RandomStream, pair: DevicePair): Plan {
-  const bits = ([32, 16, 8, 4] as const)[random.integer(4)]
-  const kind = random.integer(3)
-  const uniform = randomPlan(random, pair.model, bits)
-  if (kind < 2) return kind === 0 ? uniform.plan : withRandomWidths(random, uniform).plan
-  const { layer, threshold } = pair.accuracy.exits[random.integer(pair.accuracy.exits.length)]
-  const mode = random.integer(2) === 0 ? 'standalone' : 'collaborative'
-  return exitPlan(pair.model.layers, attentionUnits(pair.model), { layer, threshold, mode }, bits)
-}
 
 function anyPair(random: RandomStream, seed: number): DevicePair {
   const shape = { layers: 2 + random.integer(4), units: 1 + random.integer(4), grouped: seed % 3 === 0 }

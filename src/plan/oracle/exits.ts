@@ -3,26 +3,15 @@ import type { BlockCosts } from '../profile/costs.ts'
 import { boundaryBytes, serialisationSeconds, tokenIdBytes, warmLatencySeconds } from '../price/boundary.ts'
 import { upperMarginalSeconds } from '../price/compile.ts'
 import { sumCurve } from '../price/curves.ts'
+import type { RequestUse } from '../price/evaluate.ts'
 import { pairUnits, type DevicePair } from '../price/pair.ts'
 import type { EarlyExit } from '../plan.ts'
 import { askedOfCloud } from '../price/program.ts'
 import type { PlanningState } from '../price/question.ts'
 
-/** What an early-exit plan takes for one unloaded request; times since its dispatch. */
-interface ExitUse {
-  ttftSeconds: number
-  e2eSeconds: number
-  stallSeconds: number
-  edgeSeconds: number
-  cloudSeconds: number
-  upBytes: number
-  downBytes: number
-  messages: number
-}
-
 /**
- * Sums an early-exit plan without compiling its program, because the oracle evaluates many. Tests compare it with the
- * evaluation of the compiled program.
+ * What an early-exit plan takes, summed without its program, because the oracle evaluates many: `evaluateProgram` takes
+ * several times as long. test/plan/cost.test.ts holds the two to each other for random pairs and exits.
  */
 export function exitUse(
   pair: DevicePair,
@@ -30,7 +19,7 @@ export function exitUse(
   exit: EarlyExit,
   bits: number,
   readingTokensPerSecond: number,
-): ExitUse {
+): RequestUse {
   const units = pairUnits(pair)
   const edgeFixed =
     state.edgeSlowdown *
@@ -47,7 +36,7 @@ export function exitUse(
       pair.edge.wakeSeconds +
       pair.edge.embedSeconds(state.promptTokens) +
       pair.edge.headSeconds())
-  const use: ExitUse = {
+  const use: Mutable<RequestUse> = {
     ttftSeconds: first,
     e2eSeconds: first,
     stallSeconds: 0,
@@ -74,6 +63,8 @@ export function exitUse(
   return use
 }
 
+type Mutable<T> = { -readonly [K in keyof T]: T[K] }
+
 /** Token by token: every hidden state goes up, and some tokens wait for the cloud's answer. */
 function collaborate(
   pair: DevicePair,
@@ -82,7 +73,7 @@ function collaborate(
   bits: number,
   rate: number,
   edge: Steps,
-  use: ExitUse,
+  use: Mutable<RequestUse>,
 ): void {
   const { link, promptTokens, outputTokens } = state
   const share = 1 - exitEntryOf(pair.accuracy, exit.layer, exit.threshold).leaveShare.value
@@ -101,7 +92,8 @@ function collaborate(
       (pair.cloud.attentionPrefillSeconds(promptTokens, units) +
         pair.cloud.ffnSeconds('whole', promptTokens)) +
       pair.cloud.dispatchSeconds +
-      pair.cloud.wakeSeconds)
+      pair.cloud.wakeSeconds +
+      pair.cloud.headSeconds())
   const catchUp = share > 0 ? (1 / share - 1) * upperMarginalSeconds(pair, exit.layer) : 0
   const askFixed =
     slow *

@@ -1,17 +1,10 @@
-import { compileProgram } from '../price/compile.ts'
 import { joulesByCause, type JouleParts } from '../price/energy.ts'
-import { latencySeconds } from '../price/network.ts'
-import { latencyTerm } from '../price/objective.ts'
+import type { BusyUse, EvaluationRecorder, PlanCost } from '../price/evaluate.ts'
+import { latencyTerm, type Objective } from '../price/objective.ts'
+import type { Stage, StageList } from '../price/program.ts'
 import type { OracleInput } from '../price/question.ts'
 import type { Plan } from '../plan.ts'
-import {
-  RESOURCE,
-  askedOfCloud,
-  curveAt,
-  type Program,
-  type Stage,
-  type StageList,
-} from '../price/program.ts'
+import { planCost } from './value.ts'
 
 /** Seconds that a token waited, by what it waited for. */
 interface TimeParts {
@@ -61,54 +54,42 @@ export interface Explanation {
 }
 
 /**
- * Explains a plan for one unloaded request on a constant, warm link: evaluates it like evaluateProgram, then traces
- * back from the delivered tokens along what each stage waited for (the critical path).
+ * Explains a plan for one unloaded request on a constant, warm link: its cost (`planCost`), split by tracing back from
+ * the delivered tokens along what each stage waited for (the critical path).
  */
 export function explainPlan(input: Omit<OracleInput, 'options' | 'prices'>, plan: Plan): Explanation {
-  const { pair, state } = input
-  const { promptTokens, outputTokens } = state
-  const program = compileProgram(pair, plan, { promptTokens, loadBytes: 0, decisionSeconds: 0 })
-  const evaluation = new TracedEvaluation(program, input)
-  const first = evaluation.list(program.prefill, -1, -1)
-  const prefillUse = evaluation.takeUse()
-  let loop = first.loop
-  let last = first.deliver
-  let stall = 0
-  const ttft = evaluation.end[first.deliver]
-  for (let token = 2; token <= outputTokens; token++) {
-    const asked = askedOfCloud(program.askShare, token) ? program.cycles.length - 1 : 0
-    const next = evaluation.list(program.cycles[asked], loop, promptTokens + token - 1)
-    loop = next.loop
-    if (evaluation.end[next.deliver] > evaluation.end[last]) last = next.deliver
-    stall = Math.max(stall, evaluation.end[last] - ttft - (token - 1) / input.readingTokensPerSecond)
+  const path = new CriticalPath()
+  const total = planCost(input, plan, path)
+  const { ttftSeconds, e2eSeconds } = total
+  const [prefillUse, decodeUse] = path.uses(total)
+  const phase = (seconds: TimeParts, use: BusyUse, lasts: number): Phase => {
+    const { edgeSeconds, cloudSeconds, upBytes, downBytes, messages } = use
+    return {
+      seconds,
+      use: {
+        edgeBusySeconds: edgeSeconds,
+        cloudBusySeconds: cloudSeconds,
+        upBytes,
+        downBytes,
+        messages,
+      },
+      joules: joulesByCause(input.pair.power, use, lasts),
+    }
   }
-  const decodeUse = evaluation.takeUse()
-  const e2e = evaluation.end[last]
-  const phase = (seconds: TimeParts, use: PhaseUse, lasts: number): Phase => ({
-    seconds,
-    use,
-    joules: joulesByCause(pair.power, { ...use, edgeSeconds: use.edgeBusySeconds }, lasts),
-  })
-  const prefill = phase(evaluation.trace(first.deliver, 0), prefillUse, ttft)
-  const decode = phase(evaluation.trace(last, ttft), decodeUse, e2e - ttft)
-  const latency = latencyTerm(input.objective.latency, ttft, e2e, stall)
-  return { prefill, decode, cost: costOf(input, prefill, decode, latency, program.accuracyLoss) }
+  const [first, last] = path.delivered()
+  const prefill = phase(path.trace(first, 0), prefillUse, ttftSeconds)
+  const decode = phase(path.trace(last, ttftSeconds), decodeUse, e2eSeconds - ttftSeconds)
+  return { prefill, decode, cost: costOf(input.objective, total) }
 }
 
-function costOf(
-  { objective: { weights } }: Pick<OracleInput, 'objective'>,
-  prefill: Phase,
-  decode: Phase,
-  latencySeconds: number,
-  accuracyLoss: number,
-): CostParts {
-  const joules = sumOf(prefill.joules) + sumOf(decode.joules)
+function costOf({ weights, latency }: Objective, total: PlanCost): CostParts {
+  const { ttftSeconds, e2eSeconds, stallSeconds } = total
   return {
-    latency: weights.latency * latencySeconds,
-    energy: weights.energy * joules,
-    cloud: weights.cloud * (prefill.use.cloudBusySeconds + decode.use.cloudBusySeconds),
-    bytes: (weights.bytes * (prefill.use.upBytes + decode.use.upBytes)) / 1e6,
-    accuracy: weights.accuracy * accuracyLoss,
+    latency: weights.latency * latencyTerm(latency, ttftSeconds, e2eSeconds, stallSeconds),
+    energy: weights.energy * total.edgeJoules,
+    cloud: weights.cloud * total.cloudSeconds,
+    bytes: (weights.bytes * total.upBytes) / 1e6,
+    accuracy: weights.accuracy * total.accuracyLoss,
   }
 }
 
@@ -133,77 +114,64 @@ const COMPUTE: readonly TimeName[] = [
   'downlinkSeconds',
 ]
 
-/**
- * Evaluates like evaluateProgram and records what every stage waited for. Events are stages in the order of evaluation.
- */
-class TracedEvaluation {
-  /** When each event is complete, and when it began. */
-  readonly end: number[] = []
+/** Records when each stage began and ended, and what it waited for. An event is one stage, in the order of evaluation. */
+class CriticalPath implements EvaluationRecorder {
   private readonly begin: number[] = []
   /** When a transfer's last byte left; a compute stage's end. */
   private readonly left: number[] = []
+  /** When each event is complete. */
+  private readonly end: number[] = []
   private readonly resource: number[] = []
   private readonly cause: number[] = []
   private readonly lastOn = [-1, -1, -1, -1]
-  private use = emptyUse()
-  private readonly program: Program
-  private readonly input: Omit<OracleInput, 'options' | 'prices'>
+  /** The event with which each token is delivered. */
+  private readonly deliveries: number[] = []
+  /** First event of the current list, the event after which it began (-1: the request's start), and that of the next. */
+  private base = 0
+  private from = -1
+  private loop = -1
+  private prefillUse: BusyUse | null = null
 
-  constructor(program: Program, input: Omit<OracleInput, 'options' | 'prices'>) {
-    this.program = program
-    this.input = input
+  list(list: StageList, before: BusyUse): void {
+    if (this.deliveries.length === 1) this.prefillUse = useBetween(before, NOTHING)
+    this.base = this.end.length
+    this.from = this.loop
+    this.loop = this.base + list.loop
+    this.deliveries.push(this.base + list.deliver)
   }
 
-  /** Evaluates a list that starts when event `from` is complete; returns its loop and delivery events. */
-  list(list: StageList, from: number, context: number): { loop: number; deliver: number } {
-    const base = this.end.length
-    for (const stage of list.stages) {
-      let cause = from
-      for (const before of stage.after) {
-        if (cause < 0 || this.end[base + before] > this.end[cause]) cause = base + before
-      }
-      this.stage(stage, cause, context)
-    }
-    return { loop: base + list.loop, deliver: base + list.deliver }
-  }
-
-  private stage(stage: Stage, readyCause: number, context: number): void {
+  stage(stage: Stage, ready: number, begin: number, left: number, end: number): void {
     const { resource } = stage
-    const ready = readyCause < 0 ? 0 : this.end[readyCause]
-    const previous = stage.express ? -1 : this.lastOn[resource]
-    const waits = previous >= 0 && this.left[previous] > ready
-    const begin = waits ? this.left[previous] : ready
-    const left = begin + this.occupies(stage, context)
+    this.cause.push(begin > ready ? this.lastOn[resource] : this.latest(stage.after))
     if (!stage.express) this.lastOn[resource] = this.end.length
     this.begin.push(begin)
     this.left.push(left)
-    this.end.push(left + this.latency(stage))
+    this.end.push(end)
     this.resource.push(resource)
-    this.cause.push(waits ? previous : readyCause)
   }
 
-  /** Seconds for which a stage occupies its resource; counts what it uses. */
-  private occupies(stage: Stage, context: number): number {
-    const { state } = this.input
-    const { use } = this
-    if (stage.resource === RESOURCE.up || stage.resource === RESOURCE.down) {
-      const up = stage.resource === RESOURCE.up
-      use[up ? 'upBytes' : 'downBytes'] += stage.bytes
-      use.messages++
-      return (8 * stage.bytes) / (up ? state.link.upBitsPerSecond : state.link.downBitsPerSecond)
+  /** The event that was complete last among those a stage waits for: earlier stages of its list, or the list's begin. */
+  private latest(after: readonly number[]): number {
+    let latest = this.from
+    for (const before of after) {
+      const event = this.base + before
+      if (latest < 0 || this.end[event] > this.end[latest]) latest = event
     }
-    const edge = stage.resource === RESOURCE.edge
-    const knots = edge ? this.program.edgeKnots : this.program.cloudKnots
-    const profiled = stage.seconds + (stage.curve === null ? 0 : curveAt(knots, stage.curve, context))
-    const seconds = profiled * (edge ? state.edgeSlowdown : state.cloudSlowdown)
-    use[edge ? 'edgeBusySeconds' : 'cloudBusySeconds'] += seconds
-    return seconds
+    return latest
   }
 
-  private latency(stage: Stage): number {
-    if (stage.resource === RESOURCE.edge || stage.resource === RESOURCE.cloud) return 0
-    const { state, pair } = this.input
-    return latencySeconds(pair.network, stage.bytes, state.link.rttSeconds, false)
+  /** The events with which the first token and the last one are delivered. */
+  delivered(): readonly [first: number, last: number] {
+    const [first] = this.deliveries
+    let last = first
+    for (const event of this.deliveries) if (this.end[event] > this.end[last]) last = event
+    return [first, last]
+  }
+
+  /** What prefill and decode use of a request's total. */
+  uses(total: BusyUse): readonly [prefill: BusyUse, decode: BusyUse] {
+    const prefill = this.prefillUse ?? total
+    return [prefill, useBetween(total, prefill)]
   }
 
   /** Splits the time from `since` until an event by cause, along the chain of events. */
@@ -221,20 +189,21 @@ class TracedEvaluation {
     }
     return parts
   }
+}
 
-  /** What was used since the last call. */
-  takeUse(): PhaseUse {
-    const { use } = this
-    this.use = emptyUse()
-    return use
+const NOTHING: BusyUse = { edgeSeconds: 0, cloudSeconds: 0, upBytes: 0, downBytes: 0, messages: 0 }
+
+function useBetween(all: BusyUse, before: BusyUse): BusyUse {
+  return {
+    edgeSeconds: all.edgeSeconds - before.edgeSeconds,
+    cloudSeconds: all.cloudSeconds - before.cloudSeconds,
+    upBytes: all.upBytes - before.upBytes,
+    downBytes: all.downBytes - before.downBytes,
+    messages: all.messages - before.messages,
   }
 }
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] }
-
-function emptyUse(): Mutable<PhaseUse> {
-  return { edgeBusySeconds: 0, cloudBusySeconds: 0, upBytes: 0, downBytes: 0, messages: 0 }
-}
 
 function emptyTimes(): Mutable<TimeParts> {
   return {

@@ -140,7 +140,10 @@ function isWorse(weights: Weights, i: number, better: (a: number, b: number) => 
   return false
 }
 
-/** Adds embedding, lm_head, token ids and the closing of the decode cycle to the layers. */
+/**
+ * Adds embedding, lm_head, token ids and the closing of the decode cycle to the layers. Like the tables, these are sums
+ * by choice, not an evaluation; test/plan/tables.test.ts holds both to `evaluateProgram`.
+ */
 export function problemOf(
   input: OracleInput,
   bits: BoundaryBits,

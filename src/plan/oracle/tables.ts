@@ -11,6 +11,9 @@ import { curveAt } from '../price/program.ts'
  * What each choice of a layer takes, for one state and one number of boundary bits. Index ((side x (units + 1)) +
  * unitsOnCloud) x 3 + ffn, with the side of the residual before the layer; prefill once, decode summed over the
  * outputTokens - 1 cycles.
+ *
+ * Another algorithm than `evaluateProgram`, because the search needs all 3 (units + 1) choices of a layer at once, with
+ * decode in closed form. test/plan/tables.test.ts holds every path over them to the evaluation of its plan.
  */
 export interface LayerTables {
   readonly units: number

@@ -1,10 +1,9 @@
 import { slowProgram } from '../price/program.ts'
 import { compileProgram } from '../price/compile.ts'
 import { edgeJoules, type EnergyUse } from '../price/energy.ts'
-import { evaluateProgram, type PlanCost } from '../price/evaluate.ts'
+import { evaluateProgram, planCostOf, type EvaluationRecorder, type PlanCost } from '../price/evaluate.ts'
 import { exitUse } from './exits.ts'
 import { planAccuracyLoss } from '../price/loss.ts'
-import { latencyTerm, requestCost } from '../price/objective.ts'
 import { pairUnits, type DevicePair } from '../price/pair.ts'
 import { exitPlan, type EarlyExit, type Plan } from '../plan.ts'
 import type { OracleInput, PlanOptions } from '../price/question.ts'
@@ -32,17 +31,12 @@ export function exitPlans(pair: DevicePair, options: PlanOptions): Plan[] {
 
 /** planValue of an early-exit plan, computed without its program. */
 export function exitValue(input: OracleInput, plan: Plan, exit: EarlyExit): number {
-  const { pair, objective } = input
-  const use = exitUse(pair, input.state, exit, plan.boundaryBits, input.readingTokensPerSecond)
+  const { pair, objective, state } = input
+  const use = exitUse(pair, state, exit, plan.boundaryBits, input.readingTokensPerSecond)
   const accuracyLoss = planAccuracyLoss(pair.accuracy, pairUnits(pair), plan)
-  const cost = requestCost(objective.weights, {
-    latencySeconds: latencyTerm(objective.latency, use.ttftSeconds, use.e2eSeconds, use.stallSeconds),
-    edgeJoules: edgeJoules(pair.power, use, use.e2eSeconds),
-    cloudSeconds: use.cloudSeconds,
-    upBytes: use.upBytes,
-    accuracyLoss,
-  })
-  return cost + priceOf(input, { ...use, accuracyLoss })
+  const { outputTokens } = state
+  const used = planCostOf({ pair, objective, outputTokens }, use, accuracyLoss)
+  return used.cost + priceOf(input, used)
 }
 
 /** Objective plus prices of any plan in a state. */
@@ -66,7 +60,11 @@ function priceOf(
 }
 
 /** What any plan takes in a state, from its program, with each side slowed down as observed. */
-export function planCost(input: Omit<OracleInput, 'options' | 'prices'>, plan: Plan): PlanCost {
+export function planCost(
+  input: Omit<OracleInput, 'options' | 'prices'>,
+  plan: Plan,
+  recorder: EvaluationRecorder | null = null,
+): PlanCost {
   const { state, pair } = input
   const program = compileProgram(pair, plan, {
     promptTokens: state.promptTokens,
@@ -74,5 +72,5 @@ export function planCost(input: Omit<OracleInput, 'options' | 'prices'>, plan: P
     decisionSeconds: 0,
   })
   const slowed = slowProgram(program, state.edgeSlowdown, state.cloudSlowdown)
-  return evaluateProgram(slowed, { ...input, ...state })
+  return evaluateProgram(slowed, { ...input, ...state }, recorder)
 }

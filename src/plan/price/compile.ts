@@ -6,7 +6,7 @@ import { EDGE, type Plan, type Side } from '../plan.ts'
 import { messageBytes } from './boundary.ts'
 import { edgeMemory } from './memory.ts'
 import { callCosts, pairUnits, type CallCosts, type DevicePair } from './pair.ts'
-import { RESOURCE, type Program, type Stage, type StageList } from './program.ts'
+import { isTransfer, RESOURCE, type Program, type Stage, type StageList } from './program.ts'
 import { planAccuracyLoss } from './loss.ts'
 
 /** What a plan's program depends on besides the plan. */
@@ -146,10 +146,7 @@ class PassPrice {
     const costs = device(this.pair, side)
     const sum = new RunSum(costs, start + call, this.tokens, this.promptTokens)
     if (this.plan.exit === null) sum.addParts(subgraph)
-    else {
-      const isSampled = this.pass.steps.some((other) => other.kind === 'sample' && other.side === side)
-      sum.addExit(subgraph, pairUnits(this.pair), isSampled, this.catchUpSeconds)
-    }
+    else sum.addExit(subgraph, pairUnits(this.pair), this.catchUpSeconds)
     return computeStage(side, sum.seconds, sum.curve, after)
   }
 
@@ -193,18 +190,17 @@ class RunSum {
   }
 
   /**
-   * The run of an early exit, whose layers are whole and equal: below the exit including its ends, or above it. The
-   * head above is priced where its logits are sampled (`isSampled`): in the prompt's pass the same session computes it
-   * although nobody asks for it.
+   * The run of an early exit, whose layers are whole and equal: embedding, layers and exit head below it, or layers and
+   * lm_head above it. The prompt's pass runs the lm_head, too, though none of its logits is sampled: a pass has one
+   * session.
    */
-  addExit({ parts }: Subgraph, units: number, isSampled: boolean, catchUpSeconds: number): void {
+  addExit({ parts }: Subgraph, units: number, catchUpSeconds: number): void {
     const { costs, tokens, promptTokens } = this
     const layers = parts.filter(({ kind }) => kind === 'attention').length
     const work = layersWork(costs, layers, promptTokens, units)
     const isBelow = parts[0].kind === 'embed'
     if (isBelow) this.seconds += work.seconds + (costs.embedSeconds(tokens) + costs.headSeconds())
-    else if (isSampled) this.seconds += work.seconds + catchUpSeconds + costs.headSeconds()
-    else this.seconds += work.seconds
+    else this.seconds += work.seconds + catchUpSeconds + costs.headSeconds()
     this.curve = work.curve
   }
 
@@ -219,10 +215,6 @@ class RunSum {
   }
 }
 
-function isTransfer({ resource }: Stage): boolean {
-  return resource === RESOURCE.up || resource === RESOURCE.down
-}
-
 function computeStage(
   side: Side,
   seconds: number,
@@ -231,6 +223,13 @@ function computeStage(
 ): Stage {
   const resource = side === EDGE ? RESOURCE.edge : RESOURCE.cloud
   return { resource, after, seconds, curve, bytes: 0, express: false }
+}
+
+/** Profiled seconds of a subgraph over `tokens` tokens of a prompt, without its call. */
+export function promptSeconds(costs: BlockCosts, subgraph: Subgraph, tokens: number): number {
+  const sum = new RunSum(costs, 0, tokens, tokens)
+  sum.addParts(subgraph)
+  return sum.seconds
 }
 
 /** Cloud seconds that one more token adds to a pass through the layers above an exit. */

@@ -1,6 +1,6 @@
 /**
  * A plan compiled for one request: a short program of stages on resources (docs/model.md (6) to (8)). Both simulators
- * run it; the analytic evaluator sums it.
+ * run it; `evaluateProgram` gives its times for a request alone.
  */
 export const RESOURCE = { edge: 0, up: 1, cloud: 2, down: 3 } as const
 export type Resource = 0 | 1 | 2 | 3
@@ -63,6 +63,22 @@ export function askedOfCloud(share: number, token: number): boolean {
   return Math.floor(token * share) > Math.floor((token - 1) * share)
 }
 
+/** Whether a stage is a message. */
+export function isTransfer({ resource }: Stage): boolean {
+  return resource === RESOURCE.up || resource === RESOURCE.down
+}
+
+/** Profiled seconds of a compute stage at a context length. */
+export function stageSeconds(
+  program: Pick<Program, 'edgeKnots' | 'cloudKnots'>,
+  stage: Stage,
+  context: number,
+): number {
+  if (stage.curve === null) return stage.seconds
+  const knots = stage.resource === RESOURCE.edge ? program.edgeKnots : program.cloudKnots
+  return stage.seconds + curveAt(knots, stage.curve, context)
+}
+
 /** Linear interpolation on ascending knots; above the last knot the last interval continues. */
 export function curveAt(knots: Float64Array, values: Float64Array, x: number): number {
   const last = knots.length - 1
@@ -79,12 +95,12 @@ export function curveAt(knots: Float64Array, values: Float64Array, x: number): n
 }
 
 /** A program on sides that are slower than profiled by these factors. */
-export function slowProgram(program: Program, edge: number, cloud: number): typeof program {
+export function slowProgram(program: Program, edge: number, cloud: number): Program {
   if (edge === 1 && cloud === 1) return program
-  const list = (stages: typeof program.prefill): typeof program.prefill => ({
+  const list = (stages: StageList): StageList => ({
     ...stages,
     stages: stages.stages.map((stage) => {
-      const factor = stage.resource === 0 ? edge : stage.resource === 2 ? cloud : 1
+      const factor = stage.resource === RESOURCE.edge ? edge : stage.resource === RESOURCE.cloud ? cloud : 1
       return factor === 1
         ? stage
         : {

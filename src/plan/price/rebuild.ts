@@ -1,12 +1,11 @@
-import { latencySeconds } from './network.ts'
 import type { LinkState } from './boundary.ts'
-import { compileProgram } from './compile.ts'
+import { compileProgram, promptSeconds } from './compile.ts'
 import { evaluateProgram } from './evaluate.ts'
 import { DEFAULT_OBJECTIVE } from './objective.ts'
-import { callCosts, pairUnits, type DevicePair } from './pair.ts'
-import { CLOUD, EDGE, samePlan, needsCloud, type Plan } from '../plan.ts'
-import { RESOURCE, askedOfCloud, curveAt, type Program, type StageList } from './program.ts'
-import { slowProgram } from './program.ts'
+import { callCosts, type DevicePair } from './pair.ts'
+import { lowerMigration } from '../lower.ts'
+import { EDGE, samePlan, needsCloud, type Plan } from '../plan.ts'
+import { RESOURCE, slowProgram, stageSeconds, type Program, type Stage, type StageList } from './program.ts'
 
 /**
  * How a request's keys and values are restored.
@@ -76,11 +75,9 @@ export function goOnProgram(pair: DevicePair, plan: Plan, contextTokens: number)
 
 /** A decode cycle with its curves evaluated at one context. */
 function atContext(program: Program, list: StageList, context: number): StageList {
-  const stages = list.stages.map((stage) => {
-    if (stage.curve === null) return stage
-    const knots = stage.resource === RESOURCE.edge ? program.edgeKnots : program.cloudKnots
-    return { ...stage, seconds: stage.seconds + curveAt(knots, stage.curve, context), curve: null }
-  })
+  const stages = list.stages.map((stage) =>
+    stage.curve === null ? stage : { ...stage, seconds: stageSeconds(program, stage, context), curve: null },
+  )
   return { ...list, stages }
 }
 
@@ -89,15 +86,14 @@ function slowed(program: Program, { edgeSlowdown, cloudSlowdown }: KvRebuildInpu
 }
 
 /** Seconds until a program's first token, with the link to itself. */
-function firstTokenSeconds(program: Program, { pair, link }: KvRebuildInput): number {
-  return evaluateProgram(program, {
-    pair,
-    link,
-    promptTokens: 0,
-    outputTokens: 1,
-    objective: DEFAULT_OBJECTIVE,
-    readingTokensPerSecond: 1,
-  }).ttftSeconds
+function firstTokenSeconds(program: Program, input: KvRebuildInput): number {
+  const { ttftSeconds } = evaluateProgram(program, { ...evaluation(input), promptTokens: 0, outputTokens: 1 })
+  return ttftSeconds
+}
+
+/** Only seconds are of interest. */
+function evaluation({ pair, link }: KvRebuildInput) {
+  return { pair, link, objective: DEFAULT_OBJECTIVE, readingTokensPerSecond: 1 }
 }
 
 function prefillSeconds(input: KvRebuildInput): number {
@@ -112,77 +108,49 @@ function nextTokenSeconds(input: KvRebuildInput): number {
   return firstTokenSeconds(slowed(goOnProgram(input.pair, input.to, context), input), input)
 }
 
-/**
- * Kept messages go up back to back, and the cloud processes them as they arrive: two servers in a row. What the cloud
- * sends down meanwhile is dropped, and uses the other direction only.
- */
+/** Kept messages go up back to back, and the cloud runs each pass again as soon as it has them. */
 function replaySeconds(input: KvRebuildInput): number | null {
-  const { pair, from, to, promptTokens, deliveredTokens } = input
+  const { pair, from, to, promptTokens, deliveredTokens: outputTokens } = input
   if (!samePlan(from, to) || !needsCloud(to)) return null
-  const compiled = compileProgram(pair, to, { promptTokens, loadBytes: 0, decisionSeconds: 0 })
-  const program = slowed(compiled, input)
-  const line = new ReplayLine(input, program)
-  line.pass(program.prefill, promptTokens)
-  for (let token = 2; token <= deliveredTokens; token++) {
-    const asked = askedOfCloud(program.askShare, token) ? program.cycles.length - 1 : 0
-    line.pass(program.cycles[asked], promptTokens + token - 1)
-  }
-  return line.cloudSeconds + nextTokenSeconds(input)
+  const program = compileProgram(pair, to, { promptTokens, loadBytes: 0, decisionSeconds: 0 })
+  const again = replayProgram(slowed(program, input))
+  const { e2eSeconds } = evaluateProgram(again, { ...evaluation(input), promptTokens, outputTokens })
+  return e2eSeconds + nextTokenSeconds(input)
 }
 
-class ReplayLine {
-  /** When the cloud has processed what it was sent. */
-  cloudSeconds = 0
-  private sentSeconds = 0
-  private arrivedSeconds = 0
-  private readonly input: KvRebuildInput
-  private readonly program: Program
-
-  constructor(input: KvRebuildInput, program: Program) {
-    this.input = input
-    this.program = program
-  }
-
-  pass({ stages }: StageList, context: number): void {
-    const { link, pair } = this.input
-    let work = 0
-    for (const { resource, bytes, seconds, curve } of stages) {
-      if (resource === RESOURCE.cloud) {
-        work += seconds + (curve === null ? 0 : curveAt(this.program.cloudKnots, curve, context))
-      } else if (resource === RESOURCE.up) {
-        this.sentSeconds += (8 * bytes) / link.upBitsPerSecond
-        this.arrivedSeconds = this.sentSeconds + latencySeconds(pair.network, bytes, link.rttSeconds, false)
-      }
-    }
-    this.cloudSeconds = Math.max(this.cloudSeconds, this.arrivedSeconds) + work
-  }
+/** The stages of a program that a replay repeats: messages up, all there from the start on, and the cloud's runs. */
+function replayProgram(program: Program): Program {
+  const { prefill, cycles } = program
+  return { ...program, prefill: replayList(prefill), cycles: cycles.map(replayList) }
 }
 
-/** One chunk over all positions except the last, then the last one's ordinary pass. */
+/** What the edge computes and the cloud sends is left out: both are known already. */
+function replayList({ stages }: StageList): StageList {
+  // The next pass waits for nothing: its messages are kept, too.
+  const kept: Stage[] = [
+    { resource: RESOURCE.edge, after: [], seconds: 0, curve: null, bytes: 0, express: false },
+  ]
+  const placeOf: number[] = []
+  for (const stage of stages) {
+    const { resource } = stage
+    const isKept = resource === RESOURCE.up || resource === RESOURCE.cloud
+    const after =
+      resource === RESOURCE.up ? [] : stage.after.map((i) => placeOf[i]).filter((place) => place >= 0)
+    placeOf.push(isKept ? kept.push({ ...stage, after, express: false }) - 1 : -1)
+  }
+  return { stages: kept, loop: 0, deliver: kept.length - 1 }
+}
+
+/** The layers above the edge's over all positions except the last, in one run; then the last one's ordinary pass. */
 function boundarySeconds(input: KvRebuildInput): number | null {
   const { pair, from, to, promptTokens, deliveredTokens, edgeSlowdown, loadBytes } = input
-  const cut = keptCut(from, pairUnits(pair))
-  if (cut === null || needsCloud(to)) return null
-  const top = to.exit?.layer ?? pair.model.layers
-  const next = nextTokenSeconds(input)
-  if (top <= cut) return next
-  const rows = promptTokens + deliveredTokens - 1
-  const layer = pair.edge.attentionPrefillSeconds(rows, pairUnits(pair)) + pair.edge.ffnSeconds('whole', rows)
-  const { dispatch, wake } = callCosts(pair)
-  const chunk = dispatch[EDGE] + wake[EDGE] + (top - cut) * layer + pair.edge.headSeconds()
+  const migration = lowerMigration(pair.model, from, to)
+  if (migration === null) return null
+  const { subgraph } = migration
   const load = loadBytes > 0 ? pair.edgeSegmentSeconds + loadBytes / pair.edgeLoadBytesPerSecond : 0
-  return load + edgeSlowdown * chunk + next
-}
-
-/** The layer from which on a plan's kept boundary tensors fill the caches; null if they do not form one cut. */
-export function keptCut({ embed, exit, unitsOnCloud, ffn }: Plan, units: number): number | null {
-  if (exit !== null) return exit.mode === 'collaborative' ? exit.layer : null
-  if (embed === CLOUD) return null
-  const layers = ffn.length
-  let cut = 0
-  while (cut < layers && unitsOnCloud[cut] === 0 && ffn[cut] === 0) cut++
-  for (let layer = cut; layer < layers; layer++) {
-    if (unitsOnCloud[layer] !== units || ffn[layer] !== 1) return null
-  }
-  return cut === layers ? null : cut
+  const next = load + nextTokenSeconds(input)
+  if (subgraph === null) return next
+  const { dispatch, wake } = callCosts(pair)
+  const run = promptSeconds(pair.edge, subgraph, promptTokens + deliveredTokens - 1)
+  return edgeSlowdown * (dispatch[EDGE] + wake[EDGE] + run) + next
 }

@@ -2,7 +2,7 @@ import { expectedWork, type Work } from '../observation/work.ts'
 import { compileProgram } from '../../plan/price/compile.ts'
 import type { DevicePair } from '../../plan/price/pair.ts'
 import type { Plan } from '../../plan/plan.ts'
-import { RESOURCE, curveAt, type Program, type StageList } from '../../plan/price/program.ts'
+import { RESOURCE, stageSeconds, type Program, type StageList } from '../../plan/price/program.ts'
 
 /** One pass on the edge's engine, or a part of it: `rows` tokens after `position` cached tokens. */
 export interface EdgePass {
@@ -108,11 +108,10 @@ export interface PassSpeed {
   readonly seconds: number
 }
 
-function edgeSecondsOf({ edgeKnots }: Program, { stages }: StageList, context: number): number {
+function edgeSecondsOf(program: Program, { stages }: StageList, context: number): number {
   let sum = 0
-  for (const { resource, seconds, curve } of stages) {
-    if (resource !== RESOURCE.edge) continue
-    sum += seconds + (curve === null ? 0 : curveAt(edgeKnots, curve, context))
+  for (const stage of stages) {
+    if (stage.resource === RESOURCE.edge) sum += stageSeconds(program, stage, context)
   }
   return sum
 }

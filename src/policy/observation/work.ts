@@ -7,7 +7,11 @@ export interface Work {
   readonly cloudSeconds: number
 }
 
-/** The work expected from a program for `outputTokens` tokens, with the expected share of questions to the cloud. */
+/**
+ * The work expected from a program for `outputTokens` tokens, with the expected share of questions to the cloud: busy
+ * seconds alone, in closed form, because it is asked for at every token; test/policy/observation/observer.test.ts holds
+ * it to `evaluateProgram`.
+ */
 export function expectedWork(program: Program, promptTokens: number, outputTokens: number): Work {
   const total = [0, 0]
   const cycles = Math.max(0, Math.round(outputTokens) - 1)

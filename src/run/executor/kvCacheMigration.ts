@@ -1,25 +1,11 @@
 import type { Subgraph } from '../../model/graphs/subgraphTypes.ts'
-import { attentionUnits, type ModelSpec } from '../../model/spec.ts'
-import { lowerPlan, wholeLayers } from '../../plan/lower.ts'
-import { EDGE, needsCloud, type BoundaryBits } from '../../plan/plan.ts'
+import type { ModelSpec } from '../../model/spec.ts'
+import { lowerMigration } from '../../plan/lower.ts'
+import type { BoundaryBits } from '../../plan/plan.ts'
 import { FRAME } from '../wire/types.ts'
 import { decodeBoundary } from './boundary.ts'
 import type { RetransmitBuffer } from './retransmit.ts'
 import type { ResolvedPlan } from './messages.ts'
-
-/**
- * The layer below which everything, including the embedding, is on the edge, and from which on everything is in the
- * cloud, ignoring the lm_head. Null if the plan is not such a cut.
- */
-function cutOf(model: ModelSpec, { plan }: ResolvedPlan): number | null {
-  if (plan.embed !== EDGE) return null
-  const units = attentionUnits(model)
-  const onCloud = Array.from({ length: model.layers }, (_, i) => plan.unitsOnCloud[i] > 0 || plan.ffn[i] > 0)
-  const first = onCloud.indexOf(true)
-  const cut = first < 0 ? model.layers : first
-  const whole = onCloud.every((_, i) => i < cut || (plan.unitsOnCloud[i] === units && plan.ffn[i] === 1))
-  return whole ? cut : null
-}
 
 /** How the caches above a cut are filled: the subgraph to run on the kept rows; null if there is nothing above. */
 export interface KvCacheMigration {
@@ -40,21 +26,12 @@ export function planKvCacheMigration(
   kept: RetransmitBuffer,
   count: number,
 ): KvCacheMigration | null {
-  const cut = cutOf(model, from)
-  if (cut === null || !needsCloud(from.plan) || needsCloud(to.plan)) return null
-  const top = to.plan.exit?.layer ?? model.layers
-  if (top <= cut) return { subgraph: null, rows: new Float32Array(0), count }
-  const rows = keptRows(model, kept, uploadStep(model, from), count)
-  if (rows === null) return null
-  return { subgraph: { input: 'x', parts: wholeLayers(model, cut, top) }, rows, count }
-}
-
-/** Number of the step that carries the residual from the edge to the first layer in the cloud; -1 where none does. */
-function uploadStep(model: ModelSpec, { plan, cloudUnits }: ResolvedPlan): number {
-  for (const step of lowerPlan(model, plan, cloudUnits).prefill.steps) {
-    if (step.kind === 'send' && step.from === EDGE && step.carries === 'x') return step.number
-  }
-  return -1
+  const lowered = lowerMigration(model, from.plan, to.plan)
+  if (lowered === null) return null
+  const { subgraph, upload } = lowered
+  if (subgraph === null) return { subgraph, rows: new Float32Array(0), count }
+  const rows = keptRows(model, kept, upload.number, count)
+  return rows === null ? null : { subgraph, rows, count }
 }
 
 /** Rows of positions 0..count-1 as they were sent; null if one is missing. */

@@ -2,6 +2,9 @@ import { describe, expect, it } from 'vitest'
 import { Level, MovingAverage } from '../../../src/policy/observation/averages.ts'
 import { LONG_AGO_SECONDS, Observer, type QueueState } from '../../../src/policy/observation/observer.ts'
 import { WorkLedger, expectedWork } from '../../../src/policy/observation/work.ts'
+import { compileProgram } from '../../../src/plan/price/compile.ts'
+import { evaluateProgram } from '../../../src/plan/price/evaluate.ts'
+import { DEFAULT_OBJECTIVE } from '../../../src/plan/price/objective.ts'
 import type { Program } from '../../../src/plan/price/program.ts'
 import type { Situation } from '../../../src/plan/price/situation.ts'
 import { createFast } from '../../../src/sim/fast.ts'
@@ -9,6 +12,8 @@ import { Episode } from '../../../src/sim/episode.ts'
 import { constantSeries, createLink } from '../../../src/trace/link.ts'
 import { EDGE, uniformPlan } from '../../../src/plan/plan.ts'
 import { randomStream } from '../../../src/core/random.ts'
+import { anyPlan } from '../../plan/any-plan.ts'
+import { randomPair } from '../../plan/random-pair.ts'
 import { randomProblem, randomWorld, sessionTerms } from '../../plan/random-problem.ts'
 
 const PROBE = { upBitsPerSecond: 8e6, downBitsPerSecond: 16e6, rttSeconds: 0.1 }
@@ -163,6 +168,24 @@ describe('work in flight', () => {
     expect(work.edgeSeconds).toBeCloseTo(2 + 0.75 * (2 * 1 + 1.1 + 1.2), 12)
     expect(work.cloudSeconds).toBeCloseTo(0.25 * 2 * 3, 12)
     expect(expectedWork(program, 10, 1)).toEqual({ edgeSeconds: 2, cloudSeconds: 0 })
+  })
+
+  it('is the busy seconds that evaluating the program gives, for any plan that asks nothing', () => {
+    for (let seed = 0; seed < 60; seed++) {
+      const random = randomStream(seed, 'work')
+      const pair = randomPair(random, { layers: 2 + random.integer(3), units: 1 + random.integer(3) })
+      const plan = anyPlan(random, pair)
+      if (plan.exit?.mode === 'collaborative') continue
+      const [promptTokens, outputTokens] = [1 + random.integer(200), 1 + random.integer(60)]
+      const link = { upBitsPerSecond: 1e7, downBitsPerSecond: 1e7, rttSeconds: 0.01 }
+      const question = { pair, link, promptTokens, outputTokens }
+      const compiled = compileProgram(pair, plan, { promptTokens, loadBytes: 0, decisionSeconds: 0 })
+      const reader = { objective: DEFAULT_OBJECTIVE, readingTokensPerSecond: 10 }
+      const { edgeSeconds, cloudSeconds } = evaluateProgram(compiled, { ...question, ...reader })
+      const work = expectedWork(compiled, promptTokens, outputTokens)
+      expect(work.edgeSeconds).toBeCloseTo(edgeSeconds, 9)
+      expect(work.cloudSeconds).toBeCloseTo(cloudSeconds, 9)
+    }
   })
 
   it('goes down with what is done, to a tenth, until the request ends', () => {

@@ -131,6 +131,19 @@ describe.each([gpt2Like, groupedLike])('$id over a link that breaks', (model) =>
     expect(nearTies).toBeLessThan(exact)
   }, 60_000)
 
+  test('whatever is kept, the edge takes over from a cloud that had the lm_head alone: it has every cache', async () => {
+    const headAway = cutAt(model, model.layers, EDGE, CLOUD)
+    const handle = linked.edge.start(requestOf(headAway, 2), {
+      onToken: () => {
+        if (handle.tokens.length === 5) handle.switchPlan(alone, 'boundary')
+      },
+    })
+    const switched = await handle.result
+    expect(switched.planSwitches).toMatchObject([{ rebuild: 'start' }, { rebuild: 'boundary', fromToken: 5 }])
+    const whole = await generate(alone, 2)
+    if (switched.nearTies + whole.nearTies === 0) expect(idsOf(switched)).toEqual(idsOf(whole))
+  })
+
   test('nothing is left of them', async () => {
     expect(linked.edge.retransmitBytes).toBe(0)
     expect(linked.edge.inFlight).toBe(0)
