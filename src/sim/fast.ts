@@ -1,3 +1,4 @@
+import { segmentAt } from '../plan/price/curves.ts'
 /* eslint max-lines: ['error', 900] -- one simulator: its events and its stretches share every field */
 import { latencySeconds } from '../plan/price/network.ts'
 import { cloudSlowdown } from '../plan/price/cloud.ts'
@@ -6,15 +7,7 @@ import { askedOfCloud, RESOURCE } from '../plan/price/program.ts'
 import { StepCursor } from '../trace/step.ts'
 import { checkWorld, refuseDeadLink, refuseDispatch, refuseKeep } from './check.ts'
 import type { FlatStageList } from './stageLists.ts'
-import {
-  comesBefore,
-  profiledSeconds,
-  segmentAt,
-  SHAPE,
-  SimRequest,
-  SimToken,
-  StageLists,
-} from './stageLists.ts'
+import { comesBefore, profiledSeconds, SHAPE, SimRequest, SimToken, StageLists } from './stageLists.ts'
 import { OutageTimeline } from './outages.ts'
 import { changeLoss, emptyOutcome, emptyTotals } from './outcome.ts'
 import { MessagesInTransit, StageQueue, TokensInTransit } from './stores.ts'

@@ -1,3 +1,4 @@
+import { curveIn } from '../plan/price/curves.ts'
 import type { Program, StageList } from '../plan/price/program.ts'
 import { RESOURCE } from '../plan/price/program.ts'
 import { checkList, checkProgram } from './check.ts'
@@ -209,23 +210,6 @@ function shapeOf({ stages, loop, deliver }: StageList): number {
   const [work, token] = stages
   const streams = token.resource === RESOURCE.down && token.express && token.after.length === 1
   return work.resource === RESOURCE.cloud && streams ? SHAPE.cloudStreaming : SHAPE.general
-}
-
-/** The segment of `knots` that curveAt uses for `x`, found from an earlier (smaller) x's; -1: before the first knot. */
-export function segmentAt(knots: Float64Array, from: number, x: number): number {
-  const last = knots.length - 1
-  if (last <= 0 || x <= knots[0]) return -1
-  let segment = from < 0 ? 0 : from
-  while (segment + 1 < last && knots[segment + 1] <= x) segment++
-  return segment
-}
-
-/** curveAt with its segment known; the same operations in the same order. */
-function curveIn(knots: Float64Array, values: Float64Array, segment: number, x: number): number {
-  if (segment < 0) return values[0]
-  const low = values[segment]
-  const slope = (values[segment + 1] - low) / (knots[segment + 1] - knots[segment])
-  return low + slope * (x - knots[segment])
 }
 
 /** Profiled seconds of a compute stage of a token. */

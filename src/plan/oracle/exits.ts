@@ -2,7 +2,7 @@ import { exitEntryOf } from '../profile/accuracy.ts'
 import type { BlockCosts } from '../profile/costs.ts'
 import { boundaryBytes, serialisationSeconds, tokenIdBytes, warmLatencySeconds } from '../price/boundary.ts'
 import { upperMarginalSeconds } from '../price/compile.ts'
-import { sumCurve } from '../price/curves.ts'
+import { curveIn, segmentAt, sumCurve } from '../price/curves.ts'
 import type { RequestUse } from '../price/evaluate.ts'
 import { pairUnits, type DevicePair } from '../price/pair.ts'
 import type { EarlyExit } from '../plan.ts'
@@ -138,7 +138,7 @@ class Steps {
   private readonly curve: Float64Array
   private readonly scale: number
   private readonly fixed: number
-  private segment = 0
+  private segment = -1
 
   constructor(costs: BlockCosts, curve: Float64Array, scale: number, fixed: number) {
     this.knots = costs.contextKnots
@@ -149,11 +149,7 @@ class Steps {
 
   at(context: number): number {
     const { knots, curve } = this
-    const last = knots.length - 1
-    if (last === 0 || context <= knots[0]) return this.scale * curve[0] + this.fixed
-    while (this.segment < last - 1 && knots[this.segment + 1] <= context) this.segment++
-    const i = this.segment
-    const slope = (curve[i + 1] - curve[i]) / (knots[i + 1] - knots[i])
-    return this.scale * (curve[i] + slope * (context - knots[i])) + this.fixed
+    this.segment = segmentAt(knots, this.segment, context)
+    return this.scale * curveIn(knots, curve, this.segment, context) + this.fixed
   }
 }

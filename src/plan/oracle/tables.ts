@@ -1,11 +1,10 @@
 import type { PlanningState } from '../price/question.ts'
 import type { BlockCosts } from '../profile/costs.ts'
 import { boundaryBytes, serialisationSeconds, warmLatencySeconds, type LinkState } from '../price/boundary.ts'
-import { lastIntegerInSegment, sumCurve } from '../price/curves.ts'
+import { curveAt, lastIntegerInSegment, sumCurve } from '../price/curves.ts'
 import { layerCrossings } from '../price/loss.ts'
 import { callCosts, pairUnits, type DevicePair } from '../price/pair.ts'
 import { CLOUD, EDGE, sideOfFfnInput, type Side } from '../plan.ts'
-import { curveAt } from '../price/program.ts'
 
 /**
  * What each choice of a layer takes, for one state and one number of boundary bits. Index ((side x (units + 1)) +

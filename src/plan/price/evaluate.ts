@@ -1,12 +1,5 @@
-import {
-  RESOURCE,
-  askedOfCloud,
-  isTransfer,
-  stageSeconds,
-  type Program,
-  type Stage,
-  type StageList,
-} from './program.ts'
+import { curveIn, segmentAt } from './curves.ts'
+import { RESOURCE, askedOfCloud, isTransfer, type Program, type Stage, type StageList } from './program.ts'
 import { edgeJoules } from './energy.ts'
 import { latencyTerm, requestCost, type Objective } from './objective.ts'
 import { latencySeconds, type NetworkTerms } from './network.ts'
@@ -192,6 +185,9 @@ class Evaluation implements BusyUse {
   private readonly transfers: TransferTimes
   private readonly recorder: EvaluationRecorder | null
   private ends = new Float64Array(0)
+  /** Segments of the curves in which the context lies. */
+  private edgeSegment = -1
+  private cloudSegment = -1
 
   constructor(
     program: Program,
@@ -208,21 +204,24 @@ class Evaluation implements BusyUse {
   list(list: StageList, start: number, context: number): void {
     const { stages } = list
     if (this.ends.length < stages.length) this.ends = new Float64Array(stages.length)
+    const { ends, program } = this
+    // Contexts rise from list to list.
+    this.edgeSegment = segmentAt(program.edgeKnots, this.edgeSegment, context)
+    this.cloudSegment = segmentAt(program.cloudKnots, this.cloudSegment, context)
     this.recorder?.list(list, this)
     for (let i = 0; i < stages.length; i++) {
+      const stage = stages[i]
       let ready = start
-      for (const before of stages[i].after) ready = Math.max(ready, this.ends[before])
-      this.ends[i] = isTransfer(stages[i])
-        ? this.transfer(stages[i], ready)
-        : this.compute(stages[i], ready, context)
+      for (const before of stage.after) if (ends[before] > ready) ready = ends[before]
+      ends[i] = isTransfer(stage) ? this.transfer(stage, ready) : this.compute(stage, ready, context)
     }
-    this.loop = this.ends[list.loop]
-    this.deliver = this.ends[list.deliver]
+    this.loop = ends[list.loop]
+    this.deliver = ends[list.deliver]
   }
 
   private compute(stage: Stage, ready: number, context: number): number {
     const { resource } = stage
-    const seconds = stageSeconds(this.program, stage, context)
+    const seconds = stage.seconds + this.curveSeconds(stage, context)
     const begin = Math.max(ready, this.free[resource])
     const end = begin + seconds
     this.free[resource] = end
@@ -230,6 +229,14 @@ class Evaluation implements BusyUse {
     else this.cloudSeconds += seconds
     this.recorder?.stage(stage, ready, begin, end, end)
     return end
+  }
+
+  private curveSeconds({ resource, curve }: Stage, context: number): number {
+    if (curve === null) return 0
+    const { edgeKnots, cloudKnots } = this.program
+    return resource === RESOURCE.edge
+      ? curveIn(edgeKnots, curve, this.edgeSegment, context)
+      : curveIn(cloudKnots, curve, this.cloudSegment, context)
   }
 
   private transfer(stage: Stage, ready: number): number {

@@ -1,3 +1,5 @@
+import { curveAt } from './curves.ts'
+
 /**
  * A plan compiled for one request: a short program of stages on resources (docs/model.md (6) to (8)). Both simulators
  * run it; `evaluateProgram` gives its times for a request alone.
@@ -77,21 +79,6 @@ export function stageSeconds(
   if (stage.curve === null) return stage.seconds
   const knots = stage.resource === RESOURCE.edge ? program.edgeKnots : program.cloudKnots
   return stage.seconds + curveAt(knots, stage.curve, context)
-}
-
-/** Linear interpolation on ascending knots; above the last knot the last interval continues. */
-export function curveAt(knots: Float64Array, values: Float64Array, x: number): number {
-  const last = knots.length - 1
-  if (last === 0 || x <= knots[0]) return values[0]
-  let low = 0
-  let high = last
-  while (high - low > 1) {
-    const middle = (low + high) >> 1
-    if (knots[middle] <= x) low = middle
-    else high = middle
-  }
-  const slope = (values[high] - values[low]) / (knots[high] - knots[low])
-  return values[low] + slope * (x - knots[low])
 }
 
 /** A program on sides that are slower than profiled by these factors. */
