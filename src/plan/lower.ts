@@ -263,7 +263,7 @@ function lowerExit(model: ModelSpec, exit: EarlyExit, bits: BoundaryBits): Lower
 }
 
 /** How the edge takes a request over from the cloud: the `boundary` rebuild of its K/V caches. */
-export interface LoweredMigration {
+interface LoweredMigration {
   /**
    * What the edge runs over the kept boundary rows, to fill the caches of the layers that the cloud had. Null where the
    * edge has every cache that the next plan needs, so that no row is needed.
