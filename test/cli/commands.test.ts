@@ -241,6 +241,7 @@ describe('edgewise profile', () => {
     [['profile', '--model', 'gpt9'], 'gpt9'],
     [['profile', '--model', 'tiny', '--engine', 'gpu'], '--engine'],
     [['profile', '--model', 'tiny', '--threads', '0'], '--threads'],
+    [['profile', '--model', 'tiny', '--max-tokens', '0'], '--max-tokens'],
     [['profile', '--model', 'tiny', '--precision', 'fp16'], 'one of fp32, int8, int4'],
     [
       ['profile', '--model', 'tiny', '--device', 'a100', '--precision', 'fp8'],

@@ -21,6 +21,7 @@ export function describeProfile(profile: Profile, style: TableStyle): string {
     figureTable(profile, style),
     '',
     wholeModel(profile),
+    ...reach(profile),
   ].join('\n')
 }
 
@@ -33,23 +34,32 @@ function blockTable(profile: Profile, style: TableStyle): string {
     seconds: readonly number[],
     spread: readonly number[] | undefined,
     kind: string,
+    measured: number | undefined = profile.measuredTokens?.prompt,
   ): void => {
     for (const at of sampleIndices(knots.length)) {
-      rows.push([name, formatNumber(knots[at]), formatSeconds(seconds[at]), formatShare(spread?.[at]), kind])
+      const beyond = measured !== undefined && knots[at] > measured
+      const share = beyond ? '' : formatShare(spread?.[at])
+      rows.push([
+        name,
+        formatNumber(knots[at]),
+        formatSeconds(seconds[at]),
+        share,
+        beyond ? 'extrapolated' : kind,
+      ])
     }
   }
   add('embedding, tokens', embed.knots, embed.seconds, embed.relativeSpread, embed.provenance.kind)
   const surfaces = [
-    ['attention, prompt tokens', attention.prefill],
-    ['attention, one token at context', attention.decode],
+    ['attention, prompt tokens', attention.prefill, profile.measuredTokens?.prompt],
+    ['attention, one token at context', attention.decode, profile.measuredTokens?.context],
   ] as const
-  for (const [name, surface] of surfaces) {
+  for (const [name, surface, measured] of surfaces) {
     for (const column of new Set([0, surface.units.length - 1])) {
       const units = surface.units[column]
       const label = `${name} (${units} unit${units === 1 ? '' : 's'})`
       const pick = (values: readonly number[]): number[] => columnOf(surface, values, column)
       const spread = surface.relativeSpread === undefined ? undefined : pick(surface.relativeSpread)
-      add(label, surface.knots, pick(surface.seconds), spread, surface.provenance.kind)
+      add(label, surface.knots, pick(surface.seconds), spread, surface.provenance.kind, measured)
     }
   }
   const parts = [
@@ -112,6 +122,16 @@ function figureTable(profile: Profile, style: TableStyle): string {
     { title: 'source' },
   ] as const
   return renderTable({ columns, rows }, style)
+}
+
+/** Up to where the blocks were measured, where that is not the whole context. */
+function reach({ measuredTokens, model }: Profile): string[] {
+  if (measuredTokens === undefined) return []
+  const { prompt, context } = measuredTokens
+  return [
+    `Measured up to prompts of ${formatNumber(prompt)} tokens and contexts of ${formatNumber(context)}; above, up to ` +
+      `${formatNumber(model.contextTokens)}, extrapolated. --max-tokens measures further, as far as free memory goes.`,
+  ]
 }
 
 /** One call and the sum of the blocks, with the whole model on this device. */

@@ -8,6 +8,7 @@ import { parsePrecision, parseRuntimePrecision, RUNTIME_PRECISIONS } from '../..
 import type { ModelSpec } from '../../model/spec.ts'
 import { datasheetProfile } from '../../plan/profile/datasheet.ts'
 import { loadDevice } from '../../plan/profile/loadDevice.ts'
+import { DEFAULT_MAX_TOKENS } from '../../plan/profile/grid.ts'
 import { readProfile, writeProfile } from '../../plan/profile/file.ts'
 import type { Profile } from '../../plan/profile/types.ts'
 import { formatSeconds } from '../../report/numbers.ts'
@@ -26,6 +27,7 @@ interface Options {
   readonly show?: string
   readonly quick?: boolean
   readonly precision?: string
+  readonly maxTokens?: number
   readonly threads: number
   readonly budgetSeconds?: number
   readonly engine: string
@@ -49,6 +51,11 @@ export const profile: CliCommand<Options> = {
       `of the weights: ${RUNTIME_PRECISIONS.join(', ')} as \`edgewise edge\` runs them, fp16 with --device (default: fp32, or the data sheet's)`,
     )
     command.option('--quick', 'few points: half a minute for GPT-2 instead of minutes')
+    command.option(
+      '--max-tokens <n>',
+      `tokens of prompt and context up to which it measures, as far as free memory goes; above, up to the model's context, it extrapolates and says so (default: ${DEFAULT_MAX_TOKENS})`,
+      integerOption({ min: 1 }),
+    )
     command.option('--threads <n>', 'threads within one operator', integerOption({ min: 1, max: 256 }), 1)
     command.option(
       '--budget-seconds <s>',
@@ -69,6 +76,7 @@ export const profile: CliCommand<Options> = {
         'One layer of LLaMA-7B stands for all 32: it is measured once',
         'profile --model llama-7b --threads 2',
       ],
+      ['For long prompts, if memory allows', 'profile --model mine.yaml --max-tokens 16384'],
       ['For an edge that runs 4-bit weights', 'profile --model gpt2 --precision int4'],
       ['A profile modelled from a data sheet', 'profile --model llama-7b --device jetson-orin-nx'],
     ])
@@ -126,6 +134,7 @@ async function measure(model: ModelSpec, options: Options, io: Io): Promise<Prof
       precision,
       threads: options.threads,
       grid: options.quick === true ? 'quick' : 'full',
+      ...(options.maxTokens === undefined ? {} : { maxTokens: options.maxTokens }),
       ...(options.budgetSeconds === undefined ? {} : { budgetSeconds: options.budgetSeconds }),
       clock: io.clock,
       folder,

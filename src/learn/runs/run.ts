@@ -14,7 +14,7 @@ import { openRunTracker } from '../trackers/tracker.ts'
 import { loadScenario, resolveScenario, type Scenario, type ScenarioOverrides } from '../../sim/scenario/scenario.ts'
 import { resolveTraining, trainingSchema, type TrainingConfig } from './config.ts'
 import { RUN_FILES, createRunFolder, readRun, writePolicy } from './folder.ts'
-import { calibrationWarning, loadWarning } from './warning.ts'
+import { calibrationWarning, lengthWarning, loadWarning } from './warning.ts'
 
 const MAX_CHECKPOINT_BYTES = 1024 * 1024 * 1024
 
@@ -126,8 +126,9 @@ class Run {
   async start(resume: boolean): Promise<RunSummary> {
     const { training, context } = this
     const { scenario } = this
-    for (const warning of [calibrationWarning(scenario.problem.pair.edge.profile), loadWarning(scenario)])
-      if (warning !== null) context.onWarning?.(warning)
+    const { profile } = scenario.problem.pair.edge
+    const warnings = [calibrationWarning(profile), loadWarning(scenario), lengthWarning(scenario)]
+    for (const warning of warnings) if (warning !== null) context.onWarning?.(warning)
     const trainer = await createTrainer(
       training.ppo,
       trainingEnvironment(this.scenario, training),

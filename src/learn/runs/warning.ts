@@ -1,4 +1,5 @@
 import { formatMisfit } from '../../plan/price/memory.ts'
+import { extrapolatedFrom } from '../../plan/profile/precision.ts'
 import type { Profile } from '../../plan/profile/types.ts'
 import type { Scenario } from '../../sim/scenario/scenario.ts'
 
@@ -16,6 +17,15 @@ export function calibrationWarning(profile: Profile): string | null {
   }
   if (calibration.verdict === 'met') return null
   return `${which} missed targets of its calibration of ${calibration.at}: see its terms`
+}
+
+/** A one-line warning if requests may be longer than a profile was measured; null if they cannot be. */
+export function lengthWarning({ problem }: Scenario): string | null {
+  const { edge, cloud, model } = problem.pair
+  const limits = [edge, cloud].flatMap(({ profile }) => extrapolatedFrom(profile) ?? [])
+  if (limits.length === 0) return null
+  const least = Math.min(...limits)
+  return `a profile was measured up to ${least} tokens; requests of more, up to ${model.contextTokens}, have extrapolated seconds: \`edgewise profile --max-tokens\` measures further`
 }
 
 /** A one-line warning if the load is relative to an edge that cannot hold the model; null if it can. */

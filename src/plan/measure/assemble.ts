@@ -1,6 +1,7 @@
 import type { FfnPart, ModelSpec } from '../../model/spec.ts'
 import { BlockCosts, nonDecreasing } from '../profile/costs.ts'
 import { WIFI, WIFI_SOURCES } from '../profile/devices.ts'
+import { extendCurve, extendSurface } from '../profile/extrapolate.ts'
 import type { ProfileGrid } from '../profile/grid.ts'
 import { PROFILE_SCHEMA } from '../profile/types.ts'
 import type { Curve, Figure, Profile, Provenance, Surface } from '../profile/types.ts'
@@ -57,13 +58,16 @@ export function assembleProfile(measured: Measured): Profile {
   const { engine, host, threads } = bench
   const source = `timed by edgewise on this device with ${engine.info.name} ${engine.info.version}, ${threads} thread(s), ${bench.clock.wallTime()}`
   const provenance: Provenance = { kind: 'measured', source }
-  const curve = (of: readonly Timing[]): Curve => ({ knots: grid.tokens, ...columns(of), provenance })
-  const surface = (knots: readonly number[], of: readonly Timing[]): Surface => ({
-    knots,
-    units: grid.units,
-    ...columns(of),
-    provenance,
-  })
+  const { contextTokens } = model
+  const curve = (of: readonly Timing[]): Curve =>
+    extendCurve({ knots: grid.tokens, ...columns(of), provenance }, contextTokens)
+  const surface = (knots: readonly number[], of: readonly Timing[]): Surface =>
+    extendSurface(
+      { knots, units: grid.units, ...columns(of), provenance },
+      contextTokens,
+      of === timings.prefill,
+    )
+  const [prompt, context] = [grid.tokens.at(-1)!, grid.contexts.at(-1)!]
   const memory = residentFigure(measured.residents, provenance)
   const load = fitLoads(measured.loads)
   const profile: Profile = {
@@ -99,6 +103,7 @@ export function assembleProfile(measured: Measured): Profile {
     power: powerFigures(measured, source),
     batch: { sizes: [1], factors: [1], ...measured.batch, provenance },
     decisionSeconds: decisionFigure(measured.decisionSeconds),
+    ...(Math.min(prompt, context) < contextTokens ? { measuredTokens: { prompt, context } } : {}),
   }
   return measured.batch === null ? { ...profile, batch: modelledBatch(profile) } : profile
 }

@@ -1,17 +1,9 @@
 import type { ModelSpec } from '../../model/spec.ts'
-import {
-  attentionUnitParameters,
-  attentionUnits,
-  ffnParameters,
-  lmHeadParameters,
-  kvBytesPerUnitToken,
-} from '../../model/spec.ts'
-import { lmHeadPrecision } from '../../model/graphs/blocks.ts'
-import { CACHE_BYTES_PER_ELEMENT, cacheCapacity } from '../../model/graphs/cache.ts'
-import { BYTES_PER_WEIGHT, type RuntimePrecision } from '../../model/precision.ts'
+import { attentionUnits } from '../../model/spec.ts'
 import { nonDecreasing } from '../profile/costs.ts'
 import type { Bench } from './blocks.ts'
 import { LoadedSubgraph } from './blocks.ts'
+import { isRoomFor, loadBytes, runBytes } from './memory.ts'
 import type { Points } from './points.ts'
 import { HEAD, layerChain } from './subgraphs.ts'
 
@@ -29,28 +21,13 @@ export interface BatchCurve {
   readonly factors: readonly number[]
 }
 
-/** Weights are in memory twice: in the file's mapped pages, and repacked. */
-const COPIES_IN_MEMORY = 2
-/** Share of the machine's memory that this measurement may take. */
-const MEMORY_SHARE = 0.5
-
-/** Whether the largest batch fits the machine with `layers` layers and the head in memory. */
-export function batchFits(
-  model: ModelSpec,
-  precision: RuntimePrecision,
-  layers: number,
-  memoryBytes: number,
-): boolean {
-  const units = attentionUnits(model)
-  const layer = units * attentionUnitParameters(model) + ffnParameters(model, 'whole')
-  const weights = Math.max(
-    BYTES_PER_WEIGHT[precision] * layers * layer,
-    BYTES_PER_WEIGHT[lmHeadPrecision(precision)] * lmHeadParameters(model),
-  )
-  const capacity = cacheCapacity(batchContextTokens(model) + 1)
-  const caches =
-    BATCH_SIZES.at(-1)! * layers * units * kvBytesPerUnitToken(model, CACHE_BYTES_PER_ELEMENT) * capacity
-  return COPIES_IN_MEMORY * weights + caches <= MEMORY_SHARE * memoryBytes
+/** Whether there is room for the largest batch of `layers` layers, and of the head. */
+export function batchFits({ source: { model }, precision, host }: Bench, layers: number): boolean {
+  const step = { tokens: 1, position: batchContextTokens(model) }
+  return [layerChain(layers, attentionUnits(model)), HEAD].every((subgraph) => {
+    const bytes = loadBytes(model, precision, subgraph) + runBytes(model, subgraph, step, BATCH_SIZES.at(-1))
+    return isRoomFor(bytes, host.freeBytes())
+  })
 }
 
 /**

@@ -12,6 +12,7 @@ import { SubgraphKvCaches } from './caches.ts'
 import { subgraphFeeds } from './feeds.ts'
 import type { Step } from './feeds.ts'
 import type { Host } from './host.ts'
+import { checkRoom, loadBytes, runBytes } from './memory.ts'
 import type { Run } from './timing.ts'
 
 /** Memory of a loaded session. */
@@ -43,6 +44,7 @@ export class LoadedSubgraph {
   private readonly bench: Bench
   private readonly name: string
   private readonly session: Session
+  private readonly subgraph: Subgraph
   private readonly batch: number
   private readonly caches: SubgraphKvCaches
 
@@ -50,6 +52,7 @@ export class LoadedSubgraph {
     this.bench = bench
     this.name = name
     this.session = session
+    this.subgraph = subgraph
     this.batch = batch
     this.caches = new SubgraphKvCaches(bench.engine, bench.source.model, subgraph, batch, bench.fill)
   }
@@ -63,6 +66,9 @@ export class LoadedSubgraph {
     batch = 1,
   ): Promise<LoadedSubgraph> {
     const { engine, host, source, precision, threads } = bench
+    const { model } = source
+    const bytes = loadBytes(model, precision, subgraph) + runBytes(model, subgraph, firstStep, batch)
+    checkRoom(name, bytes, host.freeBytes())
     try {
       const { path, weightBytes } = storeModel(
         bench.folder,
@@ -82,10 +88,12 @@ export class LoadedSubgraph {
     }
   }
 
-  /** Prepares a run of this step for timing. */
+  /** Prepares a run of this step for timing. Throws InputError where there is no memory for it. */
   async runner(step: Step): Promise<Run> {
-    const { session, caches, batch } = this
-    const { source, fill } = this.bench
+    const { session, caches, batch, subgraph } = this
+    const { source, fill, host } = this.bench
+    const what = `${this.name}, ${step.tokens} tokens after ${step.position}`
+    checkRoom(what, runBytes(source.model, subgraph, step, batch), host.freeBytes())
     const options = await caches.optionsOf(step, session.outputNames)
     const capacity = caches.seenCapacity(step)
     const feeds = subgraphFeeds(source.model, session.inputNames, step, batch, capacity, fill)

@@ -7,6 +7,8 @@ export interface Host {
   readonly description: string
   readonly cores: number
   readonly memoryBytes: number
+  /** Memory that this process may still take, bytes: of the machine, or of its container. */
+  freeBytes(): number
   /** Resident memory of this process, bytes. */
   residentBytes(): number
   /** Energy counters of the processor packages; null if none can be read. */
@@ -37,6 +39,7 @@ export function thisHost(): Host {
     description: `${cpu}, ${cores} cores, ${gigabytes} GB, ${platform()} ${release()} ${arch()}`,
     cores,
     memoryBytes: totalmem(),
+    freeBytes: () => process.availableMemory(),
     residentBytes: () => process.memoryUsage.rss(),
     energyCounters: () => raplCounters(readFile, listFolder),
   }

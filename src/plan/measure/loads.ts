@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { openSubgraphStore } from '../../model/graphs/subgraphStore.ts'
 import { attentionUnits } from '../../model/spec.ts'
 import type { Bench } from './blocks.ts'
+import { checkRoom, loadBytes } from './memory.ts'
 import { layerChain, TRIVIAL } from './subgraphs.ts'
 import { summarise } from './timing.ts'
 
@@ -27,6 +28,7 @@ export async function measureLoads(bench: Bench, layers: number): Promise<LoadRe
   const readings: LoadReading[] = []
   try {
     for (const subgraph of [TRIVIAL, ...chains]) {
+      checkRoom('loading whole layers', loadBytes(source.model, precision, subgraph), bench.host.freeBytes())
       const { weightBytes } = store.store(subgraph)
       const seconds: number[] = []
       for (let i = 0; i < REPEATS; i++) {

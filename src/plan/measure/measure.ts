@@ -13,7 +13,7 @@ import type { WeightSource } from '../../model/graphs/source.ts'
 import { attentionUnitParameters, attentionUnits, ffnParameters } from '../../model/spec.ts'
 import type { FfnPart, ModelSpec } from '../../model/spec.ts'
 import { sharedFill } from '../../model/graphs/weights.ts'
-import { fullGrid, quickGrid } from '../profile/grid.ts'
+import { DEFAULT_MAX_TOKENS, fullGrid, quickGrid } from '../profile/grid.ts'
 import type { ProfileGrid } from '../profile/grid.ts'
 import type { Profile } from '../profile/types.ts'
 import { assembleProfile } from './assemble.ts'
@@ -29,6 +29,7 @@ import type { MeasureProgress } from './points.ts'
 import { EMBEDDING, HEAD, TRIVIAL, attentionChain, ffnChain, ffnHalf } from './subgraphs.ts'
 import { randomSource } from './source.ts'
 import type { Run, Timing } from './timing.ts'
+import { isRoomFor, loadBytes, runBytes } from './memory.ts'
 import { measureLoads } from './loads.ts'
 import { measureWake } from './wake.ts'
 import type { Sleep } from './wake.ts'
@@ -43,6 +44,11 @@ export interface MeasureOptions {
   readonly threads?: number
   /** `quick` (few knots, half a minute for GPT-2), `full`, or an explicit grid. */
   readonly grid?: 'quick' | 'full' | ProfileGrid
+  /**
+   * Tokens up to which the blocks are measured; the profile is extrapolated above. Default 4096. Where memory does not
+   * suffice, fewer.
+   */
+  readonly maxTokens?: number
   /** Target for the time of the repetitions; long runs and loading take additional time. */
   readonly budgetSeconds?: number
   readonly clock?: Clock
@@ -100,7 +106,9 @@ class Measurement {
     const seed = options.seed ?? 1
     this.model = model
     this.options = options
-    this.grid = typeof options.grid === 'object' ? options.grid : quick ? quickGrid(model) : fullGrid(model)
+    const { maxTokens = DEFAULT_MAX_TOKENS } = options
+    const wanted =
+      typeof options.grid === 'object' ? options.grid : (quick ? quickGrid : fullGrid)(model, maxTokens)
     this.bench = {
       engine: options.engine,
       clock: options.clock ?? systemClock,
@@ -115,6 +123,7 @@ class Measurement {
       onLoad: (reading) => this.residents.push(reading),
     }
     this.chainBytes = quick ? QUICK_CHAIN_BYTES : FULL_CHAIN_BYTES
+    this.grid = this.fittingGrid(wanted)
     this.budgetSeconds = options.budgetSeconds ?? (quick ? QUICK_BUDGET_SECONDS : FULL_BUDGET_SECONDS)
   }
 
@@ -132,7 +141,7 @@ class Measurement {
     const batchLayers = this.chainLength(
       attentionUnits(model) * attentionUnitParameters(model) + ffnParameters(model, 'whole'),
     )
-    const batched = batchFits(model, bench.precision, batchLayers, bench.host.memoryBytes)
+    const batched = batchFits(bench, batchLayers)
     const points = new Points(trivial, {
       clock: bench.clock,
       total: this.pointCount(batched),
@@ -175,6 +184,27 @@ class Measurement {
     })
   }
 
+  /** The knots for which there is memory, from the first one on, which is kept: it is refused where it is measured. */
+  private fittingGrid({ tokens, contexts, units }: ProfileGrid): ProfileGrid {
+    const { model, bench } = this
+    const all = units[units.length - 1]
+    const attention = [attentionChain(this.chainLength(all * attentionUnitParameters(model)), all)]
+    const ffns = (['first', 'second'] as const).map((part) => this.halves(part))
+    const whole = [ffnChain(this.chainLength(ffnParameters(model, 'whole')))]
+    const freeBytes = bench.host.freeBytes()
+    const fits = (together: readonly Subgraph[], step: Step): boolean => {
+      const weights = together.reduce((sum, one) => sum + loadBytes(model, bench.precision, one), 0)
+      return isRoomFor(weights + runBytes(model, together[0], step), freeBytes)
+    }
+    const isMeasurable = (count: number): boolean =>
+      [attention, whole, ...ffns, [EMBEDDING]].every((one) => fits(one, { tokens: count, position: 0 }))
+    return {
+      tokens: upTo(tokens, isMeasurable),
+      contexts: upTo(contexts, (position) => fits(attention, { tokens: 1, position })),
+      units,
+    }
+  }
+
   /** Uses the second session: the first one of a process also pays for initialising the library. */
   private async makeTrivial(): Promise<LoadedSubgraph> {
     const make = () => LoadedSubgraph.load(this.bench, 'trivial', TRIVIAL, { tokens: 1, position: 0 })
@@ -196,17 +226,20 @@ class Measurement {
   }
 
   private ffnHalves(points: Points, part: Exclude<FfnPart, 'whole'>): Promise<Timing[]> {
-    const layers = this.chainLength(ffnParameters(this.model, part))
-    const subgraphs = Array.from({ length: layers }, (_, layer) => ffnHalf(layer, part))
     const steps = this.grid.tokens.map((tokens) => ({ tokens, position: 0 }))
     return this.chain(
       points,
       `ffn-${part}`,
-      subgraphs,
+      this.halves(part),
       1,
       steps,
       ({ tokens }) => `FFN ${part}, ${tokens} tokens`,
     )
+  }
+
+  private halves(part: Exclude<FfnPart, 'whole'>): Subgraph[] {
+    const layers = this.chainLength(ffnParameters(this.model, part))
+    return Array.from({ length: layers }, (_, layer) => ffnHalf(layer, part))
   }
 
   /** Prefill and decode, row-major [knots, units]. */
@@ -293,6 +326,12 @@ class Measurement {
     const batch = batched ? 2 * BATCH_SIZES.length : 0
     return 4 * tokens.length + (tokens.length + contexts.length) * units.length + 1 + batch
   }
+}
+
+/** The first knot, and those after it as long as `fits` says so. */
+function upTo(knots: readonly number[], fits: (knot: number) => boolean): number[] {
+  const end = knots.findIndex((knot, i) => i > 0 && !fits(knot))
+  return knots.slice(0, end === -1 ? knots.length : end)
 }
 
 function checkSource(model: ModelSpec, source: WeightSource | undefined): WeightSource | undefined {

@@ -139,6 +139,7 @@ const profileSchema = z
     }),
     batch,
     decisionSeconds: figureSchema,
+    measuredTokens: z.strictObject({ prompt: z.int().min(1), context: z.int().min(1) }).optional(),
     calibration: calibrationSchema.optional(),
   })
   .superRefine((profile, context) => {

@@ -54,6 +54,16 @@ function modelledAnew(
 }
 
 /** A profile in a few words, e.g. `measured: this-laptop, int4`. */
-export function profileLabel({ blocks, device, precision }: Profile): string {
-  return `${blocks.attention.decode.provenance.kind}: ${device.id}, ${precision}`
+export function profileLabel(profile: Profile): string {
+  const { blocks, device, precision } = profile
+  const beyond = extrapolatedFrom(profile)
+  return (
+    `${blocks.attention.decode.provenance.kind}: ${device.id}, ${precision}` +
+    (beyond === null ? '' : `, extrapolated above ${beyond} tokens`)
+  )
+}
+
+/** Tokens above which some figure of a profile is extrapolated; null if none is. */
+export function extrapolatedFrom({ measuredTokens }: Profile): number | null {
+  return measuredTokens === undefined ? null : Math.min(measuredTokens.prompt, measuredTokens.context)
 }

@@ -130,6 +130,11 @@ export interface Profile {
   }
   /** Time of one decision of the policy. */
   readonly decisionSeconds: Figure
+  /**
+   * Tokens of a prompt, and of the context of a decoded token, up to which the blocks were measured; the knots above are
+   * extrapolated. Absent: every knot was measured, or modelled.
+   */
+  readonly measuredTokens?: { readonly prompt: number; readonly context: number }
   /** Written by `edgewise calibrate`; absent: never compared with the real runtime. */
   readonly calibration?: Calibration
 }

@@ -171,6 +171,7 @@ function fakeHost(clock: FakeClock, counters: boolean): Host {
     description: 'a machine that does not exist',
     cores: 1,
     memoryBytes: 1e9,
+    freeBytes: () => 1e9,
     residentBytes: () => 1000,
     energyCounters: (): EnergyCounter[] | null =>
       counters ? [{ joules: (clock.seconds * 30) % 7, rangeJoules: 7 }] : null,
@@ -283,7 +284,7 @@ describe('measureProfile', () => {
       folder,
       budgetSeconds: 0.01,
       messageSeconds: 3e-5,
-      host: { ...fakeHost(clock, false), memoryBytes: 1e5 },
+      host: { ...fakeHost(clock, false), freeBytes: () => 1e6 },
     })
     expect(profile.batch.provenance.kind).toBe('modelled')
     expect(profile.batch.factors[0]).toBe(1)
