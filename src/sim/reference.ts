@@ -1,20 +1,13 @@
 import { latencySeconds } from '../plan/price/network.ts'
 import type { Program } from '../plan/price/program.ts'
 import { askedOfCloud, RESOURCE, stageSeconds } from '../plan/price/program.ts'
+import { stepAt } from '../trace/step.ts'
 import type { Direction } from '../trace/types.ts'
 import { checkProgram, checkWorld, refuseDeadLink, refuseDispatch, refuseKeep } from './check.ts'
 import { Heap } from './heap.ts'
 import { changeLoss, emptyOutcome, emptyTotals } from './outcome.ts'
 import type { Completion, SimRequest, LinkDirection, SimToken, SimStage } from './tasks.ts'
-import {
-  completesBefore,
-  isCompute,
-  needsNetwork,
-  OutageWatch,
-  stepAt,
-  takeFirst,
-  withdraw,
-} from './tasks.ts'
+import { completesBefore, isCompute, needsNetwork, OutageWatch, takeFirst, withdraw } from './tasks.ts'
 import type {
   DecisionKind,
   SimulationListener,

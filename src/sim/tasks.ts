@@ -1,6 +1,6 @@
 import type { Program, Stage, StageList } from '../plan/price/program.ts'
 import { RESOURCE } from '../plan/price/program.ts'
-import type { Direction, Link, StepSeries } from '../trace/types.ts'
+import type { Direction, Link } from '../trace/types.ts'
 import type { RequestOutcome } from './types.ts'
 
 /** A request that was dispatched and has stages left; a re-plan makes another one of it. */
@@ -69,12 +69,6 @@ export interface LinkDirection {
   underWay: SimStage | null
   /** When the last message past the window was sent; the connection is warm at the start. */
   lastLargeSentSeconds: number
-}
-
-export function stepAt(series: StepSeries, atSeconds: number): number {
-  let index = 0
-  while (index + 1 < series.timeSeconds.length && series.timeSeconds[index + 1] <= atSeconds) index++
-  return series.value[index]
 }
 
 /** Takes the stage that became ready first out of a queue. */

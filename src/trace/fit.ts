@@ -1,3 +1,4 @@
+import { isCollection, parseDocument, stringify } from 'yaml'
 import { InputError } from '../core/errors.ts'
 import { quantile } from '../core/quantile.ts'
 import type { LaneDistribution, LinkChain, LinkModel, RttDistribution } from './markov.ts'
@@ -142,3 +143,20 @@ function describe(lane: Lane, values: readonly number[], where: string): LaneDis
 
 const round = (value: number, places: number) => Math.round(value * 10 ** places) / 10 ** places
 const digits = (value: number) => Number(value.toPrecision(4))
+
+/** Formats a model as YAML, with one line for each state and each row of the transition matrix. */
+export function formatLinkModel(model: LinkModel): string {
+  const document = parseDocument(stringify(model))
+  const flow = (path: (string | number)[]) => {
+    const node = document.getIn(path)
+    if (isCollection(node)) node.flow = true
+  }
+  model.chains.forEach(({ states, transition }, c) => {
+    states.forEach((state, s) => {
+      for (const lane of Object.keys(state)) flow(['chains', c, 'states', s, lane])
+    })
+    transition.forEach((_, row) => flow(['chains', c, 'transition', row]))
+  })
+  for (const lane of Object.keys(model.lanes)) flow(['lanes', lane])
+  return document.toString({ lineWidth: 0, flowCollectionPadding: true })
+}

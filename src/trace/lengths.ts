@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { InputError } from '../core/errors.ts'
 import { readText } from '../core/files.ts'
 import type { RandomStream } from '../core/random.ts'
-import { check, readConfig } from '../core/schema.ts'
+import { readConfig } from '../core/schema.ts'
 import { Column, emptyError, lineError, linesOf } from './lines.ts'
 
 /** Recorded requests: arrival (seconds from the first), prompt and output tokens, length n each. */
@@ -99,37 +99,6 @@ type LengthModel = z.infer<typeof lengthModelSchema>
 /** Reads a length model from a file. */
 export function readLengthModel(path: string): LengthModel {
   return readConfig(lengthModelSchema, path)
-}
-
-/** Fits the joint log-normal by the moments of the logarithms. */
-export function fitLengthModel(
-  requests: RecordedRequests,
-  text: Pick<LengthModel, 'name' | 'description' | 'origin'>,
-): LengthModel {
-  const prompt = moments(requests.promptTokens)
-  const output = moments(requests.outputTokens)
-  let product = 0
-  for (let i = 0; i < requests.promptTokens.length; i++) {
-    product +=
-      (Math.log(requests.promptTokens[i]) - prompt.mean) * (Math.log(requests.outputTokens[i]) - output.mean)
-  }
-  const spread = requests.promptTokens.length * prompt.sd * output.sd
-  const round = (value: number) => Math.round(value * 1e4) / 1e4
-  const lane = ({ mean, sd, min, max }: ReturnType<typeof moments>) => ({
-    logMean: round(mean),
-    logSd: round(sd),
-    min,
-    max,
-  })
-  const model = {
-    schemaVersion: 1 as const,
-    kind: 'synthetic' as const,
-    ...text,
-    promptTokens: lane(prompt),
-    outputTokens: lane(output),
-    correlation: spread > 0 ? round(product / spread) : 0,
-  }
-  return check(lengthModelSchema, model, text.name)
 }
 
 /** Mean and standard deviation of the logarithms; smallest and largest value. */

@@ -6,14 +6,6 @@ export function stepAt(series: StepSeries, atSeconds: number): number {
   return series.value[stepIndex(series, atSeconds)]
 }
 
-/** Time of the first step after `atSeconds`; Infinity if there is none. A step that repeats the value counts. */
-export function nextStepSeconds(series: StepSeries, atSeconds: number): number {
-  const { timeSeconds } = series
-  if (atSeconds < timeSeconds[0]) return timeSeconds.length > 1 ? timeSeconds[1] : Infinity
-  const next = stepIndex(series, atSeconds) + 1
-  return next < timeSeconds.length ? timeSeconds[next] : Infinity
-}
-
 /** A step function with one value. */
 export function constantStep(value: number): StepSeries {
   return { timeSeconds: Float64Array.of(0), value: Float64Array.of(value) }
@@ -50,7 +42,7 @@ export class StepCursor {
     return this.series.value[this.index]
   }
 
-  /** Time of the first step after `atSeconds`; Infinity if there is none. */
+  /** Time of the first step after `atSeconds`; Infinity if there is none. A step that repeats the value counts. */
   nextChangeSeconds(atSeconds: number): number {
     this.seek(atSeconds)
     const next = this.index + 1

@@ -15,11 +15,6 @@ export interface TenantProcess {
   readonly next?: readonly (readonly number[])[]
 }
 
-/** `busy` sequences in bursts, none in between. */
-export function onOffTenants(busy: number, meanOffSeconds: number, meanOnSeconds: number): TenantProcess {
-  return { levels: [0, busy], meanSojournSeconds: [meanOffSeconds, meanOnSeconds] }
-}
-
 /**
  * Draws one path of the process over [0, seconds), started in its long-run distribution.
  * @throws InputError if levels, sojourns and transitions do not match
@@ -43,13 +38,6 @@ export function sampleTenants(process: TenantProcess, seconds: number, random: R
     state = pick(next[state], random)
   }
   return { timeSeconds: Float64Array.from(times), value: Float64Array.from(values) }
-}
-
-/** The long-run mean level. */
-export function meanTenants(process: TenantProcess): number {
-  const time = longRun(checkProcess(process)).map((share, i) => share * process.meanSojournSeconds[i])
-  const total = time.reduce((sum, t) => sum + t, 0)
-  return time.reduce((sum, t, i) => sum + t * process.levels[i], 0) / total
 }
 
 function checkProcess({ levels, meanSojournSeconds, next }: TenantProcess): readonly (readonly number[])[] {

@@ -3,7 +3,7 @@ import { resolve } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import type { z } from 'zod'
 import { accuracyJsonSchema } from '../../src/cli/json/accuracy.ts'
-import { calibrateJsonSchema } from '../../src/cli/json/calibrate.ts'
+import { resultSchema } from '../../src/lab/calibrate/result.ts'
 import { decideJsonSchema, exportJsonSchema, verifyJsonSchema } from '../../src/cli/json/bundle.ts'
 import { evalJsonSchema, policyRowSchema } from '../../src/cli/json/eval.ts'
 import { logJsonSchema, replaySchema } from '../../src/cli/json/log.ts'
@@ -62,9 +62,9 @@ const DOCUMENTED: readonly (readonly [string, z.ZodObject])[] = [
   ['`edgewise keys', keysJsonSchema],
   ['`edgewise keys', keysJsonSchema.shape.certificates.element],
   ['`edgewise keys', keysJsonSchema.shape.signingKeys.element],
-  ['`edgewise calibrate', calibrateJsonSchema],
-  ['`edgewise calibrate', calibrateJsonSchema.shape.terms.element],
-  ['`edgewise calibrate', calibrateJsonSchema.shape.cells.element],
+  ['`edgewise calibrate', resultSchema],
+  ['`edgewise calibrate', resultSchema.shape.terms.element],
+  ['`edgewise calibrate', resultSchema.shape.cells.element],
 ]
 
 describe('docs/json.md', () => {

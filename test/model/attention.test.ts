@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { randomStream } from '../../src/core/random.ts'
 import { attentionDecodeGraph, attentionPrefillGraph } from './attentionGraphs.ts'
 import type { ModelSpec } from '../../src/model/spec.ts'
-import { attentionWeights, normalFill, sliceUnits } from '../../src/model/graphs/weights.ts'
+import { attentionWeights, sliceUnits } from '../../src/model/graphs/weights.ts'
 import {
   gpt2Like,
   groupedLike,
@@ -11,6 +11,7 @@ import {
   range,
   referenceAttention,
   runGraph,
+  normalFill,
 } from './support.ts'
 import type { Feeds } from './support.ts'
 

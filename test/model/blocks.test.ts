@@ -1,15 +1,18 @@
 import { describe, expect, test } from 'vitest'
 import { randomStream } from '../../src/core/random.ts'
-import { embeddingGraph, lmHeadGraph } from '../../src/model/graphs/ends.ts'
-import { ffnGraph } from '../../src/model/graphs/ffn.ts'
+import { embeddingWeights, ffnWeights, lmHeadWeights, sharedFill } from '../../src/model/graphs/weights.ts'
+import { embeddingGraph, ffnGraph, lmHeadGraph } from './blockGraphs.ts'
 import {
-  embeddingWeights,
-  ffnWeights,
-  lmHeadWeights,
+  gelu,
+  gpt2Like,
+  llamaLike,
+  maxDifference,
+  normRow,
+  range,
+  runGraph,
+  times,
   normalFill,
-  sharedFill,
-} from '../../src/model/graphs/weights.ts'
-import { gelu, gpt2Like, llamaLike, maxDifference, normRow, range, runGraph, times } from './support.ts'
+} from './support.ts'
 
 const TOKENS = 5
 

@@ -9,10 +9,10 @@ import { Scope } from '../../src/model/graphs/scope.ts'
 import { buildSubgraph } from '../../src/model/graphs/subgraph.ts'
 import type { RuntimePrecision } from '../../src/model/precision.ts'
 import type { WeightSource } from '../../src/model/graphs/source.ts'
-import { ffnWeights, normalFill } from '../../src/model/graphs/weights.ts'
+import { ffnWeights } from '../../src/model/graphs/weights.ts'
 import { GraphRecorder } from '../../src/core/onnx/graph.ts'
 import { advance, Caches, data, idsOf, wholeModel } from './segmentRun.ts'
-import { gpt2Like, groupedLike, llamaLike, randomSource, runGraph, times } from './support.ts'
+import { gpt2Like, groupedLike, llamaLike, randomSource, runGraph, times, normalFill } from './support.ts'
 
 const engine = await openEngine('native')
 afterAll(() => engine.close())

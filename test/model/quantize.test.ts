@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { randomStream } from '../../src/core/random.ts'
 import { INT8_ZERO, quantizeInt4, quantizeInt8, transposed } from '../../src/model/graphs/quantize.ts'
-import { normalFill } from '../../src/model/graphs/weights.ts'
+import { normalFill } from './support.ts'
 
 const shapes = fc.record({
   k: fc.integer({ min: 1, max: 100 }),

@@ -18,9 +18,9 @@ import { GRAPH_VERSION, openSubgraphStore } from '../../src/model/graphs/subgrap
 import type { Subgraph, SubgraphPart } from '../../src/model/graphs/subgraphTypes.ts'
 import type { RuntimePrecision } from '../../src/model/precision.ts'
 import type { WeightSource } from '../../src/model/graphs/source.ts'
-import { loadModel } from '../../src/core/onnx/files.ts'
 import { advance, Caches, data, idsOf, wholeLayers, wholeModel } from './segmentRun.ts'
 import { gpt2Like, groupedLike, maxDifference, randomSource } from './support.ts'
+import { loadModel } from '../core/onnx/modelFile.ts'
 
 const IDS = [3, 60, 0, 17, 42]
 const PAGE = 4096

@@ -4,11 +4,11 @@ import { join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
 import { randomStream } from '../../src/core/random.ts'
 import { openEngine } from '../../src/core/engine/open.ts'
-import { ffnGraph } from '../../src/model/graphs/ffn.ts'
 import { storeModel } from '../../src/model/store.ts'
-import { ffnWeights, normalFill } from '../../src/model/graphs/weights.ts'
+import { ffnWeights } from '../../src/model/graphs/weights.ts'
 import { tensor } from '../../src/core/onnx/tensor.ts'
-import { llamaLike, maxDifference, runGraph } from './support.ts'
+import { ffnGraph } from './blockGraphs.ts'
+import { llamaLike, maxDifference, runGraph, normalFill } from './support.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'edgewise-store-'))
 afterAll(() => rmSync(folder, { recursive: true }))

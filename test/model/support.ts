@@ -1,15 +1,15 @@
 import * as ort from 'onnxruntime-node'
 import { randomStream } from '../../src/core/random.ts'
+import type { RandomStream } from '../../src/core/random.ts'
 import type { WeightSource } from '../../src/model/graphs/source.ts'
 import type { ModelSpec } from '../../src/model/spec.ts'
 import type { GraphRecorder } from '../../src/core/onnx/graph.ts'
-import type { AttentionWeights, FfnWeights } from '../../src/model/graphs/weights.ts'
+import type { AttentionWeights, FfnWeights, WeightFill } from '../../src/model/graphs/weights.ts'
 import {
   attentionWeights,
   embeddingWeights,
   ffnWeights,
   lmHeadWeights,
-  normalFill,
 } from '../../src/model/graphs/weights.ts'
 
 export const gpt2Like: ModelSpec = {
@@ -186,6 +186,11 @@ export function referenceLogits(
   return Float64Array.from({ length: model.vocabulary }, (_, v) =>
     normed.reduce((sum, value, i) => sum + value * head.matrix[v * model.width + i], 0),
   )
+}
+
+/** Independent normal draws. */
+export function normalFill(stream: RandomStream): WeightFill {
+  return (size, mean, spread) => Float32Array.from({ length: size }, () => mean + spread * stream.normal())
 }
 
 /** Random weights, wider than a trained model's start, so that attention is far from uniform; an exit after layer 1. */

@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { InputError } from '../../src/core/errors.ts'
 import { constantLink, createLink } from '../../src/trace/link.ts'
-import { constantStep, nextStepSeconds, stepAt, StepCursor } from '../../src/trace/step.ts'
+import { constantStep, stepAt, StepCursor } from '../../src/trace/step.ts'
 import type { LinkSeries } from '../../src/trace/types.ts'
 
 const rate = fc.oneof(
@@ -206,7 +206,8 @@ describe('a step series', () => {
           const before = [...timeSeconds].filter((time) => time <= t)
           expect(stepAt(s, t)).toBe(10 * (before.at(-1) ?? timeSeconds[0]))
           expect(cursor.at(t)).toBe(stepAt(s, t))
-          expect(cursor.nextChangeSeconds(t)).toBe(nextStepSeconds(s, t))
+          const later = [...timeSeconds].slice(1).find((time) => time > t)
+          expect(cursor.nextChangeSeconds(t)).toBe(later ?? Infinity)
         }
       }),
     )

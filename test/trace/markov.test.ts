@@ -1,21 +1,25 @@
+import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { parse } from 'yaml'
 import { describe, expect, it } from 'vitest'
 import { InputError } from '../../src/core/errors.ts'
 import { randomStream } from '../../src/core/random.ts'
-import { formatLinkModel, listLinkModels } from '../../src/trace/library.ts'
 import { createLink } from '../../src/trace/link.ts'
-import { fitMarkovLink } from '../../src/trace/fit.ts'
+import { fitMarkovLink, formatLinkModel } from '../../src/trace/fit.ts'
 import type { LinkModelText } from '../../src/trace/fit.ts'
-import { checkLinkModel, longRun, sampleLink } from '../../src/trace/markov.ts'
+import { checkLinkModel, longRun, readLinkModel, sampleLink } from '../../src/trace/markov.ts'
 import { fitRecipe, readRecipes } from '../../src/trace/import/recipe.ts'
 import { quantile } from '../../src/core/quantile.ts'
 import { makeTrace } from '../../src/trace/table.ts'
 import { itShared, sharedPath } from '../shared.ts'
 
 const root = join(import.meta.dirname, '../..')
-const models = listLinkModels(join(root, 'traces/links'))
+const folder = join(root, 'traces/links')
+const models = readdirSync(folder)
+  .filter((name) => name.endsWith('.yaml'))
+  .sort()
+  .map((name) => readLinkModel(join(folder, name)))
 
 const text: LinkModelText = {
   name: 'two-level',

@@ -9,6 +9,7 @@ import type { CliCommand } from '../command.ts'
 import { addExamples, addJson } from '../command.ts'
 import type { Io } from '../io.ts'
 import { printJson, printLine } from '../io.ts'
+import type { AccuracyJson } from '../json/accuracy.ts'
 import { integerOption, numberOption } from '../options.ts'
 import { EXIT_INTERRUPTED } from '../program.ts'
 import { startProgress, type Progress } from '../progress.ts'
@@ -76,7 +77,7 @@ async function measure(options: Options, io: Io): Promise<number> {
     return EXIT_INTERRUPTED
   }
   await writeFiles(options, found)
-  if (options.json === true) printJson(io, found)
+  if (options.json === true) printJson(io, found satisfies AccuracyJson)
   else {
     printLine(io, describeAssessment(found, io))
     for (const file of [options.out, options.plot]) if (file !== undefined) printLine(io, `\nwrote ${file}`)

@@ -18,7 +18,7 @@ import { packageRoot } from '../../core/packageRoot.ts'
 import { addExamples, addJson } from '../command.ts'
 import type { Io } from '../io.ts'
 import { printJson, printLine } from '../io.ts'
-import type { AloneFigures } from '../json/simulate.ts'
+import type { AloneFigures, SimulateAloneJson, SimulateRunJson } from '../json/simulate.ts'
 import { readPlan, threeWays } from '../json/simulate.ts'
 import type { Candidate } from '../json/oracle.ts'
 import { misfit } from '../json/oracle.ts'
@@ -89,8 +89,15 @@ function alone(file: string, options: Options, io: Io): void {
   const why = explainPlan(input, plan)
   if (options.json === true) {
     const { pair } = input
-    const fits = reason === null
-    printJson(io, { state: stateJson(input), plan: planToJson(pair, plan), fits, reason, ...figures, why })
+    const found = {
+      state: stateJson(input),
+      plan: planToJson(pair, plan),
+      fits: reason === null,
+      reason,
+      ...figures,
+      why,
+    }
+    printJson(io, found satisfies SimulateAloneJson)
     return
   }
   const { analytic, reference, fast, maxRelativeDifference } = figures
@@ -167,7 +174,7 @@ async function episode(file: string, path: string, options: Options, io: Io): Pr
     },
   }
   if (options.json === true) {
-    printJson(io, report)
+    printJson(io, report satisfies SimulateRunJson)
     return
   }
   const seconds = (name: string, found: typeof report.ttftSeconds): string[] => [

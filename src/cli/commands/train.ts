@@ -6,7 +6,7 @@ import type { CliCommand } from '../command.ts'
 import { addExamples, addJson } from '../command.ts'
 import type { Io } from '../io.ts'
 import { printJson, printLine } from '../io.ts'
-import { RUNS_FOLDER, freshFolder, versionsWith } from '../json/runs.ts'
+import { RUNS_FOLDER, freshFolder, versionsWith, type TrainJson } from '../json/runs.ts'
 import { integerOption } from '../options.ts'
 import { EXIT_INTERRUPTED } from '../program.ts'
 import { startProgress, type Progress } from '../progress.ts'
@@ -50,7 +50,8 @@ export const train: CliCommand<Options> = {
       const { readRun } = await import('../../learn/runs/folder.ts')
       const { training, scenario, scenarioHash } = readRun(summary.folder)
       const { totalUpdates, seed } = training.ppo
-      printJson(io, { ...summary, totalUpdates, scenario: scenario.name, scenarioHash, seed })
+      const told = { ...summary, totalUpdates, scenario: scenario.name, scenarioHash, seed }
+      printJson(io, told satisfies TrainJson)
     } else describe(summary, io)
     return summary.finished ? 0 : EXIT_INTERRUPTED
   },

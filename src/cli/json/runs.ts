@@ -29,6 +29,9 @@ export const trainJsonSchema = z.strictObject({
   seed: z.int().min(0),
 })
 
+/** What `edgewise train --json` prints. */
+export type TrainJson = z.infer<typeof trainJsonSchema>
+
 /** Where runs, tuned prices and the log of final evaluations lie. */
 export const RUNS_FOLDER = 'runs'
 

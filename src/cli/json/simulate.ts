@@ -14,6 +14,7 @@ import { createFast } from '../../sim/fast.ts'
 import { createReference } from '../../sim/reference.ts'
 import type { SimulationFactory, EpisodeInputs } from '../../sim/types.ts'
 import { constantLink } from '../../trace/link.ts'
+import { constantStep } from '../../trace/step.ts'
 import { explanationSchema, planFiguresSchema } from './oracle.ts'
 import { stateSchema } from './request.ts'
 
@@ -37,6 +38,9 @@ export const simulateAloneSchema = z.strictObject({
   maxRelativeDifference: amount,
   why: explanationSchema,
 })
+
+/** What `edgewise simulate --plan ... --json` prints of a request alone. */
+export type SimulateAloneJson = z.infer<typeof simulateAloneSchema>
 
 const distribution = z.strictObject({ mean: amount, p50: amount, p95: amount, p99: amount })
 
@@ -66,6 +70,9 @@ export const simulateRunSchema = z.strictObject({
     links: z.string(),
   }),
 })
+
+/** What `edgewise simulate --plan ... --scenario ... --json` prints. */
+export type SimulateRunJson = z.infer<typeof simulateRunSchema>
 
 const MAX_PLAN_BYTES = 4 * 1024 * 1024
 
@@ -128,7 +135,7 @@ function aloneWorld({ pair, state, readingTokensPerSecond }: OracleInput): Episo
   const { link, promptTokens, outputTokens } = state
   return {
     link: constantLink(link.upBitsPerSecond, link.downBitsPerSecond, link.rttSeconds),
-    tenants: { timeSeconds: Float64Array.of(0), value: Float64Array.of(0) },
+    tenants: constantStep(0),
     arrivals: [
       {
         arrivalSeconds: 0,

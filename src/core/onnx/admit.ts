@@ -1,5 +1,5 @@
 import { realpathSync, statSync } from 'node:fs'
-import { dirname, isAbsolute, relative, sep } from 'node:path'
+import { isAbsolute, relative, sep } from 'node:path'
 import { InputError, show } from '../errors.ts'
 import { readCapped, resolveInside } from '../files.ts'
 import type { Model } from './proto.ts'
@@ -139,11 +139,6 @@ export function admitModel(source: Uint8Array | string, options: AdmitOptions): 
     throw refused(where, `IR version ${min} to ${max}`, `${model.irVersion}`)
   }
   return model
-}
-
-/** Like `admitModel`, for a file whose external data lies beside it. */
-export function admitFile(path: string, options: Omit<AdmitOptions, 'folder' | 'where'> = {}): Model {
-  return admitModel(path, { ...options, folder: dirname(path) })
 }
 
 function checkOpset(domain: string, version: number, where: string): void {

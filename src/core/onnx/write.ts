@@ -6,15 +6,6 @@ import { ProtoWriter } from './wire.ts'
 
 /** Encodes a model (field numbers: onnx.proto3 of ONNX 1.17). Tensor data is referenced until the chunks are joined. */
 export function encodeModel(model: Model): Uint8Array {
-  return modelWriter(model).finish()
-}
-
-/** Encodes a model as consecutive chunks, large tensors by reference. */
-export function encodeModelChunks(model: Model): Uint8Array[] {
-  return modelWriter(model).chunks()
-}
-
-function modelWriter(model: Model): ProtoWriter {
   const out = new ProtoWriter()
   out.integer(1, model.irVersion)
   if (model.producer !== '') out.text(2, model.producer)
@@ -26,7 +17,7 @@ function modelWriter(model: Model): ProtoWriter {
     out.message(8, opset)
   }
   for (const [key, value] of Object.entries(model.metadata)) out.message(14, pairWriter(key, value))
-  return out
+  return out.finish()
 }
 
 function pairWriter(key: string, value: string): ProtoWriter {

@@ -11,6 +11,7 @@ import type { Profile } from '../../plan/profile/types.ts'
 import { createReference } from '../../sim/reference.ts'
 import type { EpisodeInputs } from '../../sim/types.ts'
 import { createLink } from '../../trace/link.ts'
+import { constantStep } from '../../trace/step.ts'
 import { FRAME_HEADER_BYTES } from '../../run/wire/types.ts'
 import { MAX_IN_FLIGHT } from './grid.ts'
 import {
@@ -110,7 +111,7 @@ export class Predictor {
       link: createLink(series),
       arrivals,
       network: this.pair.network,
-      tenants: { timeSeconds: Float64Array.of(0), value: Float64Array.of(0) },
+      tenants: constantStep(0),
       maxInFlight: MAX_IN_FLIGHT,
       cloudSlots: CLOUD_BATCH,
       batchFactors: this.batchFactors(),

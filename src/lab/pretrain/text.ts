@@ -16,9 +16,6 @@ export const BEGIN_ID = 0
 export const END_ID = 1
 const FIRST_CHARACTER_ID = 2
 
-/** Size of the vocabulary: the alphabet and the two special tokens. */
-export const VOCABULARY = ALPHABET.length + FIRST_CHARACTER_ID
-
 const ids = new Map(Array.from(ALPHABET, (character, i) => [character, i + FIRST_CHARACTER_ID]))
 
 /** The splits of the texts. No tale of one split is drawn from the random numbers of another. */
@@ -65,13 +62,6 @@ export function encodeText(text: string): number[] {
     throw new InputError({ where: 'tale', expected: 'characters of the alphabet', found: show(character) })
   })
   return [BEGIN_ID, ...inner, END_ID]
-}
-
-/** The text of ids, without special tokens. */
-export function decodeIds(tokens: readonly number[]): string {
-  return tokens
-    .map((id) => (id < FIRST_CHARACTER_ID ? '' : ALPHABET.charAt(id - FIRST_CHARACTER_ID)))
-    .join('')
 }
 
 /**

@@ -46,11 +46,6 @@ export interface LmHeadWeights {
 /** Creates `size` random numbers around `mean` with the given spread, in place of weights from a file. */
 export type WeightFill = (size: number, mean: number, spread: number) => Float32Array
 
-/** Independent normal draws, for tests and small models. */
-export function normalFill(stream: RandomStream): WeightFill {
-  return (size, mean, spread) => Float32Array.from({ length: size }, () => mean + spread * stream.normal())
-}
-
 /**
  * Views of one buffer (one for each spread, around 0) in which a block of normal draws repeats: the matrices of a whole
  * model take the memory of its largest one. Timing equals that of random weights, and there are no subnormal numbers,

@@ -57,14 +57,3 @@ export class Shield {
     return this.exact.decide(situation)
   }
 }
-
-/** A policy with a shield. */
-export function shielded(problem: DecisionProblem, policy: Policy, options: ShieldOptions = {}): Policy {
-  const shield = new Shield(problem, options)
-  return {
-    name: `${policy.name}, shielded`,
-    reset: (seed) => policy.reset?.(seed),
-    decide: (situation) =>
-      shield.passed(situation) === null ? policy.decide(situation) : shield.decide(situation),
-  }
-}

@@ -6,8 +6,8 @@ import { InputError } from '../../../src/core/errors.ts'
 import type { Engine } from '../../../src/core/engine/types.ts'
 import { openEngine } from '../../../src/core/engine/open.ts'
 import { GraphBuilder } from '../../../src/core/onnx/builder.ts'
-import { saveModel } from '../../../src/core/onnx/files.ts'
 import { tensorOf } from '../../../src/core/onnx/tensor.ts'
+import { saveModel } from '../onnx/modelFile.ts'
 
 const width = 64
 let folder: string

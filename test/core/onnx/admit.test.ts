@@ -5,7 +5,7 @@ import fc from 'fast-check'
 import { afterAll, describe, expect, test } from 'vitest'
 import { InputError } from '../../../src/core/errors.ts'
 import type { Attribute, Initializer, Model, Node } from '../../../src/core/onnx/proto.ts'
-import { admitFile, admitModel } from '../../../src/core/onnx/admit.ts'
+import { admitModel } from '../../../src/core/onnx/admit.ts'
 import { decodeModel } from '../../../src/core/onnx/read.ts'
 import { encodeModel } from '../../../src/core/onnx/write.ts'
 import { GraphBuilder } from '../../../src/core/onnx/builder.ts'
@@ -175,7 +175,7 @@ describe('external data', () => {
 
   test('of a file on disk lies beside it', () => {
     writeFileSync(join(folder, 'm.onnx'), at('w.bin'))
-    expect(admitFile(join(folder, 'm.onnx')).graph.initializers).toHaveLength(1)
+    expect(admitModel(join(folder, 'm.onnx'), { folder }).graph.initializers).toHaveLength(1)
   })
 
   test.each([

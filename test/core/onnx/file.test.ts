@@ -9,10 +9,11 @@ import type { DType } from '../../../src/core/onnx/tensor.ts'
 import { decodeModel } from '../../../src/core/onnx/read.ts'
 import { dtypes, sizeOf, tensorOf } from '../../../src/core/onnx/tensor.ts'
 import { encodeModel } from '../../../src/core/onnx/write.ts'
-import { externalLocations, loadModel, saveModel } from '../../../src/core/onnx/files.ts'
+import { externalLocations } from '../../../src/core/onnx/files.ts'
 import { float } from '../../../src/core/onnx/graph.ts'
 import { GraphBuilder } from '../../../src/core/onnx/builder.ts'
 import { openEngine } from '../../../src/core/engine/open.ts'
+import { loadModel, saveModel } from './modelFile.ts'
 import { values } from './support.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'edgewise-onnx-'))

@@ -4,11 +4,10 @@ import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
 import { IntegrityError } from '../../../src/core/errors.ts'
 import { openEngine } from '../../../src/core/engine/open.ts'
-import { learningRateAt, pretrainConfig, stageAt } from '../../../src/lab/pretrain/config.ts'
+import { learningRateAt, pretrainConfig, stageAt, TALES_MODEL } from '../../../src/lab/pretrain/config.ts'
 import type { Network } from '../../../src/lab/pretrain/network.ts'
 import { CHECKPOINT_FILE, pretrain, SUMMARY_FILE } from '../../../src/lab/pretrain/run.ts'
 import type { PretrainSummary } from '../../../src/lab/pretrain/run.ts'
-import { VOCABULARY } from '../../../src/lab/pretrain/text.ts'
 import { Pretrainer } from '../../../src/lab/pretrain/trainer.ts'
 import { parametersOf } from '../../../src/lab/pretrain/weights.ts'
 import { openPretrained } from '../../../src/model/weights/open.ts'
@@ -30,7 +29,7 @@ const network: Network = {
     kvHeads: 2,
     headDim: 4,
     ffnWidth: 24,
-    vocabulary: VOCABULARY,
+    vocabulary: TALES_MODEL.vocabulary,
     contextTokens: 512,
     tiedHead: true,
   },
@@ -51,7 +50,7 @@ describe('a training', () => {
     const mean = (from: number, head: number) =>
       losses.slice(from, from + 10).reduce((sum, step) => sum + step[head], 0) / 10
     for (const head of [0, 1]) {
-      expect(losses[0][head]).toBeCloseTo(Math.log(VOCABULARY), 0)
+      expect(losses[0][head]).toBeCloseTo(Math.log(TALES_MODEL.vocabulary), 0)
       expect(mean(50, head)).toBeLessThan(mean(0, head) - 0.3)
     }
   })

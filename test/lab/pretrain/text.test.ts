@@ -6,19 +6,13 @@ import { randomStream } from '../../../src/core/random.ts'
 import { TALES_MODEL } from '../../../src/lab/pretrain/config.ts'
 import { drawTale, TALE_LIMIT } from '../../../src/lab/pretrain/grammar.ts'
 import { drawNote } from '../../../src/lab/pretrain/notes.ts'
-import {
-  ALPHABET,
-  decodeIds,
-  encodeText,
-  tales,
-  talesText,
-  trainingWindow,
-  VOCABULARY,
-} from '../../../src/lab/pretrain/text.ts'
+import { ALPHABET, encodeText, tales, talesText, trainingWindow } from '../../../src/lab/pretrain/text.ts'
 import { talesTokenizer } from '../../../src/lab/pretrain/tokenizerJson.ts'
 import * as words from '../../../src/lab/pretrain/words.ts'
 
 const anyTale = fc.integer({ min: 0, max: 2 ** 32 - 1 }).map((seed) => drawTale(randomStream(seed, 'tale')))
+/** The text of ids, without the two special tokens. */
+const decodeIds = (ids: readonly number[]): string => ids.map((id) => ALPHABET.charAt(id - 2)).join('')
 const numberOf = (word: string): number => words.NUMBERS.indexOf(word.toLowerCase())
 
 describe('a tale', () => {
@@ -122,9 +116,9 @@ describe('the splits', () => {
 
 test('training windows are stretches of consecutive tales, half of them from a beginning', () => {
   const windows = Array.from({ length: 200 }, (_, i) => trainingWindow(randomStream(i, 'window'), 64, 0.5))
-  expect(windows.every((ids) => ids.length === 65 && ids.every((id) => id >= 0 && id < VOCABULARY))).toBe(
-    true,
-  )
+  expect(
+    windows.every((ids) => ids.length === 65 && ids.every((id) => id >= 0 && id < TALES_MODEL.vocabulary)),
+  ).toBe(true)
   const begun = windows.filter(([first]) => first === 0).length
   expect(begun).toBeGreaterThan(60)
   expect(begun).toBeLessThan(140)
@@ -147,6 +141,10 @@ describe('the tokenizer', () => {
 
   test('reads what it does not know as a space', () => {
     expect(decode(tokenizer.encode('Tom has 3 pears; \u00e9 \u{1f600}').ids)).toBe('Tom has   pears     ')
+  })
+
+  test('has a token for every character of the alphabet, and two special ones', () => {
+    expect(TALES_MODEL.vocabulary).toBe(ALPHABET.length + 2)
   })
 
   test('training refuses a text outside the alphabet', () => {

@@ -10,12 +10,11 @@ import {
   embeddingWeights,
   ffnWeights,
   lmHeadWeights,
-  normalFill,
 } from '../../../src/model/graphs/weights.ts'
 import { openPretrained } from '../../../src/model/weights/open.ts'
 import { openSafetensors } from '../../../src/model/weights/safetensors.ts'
 import { writeLlamaDirectory } from '../../../src/model/weights/writeDirectory.ts'
-import { groupedLike, maxDifference } from '../support.ts'
+import { groupedLike, maxDifference, normalFill } from '../support.ts'
 import { llamaTokenizer } from './tokenizers.ts'
 
 const root = mkdtempSync(join(tmpdir(), 'edgewise-write-'))

@@ -18,11 +18,11 @@ import type { Subgraph } from '../../../src/model/graphs/subgraphTypes.ts'
 import { cacheCapacity } from '../../../src/model/graphs/cache.ts'
 import { loadModel } from '../../../src/model/catalog.ts'
 import type { ModelSpec } from '../../../src/model/spec.ts'
-import { normalFill } from '../../../src/model/graphs/weights.ts'
-import { loadModel as loadOnnx } from '../../../src/core/onnx/files.ts'
 import type { Tensor } from '../../../src/core/onnx/tensor.ts'
 import { BlockCosts } from '../../../src/plan/profile/costs.ts'
 import { formatProfile, parseProfile } from '../../../src/plan/profile/file.ts'
+import { normalFill } from '../../model/support.ts'
+import { loadModel as loadOnnx } from '../../core/onnx/modelFile.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'edgewise-measure-test-'))
 afterAll(() => rmSync(folder, { recursive: true }))

@@ -8,7 +8,7 @@ import { oracleInput, type DecisionProblem } from '../../../src/plan/price/probl
 import { pairUnits } from '../../../src/plan/price/pair.ts'
 import type { Policy, Situation } from '../../../src/plan/price/situation.ts'
 import { randomSituation } from '../../../src/policy/parity/paritySamples.ts'
-import { Shield, shielded } from '../../../src/policy/controller/shield.ts'
+import { Shield, type ShieldOptions } from '../../../src/policy/controller/shield.ts'
 import { createFast } from '../../../src/sim/fast.ts'
 import { Episode } from '../../../src/sim/episode.ts'
 import type { EpisodeInputs } from '../../../src/sim/types.ts'
@@ -33,6 +33,17 @@ function candidates({ pair }: DecisionProblem): Plan[] {
   )
   const split = { ...cuts[0], embed: 0, head: 0, unitsOnCloud: new Uint8Array(layers).fill(1) } as const
   return [...cuts, { ...split, ffn: new Uint8Array(layers) }]
+}
+
+/** A policy behind a shield. */
+function shielded(problem: DecisionProblem, policy: Policy, options: ShieldOptions = {}): Policy {
+  const shield = new Shield(problem, options)
+  return {
+    name: `${policy.name}, shielded`,
+    reset: (seed) => policy.reset?.(seed),
+    decide: (situation) =>
+      shield.passed(situation) === null ? policy.decide(situation) : shield.decide(situation),
+  }
 }
 
 function worstByValue(): Policy {

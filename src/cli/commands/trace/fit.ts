@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { InputError } from '../../../core/errors.ts'
 import { writeAtomic } from '../../../core/files.ts'
-import { formatLinkModel } from '../../../trace/library.ts'
+import { formatLinkModel } from '../../../trace/fit.ts'
 import type { LinkModel } from '../../../trace/markov.ts'
 import { fitRecipe, readRecipes } from '../../../trace/import/recipe.ts'
 import type { LinkRecipe } from '../../../trace/import/recipe.ts'

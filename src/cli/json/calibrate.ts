@@ -1,2 +1,0 @@
-/** `edgewise calibrate --json` prints what result.json holds. */
-export { resultSchema as calibrateJsonSchema } from '../../lab/calibrate/result.ts'
