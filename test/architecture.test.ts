@@ -15,25 +15,28 @@ interface Import {
   readonly typeOnly: boolean
 }
 
-function sourceFiles(): string[] {
-  return ['src', 'envs'].flatMap((folder) =>
+function sourceFiles(...folders: string[]): string[] {
+  return folders.flatMap((folder) =>
     readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
       .filter((file) => file.endsWith('.ts'))
       .map((file) => join(folder, file).split(sep).join('/')),
   )
 }
 
-const parsed = new Map<string, ts.SourceFile>()
-
-/** Each text is parsed once, whichever checks look at it. */
-function parse(text: string): ts.SourceFile {
-  const file = parsed.get(text) ?? ts.createSourceFile('x.ts', text, ts.ScriptTarget.Latest)
-  parsed.set(text, file)
-  return file
+/** The function, computed once for each text, whichever checks ask. */
+function once<T>(compute: (text: string) => T): (text: string) => T {
+  const known = new Map<string, T>()
+  return (text) => {
+    const value = known.get(text) ?? compute(text)
+    known.set(text, value)
+    return value
+  }
 }
 
+const parse = once((text) => ts.createSourceFile('x.ts', text, ts.ScriptTarget.Latest))
+
 /** Static, dynamic, re-exported and type imports of one source text. */
-function importsOf(text: string): Import[] {
+const importsOf = once((text): Import[] => {
   const found: Import[] = []
   const visit = (node: ts.Node): void => {
     if (
@@ -54,7 +57,7 @@ function importsOf(text: string): Import[] {
   }
   visit(parse(text))
   return found
-}
+})
 
 /** District and room of a path, or null. */
 function placeOf(path: string): { district: string; room: string } | null {
@@ -149,7 +152,79 @@ function uncheckedThreads(path: string, text: string): string[] {
   return found
 }
 
-const files = sourceFiles().map((path) => ({ path, text: readFileSync(join(root, path), 'utf8') }))
+interface Source {
+  readonly path: string
+  readonly text: string
+}
+
+/** How often each identifier stands in a text. */
+const identifiersOf = once((text): ReadonlyMap<string, number> => {
+  const counts = new Map<string, number>()
+  const visit = (node: ts.Node): void => {
+    if (ts.isIdentifier(node)) counts.set(node.text, (counts.get(node.text) ?? 0) + 1)
+    ts.forEachChild(node, visit)
+  }
+  visit(parse(text))
+  return counts
+})
+
+/** Names that a text declares for other files. */
+function exportsOf(text: string): string[] {
+  return parse(text).statements.flatMap((node) => {
+    if (ts.isExportDeclaration(node)) {
+      const { exportClause } = node
+      if (exportClause === undefined || !ts.isNamedExports(exportClause)) return []
+      return exportClause.elements.map(({ name }) => name.text)
+    }
+    const modifiers = ts.canHaveModifiers(node) ? ts.getModifiers(node) : undefined
+    if (modifiers?.some(({ kind }) => kind === ts.SyntaxKind.ExportKeyword) !== true) return []
+    if (!ts.isVariableStatement(node))
+      return (node as ts.DeclarationStatement).name?.getText(parse(text)) ?? []
+    return node.declarationList.declarations.map(({ name }) => name.getText(parse(text)))
+  })
+}
+
+/** Exports that may be idle, by file or by file and name, each with the reason. */
+const MAY_BE_IDLE: Readonly<Record<string, string>> = {
+  'src/trace/delimited.ts': 'the importers of delimited tables come to it one by one',
+  'src/trace/lines.ts: decodeText': 'as delimited.ts',
+}
+
+/**
+ * Exports that no other file of the product uses: a file uses an export if it imports the file that has it and writes
+ * its name. A part of a file may be exported for a test to look at, if the file itself uses it too.
+ */
+function idleExports(product: readonly Source[], tests: readonly Source[]): string[] {
+  const users = new Map<string, ReadonlyMap<string, number>[]>()
+  for (const { path, text } of product) {
+    const names = identifiersOf(text)
+    for (const { specifier } of importsOf(text)) {
+      const file = specifier.replace(/\?.*$/, '')
+      const target = file.startsWith('.') ? join(dirname(path), file).split(sep).join('/') : file
+      users.set(target, [...(users.get(target) ?? []), names])
+    }
+  }
+  const tested = tests.map(({ text }) => text).join('\n')
+  return product.flatMap(({ path, text }) => {
+    // Every bench exports `run`, which is loaded by the name of its file.
+    if (Object.values(PUBLIC_ENTRIES).includes(path) || path.startsWith('bench/')) return []
+    if (Object.hasOwn(MAY_BE_IDLE, path)) return []
+    const own = identifiersOf(text)
+    return exportsOf(text).flatMap((name) => {
+      if (Object.hasOwn(MAY_BE_IDLE, `${path}: ${name}`)) return []
+      if (users.get(path)?.some((names) => names.has(name))) return []
+      const isTested = new RegExp(`\\b${name}\\b`).test(tested)
+      if (!isTested) return [`${path}: ${name} is used by no other file: do not export it`]
+      return own.get(name) === 1
+        ? [`${path}: ${name} is used by tests alone: delete it, or move it to test/`]
+        : []
+    })
+  })
+}
+
+const read = (path: string): Source => ({ path, text: readFileSync(join(root, path), 'utf8') })
+
+const files = sourceFiles('src', 'envs').map(read)
 
 describe('the house', () => {
   it('imports only in the allowed directions', () => {
@@ -210,6 +285,14 @@ describe('the house', () => {
   })
 })
 
+describe('what a file exports', () => {
+  it('is used by another file that is no test', () => {
+    expect(idleExports([...files, ...sourceFiles('bench').map(read)], sourceFiles('test').map(read))).toEqual(
+      [],
+    )
+  })
+})
+
 describe('the checks themselves', () => {
   it('see every kind of import', () => {
     const text = `import a from './a.ts'\nimport type { B } from './b.ts'\nexport * from './c.ts'\nconst d = await import('./d.ts')\ntype E = import('./e.ts').E`
@@ -238,5 +321,17 @@ describe('the checks themselves', () => {
     expect(impureReads('src/sim/x.ts', 'const t = Date.now() + Math.random() + +new Date()')).toHaveLength(3)
     expect(impureReads('src/sim/x.ts', '// no Date.now() here\nconst d = new Date(5)')).toEqual([])
     expect(impureReads('src/cli/x.ts', 'Date.now()')).toEqual([])
+  })
+
+  it('find exports that nothing uses, or only a test', () => {
+    const product = [
+      { path: 'src/a.ts', text: `export const idle = 1\nexport const part = 2\nexport const whole = part` },
+      { path: 'src/b.ts', text: `import { whole } from './a.ts'\nexport function tool() { return whole }` },
+    ]
+    const tests = [{ path: 'test/b.test.ts', text: 'expect(tool()).toBe(part)' }]
+    expect(idleExports(product, tests)).toEqual([
+      'src/a.ts: idle is used by no other file: do not export it',
+      'src/b.ts: tool is used by tests alone: delete it, or move it to test/',
+    ])
   })
 })

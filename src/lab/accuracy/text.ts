@@ -9,7 +9,7 @@ const TALES_SEED = 1
 const LEAST_TALE_TOKENS = 100
 
 /** Which text to measure on. */
-export interface TextChoice {
+interface TextChoice {
   /** A text and its description. */
   readonly text?: { readonly content: string; readonly name: string }
   /** Token ids instead of text, for a model without a tokenizer. */
@@ -19,7 +19,7 @@ export interface TextChoice {
 }
 
 /** The text on which a model is measured. */
-export interface MeasuredText {
+interface MeasuredText {
   /** Description of the text. */
   readonly name: string
   readonly windows: readonly Window[]

@@ -30,7 +30,7 @@ const VALIDATION_TALES = 256
 const CHECKPOINT_STEPS = 100
 
 /** Options of `pretrain`. */
-export interface PretrainOptions {
+interface PretrainOptions {
   readonly engine: Engine
   readonly folder: string
   readonly steps?: number

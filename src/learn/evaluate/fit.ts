@@ -19,7 +19,7 @@ export function sortByFit(
 }
 
 /** A policy, and how often its plan did not fit beside the requests in flight. */
-export interface FitCount {
+interface FitCount {
   readonly policy: Policy
   /** Share of the decisions so far; null for a policy that chooses among what fits, and before the first decision. */
   misfitShare(): number | null

@@ -35,7 +35,7 @@ import { measureWake } from './wake.ts'
 import type { Sleep } from './wake.ts'
 
 /** Options of measureProfile. */
-export interface MeasureOptions {
+interface MeasureOptions {
   readonly engine: Engine
   /** The model's weights; default: random ones. */
   readonly source?: WeightSource
