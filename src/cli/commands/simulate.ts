@@ -151,7 +151,7 @@ async function episode(file: string, path: string, options: Options, io: Io): Pr
   const report = {
     scenario: scenario.config.name,
     scenarioHash: scenario.hash,
-    links: testLinks === undefined ? split : 'given',
+    links: testLinks === undefined ? split : ('given' as const),
     seed: options.seed,
     plan: planToJson(pair, plan),
     requests: requests.length,
