@@ -46,7 +46,7 @@ export type OpenedLink =
   | { readonly kind: 'recorded'; readonly parts: RecordedParts }
 
 /** Where the parts of a recorded link come from; null: from nowhere yet. */
-export type RecordedParts = Readonly<Record<Lane, LinkPart | null>>
+type RecordedParts = Readonly<Record<Lane, LinkPart | null>>
 
 /** What names a link. */
 interface LinkNames {
@@ -236,7 +236,7 @@ const NAME_PARTS: Readonly<Record<Lane, string>> = {
 }
 
 /** How long a drawn link is, and in which bins. */
-export interface DrawSettings {
+interface DrawSettings {
   /** Length of a sample of a synthetic link; a recording has its own. */
   readonly modelSeconds: number
   readonly binSeconds: number
