@@ -94,6 +94,13 @@ describe('a bundle', () => {
     expect(rest).toEqual(expected)
   })
 
+  test('has K/V as the runtime holds them where it decides on a device, though a data sheet models them smaller', () => {
+    const kv = (precision?: 'int8'): number =>
+      readBundle(whole, { precision: { edge: precision ?? null, cloud: null } }).problem.pair
+        .kvBytesPerElement
+    expect([kv(), kv('int8')]).toEqual([2, 4])
+  })
+
   test('carries the budgets; one from before budgets were exported opens without any', async () => {
     const budgets = { energyJoules: 5, accuracyLoss: null, cloudSeconds: 0.05 }
     const path = folder.path('budgets')

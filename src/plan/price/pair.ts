@@ -1,10 +1,10 @@
 import type { AccuracyTable } from '../profile/accuracy.ts'
 import type { BlockCosts } from '../profile/costs.ts'
 import type { ModelSpec } from '../../model/spec.ts'
-import { CACHE_BYTES_PER_ELEMENT } from '../../model/graphs/cache.ts'
 import type { Precision } from '../../model/precision.ts'
 import { attentionUnits } from '../../model/spec.ts'
-import { ROOFLINE_RUNTIME, type Profile } from '../profile/types.ts'
+import { kvBytesPerElement } from '../profile/precision.ts'
+import type { Profile } from '../profile/types.ts'
 import { DEFAULT_NETWORK, type NetworkTerms } from './network.ts'
 
 /** One model on one edge device and one cloud device, with the terms of the network between them. */
@@ -70,14 +70,6 @@ export function createPair(
     cloudPrecision: cloud.profile.precision,
     kvBytesPerElement: kvBytesPerElement(edge.profile),
   }
-}
-
-/** What the profile says; else float32, as the runtime holds K/V whatever the precision of the weights. */
-function kvBytesPerElement({ kvCache, runtime, precision }: Profile): number {
-  if (kvCache !== undefined) return kvCache.bytesPerElement.value
-  // Data-sheet profiles of former versions do not say it: K/V at the precision of their activations.
-  if (runtime.name === ROOFLINE_RUNTIME && precision !== 'fp32') return 2
-  return CACHE_BYTES_PER_ELEMENT
 }
 
 /** Each device handles its half of a message; one that was not measured takes half of the default time. */

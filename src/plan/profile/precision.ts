@@ -1,9 +1,10 @@
 import { InputError } from '../../core/errors.ts'
 import { canonicalJson } from '../../core/files.ts'
+import { CACHE_BYTES_PER_ELEMENT } from '../../model/graphs/cache.ts'
 import type { Precision } from '../../model/precision.ts'
 import { datasheetProfile } from './datasheet.ts'
 import { DEVICES } from './devices.ts'
-import type { Profile } from './types.ts'
+import { ROOFLINE_RUNTIME, type Profile } from './types.ts'
 
 /** Figures of one precision where another one runs. What decides on them decides on wrong seconds and bytes. */
 export class PrecisionError extends InputError {}
@@ -51,6 +52,24 @@ function modelledAnew(
   const same = datasheetProfile(sheet, model, { precision: own })
   if (canonicalJson(same.blocks) !== canonicalJson(blocks)) return null
   return datasheetProfile(sheet, model, { precision })
+}
+
+/**
+ * Bytes of a key or value in the cache of a profile's device: what the profile says; else float32, as the runtime holds
+ * K/V whatever the precision of the weights.
+ */
+export function kvBytesPerElement({ kvCache, runtime, precision }: Profile): number {
+  if (kvCache !== undefined) return kvCache.bytesPerElement.value
+  // Data-sheet profiles of former versions do not say it: K/V at the precision of their activations.
+  if (runtime.name === ROOFLINE_RUNTIME && precision !== 'fp32') return 2
+  return CACHE_BYTES_PER_ELEMENT
+}
+
+/** The profile of a device on which this runtime holds K/V: a data sheet models them at the precision of its activations. */
+export function withRuntimeKv(profile: Profile): Profile {
+  if (kvBytesPerElement(profile) === CACHE_BYTES_PER_ELEMENT) return profile
+  const provenance = { kind: 'modelled', source: 'float32, as the runtime holds keys and values' } as const
+  return { ...profile, kvCache: { bytesPerElement: { value: CACHE_BYTES_PER_ELEMENT, provenance } } }
 }
 
 /** A profile in a few words, e.g. `measured: this-laptop, int4`. */

@@ -6,7 +6,7 @@ import { admitModel } from '../../core/onnx/admit.ts'
 import type { DecisionProblem } from '../../plan/price/problem.ts'
 import { parseAccuracyTable } from '../../plan/profile/accuracy.ts'
 import { MAX_PROFILE_BYTES, parseProfile } from '../../plan/profile/file.ts'
-import { profileAtPrecision } from '../../plan/profile/precision.ts'
+import { profileAtPrecision, withRuntimeKv } from '../../plan/profile/precision.ts'
 import type { Profile } from '../../plan/profile/types.ts'
 import { BUNDLE_FILES, MANIFEST_FILE, MAX_MANIFEST_BYTES, parseManifest } from './bundleManifest.ts'
 import type { BundleFile, Manifest } from './bundleManifest.ts'
@@ -113,7 +113,10 @@ export function readBundle(folder: string, options: ReadOptions = {}): Bundle {
   return { folder, manifest, problem, model: onnx, numbers, signature }
 }
 
-/** The profile to decide on for one side: the bundle's own or the one given instead, at the precision that runs. */
+/**
+ * The profile to decide on for one side: the bundle's own or the one given instead, at the precision that runs, with K/V
+ * as the runtime there holds them.
+ */
 function profileToUse(own: Profile, side: 'edge' | 'cloud', where: string, options: ReadOptions): Profile {
   const given = options.profiles?.[side]
   if (given !== undefined && canonicalJson(given.model) !== canonicalJson(own.model))
@@ -121,13 +124,14 @@ function profileToUse(own: Profile, side: 'edge' | 'cloud', where: string, optio
   const precision = options.precision?.[side] ?? null
   const profile = given ?? own
   if (precision === null) return profile
-  return profileAtPrecision(profile, {
+  const found = profileAtPrecision(profile, {
     precision,
     side,
     where: given === undefined ? where : `--${side}-profile`,
     instead: `run the ${side} with --precision ${profile.precision}`,
     replacement: `give it with --${side}-profile or export a bundle with it`,
   })
+  return withRuntimeKv(found)
 }
 
 /** The bytes of one file, after its size and hash are found to be the manifest's. */
