@@ -2,7 +2,7 @@ import { closeSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs'
 import { write } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { quantile } from '../src/core/quantile.ts'
+import { median } from '../src/core/quantile.ts'
 import { systemClock } from '../src/core/clock.ts'
 import { openAppend } from '../src/core/journal/appendFile.ts'
 import { openRequestJournal } from '../src/core/journal/requests.ts'
@@ -119,8 +119,4 @@ function writeInTurn(handle: number, lines: readonly string[]): Promise<void> {
     }
     next(0)
   })
-}
-
-function median(values: readonly number[]): number {
-  return quantile(Float64Array.from(values).sort(), 0.5)
 }

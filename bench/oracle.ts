@@ -1,5 +1,5 @@
 import { systemClock } from '../src/core/clock.ts'
-import { quantile } from '../src/core/quantile.ts'
+import { median } from '../src/core/quantile.ts'
 import { loadModel } from '../src/model/catalog.ts'
 import { DEFAULT_OBJECTIVE, type LatencyForm } from '../src/plan/price/objective.ts'
 import { optimalPlan } from '../src/plan/oracle/oracle.ts'
@@ -56,7 +56,7 @@ export function run(): Promise<BenchResult[]> {
   return Promise.resolve(
     cases.map(([name, of]) => ({
       name: `oracle, LLaMA-7B, 32 heads, ${name}`,
-      value: median(of),
+      value: medianMilliseconds(of),
       unit: 'ms',
     })),
   )
@@ -73,7 +73,7 @@ function packed(input: OracleInput): OracleInput {
   }
 }
 
-function median(of: (call: number) => OracleInput): number {
+function medianMilliseconds(of: (call: number) => OracleInput): number {
   const workspace = new OracleWorkspace()
   const solve = (input: OracleInput) => optimalPlan(input, { left: Infinity }, workspace)
   for (let call = 0; call < CALLS; call++) solve(of(call))
@@ -82,6 +82,6 @@ function median(of: (call: number) => OracleInput): number {
     const start = systemClock.nowSeconds()
     if (solve(input) === null) throw new Error('expected a plan')
     return 1e3 * (systemClock.nowSeconds() - start)
-  }).sort()
-  return quantile(times, 0.5)
+  })
+  return median(times)
 }

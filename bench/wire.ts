@@ -1,7 +1,7 @@
 import { createConnection, createServer } from 'node:net'
 import type { AddressInfo, Socket } from 'node:net'
 import { systemClock } from '../src/core/clock.ts'
-import { quantile } from '../src/core/quantile.ts'
+import { median } from '../src/core/quantile.ts'
 import { createAuthority, issue } from '../src/core/trust/authority.ts'
 import { connect } from '../src/run/wire/client.ts'
 import { encodeFrames, FrameParser, makeFrame } from '../src/run/wire/frame.ts'
@@ -227,8 +227,4 @@ function echoWhole(socket: Socket): void {
       }
     }
   })
-}
-
-function median(values: readonly number[]): number {
-  return quantile(Float64Array.from(values).sort(), 0.5)
 }

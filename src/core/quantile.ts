@@ -13,6 +13,11 @@ export function interpolatedQuantile(sorted: ArrayLike<number>, q: number): numb
   return sorted[low] + (at - low) * (sorted[high] - sorted[low])
 }
 
+/** The middle of values in any order; the upper of the two in the middle where their number is even. */
+export function median(values: Iterable<number>): number {
+  return quantile(Float64Array.from(values).sort(), 0.5)
+}
+
 /** The middle of values in any order; between the two in the middle where their number is even. */
 export function interpolatedMedian(values: readonly number[]): number {
   return interpolatedQuantile(Float64Array.from(values).sort(), 0.5)

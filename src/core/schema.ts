@@ -1,8 +1,11 @@
 import { parse as parseYaml } from 'yaml'
-import type { z } from 'zod'
+import { z } from 'zod'
 import { InputError, show } from './errors.ts'
 import { nameForeign } from './foreign.ts'
 import { readText } from './files.ts'
+
+/** A SHA-256 in JSON. */
+export const sha256Schema = z.string().regex(/^[0-9a-f]{64}$/, 'a SHA-256: 64 lower-case hexadecimal digits')
 
 /** Checks `value` against a schema. Throws InputError for the first problem, naming file and field. */
 export function check<T>(schema: z.ZodType<T>, value: unknown, where: string, remedy?: string): T {

@@ -1,3 +1,4 @@
+import { indexAt } from './step.ts'
 import type { GapFreeSpan, Trace, TraceColumn } from './table.ts'
 
 /**
@@ -16,7 +17,7 @@ export function resample(
   const values = trace[column]
   const sums = new Float64Array(count)
   const covered = new Float64Array(count)
-  for (let row = rowAt(timeSeconds, fromSeconds); row < values.length; row++) {
+  for (let row = indexAt(timeSeconds, fromSeconds, values.length - 1); row < values.length; row++) {
     const value = values[row]
     let at = Math.max(timeSeconds[row] - fromSeconds, 0)
     const end = timeSeconds[row + 1] - fromSeconds
@@ -47,16 +48,4 @@ export function resampleSpan(
   const count = Math.floor(seconds / binSeconds + 0.5 + 1e-9)
   const bins = resample(trace, column, span.startSeconds, binSeconds, count)
   return bins.length > 0 && Number.isNaN(bins[bins.length - 1]) ? bins.subarray(0, bins.length - 1) : bins
-}
-
-/** Index of the row that contains `seconds`; 0 if that is before the first. */
-function rowAt(timeSeconds: Float64Array, seconds: number): number {
-  let low = 0
-  let high = timeSeconds.length - 2
-  while (low < high) {
-    const middle = (low + high + 1) >>> 1
-    if (timeSeconds[middle] <= seconds) low = middle
-    else high = middle - 1
-  }
-  return low
 }

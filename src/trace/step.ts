@@ -3,7 +3,7 @@ import type { StepSeries } from './types.ts'
 
 /** The value of a step function at `atSeconds`, by bisection. */
 export function stepAt(series: StepSeries, atSeconds: number): number {
-  return series.value[stepIndex(series, atSeconds)]
+  return series.value[indexAt(series.timeSeconds, atSeconds)]
 }
 
 /** A step function with one value. */
@@ -54,7 +54,7 @@ export class StepCursor {
     const { index } = this
     if (holds(timeSeconds, index, atSeconds)) return
     if (index + 1 < timeSeconds.length && holds(timeSeconds, index + 1, atSeconds)) this.index++
-    else this.index = stepIndex(this.series, atSeconds)
+    else this.index = indexAt(timeSeconds, atSeconds)
   }
 }
 
@@ -62,11 +62,10 @@ function holds(times: Float64Array, index: number, at: number): boolean {
   return (index === 0 || at >= times[index]) && (index + 1 === times.length || at < times[index + 1])
 }
 
-/** Index of the last step at or before `atSeconds`; 0 before the first. */
-function stepIndex(series: StepSeries, atSeconds: number): number {
-  const { timeSeconds } = series
+/** Index of the last of ascending times, up to `last`, that is at or before `atSeconds`; 0 before the first. */
+export function indexAt(timeSeconds: Float64Array, atSeconds: number, last = timeSeconds.length - 1): number {
   let low = 0
-  let high = timeSeconds.length - 1
+  let high = last
   while (low < high) {
     const middle = (low + high + 1) >>> 1
     if (timeSeconds[middle] <= atSeconds) low = middle

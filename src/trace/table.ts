@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { InputError, show } from '../core/errors.ts'
-import { check } from '../core/schema.ts'
+import { check, sha256Schema } from '../core/schema.ts'
 
 /** Version of the trace file format; other versions are refused. */
 export const TRACE_SCHEMA_VERSION = 1
@@ -29,10 +29,7 @@ const metaSchema = z.strictObject({
   /** The importer that read the recording. */
   format: z.string().min(1).max(100),
   /** SHA-256 of the imported file; null without one. */
-  sourceSha256: z
-    .string()
-    .regex(/^[0-9a-f]{64}$/, '64 hexadecimal digits')
-    .nullable(),
+  sourceSha256: sha256Schema.nullable(),
   /**
    * Finer bins would show the measuring tool, not the link (for example an iperf3 sender's socket buffer); 0: no such
    * limit is known.

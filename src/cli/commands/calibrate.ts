@@ -28,9 +28,9 @@ import { packageRoot } from '../../core/packageRoot.ts'
 import { canPin, withSides, type Sides } from './calibrate-sides.ts'
 import { errorTable, sideBySide, tableText, verdict } from './calibrate-table.ts'
 import { accuracyTableOf } from '../../plan/profile/accuracyFile.ts'
-import { openLinkSource } from './link/source.ts'
+import { openLinkSource, type LinkOptions } from './link/source.ts'
 
-interface Options {
+interface Options extends Omit<LinkOptions, 'binSeconds' | 'modelSeconds'> {
   readonly model: string
   readonly profile?: string
   readonly precision?: string
@@ -38,17 +38,10 @@ interface Options {
   readonly trace?: string
   readonly carriage: string
   readonly wanSource?: string
-  readonly up?: string
-  readonly down?: string
-  readonly rtt?: string
-  readonly upMbps?: number
-  readonly downMbps?: number
-  readonly rttMs?: number
   readonly start: number
   readonly out?: string
   readonly quick?: boolean
   readonly repeats: number
-  readonly seed: number
   readonly cache?: string
   readonly strict?: boolean
   readonly markdown?: boolean

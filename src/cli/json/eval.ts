@@ -1,8 +1,10 @@
 import { z } from 'zod'
+import { latencyTermSchema, objectiveWeightsSchema } from '../../plan/price/json.ts'
+import { distributionSchema } from './simulate.ts'
 
 const amount = z.number().min(0)
 
-const distribution = z.strictObject({ mean: amount, p50: amount, p95: amount, p99: amount }).nullable()
+const distribution = distributionSchema.nullable()
 
 /** Mean use a request against its budget; null where there is no budget. */
 const budgetUse = z.strictObject({ used: amount, budget: amount }).nullable()
@@ -65,14 +67,8 @@ export const evalJsonSchema = z.strictObject({
   /** Where the whole model does not fit the edge that the load is relative to; null where it fits, and before. */
   loadMisfit: misfit.nullable().default(null),
   objective: z.strictObject({
-    weights: z.strictObject({
-      latency: z.number(),
-      energy: z.number(),
-      cloud: z.number(),
-      bytes: z.number(),
-      accuracy: z.number(),
-    }),
-    latency: z.looseObject({ form: z.enum(['mean', 'qoe', 'convex']) }),
+    weights: objectiveWeightsSchema,
+    latency: latencyTermSchema,
   }),
   /** The tuned planners' parameters; null where neither was asked for. */
   tuned: z

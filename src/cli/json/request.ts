@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import type { Command } from 'commander'
 import { z } from 'zod'
+import { latencyTermSchema, objectiveWeightsSchema } from '../../plan/price/json.ts'
 import { InputError, show } from '../../core/errors.ts'
 import { precisionSchema } from '../../model/precision.ts'
 import { loadModel } from '../../model/catalog.ts'
@@ -188,18 +189,8 @@ export const stateSchema = z.strictObject({
   rttMs: z.number(),
   promptTokens: z.int(),
   outputTokens: z.int(),
-  weights: z.strictObject({
-    latency: z.number(),
-    energy: z.number(),
-    cloud: z.number(),
-    bytes: z.number(),
-    accuracy: z.number(),
-  }),
-  latency: z.discriminatedUnion('form', [
-    z.strictObject({ form: z.literal('mean') }),
-    z.strictObject({ form: z.literal('qoe'), readingTokensPerSecond: z.number() }),
-    z.strictObject({ form: z.literal('convex'), deadlineSeconds: z.number() }),
-  ]),
+  weights: objectiveWeightsSchema,
+  latency: latencyTermSchema,
   boundaryBits: z.array(z.int()),
   earlyExit: z.boolean(),
   memoryBytes: z.number(),

@@ -42,7 +42,8 @@ export const simulateAloneSchema = z.strictObject({
 /** What `edgewise simulate --plan ... --json` prints of a request alone. */
 export type SimulateAloneJson = z.infer<typeof simulateAloneSchema>
 
-const distribution = z.strictObject({ mean: amount, p50: amount, p95: amount, p99: amount })
+/** Mean and quantiles of one figure of many requests. */
+export const distributionSchema = z.strictObject({ mean: amount, p50: amount, p95: amount, p99: amount })
 
 /** `edgewise simulate --plan ... --scenario ... --json`: the plan for every request of an episode. */
 export const simulateRunSchema = z.strictObject({
@@ -54,9 +55,9 @@ export const simulateRunSchema = z.strictObject({
   requests: z.int(),
   durationSeconds: amount,
   cost: amount,
-  ttftSeconds: distribution.nullable(),
-  tpotSeconds: distribution.nullable(),
-  e2eSeconds: distribution.nullable(),
+  ttftSeconds: distributionSchema.nullable(),
+  tpotSeconds: distributionSchema.nullable(),
+  e2eSeconds: distributionSchema.nullable(),
   edgeJoules: amount,
   cloudSeconds: amount,
   upBytes: amount,

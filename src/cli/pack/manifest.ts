@@ -3,15 +3,13 @@ import { join } from 'node:path'
 import { z } from 'zod'
 import { InputError, IntegrityError } from '../../core/errors.ts'
 import { canonicalJson, readCapped, resolveInside, sha256 } from '../../core/files.ts'
-import { check, parseJson } from '../../core/schema.ts'
+import { check, parseJson, sha256Schema } from '../../core/schema.ts'
 import { digestOf, filesBelow } from './folder.ts'
 import { TARGETS } from './target.ts'
 
 export const PACK_MANIFEST = 'manifest.json'
 export const PACK_FORMAT = 'edgewise-pack'
 const MAX_MANIFEST_BYTES = 4 * 1024 * 1024
-
-const hash = z.string().regex(/^[0-9a-f]{64}$/, 'a SHA-256 in lower-case hexadecimal')
 
 /** `manifest.json` of a pack: what it holds, for which machine, and the SHA-256 of every other file. */
 export const packManifestSchema = z.strictObject({
@@ -30,7 +28,7 @@ export const packManifestSchema = z.strictObject({
   }),
   /** Name of the policy bundle in `bundle/`; null: a pack without one. */
   bundle: z.string().nullable(),
-  files: z.record(z.string(), z.strictObject({ bytes: z.int().min(0), sha256: hash })),
+  files: z.record(z.string(), z.strictObject({ bytes: z.int().min(0), sha256: sha256Schema })),
 })
 
 export type PackManifest = z.infer<typeof packManifestSchema>

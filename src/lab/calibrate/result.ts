@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { sha256Schema } from '../../core/schema.ts'
 import { CALIBRATION_SCHEMA, type Calibration } from '../../plan/profile/types.ts'
 import { TERMS } from './types.ts'
 import type { TermResult } from './statistics.ts'
@@ -46,7 +47,7 @@ export const resultSchema = z.strictObject({
   /** Whether each side had a processor core of its own. */
   pinned: z.boolean(),
   /** Hash of predictions.json, fixed before anything was measured. */
-  predictionsSha256: z.string().regex(/^[0-9a-f]{64}$/),
+  predictionsSha256: sha256Schema,
   messageSeconds: z.number(),
   /** What the path adds to a message, measured without a link. */
   excessSeconds: z.number(),

@@ -5,7 +5,7 @@ import { packArchive, unpackArchive } from '../../core/archive.ts'
 import { EdgewiseError, InputError } from '../../core/errors.ts'
 import { fillFolder } from '../../core/fileErrors.ts'
 import { canonicalJson, readCapped, readText, writeAtomic } from '../../core/files.ts'
-import { check, parseJson } from '../../core/schema.ts'
+import { check, parseJson, sha256Schema } from '../../core/schema.ts'
 import type { PolicyNumbers } from '../../policy/actor/learned.ts'
 import { formatProfile, readProfile } from '../../plan/profile/file.ts'
 import type { Scenario } from '../../sim/scenario/scenario.ts'
@@ -31,7 +31,7 @@ const runSchema = z.strictObject({
   schema: z.literal(RUN_SCHEMA),
   training: trainingSchema,
   scenario: scenarioSchema,
-  scenarioHash: z.string().regex(/^[0-9a-f]{64}$/),
+  scenarioHash: sha256Schema,
   /** Folder to which the scenario's paths are relative, itself relative to the run folder. */
   folder: z.string(),
   versions: z.record(z.string(), z.string()),

@@ -1,6 +1,7 @@
 import { readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { z } from 'zod'
+import { sha256Schema } from '../../core/schema.ts'
 import { sha256, writeAtomic } from '../../core/files.ts'
 
 /**
@@ -16,7 +17,7 @@ interface SubgraphRecord {
 
 const count = z.int().min(0)
 const recordSchema = z.strictObject({
-  graphSha256: z.string().regex(/^[0-9a-f]{64}$/),
+  graphSha256: sha256Schema,
   weightBytes: count,
   // File names only, so that no path leads out of the folder.
   blocks: z.record(z.string().regex(/^\w[\w.~+-]*\.bin$/), count),

@@ -1,6 +1,7 @@
 import { layerEdges, problemOf } from './paths.ts'
-import { CLOUD, EDGE, needsCloud, type BoundaryBits, type Plan, type Side } from '../plan.ts'
+import { CLOUD, EDGE, needsCloud, uniformPlan, type BoundaryBits, type Plan, type Side } from '../plan.ts'
 import { fitsEdge } from '../price/memory.ts'
+import { pairUnits } from '../price/pair.ts'
 import type { OracleInput } from '../price/question.ts'
 import { solve, type SearchBudget, type Path } from './solve.ts'
 import { AttentionTimes, layerTables } from './tables.ts'
@@ -27,7 +28,8 @@ export function optimalPlan(
   if (reachable(input)) {
     best = bestSplit(input, effort, workspace)
   } else {
-    best = pricedPlan(input, edgeOnlyPlan(input), best)
+    const { pair } = input
+    best = pricedPlan(input, uniformPlan(pair.model.layers, pairUnits(pair), EDGE), best)
   }
   if (input.options.earlyExit) {
     for (const plan of exitPlans(input.pair, input.options)) {
@@ -39,18 +41,6 @@ export function optimalPlan(
 
 function reachable(input: OracleInput): boolean {
   return input.state.link.upBitsPerSecond > 0 && input.state.link.downBitsPerSecond > 0
-}
-
-function edgeOnlyPlan(input: OracleInput): Plan {
-  const { layers } = input.pair.model
-  return {
-    embed: EDGE,
-    unitsOnCloud: new Uint8Array(layers),
-    ffn: new Uint8Array(layers),
-    head: EDGE,
-    boundaryBits: 32,
-    exit: null,
-  }
 }
 
 function pricedPlan(input: OracleInput, plan: Plan, best: OracleResult | null): OracleResult | null {

@@ -9,6 +9,32 @@ import { bitsOfLayer, CLOUD, EDGE, exitPlan, type EarlyExit, type Plan, type Sid
 const side = z.enum(['edge', 'cloud'])
 const width = z.union([z.literal(32), z.literal(16), z.literal(8), z.literal(4)])
 
+const amount = z.number().min(0).max(1e12)
+const positive = z.number().positive().max(1e12)
+
+/** Weights of an objective: cost per second, joule, cloud second, byte and nat. */
+export const objectiveWeightsSchema = z.strictObject({
+  latency: amount,
+  energy: amount,
+  cloud: amount,
+  bytes: amount,
+  accuracy: amount,
+})
+
+/** Which latency an objective counts. */
+export const latencyTermSchema = z.discriminatedUnion('form', [
+  z.strictObject({ form: z.literal('mean') }),
+  z.strictObject({ form: z.literal('qoe'), readingTokensPerSecond: positive }),
+  z.strictObject({ form: z.literal('convex'), deadlineSeconds: positive }),
+])
+
+/** Time-average budgets of one request; null where there is none. */
+export const budgetsSchema = z.strictObject({
+  energyJoules: positive.nullable(),
+  accuracyLoss: positive.nullable(),
+  cloudSeconds: positive.nullable(),
+})
+
 /** A plan as `--json` prints it and `--plan` reads it. */
 export const planJsonSchema = z.strictObject({
   embed: side,

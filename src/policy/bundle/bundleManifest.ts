@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { InputError, IntegrityError, show } from '../../core/errors.ts'
 import { sha256 } from '../../core/files.ts'
-import { check, parseJson } from '../../core/schema.ts'
+import { check, parseJson, sha256Schema } from '../../core/schema.ts'
 import { bundleProblemSchema } from './bundleProblem.ts'
 import { actionContractSchema, actorShapeSchema, observationContractSchema } from './contract.ts'
 
@@ -25,9 +25,8 @@ export const MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 
 const text = z.string().max(2000)
 const label = z.string().min(1).max(200)
-const hash = z.string().regex(/^[0-9a-f]{64}$/, 'a SHA-256 of 64 lower-case hexadecimal digits')
 const entry = z.strictObject({
-  sha256: hash,
+  sha256: sha256Schema,
   bytes: z
     .int()
     .min(1)
@@ -84,7 +83,7 @@ const manifestSchema = z.strictObject({
   action: actionContractSchema,
   actor: actorShapeSchema,
   problem: bundleProblemSchema,
-  scenario: z.strictObject({ name: label, hash }),
+  scenario: z.strictObject({ name: label, hash: sha256Schema }),
   /** The update after which the policy was saved in its run. */
   policy: z.strictObject({ update: count, validationCost: z.number().nullable() }),
   /** Null: not evaluated. */

@@ -5,26 +5,13 @@ import type { AccuracyTable } from '../../plan/profile/accuracy.ts'
 import { BlockCosts } from '../../plan/profile/costs.ts'
 import type { Profile } from '../../plan/profile/types.ts'
 import type { Objective } from '../../plan/price/objective.ts'
+import { budgetsSchema, latencyTermSchema, objectiveWeightsSchema } from '../../plan/price/json.ts'
 import { createPair } from '../../plan/price/pair.ts'
 import type { DecisionProblem } from '../../plan/price/problem.ts'
 
-const amount = z.number().min(0).max(1e12)
 const positive = z.number().positive().max(1e12)
 
-const objectiveSchema = z.strictObject({
-  weights: z.strictObject({
-    latency: amount,
-    energy: amount,
-    cloud: amount,
-    bytes: amount,
-    accuracy: amount,
-  }),
-  latency: z.discriminatedUnion('form', [
-    z.strictObject({ form: z.literal('mean') }),
-    z.strictObject({ form: z.literal('qoe'), readingTokensPerSecond: positive }),
-    z.strictObject({ form: z.literal('convex'), deadlineSeconds: positive }),
-  ]),
-})
+const objectiveSchema = z.strictObject({ weights: objectiveWeightsSchema, latency: latencyTermSchema })
 
 /** The decision problem as a bundle stores it: everything that is not in the profiles and the accuracy table. */
 export const bundleProblemSchema = z.strictObject({
@@ -32,13 +19,7 @@ export const bundleProblemSchema = z.strictObject({
   /**
    * Time-average budgets of one request; absent where there are none, as in bundles from before budgets were exported.
    */
-  budgets: z
-    .strictObject({
-      energyJoules: positive.nullable(),
-      accuracyLoss: positive.nullable(),
-      cloudSeconds: positive.nullable(),
-    })
-    .optional(),
+  budgets: budgetsSchema.optional(),
   readingTokensPerSecond: positive,
   boundaryBits: z
     .array(z.union([z.literal(32), z.literal(16), z.literal(8), z.literal(4)]))

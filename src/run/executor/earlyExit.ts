@@ -1,11 +1,10 @@
 import type { LoweredPlan, RunStep, SendStep } from '../../plan/lower.ts'
 import { CLOUD, EDGE, type EarlyExit, type Side } from '../../plan/plan.ts'
 import { FLAG } from '../wire/types.ts'
-import type { Activations } from './subgraphRunner.ts'
 import { confidence } from './sampling.ts'
 import { tensorFrame, tensorOf, tokenFrame, tokenOf } from './frames.ts'
 import type { SampledToken } from './frames.ts'
-import { recordReceipt, recordRun, sampled, sendFrame, startOf } from './executePlan.ts'
+import { runStep, sampled, sendFrame, startOf, takeFrame } from './executePlan.ts'
 import type { ExecutionContext } from './executePlan.ts'
 
 /**
@@ -22,10 +21,7 @@ export async function executeExitOnEdge(
   const messages = messagesOf(lowered)
   let { ids, position } = startOf(w)
   for (let rows = position === 0 ? w.promptTokens : 1; ; rows = 1) {
-    const job = { subgraph: below.subgraph, caches: w.caches, values: { ids }, position, rows }
-    const result = await w.runner.run(job)
-    recordRun(w, result, below.number, position, rows)
-    const { x, logits } = result.values
+    const { x, logits } = await runStep(w, below, { ids }, position, rows)
     const asks = messages !== null && confidence(logits!) < exit.threshold
     if (messages !== null) sendHiddenStates(w, messages.upload, x!, rows, position, asks)
     const token = asks
@@ -68,10 +64,7 @@ async function receiveAnswer(
   { number }: SendStep,
   position: number,
 ): Promise<SampledToken> {
-  const askedSeconds = w.clock.nowSeconds()
-  const { frame, atSeconds } = await w.peer.take(position, number)
-  recordReceipt(w, frame, number, askedSeconds, atSeconds)
-  return tokenOf(w.model, frame)
+  return tokenOf(w.model, await takeFrame(w, position, number))
 }
 
 /** Hidden states that the upper layers have not processed yet. */
@@ -109,9 +102,7 @@ async function takeHiddenStates(
   rows: number,
   backlog: Backlog,
 ): Promise<boolean> {
-  const askedSeconds = w.clock.nowSeconds()
-  const { frame, atSeconds } = await w.peer.take(position, number)
-  recordReceipt(w, frame, number, askedSeconds, atSeconds)
+  const frame = await takeFrame(w, position, number)
   backlog.rows.push(tensorOf(frame, rows, w.model.width, w.boundaryBits))
   backlog.count += rows
   return (frame.flags & FLAG.ask) !== 0
@@ -126,9 +117,6 @@ async function catchUp(w: ExecutionContext, above: RunStep, backlog: Backlog): P
     at += part.length
   }
   Object.assign(backlog, { rows: [], position: position + count, count: 0 })
-  const values: Activations = { x }
-  const job = { subgraph: above.subgraph, caches: w.caches, values, position, rows: count }
-  const result = await w.runner.run(job)
-  recordRun(w, result, above.number, position, count)
-  return result.values.logits!
+  const { logits } = await runStep(w, above, { x }, position, count)
+  return logits!
 }

@@ -85,9 +85,20 @@ async function doStep(w: ExecutionContext, pass: ForwardPass, step: SideStep): P
 
 async function compute(w: ExecutionContext, pass: ForwardPass, step: RunStep): Promise<void> {
   const { position, rows, values } = pass
-  const result = await w.runner.run({ subgraph: step.subgraph, caches: w.caches, values, position, rows })
-  recordRun(w, result, step.number, position, rows)
-  Object.assign(values, result.values)
+  Object.assign(values, await runStep(w, step, values, position, rows))
+}
+
+/** Runs a step's subgraph on rows from `position` on, and records it. */
+export async function runStep(
+  w: ExecutionContext,
+  { subgraph, number }: RunStep,
+  values: Activations,
+  position: number,
+  rows: number,
+): Promise<Activations> {
+  const result = await w.runner.run({ subgraph, caches: w.caches, values, position, rows })
+  recordRun(w, result, number, position, rows)
+  return result.values
 }
 
 function sample(w: ExecutionContext, pass: ForwardPass): void {
@@ -128,9 +139,27 @@ function deliver(w: ExecutionContext, pass: ForwardPass, token: SampledToken): v
 export function sendFrame(w: ExecutionContext, frame: Message, step: number): void {
   const askedSeconds = w.clock.nowSeconds()
   w.peer.send(frame)
-  const endSeconds = w.clock.nowSeconds()
+  recordMessage(w, 'send', frame, step, askedSeconds, w.clock.nowSeconds())
+}
+
+/** Waits for the frame of a step and records it. */
+export async function takeFrame(w: ExecutionContext, position: number, step: number): Promise<Frame> {
+  const askedSeconds = w.clock.nowSeconds()
+  const { frame, atSeconds } = await w.peer.take(position, step)
+  recordMessage(w, 'receive', frame, step, askedSeconds, atSeconds)
+  return frame
+}
+
+function recordMessage(
+  w: ExecutionContext,
+  kind: 'send' | 'receive',
+  frame: Message,
+  step: number,
+  askedSeconds: number,
+  endSeconds: number,
+): void {
   w.record(
-    eventOf('send', {
+    eventOf(kind, {
       side: w.side,
       step,
       position: frame.position,
@@ -155,34 +184,9 @@ async function receive(w: ExecutionContext, pass: ForwardPass, step: SendStep): 
   const { values, rows } = pass
   const first =
     step.carries === 'token' ? pass.position + rows : pass.position + (step.lastRow ? rows - 1 : 0)
-  const askedSeconds = w.clock.nowSeconds()
-  const { frame, atSeconds } = await w.peer.take(first, step.number)
-  recordReceipt(w, frame, step.number, askedSeconds, atSeconds)
+  const frame = await takeFrame(w, first, step.number)
   if (step.carries === 'token') deliver(w, pass, tokenOf(w.model, frame))
   else if (step.carries === 'ids') values.ids = idsOf(w.model, frame, rows)
   else Object.assign(values, boundaryOf(w.model, step, frame, step.lastRow ? 1 : rows))
   if (step.lastRow) Object.assign(pass, { position: first, rows: 1 })
-}
-
-/** Records the receipt of a frame. */
-export function recordReceipt(
-  w: ExecutionContext,
-  frame: Frame,
-  step: number,
-  askedSeconds: number,
-  atSeconds: number,
-): void {
-  w.record(
-    eventOf('receive', {
-      side: w.side,
-      step,
-      position: frame.position,
-      tokens: frame.count,
-      batch: 1,
-      bytes: frameBytes(frame),
-      askedSeconds,
-      startSeconds: askedSeconds,
-      endSeconds: atSeconds,
-    }),
-  )
 }

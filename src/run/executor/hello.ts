@@ -1,12 +1,12 @@
 import { z } from 'zod'
-import { check } from '../../core/schema.ts'
+import { check, sha256Schema } from '../../core/schema.ts'
 import { runtimePrecisionSchema } from '../../model/precision.ts'
 import type { RuntimePrecision } from '../../model/precision.ts'
 
 /** The payload of hello and welcome: tokens are only correct if both sides have the same weights. */
 const greetingSchema = z.strictObject({
   software: z.string().max(64),
-  model: z.strictObject({ id: z.string().max(64), fingerprint: z.string().regex(/^[0-9a-f]{64}$/) }),
+  model: z.strictObject({ id: z.string().max(64), fingerprint: sha256Schema }),
   precision: runtimePrecisionSchema,
   /** Sequences in the cloud's decode batch; absent on an edge. */
   maxBatch: z.int().min(1).max(1024).optional(),

@@ -1,4 +1,4 @@
-import { TokenBucket } from './tokenBucket.ts'
+import { TokenBucket } from '../../core/tokenBucket.ts'
 import { WireError } from './errors.ts'
 import { FRAME_HEADER_BYTES } from './types.ts'
 import type { WireLimits } from './types.ts'

@@ -1,7 +1,7 @@
 import type { Duplex } from 'node:stream'
 import { TLSSocket } from 'node:tls'
 import type WebSocket from 'ws'
-import { TokenBucket } from './tokenBucket.ts'
+import { TokenBucket } from '../../core/tokenBucket.ts'
 import type { Transport } from './transport.ts'
 import { WireConnection } from './connection.ts'
 import type { ConnectionOptions, Handshake } from './connection.ts'

@@ -1,5 +1,5 @@
 import type { Clock } from '../../core/clock.ts'
-import { quantile } from '../../core/quantile.ts'
+import { median } from '../../core/quantile.ts'
 import type { Connection } from '../../run/wire/types.ts'
 
 /** A link as pings see it. */
@@ -48,8 +48,4 @@ export async function probeLink(
     upBitsPerSecond: (8 * PROBE_BYTES) / Math.max(LEAST_SECONDS, median(up)),
     downBitsPerSecond: (8 * PROBE_BYTES) / Math.max(LEAST_SECONDS, median(down)),
   }
-}
-
-function median(values: readonly number[]): number {
-  return quantile(Float64Array.from(values).sort(), 0.5)
 }

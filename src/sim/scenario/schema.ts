@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { budgetsSchema, objectiveWeightsSchema } from '../../plan/price/json.ts'
 import { precisionSchema } from '../../model/precision.ts'
 
 export const SCENARIO_SCHEMA = 'edgewise.scenario/1'
@@ -119,22 +120,10 @@ export const scenarioSchema = z.strictObject({
     replanAfterOutageSeconds: notNegative.nullable().default(3),
   }),
   objective: z.strictObject({
-    weights: z.strictObject({
-      latency: notNegative,
-      energy: notNegative,
-      cloud: notNegative,
-      bytes: notNegative,
-      accuracy: notNegative,
-    }),
+    weights: objectiveWeightsSchema,
     latency,
     readingTokensPerSecond: positive.default(10),
-    budgets: z
-      .strictObject({
-        energyJoules: positive.nullable(),
-        accuracyLoss: positive.nullable(),
-        cloudSeconds: positive.nullable(),
-      })
-      .default({ energyJoules: null, accuracyLoss: null, cloudSeconds: null }),
+    budgets: budgetsSchema.default({ energyJoules: null, accuracyLoss: null, cloudSeconds: null }),
   }),
   plans: z.strictObject({
     boundaryBits: z.array(bits).min(1).max(4),

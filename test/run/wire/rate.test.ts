@@ -5,7 +5,7 @@ import { connect } from '../../../src/run/wire/client.ts'
 import { FRAME } from '../../../src/run/wire/types.ts'
 import { listen } from '../../../src/run/wire/server.ts'
 import { makeFrame } from '../../../src/run/wire/frame.ts'
-import { TokenBucket } from '../../../src/run/wire/tokenBucket.ts'
+import { TokenBucket } from '../../../src/core/tokenBucket.ts'
 import { ConnectRateLimiter, networkOf } from '../../../src/run/wire/rate.ts'
 import { openBench } from './paper.ts'
 

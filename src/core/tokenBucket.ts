@@ -20,6 +20,12 @@ export class TokenBucket {
     return true
   }
 
+  /** Seconds until `count` tokens can be taken; 0 if they are there. */
+  secondsUntil(count: number, nowSeconds: number): number {
+    this.refill(nowSeconds)
+    return Math.max(0, count - this.tokens) / this.perSecond
+  }
+
   private refill(nowSeconds: number): void {
     const grown = this.tokens + this.perSecond * Math.max(0, nowSeconds - this.atSeconds)
     this.tokens = Math.min(this.capacity, grown)
