@@ -1,70 +1,17 @@
 import { z } from 'zod'
 import { InputError } from '../core/errors.ts'
-import { readText } from '../core/files.ts'
 import type { RandomStream } from '../core/random.ts'
 import { readConfig } from '../core/schema.ts'
-import { Column, emptyError, lineError, linesOf } from './lines.ts'
 
 /** Recorded requests: arrival (seconds from the first), prompt and output tokens, length n each. */
 export interface RecordedRequests {
   readonly label: string
-  readonly arrivalSeconds: Float64Array
+  /** null: the recording has lengths alone. */
+  readonly arrivalSeconds: Float64Array | null
   readonly promptTokens: Float64Array
   readonly outputTokens: Float64Array
-}
-
-const MAX_WORKLOAD_BYTES = 512 * 1024 * 1024
-const AZURE_HEADER = 'TIMESTAMP,ContextTokens,GeneratedTokens'
-
-/** Reads an Azure LLM inference trace (P. Patel et al., Splitwise, ISCA 2024; Azure/AzurePublicDataset). */
-export function readAzureTrace(path: string): RecordedRequests {
-  return parseAzureTrace(readText(path, MAX_WORKLOAD_BYTES), path)
-}
-
-/**
- * Parses an Azure LLM inference trace.
- * @throws InputError naming the line
- */
-export function parseAzureTrace(text: string, where: string): RecordedRequests {
-  const columns = [new Column(), new Column(), new Column()]
-  let header = true
-  let origin = NaN
-  for (const line of linesOf(text)) {
-    // Comment lines with the provenance, in a workload that `edgewise trace import` wrote.
-    if (header && line.text.startsWith('#')) continue
-    if (header) {
-      if (line.text !== AZURE_HEADER) throw lineError(where, line.number, AZURE_HEADER, line.text)
-      header = false
-      continue
-    }
-    const match =
-      /^(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d)(\.\d{1,9})?(?:Z|\+00:00)?,(\d{1,9}),(\d{1,9})$/.exec(line.text)
-    // Date.parse has milliseconds only; the fraction is added separately.
-    const whole = match === null ? NaN : Date.parse(`${match[1]}T${match[2]}Z`) / 1000
-    if (match === null || Number.isNaN(whole)) {
-      throw lineError(where, line.number, 'a UTC time and two token counts', line.text)
-    }
-    if (Number.isNaN(origin)) origin = whole
-    const seconds = whole - origin + Number(match[3] ?? 0)
-    if (columns[0].length > 0 && seconds < columns[0].last()) {
-      throw lineError(
-        where,
-        line.number,
-        'a time not before the last one',
-        line.text,
-        'sort the file by time',
-      )
-    }
-    // A request without a prompt or an answer takes no computation.
-    if (Number(match[4]) === 0 || Number(match[5]) === 0) continue
-    columns[0].push(seconds)
-    columns[1].push(Number(match[4]))
-    columns[2].push(Number(match[5]))
-  }
-  if (columns[0].length === 0) throw emptyError(where, 'at least one request')
-  const [arrivals, promptTokens, outputTokens] = columns.map((column) => column.toArray())
-  const arrivalSeconds = arrivals.map((seconds) => seconds - arrivals[0])
-  return { label: `recorded ${where.split(/[\\/]/).pop()}`, arrivalSeconds, promptTokens, outputTokens }
+  /** What of the file is left out or estimated, in words that begin with its name. */
+  readonly notes: readonly string[]
 }
 
 const logNormal = z.strictObject({

@@ -94,8 +94,11 @@ function checkLimits({ arrivals, lengths, predictorLogSd }: Workload, limits: Ar
     if (!(burstRatio >= 1)) fail('burstRatio', '1 or more', burstRatio)
     if (!(meanCalmSeconds > 0 && meanBurstSeconds > 0)) fail('mmpp', 'mean sojourns above 0 s', 'others')
   }
-  if (arrivals.kind === 'recorded' && arrivals.requests.arrivalSeconds.length < 2) {
-    fail('arrivals', 'a recording of two requests or more', arrivals.requests.arrivalSeconds.length)
+  if (arrivals.kind === 'recorded') {
+    const { arrivalSeconds } = arrivals.requests
+    if (arrivalSeconds === null) fail('arrivals', 'a recording with times of arrival', 'lengths alone')
+    else if (arrivalSeconds.length < 2)
+      fail('arrivals', 'a recording of two requests or more', arrivalSeconds.length)
   }
   if (lengths.kind === 'fixed' && !(lengths.promptTokens >= 1 && lengths.outputTokens >= 1)) {
     fail(
@@ -111,7 +114,7 @@ function arrivalTimes(process: ArrivalProcess, rate: number, random: RandomStrea
   let at = 0
   if (process.kind === 'poisson') return () => (at += random.exponential(1 / rate))
   if (process.kind === 'mmpp') return burstyTimes(process, rate, random)
-  const { arrivalSeconds } = process.requests
+  const arrivalSeconds = process.requests.arrivalSeconds ?? new Float64Array(0)
   const last = arrivalSeconds.length - 1
   const stretch = last / (arrivalSeconds[last] * rate)
   if (!(stretch > 0 && stretch < Infinity)) {

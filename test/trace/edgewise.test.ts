@@ -6,7 +6,7 @@ import { encodeLine } from '../../src/core/journal/line.ts'
 import { readTrace, writeTrace } from '../../src/trace/file.ts'
 import { importTrace, importTraceFile } from '../../src/trace/import/detect.ts'
 import { formatWorkload, readServedRequests } from '../../src/trace/import/edgewiseRequests.ts'
-import { parseAzureTrace } from '../../src/trace/lengths.ts'
+import { parseWorkload } from '../../src/trace/import/workload.ts'
 import { rateStatistics, rttStatistics } from '../../src/trace/statistics.ts'
 import { makeTrace } from '../../src/trace/table.ts'
 import { HEADER, inFolder } from '../core/journal/support.ts'
@@ -40,10 +40,10 @@ describe('a served day, read back', () => {
       expect(await readTrace(join(folder, 'served.parquet'))).toEqual(trace)
       // Its requests.
       const requests = readServedRequests(folder)
-      const workload = parseAzureTrace(formatWorkload(requests, source), 'served.csv')
-      expect(workload.arrivalSeconds.length).toBe(day.requests.length)
+      const workload = parseWorkload(formatWorkload(requests, source), 'served.csv')
+      expect(workload.arrivalSeconds!.length).toBe(day.requests.length)
       for (const [i, [at, prompt, output]] of day.requests.entries()) {
-        expect(workload.arrivalSeconds[i]).toBeCloseTo(at - day.requests[0][0], 5)
+        expect(workload.arrivalSeconds![i]).toBeCloseTo(at - day.requests[0][0], 5)
         expect([workload.promptTokens[i], workload.outputTokens[i]]).toEqual([prompt, output])
       }
       expect(requests).toMatchObject({ leftOut: day.unanswered, damagedLines: 0 })

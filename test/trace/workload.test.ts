@@ -3,7 +3,8 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { EdgewiseError, InputError } from '../../src/core/errors.ts'
 import { randomStream } from '../../src/core/random.ts'
-import { parseAzureTrace, readAzureTrace, readLengthModel } from '../../src/trace/lengths.ts'
+import { parseWorkload, readWorkload } from '../../src/trace/import/workload.ts'
+import { readLengthModel } from '../../src/trace/lengths.ts'
 import { checkStepSeries, stepAt } from '../../src/trace/step.ts'
 import { sampleTenants } from '../../src/trace/tenants.ts'
 import { sampleArrivals } from '../../src/trace/workload.ts'
@@ -29,14 +30,14 @@ const workload = (arrivals: ArrivalProcess, predictorLogSd = 0.5): Workload => (
 })
 const poisson: ArrivalProcess = { kind: 'poisson' }
 const bursty: ArrivalProcess = { kind: 'mmpp', burstRatio: 8, meanCalmSeconds: 60, meanBurstSeconds: 20 }
-const replay: ArrivalProcess = { kind: 'recorded', requests: parseAzureTrace(csv, 'x') }
+const replay: ArrivalProcess = { kind: 'recorded', requests: parseWorkload(csv, 'x') }
 const mean = (values: number[]) => values.reduce((sum, value) => sum + value, 0) / values.length
 
 describe('the Azure trace', () => {
   it('keeps fractions of a second, and leaves out requests that ask nothing', () => {
-    const read = parseAzureTrace(csv, 'azure.csv')
-    expect(read.arrivalSeconds[1]).toBeCloseTo(4.314579, 6)
-    expect(read.arrivalSeconds[2]).toBeCloseTo(64.710427, 6)
+    const read = parseWorkload(csv, 'azure.csv')
+    expect(read.arrivalSeconds![1]).toBeCloseTo(4.314579, 6)
+    expect(read.arrivalSeconds![2]).toBeCloseTo(64.710427, 6)
     expect([...read.promptTokens]).toEqual([374, 396, 9000])
   })
 
@@ -46,7 +47,7 @@ describe('the Azure trace', () => {
     [csv.replace('18:16:51', '18:15:01'), 'azure.csv:5'],
     ['TIMESTAMP,ContextTokens,GeneratedTokens\n', 'one request'],
   ])('%j is refused at %s', (text, message) => {
-    expect(() => parseAzureTrace(text, 'azure.csv')).toThrow(message)
+    expect(() => parseWorkload(text, 'azure.csv')).toThrow(message)
   })
 
   it('turns whatever it is given into requests or one clear error', () => {
@@ -55,7 +56,7 @@ describe('the Azure trace', () => {
     fc.assert(
       fc.property(fc.array(row, { maxLength: 6 }), (rows) => {
         try {
-          parseAzureTrace([lines[0], ...rows].join('\n'), 'azure.csv')
+          parseWorkload([lines[0], ...rows].join('\n'), 'azure.csv')
         } catch (error) {
           expect(error).toBeInstanceOf(EdgewiseError)
         }
@@ -64,7 +65,7 @@ describe('the Azure trace', () => {
   })
 
   itShared('gives the shipped length model', [azure], () => {
-    const read = readAzureTrace(sharedPath(azure))
+    const read = readWorkload(sharedPath(azure))
     expect(read.promptTokens.length).toBe(19366)
     expect({ ...model, ...fittedLengths(read) }).toEqual(model)
   })

@@ -188,6 +188,7 @@ export async function evaluateRequest(request: EvaluationRequest, io: Io): Promi
     scenarioHash: scenario.hash,
     links: request.givenLinks === true ? 'given' : split,
     load: scenario.config.workload.load,
+    notes: [...scenario.notes],
     loadMisfit: scenario.edgeMisfit,
     objective: { weights: { ...weights }, latency: { ...latency } },
     tuned:

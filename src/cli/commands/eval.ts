@@ -5,6 +5,7 @@ import { printJson, printLine } from '../io.ts'
 import { RUNS_FOLDER } from '../json/runs.ts'
 import type { LinkEntry } from '../../sim/scenario/schema.ts'
 import { LINK_ARGUMENT } from '../../trace/import/openLink.ts'
+import { WORKLOAD_FORMS } from '../../trace/import/workload.ts'
 import { integerOption, numberOption, requireChoice } from '../options.ts'
 import { PLANNERS, evaluateRequest, openLearned, scenarioFor, sortNames } from './eval-run.ts'
 import { describeEvaluation } from './eval-table.ts'
@@ -41,7 +42,10 @@ export const evalCommand: CliCommand<Options> = {
         '--links <split|files>',
         `links of ${SPLITS.join(', ')}, or links of your own, comma-separated, each ${LINK_ARGUMENT} (default: validation)`,
       )
-      .option('--workload <kind>', "poisson, mmpp, or an Azure LLM trace (CSV) instead of the scenario's")
+      .option(
+        '--workload <kind|file>',
+        `poisson, mmpp, or recorded requests instead of the scenario's: ${WORKLOAD_FORMS}`,
+      )
       .option('--seeds <n>', 'paired episodes', integerOption({ min: 1, max: 10_000 }), 20)
       .option('--load <x>', "load instead of the scenario's", numberOption({ min: 0, exclusiveMin: true }))
       .option('--requests <n>', "requests an episode instead of the scenario's", integerOption({ min: 1 }))
@@ -90,6 +94,7 @@ export const evalCommand: CliCommand<Options> = {
       },
       names,
     )
+    for (const note of scenario.notes) io.stderr.write(`note: ${note}\n`)
     const learned = openLearned(scenario, names.runs, names.bundles)
     const json = await evaluateRequest(
       {

@@ -64,6 +64,8 @@ export const evalJsonSchema = z.strictObject({
   /** The scenario's split, or `given`: files named on the command line. */
   links: z.enum(['train', 'validation', 'test', 'given']),
   load: z.number(),
+  /** What of the workload's files was left out or estimated; absent in reports from before. */
+  notes: z.array(z.string()).default([]),
   /** Where the whole model does not fit the edge that the load is relative to; null where it fits, and before. */
   loadMisfit: misfit.nullable().default(null),
   objective: z.strictObject({

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { dirname, relative, resolve } from 'node:path'
 import { InputError, show } from '../../core/errors.ts'
 import { canonicalJson, sha256 } from '../../core/files.ts'
@@ -14,7 +15,8 @@ import { accuracyTable, readAccuracyTable } from '../../plan/profile/accuracy.ts
 import { shippedAccuracyFile } from '../../plan/profile/shipped.ts'
 import { placeLink } from '../../trace/import/openLink.ts'
 import { createLink } from '../../trace/link.ts'
-import { readAzureTrace, readLengthModel, type LengthSource } from '../../trace/lengths.ts'
+import { readWorkload, WORKLOAD_FORMS } from '../../trace/import/workload.ts'
+import { readLengthModel, type LengthSource, type RecordedRequests } from '../../trace/lengths.ts'
 import { sampleTenants } from '../../trace/tenants.ts'
 import { sampleArrivals, type ArrivalProcess, type Workload } from '../../trace/workload.ts'
 import { cloudSlowdown } from '../../plan/price/cloud.ts'
@@ -36,6 +38,8 @@ export interface Scenario {
   readonly terms: EpisodeTerms
   readonly batchFactors: readonly number[]
   readonly meanRatePerSecond: number
+  /** What of the workload's files is left out or estimated. */
+  readonly notes: readonly string[]
   /** Why a plan can run for no request, however short and alone; null if it can for some. */
   misfitOf(plan: Plan): Misfit | null
   /** That of the whole model on the edge: then the load is relative to an edge of this speed with memory for it. */
@@ -51,7 +55,7 @@ export interface ScenarioOverrides {
   readonly cloud?: string
   readonly requestsPerEpisode?: number
   readonly load?: number
-  /** `poisson`, `mmpp`, or an Azure trace (CSV) of arrivals and lengths. */
+  /** `poisson`, `mmpp`, or a file of recorded requests: their arrivals, where it has them, and lengths. */
   readonly workload?: string
   /** Links that take the place of the test links; paths are relative to the working folder. */
   readonly testLinks?: readonly LinkEntry[]
@@ -107,15 +111,18 @@ function workloadChange(
   if (workload === 'poisson') return { arrivals: { kind: 'poisson' } }
   if (workload === 'mmpp')
     return { arrivals: config.workload.arrivals.kind === 'mmpp' ? config.workload.arrivals : DEFAULT_BURSTS }
-  if (!workload.endsWith('.csv')) {
+  if (!existsSync(workload) && !/\.(csv|jsonl?)$/.test(workload)) {
     throw new InputError({
       where: '--workload',
-      expected: 'poisson, mmpp, or an Azure LLM trace (CSV)',
+      expected: `poisson, mmpp, or a file of requests: ${WORKLOAD_FORMS}`,
       found: show(workload),
     })
   }
   const file = resolve(workload)
-  return { arrivals: { kind: 'azure', file }, lengths: { azure: file } }
+  const lengths = { recorded: file }
+  return readWorkload(file).arrivalSeconds === null
+    ? { lengths }
+    : { lengths, arrivals: { kind: 'recorded', file } }
 }
 
 /** A link named on the command line, with its paths as a config elsewhere needs them. */
@@ -155,6 +162,7 @@ export async function resolveScenario(
     terms,
     batchFactors,
     meanRatePerSecond,
+    notes: notesOf(workload),
     misfitOf: misfit,
     edgeMisfit: misfit(everythingOnEdge(problem)),
     links,
@@ -226,19 +234,35 @@ function openAll(config: ScenarioConfig, split: Split, folder: string): Promise<
 
 function workloadOf(config: ScenarioConfig, folder: string): Workload {
   const { arrivals, lengths, predictorLogSd } = config.workload
+  const opened = new Map<string, RecordedRequests>()
+  const openOnce = (file: string): RecordedRequests => {
+    const requests = opened.get(file) ?? readWorkload(besideConfig(folder, file))
+    opened.set(file, requests)
+    return requests
+  }
   const process: ArrivalProcess =
-    arrivals.kind === 'azure'
-      ? { kind: 'recorded', requests: readAzureTrace(besideConfig(folder, arrivals.file)) }
+    arrivals.kind === 'azure' || arrivals.kind === 'recorded'
+      ? { kind: 'recorded', requests: openOnce(arrivals.file) }
       : arrivals
-  return { arrivals: process, lengths: lengthsOf(lengths, folder), predictorLogSd }
+  return { arrivals: process, lengths: lengthsOf(lengths, folder, openOnce), predictorLogSd }
 }
 
-function lengthsOf(lengths: ScenarioConfig['workload']['lengths'], folder: string): LengthSource {
+function lengthsOf(
+  lengths: ScenarioConfig['workload']['lengths'],
+  folder: string,
+  openOnce: (file: string) => RecordedRequests,
+): LengthSource {
   if ('model' in lengths)
     return { kind: 'synthetic', model: readLengthModel(besideConfig(folder, lengths.model)) }
-  if ('azure' in lengths)
-    return { kind: 'recorded', requests: readAzureTrace(besideConfig(folder, lengths.azure)) }
+  if ('recorded' in lengths) return { kind: 'recorded', requests: openOnce(lengths.recorded) }
+  if ('azure' in lengths) return { kind: 'recorded', requests: openOnce(lengths.azure) }
   return { kind: 'fixed', ...lengths }
+}
+
+/** What the files of a workload leave out or estimate. */
+function notesOf({ arrivals, lengths }: Workload): string[] {
+  const recorded = [arrivals, lengths].flatMap((part) => (part.kind === 'recorded' ? [part.requests] : []))
+  return [...new Set(recorded.flatMap(({ notes }) => notes))]
 }
 
 function limits(config: ScenarioConfig, problem: DecisionProblem, meanRatePerSecond: number, count: number) {

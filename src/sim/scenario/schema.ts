@@ -49,11 +49,14 @@ const arrivals = z.discriminatedUnion('kind', [
     meanCalmSeconds: positive,
     meanBurstSeconds: positive,
   }),
+  z.strictObject({ kind: z.literal('recorded'), file: name }),
+  /** The word for `recorded` from when Azure's traces were the only ones. */
   z.strictObject({ kind: z.literal('azure'), file: name }),
 ])
 
 const lengths = z.union([
   z.strictObject({ model: name }),
+  z.strictObject({ recorded: name }),
   z.strictObject({ azure: name }),
   z.strictObject({ promptTokens: z.int().min(1).max(1e6), outputTokens: z.int().min(1).max(1e6) }),
 ])

@@ -5,6 +5,7 @@ import { Column, emptyError } from '../lines.ts'
 
 /** The requests in a log of a device in service, in order of arrival. */
 interface ServedRequests extends RecordedRequests {
+  readonly arrivalSeconds: Float64Array
   /** Time of the first arrival, ISO 8601. */
   readonly startedAt: string
   readonly sourceSha256: string
@@ -56,6 +57,7 @@ export function readServedRequests(path: string): ServedRequests {
   return {
     label: `served ${path.split(/[\\/]/).filter(Boolean).pop()}`,
     ...columnsOf(rows),
+    notes: [],
     startedAt: new Date(1000 * (originSeconds + rows[0][0])).toISOString(),
     sourceSha256: log.sha256(),
     leftOut: arrived - rows.length,
@@ -78,7 +80,7 @@ interface WorkloadSource {
 }
 
 /**
- * Formats requests in the Azure form that scenarios read (`azure: file.csv`), after comment lines (`#`) with their
+ * Formats requests in the Azure form, which scenarios read (`recorded: file.csv`), after comment lines (`#`) with their
  * provenance. Times have microseconds.
  */
 export function formatWorkload(requests: ServedRequests, { origin, licence }: WorkloadSource): string {

@@ -59,7 +59,7 @@ export const traceImport: CliCommand<Options> = {
         'trace import logs/ --format edgewise --out served.parquet --origin "our edge" --licence own',
       ],
       [
-        'Its requests, for `azure: served.csv` in a scenario',
+        'Its requests, for `recorded: served.csv` in a scenario',
         'trace import logs/ --format edgewise --as workload --out served.csv --origin "our edge" --licence own',
       ],
     ])
