@@ -1,4 +1,4 @@
-import { edgeMemory } from '../plan/price/memory.ts'
+import { edgeMemory, freeBytes } from '../plan/price/memory.ts'
 import { pairUnits, type DevicePair } from '../plan/price/pair.ts'
 import { EDGE, uniformPlan, type Plan } from '../plan/plan.ts'
 import type { DecisionProblem } from '../plan/price/problem.ts'
@@ -40,9 +40,8 @@ export class EdgeMemory {
   }
 
   /**
-   * Memory that a plan's weights and K/V for `reservedTokens` may take, bytes. Weights of requests in flight
-   * cannot be evicted: unless everything fits, they are counted beside the new plan's as if, but for the
-   * pinned ends, nothing were shared. The plan that request `replanned` has (if any) makes room for the new one.
+   * Memory that a plan's weights and K/V for `reservedTokens` may take, bytes (docs/model.md, 30). Weights of requests
+   * in flight cannot be evicted. The plan that request `replanned` has (if any) makes room for the new one.
    * What the longest request would reserve for the pinned ends beyond this one is left free: once dispatched,
    * this one counts as much (kvBytes), and what is set aside for the others must not pay for that.
    */
@@ -52,14 +51,18 @@ export class EdgeMemory {
     const shorter = this.pinnedKvBytes - this.pinnedKvBytesPerToken * reservedTokens
     const room = this.limitBytes - this.kvBytes(replanned) - left * this.pinnedKvBytes - shorter
     const plans = this.plans(replanned)
-    // Heads of early exits are matrices beside the whole model's: those in flight, and one that the new plan may have.
-    const heads = this.residency.exitHeadBytes(plans)
-    const everything =
-      this.residency.wholeBytes() + this.residency.headBytes() + this.wholeKvBytesPerToken * reservedTokens
-    if (room - heads >= everything) return room - heads
-    if (others === 0) return Math.max(0, room)
-    const needed = this.residency.neededBytes(this.pinnedPlan === null ? plans : [...plans, this.pinnedPlan])
-    return Math.max(0, room - needed + this.pinnedWeightBytes)
+    const { residency, pinnedPlan } = this
+    return freeBytes({
+      roomBytes: room,
+      exitHeadBytes: residency.exitHeadBytes(plans),
+      everythingBytes:
+        residency.wholeBytes() + residency.headBytes() + this.wholeKvBytesPerToken * reservedTokens,
+      othersBytes:
+        others === 0
+          ? null
+          : () => residency.neededBytes(pinnedPlan === null ? plans : [...plans, pinnedPlan]),
+      pinnedBytes: this.pinnedWeightBytes,
+    })
   }
 
   /**

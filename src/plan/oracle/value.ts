@@ -9,7 +9,10 @@ import { exitPlan, type EarlyExit, type Plan } from '../plan.ts'
 import type { OracleInput, PlanOptions } from '../price/question.ts'
 
 /** Every early-exit plan that the table and the pinned layers allow. */
-export function exitPlans(pair: DevicePair, options: PlanOptions): Plan[] {
+export function exitPlans(
+  pair: DevicePair,
+  options: Pick<PlanOptions, 'edgeLayersFirst' | 'edgeLayersLast' | 'exitThresholds' | 'boundaryBits'>,
+): Plan[] {
   if (options.edgeLayersLast > 0) return []
   const plans: Plan[] = []
   const layers = new Set<number>()

@@ -242,3 +242,70 @@ export function wholeModelBytes(terms: EdgeMemoryTerms): number {
   const parts = partBytes(terms)
   return model.layers * layerBytes(parts, attentionUnits(model), 1, 1, 0) + endBytes(parts, true, true, 0)
 }
+
+/** Which part of an edge's memory a new plan cannot have: its limit, and what the other requests under way need. */
+export interface MemoryUse {
+  readonly limitBytes: number
+  /** Weights that the others need: what of them a new plan needs, too, is there already. */
+  readonly weights: HeldWeights
+  /** K/V that is reserved for the others, and boundary tensors that are kept for them. */
+  readonly kvBytes: number
+  readonly keptBytes: number
+}
+
+/** Whether a plan and its K/V fit beside what the others need, each weight counted once. */
+export function fitsBeside(terms: EdgeMemoryTerms, use: MemoryUse, plan: Plan, kvTokens: number): boolean {
+  const weights = joinWeights(use.weights, weightsOf(terms.model, plan))
+  const kvBytes = use.kvBytes + edgeMemory(terms, plan).kvBytesPerToken * kvTokens
+  return heldBytes(partBytes(terms), weights) + kvBytes + use.keptBytes <= use.limitBytes
+}
+
+/** What a plan may take that shares all of its weights with the others: more than `freeBytes`, and not for every plan. */
+export function sharedFreeBytes({ limitBytes, kvBytes, keptBytes }: MemoryUse): number {
+  return Math.max(0, limitBytes - kvBytes - keptBytes)
+}
+
+/** What `freeBytes` is reckoned from, in bytes. */
+interface FreeMemoryTerms {
+  /** The limit less all K/V that is reserved or set aside. */
+  readonly roomBytes: number
+  /** Heads of early exits that the others need: matrices beside the whole model's. */
+  readonly exitHeadBytes: number
+  /** The whole model, one head of an early exit, and the new request's K/V for all layers. */
+  readonly everythingBytes: number
+  /** Weights that the others need; null: there are no others. */
+  readonly othersBytes: (() => number) | null
+  /** Weights that all plans share. */
+  readonly pinnedBytes: number
+}
+
+/**
+ * What the weights and K/V of a new plan may take, whatever plan it is: docs/model.md (30). Unless everything fits,
+ * weights of the others are counted beside the new plan's as if, but for what all plans share, nothing were shared.
+ */
+export function freeBytes(terms: FreeMemoryTerms): number {
+  const { roomBytes, exitHeadBytes, everythingBytes, othersBytes, pinnedBytes } = terms
+  if (roomBytes - exitHeadBytes >= everythingBytes) return roomBytes - exitHeadBytes
+  if (othersBytes === null) return Math.max(0, roomBytes)
+  return Math.max(0, roomBytes - othersBytes() + pinnedBytes)
+}
+
+/** Bytes of the heads of early exits that are held. */
+export function exitHeadBytes(parts: PartBytes, { exits }: HeldWeights): number {
+  return exits.reduce((heads, held) => heads + held, 0) * parts.head
+}
+
+/** freeBytes beside what the others need; `kvTokens`: what the new request reserves. */
+export function freeBytesBeside(terms: EdgeMemoryTerms, use: MemoryUse, kvTokens: number): number {
+  const parts = partBytes(terms)
+  const { layers } = terms.model
+  const wholeKvBytes = layers * attentionUnits(terms.model) * parts.kvPerUnitToken * kvTokens
+  const othersBytes = heldBytes(parts, use.weights)
+  return freeBytes({
+    roomBytes: sharedFreeBytes(use),
+    exitHeadBytes: exitHeadBytes(parts, use.weights),
+    everythingBytes: wholeModelBytes(terms) + parts.head + wholeKvBytes,
+    othersBytes: use.kvBytes + othersBytes === 0 ? null : () => othersBytes,
+    pinnedBytes: 0,
+  })
+}

@@ -1,5 +1,6 @@
 import type { Plan } from '../plan.ts'
 import {
+  exitHeadBytes,
   heldBytes,
   joinWeights,
   noWeights,
@@ -62,8 +63,7 @@ export class Residency {
 
   /** Bytes of the heads of early exits that at least one of the plans needs. */
   exitHeadBytes(plans: readonly Plan[]): number {
-    const { exits } = unionOfWeights(this.terms.model, plans)
-    return exits.reduce((heads, held) => heads + held, 0) * this.parts.head
+    return exitHeadBytes(this.parts, unionOfWeights(this.terms.model, plans))
   }
 
   /** Bytes of one head's matrix. */

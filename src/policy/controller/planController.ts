@@ -4,8 +4,10 @@ import type { BudgetUses } from '../../plan/price/budgets.ts'
 import type { InitialProbe } from '../observation/observer.ts'
 import { samePlan, needsCloud, type Plan } from '../../plan/plan.ts'
 import { InputError } from '../../core/errors.ts'
+import { fitsBeside, sharedFreeBytes } from '../../plan/price/memory.ts'
 import { cheapestKvRebuild } from '../../plan/price/rebuild.ts'
 import { oracleInput } from '../../plan/price/problem.ts'
+import type { Situation } from '../../plan/price/situation.ts'
 import { clamp } from './queueState.ts'
 import type { KernelBundle } from './edge.ts'
 import type { EdgePass } from './requestTracker.ts'
@@ -183,7 +185,30 @@ export class PlanController {
     const { bundle } = this.options
     if (bundle === null || this.estimator === null) return this.unguided(ask, isOut)
     const situation = this.estimator.situation(ask, now, isOut, replanning)
-    const predictedOutputTokens = situation.predictedOutputTokens
+    const { memoryUse: use } = ask
+    // The free memory holds for every plan. One that shares weights with the requests in flight may take more: such a
+    // plan is looked for first. A draw is not: its probability would be another if it did not fit.
+    if (use !== undefined && explore === null) {
+      const freeMemoryBytes = sharedFreeBytes(use)
+      const shared = freeMemoryBytes > situation.freeMemoryBytes ? { ...situation, freeMemoryBytes } : null
+      const decided = shared && this.chooseIn(shared, ask, isOut, null)
+      if (decided !== null && decided.source !== 'fallback') {
+        const { pair } = bundle.problem
+        if (fitsBeside(pair, use, decided.plan, situation.reservedTokens)) return decided
+      }
+    }
+    return this.chooseIn(situation, ask, isOut, explore)
+  }
+
+  /** Decides in one situation: the policy, the shield where a queue has passed its bound, or the fallback. */
+  private chooseIn(
+    situation: Situation,
+    ask: RequestSnapshot,
+    isOut: boolean,
+    explore: RandomStream | null,
+  ): UntimedDecision {
+    const bundle = this.options.bundle!
+    const { predictedOutputTokens } = situation
     const passed = this.shield?.passed(situation) ?? null
     try {
       // The observation is logged whatever selected the plan.

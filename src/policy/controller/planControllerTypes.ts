@@ -1,4 +1,5 @@
 import type { Plan } from '../../plan/plan.ts'
+import type { MemoryUse } from '../../plan/price/memory.ts'
 import type { Situation } from '../../plan/price/situation.ts'
 
 /** The facts about a request when its plan is decided. */
@@ -16,9 +17,14 @@ export interface RequestSnapshot {
   /** Requests in flight, not including this one. */
   readonly inFlight: number
   readonly uplinkQueuedBytes: number
-  /** Edge memory available to a new plan for weights and K/V cache, and in total; bytes. */
+  /** Edge memory available to a new plan for weights and K/V cache, whatever plan it is, and in total; bytes. */
   readonly freeMemoryBytes: number
   readonly memoryBytes: number
+  /**
+   * What the other requests need of it: by this a plan may be chosen that shares weights with them. Absent: nothing
+   * is known of them but `freeMemoryBytes`.
+   */
+  readonly memoryUse?: MemoryUse
   readonly residentBytes: number
 }
 

@@ -17,6 +17,10 @@ export interface Conditions {
   readonly outputTokens: number
   /** Standard deviation of that prediction, tokens; default 0. */
   readonly outputSd?: number
+  /** Tokens of the longest answer, for which K/V is reserved; default: the longest that the policy was trained for. */
+  readonly maxNewTokens?: number
+  /** Edge memory of the device, bytes; default: that of the device that the policy was trained for. */
+  readonly memoryBytes?: number
   /** Edge memory available to the plan, bytes; default: all. */
   readonly freeMemoryBytes?: number
   /** Waiting requests, including this one; default 1. */
@@ -33,7 +37,7 @@ export interface Conditions {
   readonly sinceHeartbeatSeconds?: number
 }
 
-/** Limits of the device: memory in bytes, and the longest answer in tokens. */
+/** The device that a policy was trained for: memory in bytes, and the longest answer in tokens. */
 export interface DeviceTerms {
   readonly memoryBytes: number
   readonly maxNewTokens: number
@@ -49,9 +53,10 @@ export function situationFrom(
   conditions: Conditions,
 ): Situation {
   const { contextTokens } = problem.pair.model
-  checkConditions(conditions, contextTokens, terms.maxNewTokens)
+  const { maxNewTokens = terms.maxNewTokens, memoryBytes = terms.memoryBytes } = conditions
+  checkConditions(conditions, contextTokens, maxNewTokens)
   const { promptTokens, outputTokens, sinceHeartbeatSeconds = 0, tenantsAgeSeconds = 0 } = conditions
-  const { tenants, freeMemoryBytes = terms.memoryBytes } = conditions
+  const { tenants, freeMemoryBytes = memoryBytes } = conditions
   const nowSeconds = sinceHeartbeatSeconds
   const observer = new Observer(
     {
@@ -72,10 +77,10 @@ export function situationFrom(
     waitingRequests: conditions.waitingRequests ?? 1,
     inFlight: conditions.inFlight ?? 0,
     uplinkQueuedBytes: 0,
-    freeMemoryBytes: Math.min(freeMemoryBytes, terms.memoryBytes),
-    memoryBytes: terms.memoryBytes,
-    residentBytes: residentBytes(problem, terms.memoryBytes),
-    reservedTokens: Math.min(contextTokens, promptTokens + terms.maxNewTokens),
+    freeMemoryBytes: Math.min(freeMemoryBytes, memoryBytes),
+    memoryBytes,
+    residentBytes: residentBytes(problem, memoryBytes),
+    reservedTokens: Math.min(contextTokens, promptTokens + maxNewTokens),
   }
   const idle = observer.situation(nowSeconds, circumstances, () => ({ edgeSeconds: 0, cloudSeconds: 0 }))
   return {
@@ -105,6 +110,8 @@ function checkConditions(conditions: Conditions, contextTokens: number, maxNewTo
     downMbps: [0, 1e6, false],
     rttMs: [0, 1e5, false],
     outputSd: [0, contextTokens, false],
+    maxNewTokens: [1, contextTokens, true],
+    memoryBytes: [0, 1e15, false],
     freeMemoryBytes: [0, 1e15, false],
     waitingRequests: [1, 1e6, true],
     inFlight: [0, 1e6, true],

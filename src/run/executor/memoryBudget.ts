@@ -4,12 +4,15 @@ import { attentionUnits, kvBytesPerUnitToken, type ModelSpec } from '../../model
 import { rowElements, type LoweredPass, type LoweredPlan, type SendStep } from '../../plan/lower.ts'
 import { EDGE, type Plan } from '../../plan/plan.ts'
 import {
-  edgeBytes,
   edgeMemory,
+  fitsBeside,
+  freeBytesBeside,
   heldBytes,
   partBytes,
   unionOfWeights,
   type EdgeMemoryTerms,
+  type HeldWeights,
+  type MemoryUse,
 } from '../../plan/price/memory.ts'
 import { payloadBytes } from './boundary.ts'
 import { cancelled, ExecutionError } from './errors.ts'
@@ -63,6 +66,13 @@ interface MemoryWaiter extends MemoryHolding {
   readonly enter: () => void
 }
 
+/** Bytes that a plan needs on the edge: in all, of weights and of K/V. */
+interface MemoryNeed {
+  readonly bytes: number
+  readonly weightBytes: number
+  readonly kvBytes: number
+}
+
 /**
  * The memory of an edge, against one limit: the weights that requests under way need (each once, whoever needs it),
  * their K/V, and the boundary tensors that are kept for a replay. A request that does not fit beside the others waits,
@@ -103,20 +113,37 @@ export class EdgeMemoryBudget {
     return this.queue.length
   }
 
+  /** What the requests need that hold memory, or wait for it, but `holder` (null: all). */
+  useBeside(holder: object | null): MemoryUse {
+    const holdings = [...this.holdings].map(([other, holding]) => ({ ...holding, holder: other }))
+    return this.useOf([...holdings, ...this.queue].filter((other) => other.holder !== holder))
+  }
+
+  /** What a new plan's weights and K/V may take beside them, whatever plan it is. */
+  freeBytes(use: MemoryUse, kvTokens: number): number {
+    return freeBytesBeside(this.terms, use, kvTokens)
+  }
+
+  /** What a plan needs on the edge if it is the only one. */
+  need(plan: Plan, kvTokens: number): MemoryNeed {
+    const { weightBytes, kvBytesPerToken } = edgeMemory(this.terms, plan)
+    const kvBytes = kvBytesPerToken * kvTokens
+    return { bytes: weightBytes + kvBytes, weightBytes, kvBytes }
+  }
+
   /** Whether a plan fits where no other request is under way. */
   couldFit(plan: Plan, kvTokens: number): boolean {
-    return edgeBytes(this.terms, plan, kvTokens) <= this.limitBytes
+    return this.need(plan, kvTokens).bytes <= this.limitBytes
   }
 
   /** Throws InputError for a plan that would not fit even if it were the only one. */
   check(plan: Plan, kvTokens: number): void {
     if (this.couldFit(plan, kvTokens)) return
-    const { weightBytes, kvBytesPerToken } = edgeMemory(this.terms, plan)
-    const kvBytes = kvBytesPerToken * kvTokens
+    const { bytes, weightBytes, kvBytes } = this.need(plan, kvTokens)
     throw new InputError({
       where: '--memory-gb',
       expected:
-        `at least ${weightBytes + kvBytes} bytes, which the plan needs on the edge: ` +
+        `at least ${bytes} bytes, which the plan needs on the edge: ` +
         `${weightBytes} of weights and ${kvBytes} of K/V for ${kvTokens} tokens`,
       found: `${this.limitBytes} bytes`,
       remedy:
@@ -164,9 +191,17 @@ export class EdgeMemoryBudget {
 
   private fits(holder: object, plan: Plan, kvTokens: number): boolean {
     const others = [...this.holdings].flatMap(([other, holding]) => (other === holder ? [] : [holding]))
-    // What is kept goes with the requests that it is kept for.
-    const kept = others.length === 0 ? 0 : this.keptBytes()
-    return this.bytesOf([...others, { plan, kvTokens }]).needed + kept <= this.limitBytes
+    return fitsBeside(this.terms, this.useOf(others), plan, kvTokens)
+  }
+
+  private useOf(others: readonly MemoryHolding[]): MemoryUse {
+    return {
+      limitBytes: this.limitBytes,
+      weights: this.weightsOf(others),
+      kvBytes: this.kvBytesOf(others),
+      // What is kept goes with the requests that it is kept for.
+      keptBytes: others.length === 0 ? 0 : this.keptBytes(),
+    }
   }
 
   private hold(holder: object, holding: MemoryHolding): void {
@@ -175,19 +210,23 @@ export class EdgeMemoryBudget {
   }
 
   private count(): void {
-    const { needed, kv } = this.bytesOf([...this.holdings.values()])
-    this.neededBytes = needed
-    this.kvBytes = kv
+    const holdings = [...this.holdings.values()]
+    this.kvBytes = this.kvBytesOf(holdings)
+    this.neededBytes = heldBytes(partBytes(this.terms), this.weightsOf(holdings)) + this.kvBytes
   }
 
-  private bytesOf(holdings: readonly MemoryHolding[]): { needed: number; kv: number } {
-    let kv = 0
-    for (const { plan, kvTokens } of holdings) kv += edgeMemory(this.terms, plan).kvBytesPerToken * kvTokens
-    const weights = unionOfWeights(
+  private kvBytesOf(holdings: readonly MemoryHolding[]): number {
+    let bytes = 0
+    for (const { plan, kvTokens } of holdings)
+      bytes += edgeMemory(this.terms, plan).kvBytesPerToken * kvTokens
+    return bytes
+  }
+
+  private weightsOf(holdings: readonly MemoryHolding[]): HeldWeights {
+    return unionOfWeights(
       this.terms.model,
       holdings.map(({ plan }) => plan),
     )
-    return { needed: heldBytes(partBytes(this.terms), weights) + kv, kv }
   }
 
   private pump(): void {

@@ -311,7 +311,7 @@ async function generate(
   checkLength(prompt, maxNewTokens, source.model)
   const signal = request.signal === undefined ? giveUp : AbortSignal.any([request.signal, giveUp])
   const sampling = { ...GREEDY, ...request.sampling }
-  const { ids, finish } = await service.complete(
+  const completion = service.complete(
     { prompt, maxNewTokens, sampling, key, arrivedSeconds, deadlineSeconds, principal: ANONYMOUS },
     {
       signal,
@@ -322,6 +322,10 @@ async function generate(
       },
     },
   )
+  const { ids, finish } = await completion.catch((error: unknown) => {
+    // Wrong input, as a request that is too long for the context is.
+    throw error instanceof BackendError && error.code === 'E_TOO_LARGE' ? error.cause : error
+  })
   const text = tokenizer === null ? null : tokenizer.decode(ids.filter((id) => !stopIds.includes(id)))
   return { ids, finish, text }
 }

@@ -66,7 +66,9 @@ export async function decideByBundle(
       promptTokens: demand.promptTokens,
       outputTokens: maxNewTokens,
       waitingRequests: demand.requests,
-      freeMemoryBytes: memoryBytes,
+      // What this request reserves on this device, not the longest answer on the device that the policy learned for.
+      maxNewTokens: demand.maxNewTokens,
+      memoryBytes,
       ...(link === null ? { sinceHeartbeatSeconds: NEVER_SECONDS } : {}),
     })
     const { plan, medianSeconds } = await decideTimed(bundle, situation, clock, { repeats: REPEATS })

@@ -93,7 +93,8 @@ export function openEdgeService(options: OpenOptions): OpenedService {
     served: options.served,
     stopIds: options.stopIds,
     requests: options.requests,
-    memory: { bytes: memory.limitBytes, residentBytes: () => execution.sessions.loadedBytes },
+    memory,
+    residentBytes: () => execution.sessions.loadedBytes,
     linkStatus: () => telemetry.linkStatus(),
   })
   options.early?.forEach(onEvent)

@@ -3,6 +3,9 @@ import { EdgewiseError, InputError } from '../../core/errors.ts'
 import { attentionUnits, type ModelSpec } from '../../model/spec.ts'
 import { CLOUD, EDGE, uniformPlan, needsCloud, type Plan } from '../../plan/plan.ts'
 import { accuracyTableOf } from '../../plan/profile/accuracyFile.ts'
+import { exitPlans } from '../../plan/oracle/value.ts'
+import { cloudPlan as leastEdgePlan } from '../../plan/planners/fixed.ts'
+import type { DecisionProblem } from '../../plan/price/problem.ts'
 import type { Precision } from '../../model/precision.ts'
 import { PrecisionError } from '../../plan/profile/precision.ts'
 import type { Profile } from '../../plan/profile/types.ts'
@@ -110,6 +113,7 @@ async function openPolicy(
       name: bundle.manifest.name,
       cloudPrecision: bundle.problem.pair.cloudPrecision,
       worksOffline: alone !== null || source.exitLayers.length > 0,
+      leastPlans: leastPlans(bundle.problem, fallback, options.hasCloud),
       controller: new PlanController({ bundle, fallback, offlinePlan: alone?.plan ?? null, clock }),
       resolve: (plan) => checkExits(source, resolvePlan(plan, unitsByLayer)),
       outageSeconds,
@@ -119,6 +123,12 @@ async function openPolicy(
     if (!(error instanceof EdgewiseError) || error instanceof PrecisionError) throw error
     return `the bundle ${folder} is not used: ${error.message.replaceAll('\n', ';')}`
   }
+}
+
+/** Plans with the least on the edge that a policy of this problem may choose. */
+function leastPlans(problem: DecisionProblem, fallback: Plan, hasCloud: boolean): readonly Plan[] {
+  if (hasCloud) return [leastEdgePlan(problem), fallback]
+  return [...exitPlans(problem.pair, problem).filter((plan) => !needsCloud(plan)), fallback]
 }
 
 function edgePlan({ pretrained }: OpenedSide): Plan {

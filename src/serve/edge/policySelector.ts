@@ -5,6 +5,7 @@ import type { Precision } from '../../model/precision.ts'
 import type { Plan } from '../../plan/plan.ts'
 import type { LinkStatus, PlanDecision, PlanSelector, ServiceEvent } from './types.ts'
 
+/** What a policy selector chooses by. */
 interface PolicySelectorOptions {
   readonly name: string
   /** Precision that the policy's figures of the cloud are for. */
@@ -15,19 +16,22 @@ interface PolicySelectorOptions {
   readonly outageSeconds: number
   /** Whether some plan without a network fits the edge. */
   readonly worksOffline: boolean
+  /** As in PlanSelector. */
+  readonly leastPlans: readonly Plan[]
 }
 
 /** A policy in charge. The controller decides how many heads of each layer run in the cloud; here each head gets its name. */
 export function policySelector({
   name,
   cloudPrecision,
-  worksOffline: servesAlone,
+  worksOffline,
+  leastPlans,
   controller,
-  resolve: place,
+  resolve,
   outageSeconds,
 }: PolicySelectorOptions): PlanSelector {
   const choice = (decision: ControllerDecision): PlanDecision => ({
-    placed: place(decision.plan),
+    placed: resolve(decision.plan),
     source: decision.source,
     propensity: decision.propensity,
     observation: decision.observation,
@@ -36,7 +40,8 @@ export function policySelector({
   return {
     name,
     cloudPrecision,
-    worksOffline: servesAlone,
+    worksOffline,
+    leastPlans,
     decide: (ask, link) => choice(controller.decide(ask, { linkDown: isDown(link) })),
     reconsider: (request, link) => {
       const present = { ...request, plan: request.placed.plan }

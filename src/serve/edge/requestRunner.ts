@@ -2,13 +2,13 @@ import { BackendError } from '../http/types.ts'
 import { EdgewiseError } from '../../core/errors.ts'
 import type { TimeSource } from '../../core/timers.ts'
 import type { EdgeExecutor } from '../../run/executor/edge.ts'
+import type { EdgeMemoryBudget } from '../../run/executor/memoryBudget.ts'
 import type { ResolvedPlan } from '../../run/executor/messages.ts'
 import type { GeneratorHandle, PlanSwitch, RecoveryEvent } from '../../run/executor/recoveryTypes.ts'
 import type { OutputToken } from '../../run/executor/types.ts'
 import type { CloudLink } from '../../run/executor/cloudLink.ts'
 import type { ModelSpec } from '../../model/spec.ts'
 import type { DecisionReason } from '../../core/journal/types.ts'
-import { edgeMemory, runtimeMemoryTerms } from '../../plan/price/memory.ts'
 import type { RequestSnapshot } from '../../policy/controller/planControllerTypes.ts'
 import type { RequestState } from './requestState.ts'
 import type { Timed, PlanSelector, LinkStatus, ServiceEvent, ServiceLimits } from './types.ts'
@@ -23,7 +23,9 @@ export interface RequestRunnerOptions {
   readonly selector: PlanSelector
   /** Null: requests are forgotten when the process ends. */
   readonly requests: RequestStore | null
-  readonly memory: { readonly bytes: number; readonly residentBytes: () => number }
+  /** What the requests under way hold of the edge's memory: the policy sees what the executor admits by. */
+  readonly memory: EdgeMemoryBudget
+  readonly residentBytes: () => number
   readonly linkStatus: () => LinkStatus
   readonly limits: ServiceLimits
   readonly time: TimeSource
@@ -99,12 +101,10 @@ export class RequestRunner {
 
   /** What is known of a job when its plan is decided, now or again. */
   snapshot(job: RequestState): RequestSnapshot {
-    const { memory, spec, time, executor } = this.options
+    const { memory, residentBytes, time, executor } = this.options
     const { request, prompt, arrivedSeconds } = job
     const done = job.ids.length
-    const reserved = [...this.running.values()]
-      .filter((other) => other !== job)
-      .reduce((sum, other) => sum + this.kvBytes(spec, other), 0)
+    const memoryUse = memory.useBeside(job.handle)
     return {
       request: job.number,
       promptTokens: prompt.length + done,
@@ -114,9 +114,10 @@ export class RequestRunner {
       waitingRequests: this.queue.waiting() + 1,
       inFlight: Math.max(0, this.queue.inFlight() - 1),
       uplinkQueuedBytes: executor.queuedBytes,
-      freeMemoryBytes: Math.max(0, memory.bytes - reserved),
-      memoryBytes: memory.bytes,
-      residentBytes: memory.residentBytes(),
+      freeMemoryBytes: memory.freeBytes(memoryUse, request.prompt.length + request.maxNewTokens),
+      memoryBytes: memory.limitBytes,
+      residentBytes: residentBytes(),
+      memoryUse,
     }
   }
 
@@ -222,14 +223,6 @@ export class RequestRunner {
       tokens: job.delivered,
       stats: job.stats(atSeconds),
     })
-  }
-
-  private kvBytes(spec: ModelSpec, job: RequestState): number {
-    const { handle } = job
-    const tokens = job.prompt.length + job.request.maxNewTokens - job.restored.length
-    if (handle === null) return 0
-    // K/V is float32 whatever the precision of the weights.
-    return edgeMemory(runtimeMemoryTerms(spec, 'fp32'), handle.resolvedPlan.plan).kvBytesPerToken * tokens
   }
 }
 

@@ -7,6 +7,7 @@ import {
   type Readiness,
   type ServedModel,
 } from '../http/types.ts'
+import type { Plan } from '../../plan/plan.ts'
 import { RequestQueue } from './requestQueue.ts'
 import { RequestRunner, type RequestRunnerOptions } from './requestRunner.ts'
 import { RequestState } from './requestState.ts'
@@ -65,6 +66,7 @@ export class EdgeService implements Backend {
     const known = this.restore(request)
     for (const id of known.ids) listener.onToken(id)
     if (known.finish !== null) return { ids: known.ids, finish: known.finish }
+    this.checkMemory(request)
     if (name !== null) this.keys.add(name)
     try {
       return await this.enter(request, listener, known.ids)
@@ -78,6 +80,26 @@ export class EdgeService implements Backend {
     const done = await this.admission.drain(seconds)
     this.replanner.stop()
     return done
+  }
+
+  /** Throws BackendError (E_TOO_LARGE) for a request that no plan can ever carry out; one that must wait is taken. */
+  private checkMemory({ prompt, maxNewTokens }: CompletionRequest): void {
+    const { memory, selector } = this.options
+    const tokens = prompt.length + maxNewTokens
+    const bytesOf = (plan: Plan): number => memory.need(plan, tokens).bytes
+    const least = selector.leastPlans.reduce((a, b) => (bytesOf(b) < bytesOf(a) ? b : a))
+    try {
+      memory.check(least, tokens)
+    } catch (error) {
+      const { bytes, weightBytes, kvBytes } = memory.need(least, tokens)
+      throw new BackendError(
+        'E_TOO_LARGE',
+        `the request needs at least ${bytes} bytes of the edge's memory, and ${memory.limitBytes} are available: ` +
+          `${weightBytes} bytes of weights and ${kvBytes} of K/V for ${prompt.length} tokens of prompt and ` +
+          `${maxNewTokens} of completion; shorten the prompt or ask for fewer tokens`,
+        error,
+      )
+    }
   }
 
   private enter(

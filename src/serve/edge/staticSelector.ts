@@ -35,6 +35,7 @@ export function staticSelector(options: StaticSelectorOptions): PlanSelector {
   return {
     name,
     worksOffline: alone !== null || !isCloudNeeded,
+    leastPlans: [placed.plan],
     onEvent: () => {},
     decide: (_ask, link) => choice(isCloudNeeded && alone !== null && isAway(link) ? alone : placed),
     reconsider: (request, link) => {

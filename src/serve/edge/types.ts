@@ -1,3 +1,4 @@
+import type { Plan } from '../../plan/plan.ts'
 import type { BudgetUses } from '../../plan/price/budgets.ts'
 import type { ResolvedPlan } from '../../run/executor/messages.ts'
 import type { RecoveryEvent } from '../../run/executor/recoveryTypes.ts'
@@ -50,6 +51,8 @@ export interface PlanSelector {
   readonly cloudPrecision?: Precision
   /** Whether requests are carried out while the cloud is away. */
   readonly worksOffline: boolean
+  /** The plans with the least on the edge that it may choose: a request that fits under none of them never will. */
+  readonly leastPlans: readonly Plan[]
   decide(ask: RequestSnapshot, link: LinkStatus): PlanDecision
   /** Null: the request goes on as it is. */
   reconsider(request: RunningSnapshot, link: LinkStatus): PlanChange | null

@@ -83,6 +83,7 @@ const OF_BACKEND: Readonly<Record<BackendCode, Described>> = {
   E_BUSY: { status: 429, type: 'rate_limit_error', code: 'queue_full', again: true },
   E_DRAINING: { status: 503, type: 'server_error', code: 'draining', again: true },
   E_UNAVAILABLE: { status: 503, type: 'server_error', code: 'unavailable', again: true },
+  E_TOO_LARGE: { status: 400, type: 'invalid_request_error', code: 'edge_memory_exceeded', again: false },
   E_DEADLINE: { status: 504, type: 'timeout_error', code: 'deadline_exceeded', again: false },
   E_CANCELLED: { status: 503, type: 'server_error', code: 'cancelled', again: false },
   E_KEY_REUSED: { status: 409, type: 'invalid_request_error', code: 'idempotency_key_reused', again: false },

@@ -62,11 +62,11 @@ export interface Readiness {
 
 /**
  * E_BUSY: the queue is full (429). E_DRAINING: about to end (503). E_UNAVAILABLE: nothing can carry it out now (503).
- * E_DEADLINE: a deadline has passed (504). E_CANCELLED: the application left. E_KEY_REUSED: the key belongs to
- * another request (409).
+ * E_TOO_LARGE: no plan can ever carry it out in the memory that there is (400). E_DEADLINE: a deadline has passed
+ * (504). E_CANCELLED: the application left. E_KEY_REUSED: the key belongs to another request (409).
  */
 export type BackendCode =
-  'E_BUSY' | 'E_DRAINING' | 'E_UNAVAILABLE' | 'E_DEADLINE' | 'E_CANCELLED' | 'E_KEY_REUSED'
+  'E_BUSY' | 'E_DRAINING' | 'E_UNAVAILABLE' | 'E_TOO_LARGE' | 'E_DEADLINE' | 'E_CANCELLED' | 'E_KEY_REUSED'
 
 export class BackendError extends EdgewiseError {
   declare readonly code: BackendCode

@@ -97,6 +97,18 @@ describe('a situation from conditions', () => {
   const conditions = { upMbps: 12, downMbps: 40, rttMs: 25, promptTokens: 60, outputTokens: 30 }
   const { problem } = cases.free
 
+  test("reserves for the request's own longest answer, in the memory of this device", () => {
+    expect(situationFrom(problem, TERMS, conditions).reservedTokens).toBe(60 + TERMS.maxNewTokens)
+    const own = { ...conditions, maxNewTokens: 300, memoryBytes: 2 * TERMS.memoryBytes }
+    expect(situationFrom(problem, TERMS, own)).toMatchObject({
+      reservedTokens: 360,
+      memoryBytes: 2 * TERMS.memoryBytes,
+      freeMemoryBytes: 2 * TERMS.memoryBytes,
+    })
+    const short = { ...conditions, maxNewTokens: 29 }
+    expect(() => situationFrom(problem, TERMS, short)).toThrow(/outputTokens[^]*1\.\.29/)
+  })
+
   test("is what the simulator's session says of the same moment", () => {
     const session = new Episode(
       problem,

@@ -5,6 +5,15 @@ import {
   OBSERVATION_SIZE,
   encodeObservation,
 } from '../../../src/policy/observation/observation.ts'
+import {
+  edgeBytes,
+  edgeMemory,
+  fitsBeside,
+  freeBytesBeside,
+  weightsOf,
+  type MemoryUse,
+} from '../../../src/plan/price/memory.ts'
+import type { DecisionProblem } from '../../../src/plan/price/problem.ts'
 import { pairUnits } from '../../../src/plan/price/pair.ts'
 import { Episode } from '../../../src/sim/episode.ts'
 import { createFast } from '../../../src/sim/fast.ts'
@@ -20,6 +29,12 @@ import { RESOURCE } from '../../../src/plan/price/program.ts'
 import type { ControllerDecision } from '../../../src/policy/controller/planControllerTypes.ts'
 import { numbersOf, problemOf, SLOTS, TERMS } from '../bundle-support.ts'
 import { PROBE, askOf, bundleOf, governed, presentOf } from './governor-support.ts'
+
+/** An edge with one other request, of this plan and so many tokens. */
+function useOf(limitBytes: number, { pair }: DecisionProblem, plan: Plan, kvTokens: number): MemoryUse {
+  const kvBytes = edgeMemory(pair, plan).kvBytesPerToken * kvTokens
+  return { limitBytes, weights: weightsOf(pair.model, plan), kvBytes, keptBytes: 0 }
+}
 
 describe('a decision', () => {
   test("is the policy's, with what it was decided on, timed by the clock", () => {
@@ -252,6 +267,42 @@ describe('a request in flight', () => {
     governor.dispatched(askOf(), cloud)
     wait(10)
     expect(governor.reconsider(presentOf(cloud, 5, { freeMemoryBytes: 1e6 }))).toBeNull()
+  })
+
+  test('goes alone on weights that another request has in memory already', () => {
+    const { governor, edge, cloud, problem: given, wait } = governed()
+    const terms = given.pair
+    const whole = edgeMemory(terms, edge)
+    // Enough for the model once, and for the K/V of two.
+    const memoryUse = useOf(whole.weightBytes + 400 * whole.kvBytesPerToken, given, edge, 150)
+    const freeMemoryBytes = freeBytesBeside(terms, memoryUse, 124)
+    expect(freeMemoryBytes).toBeLessThan(whole.weightBytes / 10)
+    governor.dispatched(askOf(), cloud)
+    wait(10)
+    expect(governor.reconsider(presentOf(cloud, 5, { freeMemoryBytes }))).toBeNull()
+    const change = governor.reconsider(presentOf(cloud, 5, { freeMemoryBytes, memoryUse }))
+    expect(change?.reason).toBe('outage')
+    expect(needsCloud(change!.plan)).toBe(false)
+    expect(fitsBeside(terms, memoryUse, change!.plan, 124)).toBe(true)
+  })
+
+  test('gets a plan that fits beside the others, whatever they hold', () => {
+    const random = randomStream(3, 'memory-use')
+    const { governor, problem: given } = governed()
+    const units = pairUnits(given.pair)
+    const whole = edgeMemory(given.pair, cutPlan(12, units, 12, 16, EDGE, EDGE)).weightBytes
+    let shares = 0
+    for (let i = 0; i < 60; i++) {
+      const others = cutPlan(12, units, random.integer(13), 16, EDGE, random.integer(2) as 0 | 1)
+      const limitBytes = edgeBytes(given.pair, others, 100) + whole * 1.2 * random.uniform()
+      const memoryUse = useOf(limitBytes, given, others, 100)
+      const freeMemoryBytes = freeBytesBeside(given.pair, memoryUse, 124)
+      const { plan, situation } = governor.decide(askOf({ freeMemoryBytes, memoryUse }))
+      expect(fitsBeside(given.pair, memoryUse, plan, situation!.reservedTokens)).toBe(true)
+      if (situation!.freeMemoryBytes > freeMemoryBytes) shares++
+    }
+    expect(shares).toBeGreaterThan(5)
+    expect(shares).toBeLessThan(60)
   })
 
   test('that went alone goes back when the link has been stable and that pays past the share', () => {

@@ -1,9 +1,11 @@
 import { describe, expect, test } from 'vitest'
-import { randomStream } from '../../../src/core/random.ts'
+import { randomStream, type RandomStream } from '../../../src/core/random.ts'
 import { loadModel } from '../../../src/model/catalog.ts'
 import { attentionUnits } from '../../../src/model/spec.ts'
 import { CLOUD, cutPlan, EDGE, uniformPlan, type Plan } from '../../../src/plan/plan.ts'
-import { edgeBytes, runtimeMemoryTerms } from '../../../src/plan/price/memory.ts'
+import { edgeBytes, fitsBeside, runtimeMemoryTerms, sharedFreeBytes } from '../../../src/plan/price/memory.ts'
+import { EdgeMemory } from '../../../src/sim/memory.ts'
+import { problemOf } from '../../policy/bundle-support.ts'
 import { EdgeMemoryBudget } from '../../../src/run/executor/memoryBudget.ts'
 
 const model = loadModel('tales')
@@ -14,6 +16,11 @@ const inCloud = uniformPlan(model.layers, units, CLOUD)
 const weightBytes = edgeBytes(terms, whole, 0)
 const kvBytes = edgeBytes(terms, whole, 100) - weightBytes
 const never = (): AbortSignal => new AbortController().signal
+
+function randomCut(random: RandomStream): Plan {
+  const cut = random.integer(model.layers + 1)
+  return cutPlan(model.layers, units, cut, 32, random.integer(2) as 0 | 1, random.integer(2) as 0 | 1)
+}
 
 /** Whether a promise has resolved by now. */
 async function isSettled(promise: Promise<void>): Promise<boolean> {
@@ -66,6 +73,44 @@ describe('the memory of an edge', () => {
     await second
   })
 
+  test('tells a policy what is free as the simulator does, and what it tells the executor keeps', async () => {
+    const sheet = problemOf('tales')
+    const problem = { ...sheet, pair: { ...sheet.pair, ...terms } }
+    let tight = 0
+    for (let seed = 0; seed < 40; seed++) {
+      const random = randomStream(seed, 'test/run/memoryBudget/free')
+      const limit = weightBytes * (0.5 + 2 * random.uniform())
+      const budget = new EdgeMemoryBudget(terms, limit)
+      const simulated = new EdgeMemory(problem, limit, 8, false)
+      for (let request = 0; request < 6; request++) {
+        const [holder, kvTokens] = [{}, 1 + random.integer(200)]
+        const use = budget.useBeside(holder)
+        const free = budget.freeBytes(use, kvTokens)
+        expect(free, `seed ${seed}`).toBeCloseTo(simulated.freeBytes(kvTokens), 6)
+        const plan = randomCut(random)
+        const fits = fitsBeside(terms, use, plan, kvTokens)
+        if (edgeBytes(terms, plan, kvTokens) <= free) expect(fits, `seed ${seed}`).toBe(true)
+        else if (fits) tight++
+        if (!fits) continue
+        await budget.take(holder, plan, kvTokens, never())
+        simulated.take(request, plan, kvTokens)
+      }
+    }
+    // Plans that fit because they share weights with others, which no number of free bytes can tell.
+    expect(tight).toBeGreaterThan(20)
+  })
+
+  test('counts those that wait for memory, too, but not the request that asks', async () => {
+    const budget = new EdgeMemoryBudget(terms, weightBytes + kvBytes)
+    const [a, b] = [{}, {}]
+    await budget.take(a, whole, 100, never())
+    void budget.take(b, whole, 50, never())
+    expect(budget.useBeside(null).kvBytes).toBe(1.5 * kvBytes)
+    expect(budget.useBeside(a).kvBytes).toBe(0.5 * kvBytes)
+    expect(sharedFreeBytes(budget.useBeside(b))).toBe(weightBytes)
+    budget.release(a)
+  })
+
   test('one that gives up leaves the queue, and lets the next one in', async () => {
     const budget = new EdgeMemoryBudget(terms, weightBytes + kvBytes)
     const [a, b, c] = [{}, {}, {}]
@@ -82,10 +127,7 @@ describe('the memory of an edge', () => {
   test('never holds more than its limit, and everyone gets a turn', async () => {
     for (let seed = 0; seed < 20; seed++) {
       const random = randomStream(seed, 'test/run/memoryBudget')
-      const plan = (): Plan => {
-        const cut = random.integer(model.layers + 1)
-        return cutPlan(model.layers, units, cut, 32, random.integer(2) as 0 | 1, random.integer(2) as 0 | 1)
-      }
+      const plan = (): Plan => randomCut(random)
       const limit = weightBytes + kvBytes * (1 + 2 * random.uniform())
       const budget = new EdgeMemoryBudget(terms, limit)
       let turns = 0

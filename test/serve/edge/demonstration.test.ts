@@ -66,6 +66,7 @@ async function openDecider() {
   return policySelector({
     name: bundle.manifest.name,
     worksOffline: true,
+    leastPlans: [fallback],
     outageSeconds: OUTAGE_SECONDS,
     cloudPrecision: bundle.problem.pair.cloudPrecision,
     controller: new PlanController({ bundle, fallback, offlinePlan: null, clock, hysteresis }),

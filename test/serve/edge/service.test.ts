@@ -2,6 +2,7 @@ import { afterEach, describe, expect, test } from 'vitest'
 import { systemClock } from '../../../src/core/clock.ts'
 import { attentionUnits } from '../../../src/model/spec.ts'
 import { EDGE, uniformPlan } from '../../../src/plan/plan.ts'
+import { edgeBytes, runtimeMemoryTerms } from '../../../src/plan/price/memory.ts'
 import { resolvePlan } from '../../../src/serve/edge/resolvePlan.ts'
 import { staticSelector } from '../../../src/serve/edge/staticSelector.ts'
 import { GREEDY } from '../../../src/run/executor/types.ts'
@@ -12,6 +13,10 @@ import { openStack, spec, type Stack, type StackOptions } from './stack.ts'
 const units = attentionUnits(spec)
 const order = Array.from({ length: spec.layers }, () => Array.from({ length: units }, (_, unit) => unit))
 const alone = resolvePlan(uniformPlan(spec.layers, units, EDGE), order)
+
+/** Bytes of the whole model, and of the K/V of such a request. */
+const need = (promptTokens: number, maxNewTokens: number): number =>
+  edgeBytes(runtimeMemoryTerms(spec, 'fp32'), alone.plan, promptTokens + maxNewTokens)
 
 /** Everything on the edge, and runs of its engine that a test holds. */
 class HeldEngine {
@@ -83,6 +88,32 @@ describe('a service on an edge', () => {
     engine.release()
     expect((await first).status).toBe(200)
     await until(() => opened.service.queue.waiting + opened.service.queue.inFlight === 0)
+  })
+
+  test('a request that can never fit is refused at once, with both numbers, and not to be asked again', async () => {
+    await openEdge({ memoryBytes: need(3, 10), limits: { maxInFlight: 1 } })
+    engine.close()
+    const running = stack.opened.service.complete(request({ maxNewTokens: 10 }), listener())
+    const body = { model: spec.id, prompt: [1, 2, 3], max_tokens: 11 }
+    const { status, json, headers } = await post(stack.api, TEXT, body)
+    expect([status, json.error.code]).toEqual([400, 'edge_memory_exceeded'])
+    expect(json.error.message).toContain(`needs at least ${need(3, 11)} bytes`)
+    expect(json.error.message).toContain(`${need(3, 10)} are available`)
+    expect([headers.get('retry-after'), headers.get('x-should-retry')]).toEqual([null, 'false'])
+    engine.release()
+    expect((await running).ids).toHaveLength(10)
+  })
+
+  test('one that does not fit beside another waits for it', async () => {
+    await openEdge({ memoryBytes: need(3, 10) })
+    engine.close()
+    const { service } = stack.opened
+    const both = [1, 2].map(() => service.complete(request({ maxNewTokens: 10 }), listener()))
+    await until(() => stack.memory.waiting === 1)
+    // Both have their plan; the second one's waits.
+    expect(service.queue).toEqual({ waiting: 0, inFlight: 2 })
+    engine.release()
+    for (const { ids } of await Promise.all(both)) expect(ids).toHaveLength(10)
   })
 
   test('a deadline ends a request while the engine is in a pass, and the place is free after that', async () => {

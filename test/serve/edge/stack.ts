@@ -107,6 +107,7 @@ export interface StackOptions {
 export interface Stack {
   readonly cloud: TalesCloud
   readonly opened: OpenedService
+  readonly memory: EdgeMemoryBudget
   readonly api: ApiServer
   readonly client: OpenAI
   readonly events: ServiceEvent[]
@@ -129,6 +130,7 @@ export async function openStack(options: StackOptions): Promise<Stack> {
   const port = (await options.port?.(cloud.port)) ?? cloud.port
   const events: ServiceEvent[] = []
   const registry = new Registry()
+  const memory = new EdgeMemoryBudget(runtimeMemoryTerms(spec, 'fp32'), options.memoryBytes ?? 4e9)
   const opened = openEdgeService({
     served: {
       id: spec.id,
@@ -145,7 +147,7 @@ export async function openStack(options: StackOptions): Promise<Stack> {
     log: options.log ?? null,
     requests: options.requests ?? null,
     dropped: () => 0,
-    memory: new EdgeMemoryBudget(runtimeMemoryTerms(spec, 'fp32'), options.memoryBytes ?? 4e9),
+    memory,
     limits: { ...DEFAULT_LIMITS, ...options.limits },
     time: { clock, timers: systemTimers },
     random: randomStream(1, 'stack'),
@@ -171,6 +173,7 @@ export async function openStack(options: StackOptions): Promise<Stack> {
   return {
     cloud,
     opened,
+    memory,
     api,
     events,
     client: new OpenAI({ baseURL: `${api.url}/v1`, apiKey: 'none', maxRetries: 0 }),

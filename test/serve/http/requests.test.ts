@@ -219,6 +219,7 @@ describe('an error of the backend', () => {
     ['E_BUSY', 429, 'queue_full', OpenAI.RateLimitError],
     ['E_DRAINING', 503, 'draining', OpenAI.InternalServerError],
     ['E_UNAVAILABLE', 503, 'unavailable', OpenAI.InternalServerError],
+    ['E_TOO_LARGE', 400, 'edge_memory_exceeded', OpenAI.BadRequestError],
     ['E_DEADLINE', 504, 'deadline_exceeded', OpenAI.InternalServerError],
     ['E_CANCELLED', 503, 'cancelled', OpenAI.InternalServerError],
     ['E_KEY_REUSED', 409, 'idempotency_key_reused', OpenAI.ConflictError],
