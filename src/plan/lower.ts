@@ -7,6 +7,7 @@ import {
   needsCloud,
   sideAfterFfn,
   sideOfFfnInput,
+  sideOfLayer,
   type BoundaryBits,
   type EarlyExit,
   type Plan,
@@ -291,15 +292,13 @@ export function lowerMigration(model: ModelSpec, from: Plan, to: Plan): LoweredM
  * Layers [0, cut) lie whole on the edge with the embedding, layers [cut, L) whole in the cloud; L where the cloud has
  * the lm_head alone. Null for a plan of any other shape.
  */
-function cutOf({ embed, exit, unitsOnCloud, ffn }: Plan, units: number): number | null {
-  if (exit !== null) return exit.layer
-  if (embed === CLOUD) return null
-  const layers = ffn.length
+function cutOf(plan: Plan, units: number): number | null {
+  if (plan.exit !== null) return plan.exit.layer
+  if (plan.embed === CLOUD) return null
+  const layers = plan.ffn.length
   let cut = 0
-  while (cut < layers && unitsOnCloud[cut] === 0 && ffn[cut] === 0) cut++
-  for (let layer = cut; layer < layers; layer++) {
-    if (unitsOnCloud[layer] !== units || ffn[layer] !== 1) return null
-  }
+  while (cut < layers && sideOfLayer(plan, cut, units) === EDGE) cut++
+  for (let layer = cut; layer < layers; layer++) if (sideOfLayer(plan, layer, units) !== CLOUD) return null
   return cut
 }
 
@@ -406,6 +405,11 @@ export function sideSteps({ steps }: LoweredPass, side: Side): SideStep[] {
     if (step.kind !== 'send') return step.side === side ? [step] : []
     return [step.from === side ? step : { kind: 'receive', message: step }]
   })
+}
+
+/** Whether the cloud samples every further token, so that it knows without being told when the request has ended. */
+export function cloudSamples({ decode }: LoweredPlan): boolean {
+  return decode.steps.some((step) => step.kind === 'sample' && step.side === CLOUD)
 }
 
 /** The subgraphs that a side runs for a plan: those of the prompt's pass, which every further pass uses too. */

@@ -87,6 +87,16 @@ export function sideOfFfnInput(mode: number): Side {
   return mode === 1 ? CLOUD : EDGE
 }
 
+/** The side on which a whole layer lies; null where both have a part of it. */
+export function sideOfLayer(
+  { unitsOnCloud, ffn }: Pick<Plan, 'unitsOnCloud' | 'ffn'>,
+  layer: number,
+  units: number,
+): Side | null {
+  if (unitsOnCloud[layer] === 0 && ffn[layer] === 0) return EDGE
+  return unitsOnCloud[layer] === units && ffn[layer] === 1 ? CLOUD : null
+}
+
 /** Whether two plans are equal in every field. */
 export function samePlan(a: Plan, b: Plan): boolean {
   if (a === b) return true

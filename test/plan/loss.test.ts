@@ -1,8 +1,10 @@
 import { expect, test } from 'vitest'
 import { randomStream } from '../../src/core/random.ts'
 import { planAccuracyLoss } from '../../src/plan/price/loss.ts'
+import { lowerPlan } from '../../src/plan/lower.ts'
 import { CLOUD, EDGE, cutPlan } from '../../src/plan/plan.ts'
 import type { AccuracyTable, LayerLoss } from '../../src/plan/profile/accuracy.ts'
+import { anyPlan } from './any-plan.ts'
 import { randomPair } from './random-pair.ts'
 
 const LAYERS = 3
@@ -33,4 +35,20 @@ test('widths by layer cost what was measured where the plan crosses', () => {
 test('without measured layers, widths by layer cost their means', () => {
   const widths = { ...cut, layerBits: Uint8Array.of(8, 4, 8) }
   expect(planAccuracyLoss(accuracy, UNITS, widths)).toBeCloseTo(mean(4) + mean(8), 15)
+})
+
+test('any split loses at each boundary tensor of the lowered plan, at its width', () => {
+  for (let seed = 0; seed < 200; seed++) {
+    const random = randomStream(seed, 'crossings')
+    const pair = randomPair(random, { layers: 2 + random.integer(4), units: 1 + random.integer(4) })
+    const plan = anyPlan(random, pair)
+    if (plan.exit !== null) continue
+    const loss = (bits: number) =>
+      pair.accuracy.boundary.find((row) => row.bits === bits)?.lossPerCrossing.value ?? 0
+    let expected = 0
+    for (const step of lowerPlan(pair.model, plan).decode.steps) {
+      if (step.kind === 'send' && step.bits !== null) expected += loss(step.bits)
+    }
+    expect(planAccuracyLoss(pair.accuracy, pair.model.kvHeads, plan)).toBeCloseTo(expected, 12)
+  }
 })

@@ -9,11 +9,14 @@ import type { WeightSource } from '../../src/model/graphs/source.ts'
 import { attentionUnits, type ModelSpec } from '../../src/model/spec.ts'
 import { layerEdges, problemOf } from '../../src/plan/oracle/paths.ts'
 import { AttentionTimes, layerTables } from '../../src/plan/oracle/tables.ts'
+import { lowerPlan, subgraphsOf } from '../../src/plan/lower.ts'
 import { CLOUD, EDGE, exitPlan, uniformPlan, type Plan, type Side } from '../../src/plan/plan.ts'
 import {
+  cloudKvBytesPerToken,
   cloudWeightBytes,
   edgeBytes,
   edgeMemory,
+  partBytes,
   runtimeMemoryTerms,
   wholeModelBytes,
 } from '../../src/plan/price/memory.ts'
@@ -30,6 +33,8 @@ import { PlanDecoder, ROW_FEATURE_SIZE, layerChoice } from '../../src/policy/act
 import { RequestKvCache } from '../../src/run/executor/kvCache.ts'
 import { EdgeMemory } from '../../src/sim/memory.ts'
 import { randomSituation } from '../../src/policy/parity/paritySamples.ts'
+import { anyPlan } from './any-plan.ts'
+import { randomPair } from './random-pair.ts'
 import { randomProblem } from './random-problem.ts'
 
 const PRECISIONS: readonly Precision[] = ['fp32', 'fp16', 'int8', 'int4']
@@ -167,7 +172,38 @@ describe('early exits', () => {
   })
 })
 
+/** Bytes of the parts that a side runs under a plan, and of their K/V a token. */
+function bytesOfParts({ model, ...terms }: DevicePair, plan: Plan, side: Side) {
+  const parts = partBytes({ model, ...terms })
+  const run = subgraphsOf(lowerPlan(model, plan), side).flatMap((subgraph) => subgraph.parts)
+  const hasEmbed = run.some(({ kind }) => kind === 'embed')
+  let units = 0
+  let weightBytes = 0
+  for (const part of run) {
+    if (part.kind === 'attention') units += part.units.length
+    else if (part.kind === 'ffn') {
+      weightBytes +=
+        (part.part === 'second' ? 0 : parts.ffnFirst) + (part.part === 'first' ? 0 : parts.ffnSecond)
+    } else if (part.kind === 'embed') weightBytes += parts.embed
+    else if (part.kind === 'exit' || !hasEmbed || !parts.headIsEmbedding) weightBytes += parts.head
+  }
+  return { weightBytes: weightBytes + units * parts.unit, kvBytesPerToken: units * parts.kvPerUnitToken }
+}
+
 describe('everyone who counts', () => {
+  it('counts the parts that the lowered plan runs, on either side', () => {
+    for (let seed = 0; seed < 200; seed++) {
+      const random = randomStream(seed, 'test/plan/memory/lowered')
+      const shape = { layers: 2 + random.integer(4), units: 1 + random.integer(4) }
+      const pair = { ...randomPair(random, shape), edgePrecision: PRECISIONS[random.integer(4)] }
+      const plan = anyPlan(random, pair)
+      expect(edgeMemory(pair, plan), `seed ${seed}`).toEqual(bytesOfParts(pair, plan, EDGE))
+      const cloud = bytesOfParts(pair, plan, CLOUD)
+      expect(cloudWeightBytes(pair, plan)).toBe(cloud.weightBytes)
+      expect(cloudKvBytesPerToken(pair.model, plan)).toBe(cloud.kvBytesPerToken)
+    }
+  })
+
   it('gets the same bytes for any plan: oracle, decoder, residency and simulator', () => {
     for (let seed = 0; seed < 60; seed++) {
       const random = randomStream(seed, 'test/plan/memory')

@@ -2,7 +2,7 @@ import { sumOf } from '../../plan/oracle/explain.ts'
 import type { Objective } from '../../plan/price/objective.ts'
 import type { OracleInput } from '../../plan/price/question.ts'
 import { pairUnits } from '../../plan/price/pair.ts'
-import { CLOUD, type Plan } from '../../plan/plan.ts'
+import { CLOUD, EDGE, sideOfLayer, type Plan } from '../../plan/plan.ts'
 import { accuracyKind } from '../../plan/profile/accuracy.ts'
 import { planToJson } from '../../plan/price/json.ts'
 import { renderTextMaps } from '../../report/heatmap-text.ts'
@@ -187,20 +187,14 @@ export function describePlan(input: Pick<OracleInput, 'pair'>, plan: Plan): stri
       : `exit after layer ${layer} at ${threshold}, ${plan.boundaryBits} bits`
   }
   const units = pairUnits(input.pair)
-  const whole = (layer: number): number =>
-    plan.unitsOnCloud[layer] === 0 && plan.ffn[layer] === 0
-      ? 0
-      : plan.unitsOnCloud[layer] === units && plan.ffn[layer] === 1
-        ? 1
-        : 2
-  const counts = [0, 0, 0]
-  for (let layer = 0; layer < layers; layer++) counts[whole(layer)]++
-  if (counts[0] === layers && plan.embed !== CLOUD && plan.head !== CLOUD) return 'all on the edge'
-  if (counts[1] === layers && plan.embed === CLOUD && plan.head === CLOUD) return 'all in the cloud'
+  const counts = { [EDGE]: 0, [CLOUD]: 0, split: 0 }
+  for (let layer = 0; layer < layers; layer++) counts[sideOfLayer(plan, layer, units) ?? 'split']++
+  if (counts[EDGE] === layers && plan.embed !== CLOUD && plan.head !== CLOUD) return 'all on the edge'
+  if (counts[CLOUD] === layers && plan.embed === CLOUD && plan.head === CLOUD) return 'all in the cloud'
   const parts = [
-    ...(counts[0] > 0 ? [`${counts[0]} edge`] : []),
-    ...(counts[2] > 0 ? [`${counts[2]} split`] : []),
-    ...(counts[1] > 0 ? [`${counts[1]} cloud`] : []),
+    ...(counts[EDGE] > 0 ? [`${counts[EDGE]} edge`] : []),
+    ...(counts.split > 0 ? [`${counts.split} split`] : []),
+    ...(counts[CLOUD] > 0 ? [`${counts[CLOUD]} cloud`] : []),
   ]
   const widths = [...new Set(plan.layerBits ?? [plan.boundaryBits])].sort((a, b) => b - a)
   return `layers: ${parts.join(', ')}; ${widths.join(', ')} bits${widths.length > 1 ? ' by layer' : ''}`

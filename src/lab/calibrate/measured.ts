@@ -2,11 +2,12 @@ import { EdgewiseError } from '../../core/errors.ts'
 import type { ExecutionEvent } from '../../run/executor/types.ts'
 import { openFrame, planFrame } from '../../run/executor/messages.ts'
 import type { ModelSpec } from '../../model/spec.ts'
+import { cloudSamples, lowerPlan } from '../../plan/lower.ts'
 import { needsCloud } from '../../plan/plan.ts'
 import { idsFrame } from '../../run/wire/payloads.ts'
 import { FRAME_HEADER_BYTES, type Frame } from '../../run/wire/types.ts'
 import { dependsOnConfidence } from './plans.ts'
-import { edgeCloses, mean, openingOfCell, type Prediction } from './predict.ts'
+import { mean, openingOfCell, type Prediction } from './predict.ts'
 import {
   NO_TERM_VALUES,
   type Cell,
@@ -133,7 +134,8 @@ export class ByteAudit {
       bytes += sizeOf(planFrame(model, said.length, placed))
     }
     const opening = openingOfCell(cell, said.indexOf(id) + 1)
-    const closing = edgeCloses(placed) ? FRAME_HEADER_BYTES : 0
+    // The edge tells the cloud of the end, unless the cloud sampled the last token.
+    const closing = cloudSamples(lowerPlan(model, placed.plan)) ? 0 : FRAME_HEADER_BYTES
     return bytes + requests * (sizeOf(openFrame(1, opening)) + closing)
   }
 }

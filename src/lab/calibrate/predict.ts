@@ -3,7 +3,6 @@ import { GREEDY } from '../../run/executor/types.ts'
 import { compileProgram } from '../../plan/price/compile.ts'
 import { DEFAULT_NETWORK, type NetworkTerms } from '../../plan/price/network.ts'
 import { createPair, type DevicePair } from '../../plan/price/pair.ts'
-import { EDGE } from '../../plan/plan.ts'
 import { RESOURCE, type Program, type StageList } from '../../plan/price/program.ts'
 import type { AccuracyTable } from '../../plan/profile/accuracy.ts'
 import { BlockCosts } from '../../plan/profile/costs.ts'
@@ -209,9 +208,4 @@ export function mean(values: readonly number[]): number {
 /** Plans in the JSON of frames and files. */
 export function plansAsJson(pair: Pick<DevicePair, 'model'>, plans: readonly PlanCase[]) {
   return plans.map(({ id, placed }) => ({ id, plan: resolvedPlanToJson(pair.model, placed) }))
-}
-
-/** Whether the edge tells the cloud that a request has ended: yes, unless the cloud sampled the last token. */
-export function edgeCloses({ plan }: PlanCase['placed']): boolean {
-  return plan.exit !== null || plan.head === EDGE
 }

@@ -13,18 +13,19 @@ export interface LinkState {
 /** Bytes of a token id on the wire, before framing. */
 const TOKEN_ID_BYTES = 4
 
-/**
- * Bytes on the wire of a boundary tensor [tokens, elementsPerToken], including framing. Below 16 bits every token has a
- * 4-byte scale.
- */
+/** Bytes of a boundary tensor [tokens, elementsPerToken] as it is encoded. Below 16 bits every token has a 4-byte scale. */
+export function tensorBytes(tokens: number, elementsPerToken: number, bits: number): number {
+  return Math.ceil((tokens * elementsPerToken * bits) / 8) + (bits < 16 ? 4 * tokens : 0)
+}
+
+/** Bytes on the wire of a boundary tensor, including framing. */
 export function boundaryBytes(
   terms: NetworkTerms,
   tokens: number,
   elementsPerToken: number,
   bits: number,
 ): number {
-  const scales = bits < 16 ? 4 * tokens : 0
-  return Math.ceil((tokens * elementsPerToken * bits) / 8) + scales + terms.frameBytes
+  return tensorBytes(tokens, elementsPerToken, bits) + terms.frameBytes
 }
 
 /** Bytes on the wire of `tokens` token ids. */
@@ -32,12 +33,16 @@ export function tokenIdBytes(terms: NetworkTerms, tokens: number): number {
   return TOKEN_ID_BYTES * tokens + terms.frameBytes
 }
 
+/** Bytes that the message of a step carries in a pass of `tokens` tokens, without framing. */
+export function payloadBytes(model: ModelSpec, { carries, lastRow, bits }: SendStep, tokens: number): number {
+  if (carries === 'token') return TOKEN_ID_BYTES
+  if (bits === null) return TOKEN_ID_BYTES * tokens
+  return tensorBytes(lastRow ? 1 : tokens, rowElements(model, carries), bits)
+}
+
 /** Bytes on the wire of the message of a step in a pass of `tokens` tokens. */
 export function messageBytes(terms: NetworkTerms, model: ModelSpec, step: SendStep, tokens: number): number {
-  const { carries, lastRow, bits } = step
-  if (carries === 'token') return tokenIdBytes(terms, 1)
-  if (bits === null) return tokenIdBytes(terms, tokens)
-  return boundaryBytes(terms, lastRow ? 1 : tokens, rowElements(model, carries), bits)
+  return payloadBytes(model, step, tokens) + terms.frameBytes
 }
 
 /** Seconds for which a message occupies its direction. */

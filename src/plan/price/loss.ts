@@ -3,7 +3,8 @@ import { bitsOfLayer, CLOUD, EDGE, sideAfterFfn, sideOfFfnInput, type Plan, type
 
 /**
  * Boundary tensors that one token sends for a layer: x and a partial sum if both sides have units; otherwise one for
- * each change of side; one more for FFN mode 2.
+ * each change of side; one more for FFN mode 2. Counted by choice, not from a lowered plan, because the search asks
+ * before there is a whole plan; test/plan/loss.test.ts holds it to the messages of the lowered list.
  */
 export function layerCrossings(side: Side, unitsOnCloud: number, units: number, mode: number): number {
   const sumAt = sideOfFfnInput(mode)

@@ -13,8 +13,9 @@ import { BYTES_PER_WEIGHT, type Precision } from '../../model/precision.ts'
 
 /**
  * The bytes that a plan needs on the edge, docs/model.md (25) to (28): the one place where they are added up.
- * Masks, planners, oracle, simulator and runtime call these functions. Weights are the matrices; norms, biases and
- * rotary tables are not counted.
+ * Masks, planners, oracle, simulator and runtime call these functions. They add up a plan's fields, not its lowered
+ * list, because masks and searches ask choice by choice, before there is a whole plan; test/plan/memory.test.ts holds
+ * them to the parts that the list runs. Weights are the matrices; norms, biases and rotary tables are not counted.
  */
 
 /** What the bytes on an edge depend on besides the plan; a DevicePair has all of it. */
@@ -132,6 +133,14 @@ export function cloudWeightBytes(
     bytes += layerBytes(parts, unitsOnCloud[layer], 1 - ffnFirstOnEdge(mode), 1 - ffnSecondOnEdge(mode), 0)
   }
   return bytes
+}
+
+/** K/V that a plan keeps in the cloud per token of context, as this project's runtime holds it. */
+export function cloudKvBytesPerToken(model: ModelSpec, { unitsOnCloud, exit }: Plan): number {
+  if (exit?.mode === 'standalone') return 0
+  let units = 0
+  for (let layer = exit?.layer ?? 0; layer < model.layers; layer++) units += unitsOnCloud[layer]
+  return units * kvBytesPerUnitToken(model, CACHE_BYTES_PER_ELEMENT)
 }
 
 /** Weights and K/V of `kvTokens` tokens that a plan needs on the edge. */

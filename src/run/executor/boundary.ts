@@ -1,11 +1,7 @@
 import { floatsOfHalves, halvesOfFloats } from '../../core/float16.ts'
 import { InputError } from '../../core/errors.ts'
 import type { BoundaryBits } from '../../plan/plan.ts'
-
-/** Payload bytes of a boundary tensor: boundaryBytes (src/plan/price/boundary.ts) without the frame header. */
-export function payloadBytes(rows: number, columns: number, bits: BoundaryBits): number {
-  return Math.ceil((rows * columns * bits) / 8) + (bits < 16 ? 4 * rows : 0)
-}
+import { tensorBytes } from '../../plan/price/boundary.ts'
 
 /**
  * Encodes a boundary tensor float32 [rows, columns]. 32 bits: unchanged. 16: IEEE half. 8 and 4: first a float32 scale
@@ -17,7 +13,7 @@ export function encodeBoundary(values: Float32Array, rows: number, bits: Boundar
   if (bits === 32) return bytesOf(values.slice())
   if (bits === 16) return bytesOf(halvesOfFloats(values))
   const columns = values.length / rows
-  const out = new Uint8Array(payloadBytes(rows, columns, bits))
+  const out = new Uint8Array(tensorBytes(rows, columns, bits))
   const scales = new Float32Array(out.buffer, 0, rows)
   const levels = new Int8Array(out.buffer, 4 * rows)
   const top = bits === 8 ? 127 : 7
@@ -74,7 +70,7 @@ export function decodeBoundary(
   columns: number,
   bits: BoundaryBits,
 ): Float32Array {
-  const expected = payloadBytes(rows, columns, bits)
+  const expected = tensorBytes(rows, columns, bits)
   if (payload.byteLength !== expected) {
     throw new InputError({
       where: `boundary tensor [${rows}, ${columns}] of ${bits} bits`,

@@ -3,11 +3,11 @@ import { InputError } from '../../core/errors.ts'
 import type { ModelSpec } from '../../model/spec.ts'
 import { lowerPlan, subgraphsOf, type LoweredPlan } from '../../plan/lower.ts'
 import { CLOUD, needsCloud } from '../../plan/plan.ts'
-import { cloudWeightBytes, type EdgeMemoryTerms } from '../../plan/price/memory.ts'
+import { cloudKvBytesPerToken, cloudWeightBytes, type EdgeMemoryTerms } from '../../plan/price/memory.ts'
 import { readJson, refusalFrame, refusalOf } from '../wire/payloads.ts'
 import { systemTimers, type Timers } from '../../core/timers.ts'
 import { FRAME, type Connection, type Frame } from '../wire/types.ts'
-import { cloudKvCacheBytes, receiveBufferBytes, CloudMemoryBudget } from './memoryBudget.ts'
+import { receiveBufferBytes, CloudMemoryBudget } from './memoryBudget.ts'
 import { ExecutionError } from './errors.ts'
 import { executeExitOnCloud } from './earlyExit.ts'
 import { IdleTimeout } from './idle.ts'
@@ -161,7 +161,7 @@ export class CloudExecutor {
         `this connection has ${this.requests.size} open requests, at most ${maxRequests}`,
       )
     const { promptTokens, maxNewTokens } = message
-    const cacheBytes = cloudKvCacheBytes(model, known.plan, promptTokens + maxNewTokens)
+    const cacheBytes = (promptTokens + maxNewTokens) * cloudKvBytesPerToken(model, known.plan)
     this.budget.take(cacheBytes)
     const capBytes = receiveBufferBytes(model, known.lowered, promptTokens, maxNewTokens)
     const mailbox = new ReceiveBuffer(capBytes, this.budget)

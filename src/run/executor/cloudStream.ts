@@ -4,7 +4,7 @@ import { ConnectionError } from '../wire/errors.ts'
 import { frameBytes } from '../wire/forwarded.ts'
 import type { Timers } from '../../core/timers.ts'
 import { FRAME, type Connection, type Frame } from '../wire/types.ts'
-import { payloadBytes } from './boundary.ts'
+import { tensorBytes } from '../../plan/price/boundary.ts'
 import { cloudAway, cloudRefuses, noCloud, peerFailed } from './errors.ts'
 import type { Message } from './frames.ts'
 import { ReceivedFrames, RetransmitBuffer, type RetransmitBudget } from './retransmit.ts'
@@ -104,7 +104,7 @@ export class CloudStream {
     this.opening = opening
     this.kept = new RetransmitBuffer(host.kept)
     this.receiveBuffer = new ReceiveBuffer(
-      payloadBytes(promptTokens + maxNewTokens, model.width + model.ffnWidth, 32),
+      tensorBytes(promptTokens + maxNewTokens, model.width + model.ffnWidth, 32),
     )
     this.report = new Promise((resolve) => (this.onReport = resolve))
   }

@@ -1,7 +1,7 @@
 import type { Clock } from '../../core/clock.ts'
 import type { ModelSpec } from '../../model/spec.ts'
-import { lowerPlan } from '../../plan/lower.ts'
-import { CLOUD, EDGE, needsCloud } from '../../plan/plan.ts'
+import { cloudSamples, lowerPlan } from '../../plan/lower.ts'
+import { EDGE, needsCloud } from '../../plan/plan.ts'
 import type { Timers } from '../../core/timers.ts'
 import type { Connection } from '../wire/types.ts'
 import type { RequestKvCache } from './kvCache.ts'
@@ -260,7 +260,7 @@ export class SplitGenerator implements GeneratorHandle {
       if (error !== CHANGED || this.failure !== null) throw this.failure ?? error
       return false
     }
-    this.call?.done(plan.exit === null && plan.head === CLOUD)
+    this.call?.done(cloudSamples(lowered))
     return true
   }
 

@@ -1,8 +1,8 @@
 import { InputError } from '../../core/errors.ts'
-import { CACHE_BYTES_PER_ELEMENT } from '../../model/graphs/cache.ts'
-import { attentionUnits, kvBytesPerUnitToken, type ModelSpec } from '../../model/spec.ts'
-import { rowElements, type LoweredPass, type LoweredPlan, type SendStep } from '../../plan/lower.ts'
+import type { ModelSpec } from '../../model/spec.ts'
+import type { LoweredPass, LoweredPlan, SendStep } from '../../plan/lower.ts'
 import { EDGE, type Plan } from '../../plan/plan.ts'
+import { payloadBytes } from '../../plan/price/boundary.ts'
 import {
   edgeMemory,
   fitsBeside,
@@ -14,7 +14,6 @@ import {
   type HeldWeights,
   type MemoryUse,
 } from '../../plan/price/memory.ts'
-import { payloadBytes } from './boundary.ts'
 import { cancelled, ExecutionError } from './errors.ts'
 
 /** Default limit on the memory of a cloud's requests. */
@@ -239,15 +238,6 @@ export class EdgeMemoryBudget {
   }
 }
 
-/** Bytes of the K/V caches of the plan's cloud layers for this many tokens. */
-export function cloudKvCacheBytes(model: ModelSpec, plan: Plan, tokens: number): number {
-  const units =
-    plan.exit === null
-      ? plan.unitsOnCloud.reduce((sum, count) => sum + count, 0)
-      : (model.layers - plan.exit.layer) * attentionUnits(model)
-  return units * tokens * kvBytesPerUnitToken(model, CACHE_BYTES_PER_ELEMENT)
-}
-
 /**
  * Upper bound of what the edge sends for a request of the plan: a correct edge never has more in the receive buffer.
  */
@@ -257,9 +247,8 @@ export function receiveBufferBytes(
   promptTokens: number,
   maxNewTokens: number,
 ): number {
-  const message = (step: SendStep, rows: number) => messageBytes(model, step, step.lastRow ? 1 : rows)
-  const prompt = uploads(prefill).map((step) => message(step, promptTokens))
-  const token = uploads(decode).map((step) => message(step, 1))
+  const prompt = uploads(prefill).map((step) => payloadBytes(model, step, promptTokens))
+  const token = uploads(decode).map((step) => payloadBytes(model, step, 1))
   const sum = (list: readonly number[]) => list.reduce((total, bytes) => total + bytes, 0)
   const all = sum(prompt) + (maxNewTokens - 1) * sum(token)
   return Math.min(all, Math.max(MAX_MAILBOX_BYTES, ...prompt))
@@ -267,9 +256,4 @@ export function receiveBufferBytes(
 
 function uploads({ steps }: LoweredPass): SendStep[] {
   return steps.filter((step): step is SendStep => step.kind === 'send' && step.from === EDGE)
-}
-
-function messageBytes(model: ModelSpec, { carries, bits }: SendStep, rows: number): number {
-  if (carries === 'ids' || carries === 'token') return 4 * rows
-  return payloadBytes(rows, rowElements(model, carries), bits!)
 }

@@ -10,8 +10,10 @@ import {
   EDGE,
   cutPlan,
   exitPlan,
+  sideOfLayer,
   type BoundaryBits,
   type Plan,
+  type Side,
 } from '../../plan/plan.ts'
 import type { AccuracyTable } from '../../plan/profile/accuracy.ts'
 import { resolvePlan } from './resolvePlan.ts'
@@ -33,21 +35,15 @@ export const SHORTHANDS: readonly (readonly [string, string])[] = [
 const MAX_PLAN_BYTES = 4 * 1024 * 1024
 
 /** A plan in a few words: `cut:3@8`, `edge`, `cloud`, `exit:2@0.8@8` (its bits last), or how many layers lie where. */
-export function planText({ plan, cloudUnits }: ResolvedPlan, units: number): string {
+export function planText({ plan }: Pick<ResolvedPlan, 'plan'>, units: number): string {
   const bits = plan.boundaryBits === 32 ? '' : `@${plan.boundaryBits}`
   if (plan.exit !== null) {
     const { layer, threshold, mode } = plan.exit
     return mode === 'standalone' ? `exit:${layer}:standalone` : `exit:${layer}@${threshold}${bits}`
   }
-  const whole = cloudUnits.map((there, layer) =>
-    there.length === 0 && plan.ffn[layer] === 0
-      ? 'e'
-      : there.length === units && plan.ffn[layer] === 1
-        ? 'c'
-        : 's',
-  )
-  const strip = whole.join('')
-  const layers = whole.length
+  const letter = (side: Side | null): string => (side === null ? 's' : side === EDGE ? 'e' : 'c')
+  const layers = plan.ffn.length
+  const strip = Array.from(plan.ffn, (_, layer) => letter(sideOfLayer(plan, layer, units))).join('')
   if (strip === 'e'.repeat(layers) && plan.head === EDGE && plan.embed === EDGE) return 'edge'
   const cut = strip.indexOf('c')
   if (cut === 0 && strip === 'c'.repeat(layers) && plan.embed !== EDGE) return 'cloud'

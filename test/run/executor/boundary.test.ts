@@ -1,8 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { floatOfHalf, halfOfFloat } from '../../../src/core/float16.ts'
-import { decodeBoundary, encodeBoundary, payloadBytes } from '../../../src/run/executor/boundary.ts'
-import { boundaryBytes } from '../../../src/plan/price/boundary.ts'
+import { decodeBoundary, encodeBoundary } from '../../../src/run/executor/boundary.ts'
+import { boundaryBytes, tensorBytes } from '../../../src/plan/price/boundary.ts'
 import { DEFAULT_NETWORK } from '../../../src/plan/price/network.ts'
 import { BOUNDARY_BITS } from '../../../src/plan/plan.ts'
 
@@ -25,7 +25,7 @@ describe('boundary tensors on the wire', () => {
     fc.assert(
       fc.property(shape, fc.constantFrom(...BOUNDARY_BITS), ({ rows, columns }, bits) => {
         const payload = encodeBoundary(new Float32Array(rows * columns), rows, bits)
-        expect(payload.byteLength).toBe(payloadBytes(rows, columns, bits))
+        expect(payload.byteLength).toBe(tensorBytes(rows, columns, bits))
         expect(payload.byteLength + DEFAULT_NETWORK.frameBytes).toBe(
           boundaryBytes(DEFAULT_NETWORK, rows, columns, bits),
         )

@@ -2,11 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { systemClock } from '../../../src/core/clock.ts'
 import { randomStream } from '../../../src/core/random.ts'
 import type { Engine } from '../../../src/core/engine/types.ts'
-import {
-  cloudKvCacheBytes,
-  receiveBufferBytes,
-  CloudMemoryBudget,
-} from '../../../src/run/executor/memoryBudget.ts'
+import { receiveBufferBytes, CloudMemoryBudget } from '../../../src/run/executor/memoryBudget.ts'
 import { CLOUD_DEFAULTS, CloudExecutor, type CloudOptions } from '../../../src/run/executor/cloud.ts'
 import { readLoad, type CloudLoad } from '../../../src/run/executor/load.ts'
 import { planFrame } from '../../../src/run/executor/messages.ts'
@@ -14,6 +10,7 @@ import type { Execution } from '../../../src/run/executor/open.ts'
 import { SubgraphRunner } from '../../../src/run/executor/subgraphRunner.ts'
 import { lowerPlan } from '../../../src/plan/lower.ts'
 import { GREEDY } from '../../../src/run/executor/types.ts'
+import { cloudKvBytesPerToken } from '../../../src/plan/price/memory.ts'
 import { CLOUD, cutPlan, EDGE } from '../../../src/plan/plan.ts'
 import { memoryPair, type MemoryPair } from '../wire/memory.ts'
 import { jsonFrame, readRefusal } from '../../../src/run/wire/payloads.ts'
@@ -116,7 +113,7 @@ describe('what a cloud holds for its edges', () => {
   }, 60_000)
 
   test('one past the budget is told that the cloud is busy, and takes nothing', async () => {
-    const bytes = cloudKvCacheBytes(model, cut.plan, 7)
+    const bytes = 7 * cloudKvBytesPerToken(model, cut.plan)
     budget = new CloudMemoryBudget(2.5 * bytes)
     const [a, b] = [await connected(), await connected()]
     begin(a.client, 1)
@@ -132,7 +129,7 @@ describe('what a cloud holds for its edges', () => {
   })
 
   test('messages that are held count as well', async () => {
-    const bytes = cloudKvCacheBytes(model, cut.plan, 7)
+    const bytes = 7 * cloudKvBytesPerToken(model, cut.plan)
     budget = new CloudMemoryBudget(bytes + 300)
     const { client, answers } = await connected()
     client.send(planFrame(model, 1, cut), openFrame(1), rows(1, 3, 1))

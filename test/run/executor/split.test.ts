@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { randomStream } from '../../../src/core/random.ts'
-import { payloadBytes } from '../../../src/run/executor/boundary.ts'
+import { tensorBytes } from '../../../src/plan/price/boundary.ts'
 import type { ResolvedPlan } from '../../../src/run/executor/messages.ts'
 import { GREEDY, type GenerationRequest } from '../../../src/run/executor/types.ts'
 import type { WeightSource } from '../../../src/model/graphs/source.ts'
@@ -62,8 +62,8 @@ describe.each([gpt2Like, groupedLike])('$id split over a connection', (model) =>
       events.flatMap((event) =>
         event.side === 'edge' && event.kind === kind && event.position === position ? [event.bytes] : [],
       )
-    expect(bytes('send', 5)).toEqual([FRAME_HEADER_BYTES + payloadBytes(1, model.width, 8)])
-    expect(bytes('receive', 5)).toEqual([FRAME_HEADER_BYTES + payloadBytes(1, model.width, 16)])
+    expect(bytes('send', 5)).toEqual([FRAME_HEADER_BYTES + tensorBytes(1, model.width, 8)])
+    expect(bytes('receive', 5)).toEqual([FRAME_HEADER_BYTES + tensorBytes(1, model.width, 16)])
   })
 
   test('sampling draws the same tokens on either side, batched or not', async () => {
