@@ -25,12 +25,13 @@ export interface PartitionOptions {
 
 /** The running episode of one environment. */
 interface Slot {
-  session: Episode
+  episode: Episode
   /** The situation at the pending decision. */
   situation: Situation
   meter: RewardMeter
-  walker: PlanDecoder
-  episode: number
+  decoder: PlanDecoder
+  /** Which of the environment's episodes it is, from 0. */
+  index: number
   /** Rows of every action so far in this episode; with the seed, they reproduce it. */
   history: number[]
   action: Int32Array
@@ -86,16 +87,16 @@ export class VectorPartition implements VectorEnv {
 
   beginAction(env: number): void {
     const slot = this.slotOf(env)
-    slot.walker.begin(slot.situation)
+    slot.decoder.begin(slot.situation)
   }
 
   rowInput(env: number, row: number, featuresOut: Float32Array, maskOut: Uint8Array): number {
-    return this.slotOf(env).walker.input(row, featuresOut, maskOut)
+    return this.slotOf(env).decoder.input(row, featuresOut, maskOut)
   }
 
   choose(env: number, row: number, choice: number): void {
     const slot = this.slotOf(env)
-    slot.walker.choose(row, choice)
+    slot.decoder.choose(row, choice)
     slot.action[row] = choice
   }
 
@@ -111,7 +112,7 @@ export class VectorPartition implements VectorEnv {
       // After the last request there is no observation: the critics' value there is 0.
       const from = env * OBSERVATION_SIZE
       this.finalObservations.set(this.observations.subarray(from, from + OBSERVATION_SIZE), from)
-      this.slots[env] = this.start(env, slot.episode + 1, slot.walker)
+      this.slots[env] = this.start(env, slot.index + 1, slot.decoder)
     }
     this.observe(env)
   }
@@ -121,7 +122,7 @@ export class VectorPartition implements VectorEnv {
     this.slots.forEach((slot, env) => {
       arrays[`history/${env}`] = Int32Array.from(slot.history)
     })
-    const episodes = this.slots.map((slot) => slot.episode)
+    const episodes = this.slots.map((slot) => slot.index)
     return packArchive({ json: { id: this.id, count: this.count, seed: this.seed, episodes }, arrays })
   }
 
@@ -142,8 +143,8 @@ export class VectorPartition implements VectorEnv {
       })
     }
     this.seed = json.seed
-    this.slots = json.episodes.map((episode, env) => {
-      const slot = this.start(env, episode, new PlanDecoder(this.options.problem))
+    this.slots = json.episodes.map((index, env) => {
+      const slot = this.start(env, index, new PlanDecoder(this.options.problem))
       this.replay(slot, archive.arrays[`history/${env}`] as Int32Array)
       return slot
     })
@@ -151,8 +152,8 @@ export class VectorPartition implements VectorEnv {
   }
 
   /** The running episode of an environment. */
-  sessionOf(env: number): Episode {
-    return this.slotOf(env).session
+  episodeOf(env: number): Episode {
+    return this.slotOf(env).episode
   }
 
   private buffers(): Record<string, Float32Array | Float64Array | Uint8Array> {
@@ -167,55 +168,55 @@ export class VectorPartition implements VectorEnv {
     return this.slots[env]
   }
 
-  private start(env: number, episode: number, walker: PlanDecoder): Slot {
+  private start(env: number, index: number, decoder: PlanDecoder): Slot {
     const { problem, terms, reward, world, createSimulation } = this.options
-    const episodeSeed = this.seed * SEED_STRIDE + env + this.count * episode
-    const session = new Episode(problem, world(episodeSeed), terms, createSimulation ?? createFast)
-    const meter = new RewardMeter(reward, session, problem.objective, problem.pair.power)
-    session.onFinish = (request) => {
+    const episodeSeed = this.seed * SEED_STRIDE + env + this.count * index
+    const episode = new Episode(problem, world(episodeSeed), terms, createSimulation ?? createFast)
+    const meter = new RewardMeter(reward, episode, problem.objective, problem.pair.power)
+    episode.onFinish = (request) => {
       meter.accrual.finished(
-        session.simulation.outcomes[request],
-        session.world.arrivals[request].arrivalSeconds,
+        episode.simulation.outcomes[request],
+        episode.world.arrivals[request].arrivalSeconds,
       )
     }
-    if (!session.next()) throw new RangeError('world: expected at least one request')
+    if (!episode.next()) throw new RangeError('world: expected at least one request')
     meter.read(false)
     return {
-      session,
-      situation: session.situation(),
-      meter,
-      walker,
       episode,
+      situation: episode.situation(),
+      meter,
+      decoder,
+      index,
       history: [],
-      action: new Int32Array(walker.rows),
+      action: new Int32Array(decoder.rows),
     }
   }
 
   /** Applies the slot's action and runs to the next decision; true if there is none. */
   private dispatch(slot: Slot): boolean {
-    const { session, meter, walker } = slot
-    const { outcomes } = session.simulation
-    const { request } = session
+    const { episode, meter, decoder } = slot
+    const { outcomes } = episode.simulation
+    const { request } = episode
     const before = outcomes[request].accuracyLoss
     slot.history.push(...slot.action)
-    session.dispatch(walker.plan())
-    if (session.kind === 'dispatch') meter.accrual.dispatched(outcomes[request].accuracyLoss)
+    episode.dispatch(decoder.plan())
+    if (episode.kind === 'dispatch') meter.accrual.dispatched(outcomes[request].accuracyLoss)
     else meter.accrual.replanned(before, outcomes[request].accuracyLoss)
-    return !slot.session.next()
+    return !slot.episode.next()
   }
 
   private replay(slot: Slot, history: Int32Array): void {
-    const { rows } = slot.walker
+    const { rows } = slot.decoder
     for (let from = 0; from + rows <= history.length; from += rows) {
-      slot.walker.begin(slot.situation)
+      slot.decoder.begin(slot.situation)
       for (let row = 0; row < rows; row++) {
-        slot.walker.choose(row, history[from + row])
+        slot.decoder.choose(row, history[from + row])
         slot.action[row] = history[from + row]
       }
       if (this.dispatch(slot))
         throw new InputError({ where: this.id, expected: 'an unfinished episode', found: 'a finished one' })
       slot.meter.read(false)
-      slot.situation = slot.session.situation()
+      slot.situation = slot.episode.situation()
     }
   }
 
@@ -223,7 +224,7 @@ export class VectorPartition implements VectorEnv {
     const from = env * OBSERVATION_SIZE
     const out = this.observations.subarray(from, from + OBSERVATION_SIZE)
     const slot = this.slots[env]
-    slot.situation = slot.session.situation()
+    slot.situation = slot.episode.situation()
     encodeObservation(this.options.problem, slot.situation, out)
   }
 }
@@ -235,20 +236,20 @@ export function partition(options: Omit<PartitionOptions, 'count'>): SingleEnv {
 
 /** The action space of a decision problem, from which an actor is built. */
 export function partitionAction(problem: DecisionProblem): ActionSpec {
-  const walker = new PlanDecoder(problem)
+  const decoder = new PlanDecoder(problem)
   const units = pairUnits(problem.pair)
   return {
     heads: [
-      { name: 'plan', choices: walker.choices.length, usesRowFeatures: false, masked: true },
+      { name: 'plan', choices: decoder.choices.length, usesRowFeatures: false, masked: true },
       {
         name: 'layer',
         choices: (units + 1) * 3,
         usesRowFeatures: true,
         masked: true,
-        initialBias: stayBias(units, walker.layers),
+        initialBias: stayBias(units, decoder.layers),
       },
     ],
-    headOf: [0, ...new Array<number>(walker.layers).fill(1)],
+    headOf: [0, ...new Array<number>(decoder.layers).fill(1)],
     rowFeatureSize: ROW_FEATURE_SIZE,
   }
 }

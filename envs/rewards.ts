@@ -43,22 +43,22 @@ interface Reward {
 export class RewardMeter {
   readonly accrual: CostAccrual
   private readonly terms: RewardTerms
-  private readonly session: Episode
+  private readonly episode: Episode
   private cost = 0
   private waiting = 0
   private at = 0
   private queues: Queues
 
-  constructor(terms: RewardTerms, session: Episode, objective: Objective, power: EdgePower) {
+  constructor(terms: RewardTerms, episode: Episode, objective: Objective, power: EdgePower) {
     this.terms = terms
-    this.session = session
+    this.episode = episode
     this.accrual = new CostAccrual(objective, power)
     this.queues = this.readQueues()
   }
 
   /** The reward accrued since the last call (or the start). `ended`: the episode is over and its potential is 0. */
   read(ended: boolean): Reward {
-    const { simulation } = this.session
+    const { simulation } = this.episode
     const tauSeconds = simulation.now - this.at
     const cost = this.accrual.cost(simulation.totals, simulation.now)
     const waiting = simulation.totals.waitingSeconds
@@ -84,11 +84,11 @@ export class RewardMeter {
       return -holding * waitingSeconds - (Math.exp(-discountRate * tauSeconds) * after - before)
     }
     const drift = lyapunov(next) - before
-    return form === 'paper' ? -paperWeight(this.session.simulation.waiting()) * drift : -drift
+    return form === 'paper' ? -paperWeight(this.episode.simulation.waiting()) * drift : -drift
   }
 
   private readQueues(): Queues {
-    const { simulation, observer } = this.session
+    const { simulation, observer } = this.episode
     const { scales } = this.terms
     const { energy, accuracy, money } = observer.virtualQueues()
     return {

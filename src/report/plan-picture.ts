@@ -83,7 +83,10 @@ function isUnused(plan: PicturedPlan, index: number): boolean {
   return plan.exit?.mode === 'standalone' && index >= plan.exit.layer
 }
 
-/** Whether parts that run are on both sides, so that tensors cross the link and not only token ids. */
+/**
+ * Whether parts that run are on both sides, so that tensors cross the link and not only token ids. Charts know no plans,
+ * only what is printed of them; test/report/heatmap.test.ts holds it to the messages of the lowered plan.
+ */
 function crosses(plan: PicturedPlan): boolean {
   const cells = rowsOf(plan).flatMap(({ heads, ffn }) => [...heads, ...ffn])
   const ends = plan.exit?.mode === 'standalone' ? [] : [cellOf(plan.head)]

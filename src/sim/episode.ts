@@ -49,7 +49,7 @@ export interface RequestMetrics {
 /**
  * One episode: the queues of a simulation, the estimators that listen to it, edge memory, and plans
  * compiled as they are dispatched. Policies and environments drive it alike:
- * while (session.next()) session.dispatch(policy.decide(session.situation()))
+ * while (episode.next()) episode.dispatch(policy.decide(episode.situation()))
  * Most decisions are dispatches; in an outage requests in flight may be given another plan (kind 'replan').
  */
 export class Episode {

@@ -50,7 +50,7 @@ describe('re-plans as steps of edgewise/Partition-v0', () => {
     for (let seed = 0; seed < 10; seed++) {
       const env = new VectorPartition({ ...options(seed), count: 1 })
       env.reset(seed)
-      const session = env.sessionOf(0)
+      const session = env.episodeOf(0)
       const random = randomStream(seed, 'actions')
       do {
         const observed = env.observations.slice(0, OBSERVATION_SIZE)
@@ -71,7 +71,7 @@ describe('re-plans as steps of edgewise/Partition-v0', () => {
       const given = { ...options(seed, form), count: 1 }
       const env = new VectorPartition(given)
       env.reset(seed)
-      const session = env.sessionOf(0)
+      const session = env.episodeOf(0)
       const { weights } = given.problem.objective
       const idle = (seconds: number): number => weights.energy * given.problem.pair.power.idleWatts * seconds
       const start = session.simulation.now
@@ -102,9 +102,9 @@ describe('re-plans as steps of edgewise/Partition-v0', () => {
       other.restore(saved)
       expect(other.save()).toEqual(saved)
       for (const at of [0, 1]) {
-        expect(other.sessionOf(at).kind).toBe(env.sessionOf(at).kind)
-        expect(other.sessionOf(at).replans).toBe(env.sessionOf(at).replans)
-        if (env.sessionOf(at).kind === 'replan' || env.sessionOf(at).replans > 0) restoredInOutage++
+        expect(other.episodeOf(at).kind).toBe(env.episodeOf(at).kind)
+        expect(other.episodeOf(at).replans).toBe(env.episodeOf(at).replans)
+        if (env.episodeOf(at).kind === 'replan' || env.episodeOf(at).replans > 0) restoredInOutage++
       }
       const again = randomStream(3, 'actions')
       const twin = randomStream(3, 'actions')

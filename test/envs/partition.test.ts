@@ -134,7 +134,7 @@ interface Played {
 function episode(given: PartitionOptions, seed: number, rate = 0): Played {
   const env = new VectorPartition(given)
   env.reset(seed)
-  const session = env.sessionOf(0)
+  const session = env.episodeOf(0)
   const firstDecisionSeconds = session.simulation.now
   const { scales } = given.reward
   // At the first decision one request waits and all other queues are empty.
@@ -162,7 +162,7 @@ describe('rewards over an episode', () => {
       const random = randomStream(seed, 'actions')
       const replay = new VectorPartition(given)
       replay.reset(seed)
-      const session = replay.sessionOf(0)
+      const session = replay.episodeOf(0)
       do act(replay, 0, random)
       while (replay.terminated[0] === 0)
       const plans = [...session.plans]
@@ -203,7 +203,7 @@ describe('rewards over an episode', () => {
     const held = episode(options(8, 'mean', { holding: 3 }), 3)
     const env = new VectorPartition(options(8, 'mean'))
     env.reset(3)
-    const session = env.sessionOf(0)
+    const session = env.episodeOf(0)
     const random = randomStream(3, 'actions')
     do act(env, 0, random)
     while (env.terminated[0] === 0)

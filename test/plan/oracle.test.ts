@@ -72,7 +72,7 @@ function expectOptimal(input: OracleInput): void {
   expect(answer).not.toBeNull()
   if (answer === null) return
   expect(Math.abs(answer.value - brute.value)).toBeLessThanOrEqual(1e-9 * brute.value)
-  // The value that the path claims is the value of its plan, walked token by token.
+  // The value that the path claims is that of its plan's program, evaluated token by token.
   expect(Math.abs(planValue(input, answer.plan) - answer.value)).toBeLessThanOrEqual(1e-9 * answer.value)
   expect(allowed(input, answer.plan)).toBe(true)
 }

@@ -152,16 +152,16 @@ export function sessionTerms(changes: Partial<EpisodeTerms> = {}): EpisodeTerms 
   }
 }
 
-/** A plan by uniform choices among what the walker's masks allow, row by row. */
-export function randomWalk(random: RandomStream, walker: PlanDecoder, situation: Situation): Plan {
+/** A plan by uniform choices among what the decoder's masks allow, row by row. */
+export function randomWalk(random: RandomStream, decoder: PlanDecoder, situation: Situation): Plan {
   const features = new Float32Array(ROW_FEATURE_SIZE)
-  const mask = new Uint8Array(Math.max(walker.choices.length, (walker.units + 1) * 3))
-  walker.begin(situation)
-  for (let row = 0; row < walker.rows; row++) {
-    let skip = random.integer(walker.input(row, features, mask))
+  const mask = new Uint8Array(Math.max(decoder.choices.length, (decoder.units + 1) * 3))
+  decoder.begin(situation)
+  for (let row = 0; row < decoder.rows; row++) {
+    let skip = random.integer(decoder.input(row, features, mask))
     let choice = 0
     while (mask[choice] === 0 || skip-- > 0) choice++
-    walker.choose(row, choice)
+    decoder.choose(row, choice)
   }
-  return walker.plan()
+  return decoder.plan()
 }

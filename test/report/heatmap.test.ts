@@ -1,11 +1,16 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { randomStream } from '../../src/core/random.ts'
+import { lowerPlan } from '../../src/plan/lower.ts'
+import { planToJson } from '../../src/plan/price/json.ts'
 import { heatMapSpec } from '../../src/report/heatmap-chart.ts'
 import { renderTextMaps } from '../../src/report/heatmap-text.ts'
 import type { PicturedPlan } from '../../src/report/plan-picture.ts'
 import { planNotes, rowsOf } from '../../src/report/plan-picture.ts'
 import { renderPng, renderSvg } from '../../src/report/render.ts'
 import { PLACE_COLOURS } from '../../src/report/theme.ts'
+import { anyPlan as anyEdgewisePlan } from '../plan/any-plan.ts'
+import { randomPair } from '../plan/random-pair.ts'
 
 const plan: PicturedPlan = {
   title: '8 Mbit/s',
@@ -54,6 +59,19 @@ describe('the text map', () => {
         '· edge   █ cloud   FFN: first matrix, second matrix',
       ].join('\n'),
     )
+  })
+
+  it('says that no tensor crosses exactly where the lowered plan sends none', () => {
+    for (let seed = 0; seed < 100; seed++) {
+      const random = randomStream(seed, 'crossing')
+      const shape = { layers: 2 + random.integer(3), units: 1 + random.integer(3) }
+      const pair = randomPair(random, shape)
+      const drawn = anyEdgewisePlan(random, pair)
+      const pictured = { title: 't', heads: pair.model.heads, ...planToJson(pair, drawn) }
+      const { steps } = lowerPlan(pair.model, drawn).prefill
+      const crosses = steps.some((step) => step.kind === 'send' && step.bits !== null)
+      expect(planNotes(pictured).includes('no tensor crosses the link'), `seed ${seed}`).toBe(!crosses)
+    }
   })
 
   it('names the width of boundary tensors only where some cross', () => {

@@ -31,7 +31,7 @@ export class LearnedPolicy implements Policy {
   readonly name: string
   private readonly problem: DecisionProblem
   private readonly kernel: ActorKernel
-  private readonly walker: PlanDecoder
+  private readonly decoder: PlanDecoder
   private readonly observation = new Float32Array(OBSERVATION_SIZE)
   private readonly features = new Float32Array(ROW_FEATURE_SIZE)
   private readonly mask: Uint8Array
@@ -41,7 +41,7 @@ export class LearnedPolicy implements Policy {
     this.problem = problem
     this.kernel = new ActorKernel(numbers.spec)
     this.kernel.load(numbers.parameters, numbers.normaliser)
-    this.walker = new PlanDecoder(problem)
+    this.decoder = new PlanDecoder(problem)
     this.mask = new Uint8Array(Math.max(...numbers.spec.heads.map((head) => head.choices)))
   }
 
@@ -60,21 +60,21 @@ export class LearnedPolicy implements Policy {
     situation: Situation,
     stream: RandomStream | null,
   ): { readonly plan: Plan; readonly logProbability: number } {
-    const { walker, kernel, features, mask } = this
+    const { decoder, kernel, features, mask } = this
     encodeObservation(this.problem, situation, this.observation)
     kernel.encode(this.observation)
-    walker.begin(situation)
+    decoder.begin(situation)
     let logProbability = 0
-    for (let row = 0; row < walker.rows; row++) {
-      const allowed = walker.input(row, features, mask)
+    for (let row = 0; row < decoder.rows; row++) {
+      const allowed = decoder.input(row, features, mask)
       const head = row === 0 ? 0 : 1
-      if (allowed === 1) walker.choose(row, mask.indexOf(1))
-      else if (stream === null) walker.choose(row, kernel.greedy(head, features, mask))
+      if (allowed === 1) decoder.choose(row, mask.indexOf(1))
+      else if (stream === null) decoder.choose(row, kernel.greedy(head, features, mask))
       else {
-        walker.choose(row, kernel.sample(head, features, mask, stream.uniform()))
+        decoder.choose(row, kernel.sample(head, features, mask, stream.uniform()))
         logProbability += kernel.logProbability
       }
     }
-    return { plan: walker.plan(), logProbability }
+    return { plan: decoder.plan(), logProbability }
   }
 }

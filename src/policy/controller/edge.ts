@@ -97,14 +97,14 @@ export async function openBundle(folder: string, options: OpenOptions = {}): Pro
 function openKernel(bundle: Bundle): KernelBundle {
   const { manifest, problem, numbers } = bundle
   const policy = new LearnedPolicy(problem, numbers, manifest.name)
-  const walker = new PlanDecoder(problem)
+  const decoder = new PlanDecoder(problem)
   const mask = new Uint8Array(Math.max(...manifest.action.heads.map((head) => head.choices)))
   const features = new Float32Array(manifest.action.rowFeatures.length)
   const pinned = problem.edgeLayersFirst + problem.edgeLayersLast > 0
   const checkFits = (situation: Situation): void => {
     if (!pinned) return
-    walker.begin(situation)
-    if (walker.input(0, features, mask) === 0) throw noPlanFits(problem, situation)
+    decoder.begin(situation)
+    if (decoder.input(0, features, mask) === 0) throw noPlanFits(problem, situation)
   }
   return {
     ...commonOf(bundle),

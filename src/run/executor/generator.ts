@@ -252,7 +252,7 @@ export class SplitGenerator implements GeneratorHandle {
     const { model } = this.host
     const { plan, cloudUnits } = this.resolvedPlan
     const lowered = lowerPlan(model, plan, cloudUnits)
-    const w = this.walkOf(this.openStream())
+    const w = this.contextOf(this.openStream())
     try {
       await this.migrateKvCache(w)
       await (plan.exit === null ? executePlan(w, lowered) : executeExitOnEdge(w, plan.exit, lowered))
@@ -302,7 +302,7 @@ export class SplitGenerator implements GeneratorHandle {
     return { prompt: [...prompt, ...before], maxNewTokens: maxNewTokens - before.length }
   }
 
-  private walkOf(peer: PeerChannel): ExecutionContext {
+  private contextOf(peer: PeerChannel): ExecutionContext {
     const { model, runner, clock } = this.host
     const { sampling, stopIds } = this.request
     const { prompt, maxNewTokens } = this.lengths()
