@@ -1,5 +1,6 @@
 import { segmentAt } from '../plan/price/curves.ts'
 /* eslint max-lines: ['error', 900] -- one simulator: its events and its stretches share every field */
+import { changedLoss } from '../plan/price/loss.ts'
 import { latencySeconds } from '../plan/price/network.ts'
 import { cloudSlowdown } from '../plan/price/cloud.ts'
 import type { Program } from '../plan/price/program.ts'
@@ -9,7 +10,7 @@ import { checkWorld, refuseDeadLink, refuseDispatch, refuseKeep } from './check.
 import type { FlatStageList } from './stageLists.ts'
 import { comesBefore, profiledSeconds, SHAPE, SimRequest, SimToken, StageLists } from './stageLists.ts'
 import { OutageTimeline } from './outages.ts'
-import { changeLoss, emptyOutcome, emptyTotals } from './outcome.ts'
+import { emptyOutcome, emptyTotals } from './outcome.ts'
 import { MessagesInTransit, StageQueue, TokensInTransit } from './stores.ts'
 import type {
   DecisionKind,
@@ -216,7 +217,8 @@ class FastSimulator implements FastSimulation {
 
   private replan(present: SimRequest, flight: SimRequest, program: Program): void {
     const { request, outcome, deliveredTokens: delivered, outputTokens: output } = present
-    changeLoss(outcome, { delivered, output }, present.accuracyLoss, program.accuracyLoss)
+    const [was, is] = [present.accuracyLoss, program.accuracyLoss]
+    outcome.accuracyLoss = changedLoss(outcome.accuracyLoss, { delivered, output }, was, is)
     this.abandon(present)
     flight.firstTokenSeconds = present.firstTokenSeconds
     flight.deliveredSeconds = present.deliveredSeconds

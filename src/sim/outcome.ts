@@ -1,15 +1,5 @@
 import type { RequestOutcome, Totals } from './types.ts'
 
-/** A request's loss is that of a new plan from its token delivered + 1 on. */
-export function changeLoss(
-  outcome: RequestOutcome,
-  tokens: { delivered: number; output: number },
-  was: number,
-  is: number,
-): void {
-  outcome.accuracyLoss += ((tokens.output - tokens.delivered) / tokens.output) * (is - was)
-}
-
 /** The outcome of a request to which nothing has happened yet. */
 export function emptyOutcome(request: number): RequestOutcome {
   return {

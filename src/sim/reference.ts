@@ -1,3 +1,4 @@
+import { changedLoss } from '../plan/price/loss.ts'
 import { latencySeconds } from '../plan/price/network.ts'
 import type { Program } from '../plan/price/program.ts'
 import { askedOfCloud, RESOURCE, stageSeconds } from '../plan/price/program.ts'
@@ -5,7 +6,7 @@ import { stepAt } from '../trace/step.ts'
 import type { Direction } from '../trace/types.ts'
 import { checkProgram, checkWorld, refuseDeadLink, refuseDispatch, refuseKeep } from './check.ts'
 import { Heap } from './heap.ts'
-import { changeLoss, emptyOutcome, emptyTotals } from './outcome.ts'
+import { emptyOutcome, emptyTotals } from './outcome.ts'
 import type { Completion, SimRequest, LinkDirection, SimToken, SimStage } from './tasks.ts'
 import { completesBefore, isCompute, needsNetwork, OutageWatch, takeFirst, withdraw } from './tasks.ts'
 import type {
@@ -150,7 +151,8 @@ class ReferenceSimulation implements Simulation {
   private replan(present: SimRequest, program: Program): void {
     const { request, deliveredTokens: delivered, outcome } = present
     const output = this.world.arrivals[request].outputTokens
-    changeLoss(outcome, { delivered, output }, present.program.accuracyLoss, program.accuracyLoss)
+    const [was, is] = [present.program.accuracyLoss, program.accuracyLoss]
+    outcome.accuracyLoss = changedLoss(outcome.accuracyLoss, { delivered, output }, was, is)
     this.abandon(present)
     this.flights[this.flights.indexOf(present)] = this.begin(request, program, delivered)
   }

@@ -75,6 +75,47 @@ describe('edgewise log', () => {
       expect(damaged.out).toMatch(/observations: .* usable \(otherVersion 1,/)
     }))
 
+  it('holds use against the budgets of the last start, and does not take what was not measured for 0', () =>
+    inFolder(async (folder) => {
+      const logs = join(folder, 'logs')
+      mkdirSync(logs)
+      const path = join(logs, 'decisions.00001.jsonl')
+      const outcome = servedDay(600, 3).records.find(({ kind }) => kind === 'outcome')!
+      const former = encodeLine(HEADER) + encodeLine(outcome)
+      writeFileSync(path, former)
+      const absent = await edgewise('log', logs)
+      expect(absent.out).toContain('use against budgets: not measured (the log is of version 1)')
+      expect(logJsonSchema.parse(JSON.parse((await edgewise('log', logs, '--json')).out)).use).toBeNull()
+
+      const start = (day: number, energyJoules: number | null) =>
+        encodeLine({
+          ...HEADER,
+          version: 2,
+          startedAt: `2026-03-0${day}T00:00:00.000Z`,
+          budgets: { energyJoules, accuracyLoss: null, cloudSeconds: 0.08 },
+        })
+      const used = (energyJoules: number | null, cloudSeconds: number | null) =>
+        encodeLine({ ...outcome, messages: 20, energyJoules, accuracyLoss: 0.25, cloudSeconds })
+      const before = start(2, 5) + used(99, 99)
+      const same = start(3, 12) + used(10, 0.02) + start(4, 12) + used(8, 0.04) + used(null, null)
+      writeFileSync(path, former + before + same + encodeLine(outcome))
+      const { use } = logJsonSchema.parse(JSON.parse((await edgewise('log', logs, '--json')).out))
+      expect(use).toEqual({
+        sinceStartedAt: '2026-03-03T00:00:00.000Z',
+        ended: 4,
+        energyJoules: { used: 9, budget: 12, requests: 2 },
+        accuracyLoss: { used: 0.25, budget: null, requests: 3 },
+        cloudSeconds: { used: 0.03, budget: 0.08, requests: 2 },
+      })
+      const { out } = await edgewise('log', logs)
+      const row = (name: string) => out.split('\n').find((line) => line.startsWith(name))
+      expect(row('energy')).toMatch(/9\.00 J +12\.0 J +75\.0 % +2 of 4/)
+      expect(row('accuracy loss')).toMatch(/0\.250 +none +3 of 4/)
+      expect(row('cloud busy')).toMatch(/30\.0 ms +80\.0 ms +37\.5 % +2 of 4/)
+      writeFileSync(path, start(5, null) + encodeLine(outcome))
+      expect((await edgewise('log', logs)).out).toMatch(/energy +not measured +none +0 of 1/)
+    }))
+
   it('says what is wrong with a path that is no log', () =>
     inFolder(async (folder) => {
       expect(await edgewise('log', folder)).toMatchObject({

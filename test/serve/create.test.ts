@@ -1,8 +1,13 @@
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
+import { readDecisionLog } from '../../src/core/journal/decisions.ts'
 import { systemTimers, type Timers } from '../../src/core/timers.ts'
+import { edgeJoules } from '../../src/plan/price/energy.ts'
+import { formatManifest, parseManifest } from '../../src/policy/bundle/bundleManifest.ts'
+import { openBundle } from '../../src/policy/controller/edge.ts'
+import { LoggedUseTally } from '../../src/serve/edge/loggedUse.ts'
 import {
   createCloud,
   createEdge,
@@ -69,6 +74,39 @@ describe('createEdge and createCloud', () => {
     expect(heard.filter(({ kind }) => kind === 'request-ended')).toHaveLength(2)
     expect(seen.map(({ kind }) => kind)).toEqual(['connection-opened', 'connection-closed'])
     expect(readdirSync(join(scratch, 'log')).length).toBeGreaterThan(0)
+  })
+
+  it('write into the log what each request used of the budgets, as the edge tells it', async () => {
+    const bundle = join(scratch, 'bundle')
+    cpSync('test/fixtures/serve/bundle', bundle, { recursive: true })
+    const manifest = join(bundle, 'manifest.json')
+    const { problem, ...rest } = parseManifest(readFileSync(manifest, 'utf8'), manifest)
+    const budgets = { energyJoules: 5, accuracyLoss: null, cloudSeconds: 0.05 }
+    writeFileSync(manifest, formatManifest({ ...rest, problem: { ...problem, budgets } }))
+    const logFolder = join(scratch, 'budgeted')
+    const cloud = await createCloud({ ...side, listen: ANY_PORT })
+    const edge = await createEdge({ ...side, cloud: cloud.address, bundle, logFolder })
+    for (let i = 0; i < 3; i++) await edge.generate(request)
+    const told = edge.budgetUses!
+    await edge.close()
+    await cloud.close()
+    const records = [...readDecisionLog(logFolder)]
+    expect(records[0]).toMatchObject({ kind: 'header', version: 2, budgets })
+    const { pair } = (await openBundle(bundle)).problem
+    const tally = new LoggedUseTally()
+    for (const record of records) {
+      tally.add(record)
+      if (record.kind === 'outcome') {
+        const { upBytes, downBytes, messages = 0, edgeSeconds } = record
+        const joules = edgeJoules(pair.power, { upBytes, downBytes, messages, edgeSeconds: edgeSeconds! }, 0)
+        expect(record.energyJoules).toBeCloseTo(joules, 9)
+      }
+    }
+    const logged = tally.summary()!
+    expect(logged).toMatchObject({ ended: 3, energyJoules: { budget: 5, requests: 3 } })
+    expect(logged.energyJoules.used).toBeCloseTo(told.energyJoules!.used, 9)
+    expect(logged.cloudSeconds.used).toBeCloseTo(told.cloudSeconds!.used, 9)
+    expect(logged.accuracyLoss.used).not.toBeNull()
   })
 
   it('close what was opened where a later step is refused', async () => {

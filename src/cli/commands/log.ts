@@ -4,8 +4,9 @@ import { LogTally } from '../../core/journal/summary.ts'
 import type { Counts, LogSummary, Quantiles } from '../../core/journal/summary.ts'
 import type { LogRecord } from '../../core/journal/types.ts'
 import { OBSERVATION_SIZE, OBSERVATION_VERSION } from '../../policy/observation/observation.ts'
-import { formatBytes, formatNumber, formatSeconds, formatShare } from '../../report/numbers.ts'
+import { formatBytes, formatJoules, formatNumber, formatSeconds, formatShare } from '../../report/numbers.ts'
 import { renderTable } from '../../report/table.ts'
+import { LoggedUseTally, type LoggedUse } from '../../serve/edge/loggedUse.ts'
 import type { CliCommand } from '../command.ts'
 import { addExamples, addJson } from '../command.ts'
 import type { Io } from '../io.ts'
@@ -21,7 +22,7 @@ const MAX_DAMAGED = 100
 
 export const log: CliCommand<Options> = {
   name: 'log',
-  summary: 'what a decision log holds: requests, decisions, events, times, damage',
+  summary: 'what a decision log holds: requests, decisions, events, times, use against budgets, damage',
   configure(command) {
     command.argument('<log>', 'folder of a decision log, or one of its files')
     command.option('--replay', 'check that this build reads the observations as they were written')
@@ -33,6 +34,7 @@ export const log: CliCommand<Options> = {
   },
   run(options, io, [path]) {
     const tally = new LogTally()
+    const use = new LoggedUseTally()
     const replay = options.replay === true ? new Replay() : null
     const damaged: LogProblem[] = []
     const onProblem = (problem: LogProblem) => {
@@ -41,10 +43,17 @@ export const log: CliCommand<Options> = {
     }
     for (const record of readDecisionLog(path, { onProblem })) {
       tally.add(record)
+      use.add(record)
       replay?.add(record)
     }
-    const found = { log: path, ...tally.summary(), damaged, replay: replay?.result() ?? null }
-    if (options.json === true) printJson(io, found satisfies LogJson)
+    const found: LogJson = {
+      log: path,
+      ...tally.summary(),
+      use: use.summary(),
+      damaged,
+      replay: replay?.result() ?? null,
+    }
+    if (options.json === true) printJson(io, found)
     else print(io, found)
     return replay?.allUsable === false ? 1 : 0
   },
@@ -98,6 +107,7 @@ function print(io: Io, found: LogJson): void {
     `carried    ${formatNumber(found.outputTokens)} tokens, ${formatBytes(found.upBytes)} up, ${formatBytes(found.downBytes)} down\n`,
   )
   printLine(io, timesTable(io, found))
+  printLine(io, `\n${useText(io, found.use)}`)
   const damage = countsText(found.problems)
   printLine(io, damage === 'none' ? '\nno damaged line' : `\ndamaged lines: ${damage}`)
   for (const { file, line, what, detail } of found.damaged.slice(0, 10)) {
@@ -118,7 +128,6 @@ function plansText({ plans, otherPlans, stayed }: LogSummary['decisions']): stri
 }
 
 function timesTable(io: Io, found: LogJson): string {
-  const right = (title: string) => ({ title, align: 'right' as const })
   const row = (name: string, q: Quantiles | null) => [
     name,
     formatNumber(q?.count ?? 0),
@@ -139,9 +148,36 @@ function timesTable(io: Io, found: LogJson): string {
   )
 }
 
+/** Joules and cloud seconds are modelled from what was measured, as in `--watch` and `/metrics`. */
+function useText(io: Io, use: LoggedUse | null): string {
+  if (use === null) return 'use against budgets: not measured (the log is of version 1)'
+  const rows = [
+    ['energy', use.energyJoules, formatJoules],
+    ['accuracy loss', use.accuracyLoss, formatNumber],
+    ['cloud busy', use.cloudSeconds, formatSeconds],
+  ] as const
+  const table = renderTable(
+    {
+      columns: [{ title: 'mean use (modelled)' }, ...['a request', 'budget', 'used', 'measured'].map(right)],
+      rows: rows.map(([name, { used, budget, requests }, format]) => [
+        name,
+        used === null ? 'not measured' : format(used),
+        budget === null ? 'none' : format(budget),
+        used === null || budget === null ? '' : formatShare(used / budget),
+        `${formatNumber(requests)} of ${formatNumber(use.ended)}`,
+      ]),
+    },
+    io,
+  )
+  return `${table}
+requests that ended since the start of ${use.sinceStartedAt}; energy without the idle device's`
+}
+
 function countsText(counts: Counts): string {
   const parts = Object.entries(counts).map(([name, count]) => `${name} ${formatNumber(count)}`)
   return parts.join(', ') || 'none'
 }
+
+const right = (title: string) => ({ title, align: 'right' as const })
 
 const list = (names: readonly string[]) => names.join(', ') || 'none'

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import type { LogSummary } from '../../core/journal/summary.ts'
+import type { LoggedUse } from '../../serve/edge/loggedUse.ts'
 
 const count = z.int().min(0)
 const counts = z.record(z.string(), count)
@@ -48,10 +49,30 @@ const summarySchema = z.strictObject({
   problems: counts,
 }) satisfies z.ZodType<LogSummary>
 
+const resourceUse = z.strictObject({
+  /** Mean a request; null where no request's was measured. */
+  used: z.number().nullable(),
+  /** Null where there is none. */
+  budget: z.number().nullable(),
+  /** Requests whose use was measured. */
+  requests: count,
+})
+
+const useSchema = z.strictObject({
+  sinceStartedAt: z.string(),
+  /** Requests that ended since then. */
+  ended: count,
+  energyJoules: resourceUse,
+  accuracyLoss: resourceUse,
+  cloudSeconds: resourceUse,
+}) satisfies z.ZodType<LoggedUse>
+
 /** `edgewise log --json`. */
 export const logJsonSchema = z.strictObject({
   log: z.string(),
   ...summarySchema.shape,
+  /** Use against budgets; null where the log says nothing of budgets, as in its version 1. */
+  use: useSchema.nullable(),
   /** Where the damaged lines are; the first hundred. */
   damaged: z.array(
     z.strictObject({ file: z.string(), line: count, offset: count, what: z.string(), detail: z.string() }),

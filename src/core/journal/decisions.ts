@@ -8,7 +8,7 @@ import type { LineFault } from './line.ts'
 import { openLock } from './lock.ts'
 import { numberedPath, numbersOf } from './rotation.ts'
 import { chunksOf, scanLines } from './scan.ts'
-import { claimedVersion, LOG_VERSION, logRecordSchema } from './schema.ts'
+import { claimedVersion, LOG_VERSIONS, logRecordSchema } from './schema.ts'
 import type { AppendHealth, AppendOptions, HeaderRecord, LogRecord } from './types.ts'
 
 const FILE_NAME = 'decisions.jsonl'
@@ -163,10 +163,10 @@ const FAULTS: Readonly<Record<LineFault, string>> = {
 
 function checkVersion(value: unknown, where: string): void {
   const version = claimedVersion(value)
-  if (version === null || version === LOG_VERSION) return
+  if (version === null || LOG_VERSIONS.some((known) => known === version)) return
   throw new InputError({
     where,
-    expected: `a decision log of version ${LOG_VERSION}`,
+    expected: `a decision log of version ${LOG_VERSIONS.join(' or ')}`,
     found: `version ${show(version)}`,
     remedy: 'read it with the edgewise that wrote it, or a newer one',
   })

@@ -1,13 +1,18 @@
 import { z } from 'zod'
 import type { LogRecord } from './types.ts'
 
-const LOG_VERSION = 1
+/** What is written. All of LOG_VERSIONS is read. */
+export const LOG_VERSION = 2
+export const LOG_VERSIONS: readonly number[] = [1, LOG_VERSION]
 const text = z.string().max(10_000)
 const atSeconds = z.number().min(0).max(1e10)
 const seconds = z.number().min(0).max(1e10)
 const count = z.int().min(0)
 const request = z.int().min(0)
 const MAX_OBSERVATION = 4096
+
+/** May be negative: a loss, and the energy of a device that takes less while it computes than while it idles. */
+const figure = z.number().min(-1e10).max(1e10).nullable()
 
 /** JSON has no NaN or infinity: both are written as null, and null is read as NaN. */
 const element = z
@@ -17,11 +22,12 @@ const element = z
 
 const header = z.strictObject({
   kind: z.literal('header'),
-  version: z.literal(LOG_VERSION),
+  version: z.literal([1, LOG_VERSION]),
   software: text,
   model: z.strictObject({ id: text, fingerprint: text }),
   observationVersion: z.int().min(0),
   bundle: text.nullable(),
+  budgets: z.strictObject({ energyJoules: figure, accuracyLoss: figure, cloudSeconds: figure }).optional(),
   startedAt: z.iso.datetime({ offset: true }),
 })
 
@@ -79,7 +85,11 @@ const outcome = z.strictObject({
   endToEndSeconds: seconds,
   upBytes: count,
   downBytes: count,
+  messages: count.optional(),
   edgeSeconds: seconds.nullable(),
+  energyJoules: figure.optional(),
+  accuracyLoss: figure.optional(),
+  cloudSeconds: figure.optional(),
 })
 
 /** Schema of one line of the decision log; unknown members are refused. */
@@ -100,5 +110,3 @@ export function claimedVersion(value: unknown): unknown {
   const { kind, version } = value as { kind?: unknown; version?: unknown }
   return kind === 'header' ? (version ?? 'none') : null
 }
-
-export { LOG_VERSION }

@@ -51,16 +51,29 @@ export type LogRecord =
   | EventRecord
   | OutcomeRecord
 
+/**
+ * Budgets of one request, or what one request used of them: joules of the edge device, added log-perplexity, busy seconds
+ * of cloud slots. Null: no budget, or not measured.
+ */
+interface BudgetFigures {
+  readonly energyJoules: number | null
+  readonly accuracyLoss: number | null
+  readonly cloudSeconds: number | null
+}
+
 /** First record of every file and of every start of the device: versions, and the origin of the times. */
 export interface HeaderRecord {
   readonly kind: 'header'
-  readonly version: 1
+  /** Version 1 has no budgets, and outcomes without messages and use. */
+  readonly version: 1 | 2
   readonly software: string
   readonly model: { readonly id: string; readonly fingerprint: string }
   /** Version of the observation's layout (src/policy/observation/observation.ts). */
   readonly observationVersion: number
   /** SHA-256 of the bundle's manifest; null without a bundle. */
   readonly bundle: string | null
+  /** Of the bundle, all null where there are none; absent in version 1. */
+  readonly budgets?: BudgetFigures
   /**
    * Origin of `atSeconds`, ISO 8601. Two headers with the same value belong to one start, continued in a second file.
    */
@@ -133,7 +146,8 @@ interface EventRecord {
   readonly detail: string
 }
 
-export interface OutcomeRecord {
+/** The use is absent in version 1 of the log, and null where it was not measured. */
+export interface OutcomeRecord extends Partial<BudgetFigures> {
   readonly kind: 'outcome'
   readonly atSeconds: number
   readonly request: number
@@ -147,6 +161,8 @@ export interface OutcomeRecord {
   readonly endToEndSeconds: number
   readonly upBytes: number
   readonly downBytes: number
+  /** In both directions; absent in version 1. */
+  readonly messages?: number
   /** Measured busy seconds of the edge's engine; null if not measured. */
   readonly edgeSeconds: number | null
 }

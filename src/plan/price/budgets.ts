@@ -14,15 +14,18 @@ export interface ConstraintBudgets {
 export const NO_BUDGETS: ConstraintBudgets = { energyJoules: null, accuracyLoss: null, cloudSeconds: null }
 
 /** What one request took of each budgeted resource, in the budgets' units. */
-export type BudgetedUse = { readonly [K in keyof ConstraintBudgets]: number }
+type BudgetedUse = { readonly [K in keyof ConstraintBudgets]: number }
+
+/** BudgetedUse as a device tells it; null where something that it consists of was not measured. */
+export type MeasuredUse = { readonly [K in keyof ConstraintBudgets]: number | null }
 
 /** Mean use of one budgeted resource a request, against its budget, both in the budget's unit. */
-export interface BudgetUse {
+interface BudgetUse {
   readonly used: number
   readonly budget: number
 }
 
-/** By budget; null where there is none. Energy is marginal: without the idle device's share. */
+/** By budget; null where there is none, or nothing was measured. Energy is marginal: without the idle device's share. */
 export type BudgetUses = { readonly [K in keyof ConstraintBudgets]: BudgetUse | null }
 
 /** By how much past requests overran each budget, in budgets of one request; 0 where there is no budget. */
@@ -50,6 +53,48 @@ export function nextVirtualQueues(
     energy: nextQueue(queues.energy, used.energyJoules, budgets.energyJoules),
     accuracy: nextQueue(queues.accuracy, used.accuracyLoss, budgets.accuracyLoss),
     money: nextQueue(queues.money, used.cloudSeconds, budgets.cloudSeconds),
+  }
+}
+
+/** Sums what requests used: the one source of means against budgets, in training, on a device and from its log. */
+export class UseTally {
+  private readonly sums = { energyJoules: 0, accuracyLoss: 0, cloudSeconds: 0 }
+  /** Requests whose use was measured, by resource. */
+  private readonly counts = { energyJoules: 0, accuracyLoss: 0, cloudSeconds: 0 }
+
+  add(used: MeasuredUse): void {
+    this.addOne('energyJoules', used.energyJoules)
+    this.addOne('accuracyLoss', used.accuracyLoss)
+    this.addOne('cloudSeconds', used.cloudSeconds)
+  }
+
+  private addOne(resource: keyof ConstraintBudgets, used: number | null): void {
+    if (used === null) return
+    this.sums[resource] += used
+    this.counts[resource]++
+  }
+
+  /** Requests whose use of the resource was measured. */
+  count(resource: keyof ConstraintBudgets): number {
+    return this.counts[resource]
+  }
+
+  /** Mean use a request; null where it was measured of none. */
+  mean(resource: keyof ConstraintBudgets): number | null {
+    const { sums, counts } = this
+    return counts[resource] === 0 ? null : sums[resource] / counts[resource]
+  }
+
+  against(budgets: ConstraintBudgets): BudgetUses {
+    const use = (resource: keyof ConstraintBudgets): BudgetUse | null => {
+      const [used, budget] = [this.mean(resource), budgets[resource]]
+      return used === null || budget === null ? null : { used, budget }
+    }
+    return {
+      energyJoules: use('energyJoules'),
+      accuracyLoss: use('accuracyLoss'),
+      cloudSeconds: use('cloudSeconds'),
+    }
   }
 }
 

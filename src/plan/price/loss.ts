@@ -44,3 +44,16 @@ function crossingsByLayer(units: number, plan: Plan): number[] {
   })
   return [...crossings, side === plan.head ? 0 : 1]
 }
+
+/**
+ * A request's loss once a plan of loss `was` gave way to one of loss `is` after `delivered` of its `output` tokens,
+ * docs/model.md (36).
+ */
+export function changedLoss(
+  loss: number,
+  { delivered, output }: { readonly delivered: number; readonly output: number },
+  was: number,
+  is: number,
+): number {
+  return loss + ((output - delivered) / output) * (is - was)
+}

@@ -1,6 +1,6 @@
 import type { Clock } from '../../core/clock.ts'
 import type { RandomStream } from '../../core/random.ts'
-import type { BudgetUses } from '../../plan/price/budgets.ts'
+import type { BudgetUses, MeasuredUse } from '../../plan/price/budgets.ts'
 import type { InitialProbe } from '../observation/observer.ts'
 import { samePlan, needsCloud, type Plan } from '../../plan/plan.ts'
 import { InputError } from '../../core/errors.ts'
@@ -102,10 +102,12 @@ export class PlanController {
 
   /**
    * Also to be called for a request that was cancelled or failed; without a token it is only removed from the backlog.
+   * Returns what it used of each resource that can have a budget, modelled from what was measured: null without a
+   * bundle, for a request that was never dispatched, and for one without a token.
    */
-  finished(request: number, served: FinishedRequestStats): void {
+  finished(request: number, served: FinishedRequestStats): MeasuredUse | null {
     this.announced.delete(request)
-    this.estimator?.finished(request, served, this.now())
+    return this.estimator?.finished(request, served, this.now()) ?? null
   }
 
   /**

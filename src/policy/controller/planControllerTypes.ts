@@ -66,7 +66,8 @@ export interface ControllerChange extends ControllerDecision {
 }
 
 /**
- * Measurements of a finished request. The counts of the link are optional: without them its radio energy counts as 0.
+ * Measurements of a finished request. The counts of the link are optional: without them virtual queues count its radio's
+ * energy as 0, and its use says that the energy is not measured.
  */
 export interface FinishedRequestStats {
   /** From arrival to the last token. */

@@ -1,5 +1,6 @@
 import { expectedWork, type Work } from '../observation/work.ts'
 import { compileProgram } from '../../plan/price/compile.ts'
+import { changedLoss } from '../../plan/price/loss.ts'
 import type { DevicePair } from '../../plan/price/pair.ts'
 import type { Plan } from '../../plan/plan.ts'
 import { RESOURCE, stageSeconds, type Program, type StageList } from '../../plan/price/program.ts'
@@ -27,6 +28,8 @@ export class RequestTracker {
   /** When it was last checked whether another plan is better. */
   lookedAtSeconds: number
   edgeSeconds: number
+  /** Of this plan and of those before it, in order. */
+  readonly losses: readonly PlanLoss[]
   private readonly before: Work
   private generated = 0
   private pass: EdgePass | null = null
@@ -42,6 +45,8 @@ export class RequestTracker {
     this.before = given.had
     this.edgeSeconds = given.had.edgeSeconds
     this.program = compileProgram(pair, plan, { promptTokens, loadBytes: 0, decisionSeconds: 0 })
+    const { accuracyLoss: loss } = this.program
+    this.losses = [...given.hadLosses, { delivered: given.deliveredTokens, loss }]
   }
 
   /** Tokens delivered under the current plan, as last reported. */
@@ -57,6 +62,18 @@ export class RequestTracker {
   cloudSeconds(tokens: number): number {
     const here = tokens < 1 ? 0 : expectedWork(this.program, this.promptTokens, tokens).cloudSeconds
     return this.before.cloudSeconds + here
+  }
+
+  /** Loss of an answer of `output` tokens, each plan's for the tokens that it brought. */
+  accuracyLoss(output: number): number {
+    const { losses } = this
+    const [first] = losses
+    let { loss } = first
+    for (let i = 1; i < losses.length; i++) {
+      const delivered = Math.min(output, losses[i].delivered - first.delivered)
+      loss = changedLoss(loss, { delivered, output }, losses[i - 1].loss, losses[i].loss)
+    }
+    return loss
   }
 
   /** Adds an engine measurement; returns the previous pass if this one begins another. */
@@ -98,8 +115,17 @@ interface RequestTrackerOptions {
   readonly alone: boolean
   readonly explored: boolean
   readonly atSeconds: number
+  /** Tokens of the answer before this plan, those of an earlier process included. */
+  readonly deliveredTokens: number
   /** Busy seconds under earlier plans. */
   readonly had: Work
+  readonly hadLosses: readonly PlanLoss[]
+}
+
+/** A plan's accuracy loss, and the tokens that were delivered before it. */
+interface PlanLoss {
+  readonly delivered: number
+  readonly loss: number
 }
 
 /** Measured and profiled seconds of one pass. */

@@ -1,5 +1,5 @@
 import { Observer } from '../observation/observer.ts'
-import type { BudgetUses } from '../../plan/price/budgets.ts'
+import type { BudgetUses, MeasuredUse } from '../../plan/price/budgets.ts'
 import type { InitialProbe } from '../observation/observer.ts'
 import { NO_WORK, type Work } from '../observation/work.ts'
 import { CLOUD, type Plan } from '../../plan/plan.ts'
@@ -87,34 +87,50 @@ export class StateEstimator {
   ): void {
     const before = this.trackers.get(ask.request)
     if (before !== undefined) this.hearSpeed(before.ended(), atSeconds)
+    // The tokens that the former plan brought are its work in the cloud.
+    this.seen(ask)
     const { promptTokens, predictedOutputTokens } = queueStateOf(this.problem, this.lengths, ask, again)
     const had = before?.done() ?? NO_WORK
-    const start = { plan, promptTokens, requestTokens: requestTokens(ask), ...why, atSeconds, had }
-    const flight = new RequestTracker(this.problem.pair, start)
+    const flight = new RequestTracker(this.problem.pair, {
+      plan,
+      promptTokens,
+      requestTokens: requestTokens(ask),
+      ...why,
+      atSeconds,
+      deliveredTokens: ask.deliveredTokens,
+      had,
+      hadLosses: before?.losses ?? [],
+    })
     this.trackers.set(ask.request, flight)
     if (again) this.observer.replanned(ask.request, flight.program, promptTokens, predictedOutputTokens, had)
     else this.observer.dispatched(ask.request, flight.program, promptTokens, predictedOutputTokens)
   }
 
-  finished(request: number, served: FinishedRequestStats, atSeconds: number): void {
+  /** Returns what the request used; null for one that is not known, and for one without a token. */
+  finished(request: number, served: FinishedRequestStats, atSeconds: number): MeasuredUse | null {
     const flight = this.trackers.get(request)
-    if (flight === undefined) return
+    if (flight === undefined) return null
     this.hearSpeed(flight.ended(), atSeconds)
     this.trackers.delete(request)
     const { seconds, outputTokens } = served
     if (!(outputTokens >= 1 && outputTokens <= MOST_TOKENS) || !(seconds >= 0)) {
       this.observer.dropped(request)
-      return
+      return null
     }
     this.lengths.add(flight.requestTokens, outputTokens)
     const brought = outputTokens - (flight.promptTokens - flight.requestTokens)
+    const joules = this.marginalJoules(flight, served)
+    const cloudSeconds = flight.cloudSeconds(brought)
+    const accuracyLoss = flight.accuracyLoss(outputTokens)
     this.observer.finished(request, flight.plan.head === CLOUD, {
       seconds: Math.min(seconds, MOST_SECONDS),
       outputTokens,
-      edgeJoules: this.marginalJoules(flight, served),
-      cloudSeconds: flight.cloudSeconds(brought),
-      accuracyLoss: flight.program.accuracyLoss,
+      edgeJoules: joules,
+      cloudSeconds,
+      accuracyLoss,
     })
+    const energyJoules = isRadioMeasured(served) ? joules : null
+    return { energyJoules, accuracyLoss, cloudSeconds }
   }
 
   budgetUses(): BudgetUses | null {
@@ -158,4 +174,9 @@ export class StateEstimator {
     }
     return edgeJoules(this.problem.pair.power, use, 0)
   }
+}
+
+/** Without all three counts the energy of the request's radio is not known. */
+function isRadioMeasured({ upBytes, downBytes, messages }: FinishedRequestStats): boolean {
+  return [upBytes, downBytes, messages].every((count) => count !== undefined && count >= 0)
 }

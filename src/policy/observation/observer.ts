@@ -1,9 +1,8 @@
 import {
   EMPTY_VIRTUAL_QUEUES,
   nextVirtualQueues,
-  type BudgetUse,
+  UseTally,
   type BudgetUses,
-  type BudgetedUse,
   type ConstraintBudgets,
   type VirtualQueues,
 } from '../../plan/price/budgets.ts'
@@ -77,7 +76,7 @@ export class Observer {
   private tenantsAt = -Infinity
   private virtual: VirtualQueues = EMPTY_VIRTUAL_QUEUES
   private finishedRequests = 0
-  private used: BudgetedUse = { energyJoules: 0, accuracyLoss: 0, cloudSeconds: 0 }
+  private readonly used = new UseTally()
 
   constructor(probe: InitialProbe, budgets: ConstraintBudgets) {
     this.up = new Level(probe.upBitsPerSecond)
@@ -151,13 +150,10 @@ export class Observer {
     const response = cloudHead ? this.cloudResponse : this.edgeResponse
     response.add(took.seconds / took.outputTokens)
     const { edgeJoules: energyJoules, accuracyLoss, cloudSeconds } = took
-    this.virtual = nextVirtualQueues(this.virtual, this.budgets, { energyJoules, accuracyLoss, cloudSeconds })
+    const used = { energyJoules, accuracyLoss, cloudSeconds }
+    this.virtual = nextVirtualQueues(this.virtual, this.budgets, used)
+    this.used.add(used)
     this.finishedRequests++
-    this.used = {
-      energyJoules: this.used.energyJoules + energyJoules,
-      accuracyLoss: this.used.accuracyLoss + accuracyLoss,
-      cloudSeconds: this.used.cloudSeconds + cloudSeconds,
-    }
   }
 
   /** A request ended without measurements: cancelled, or failed before its first token. */
@@ -167,17 +163,7 @@ export class Observer {
 
   /** Mean use of each budget by the requests that finished; null before the first. */
   budgetUses(): BudgetUses | null {
-    const { used, budgets, finishedRequests } = this
-    if (finishedRequests === 0) return null
-    const of = (key: keyof ConstraintBudgets): BudgetUse | null => {
-      const budget = budgets[key]
-      return budget === null ? null : { used: used[key] / finishedRequests, budget }
-    }
-    return {
-      energyJoules: of('energyJoules'),
-      accuracyLoss: of('accuracyLoss'),
-      cloudSeconds: of('cloudSeconds'),
-    }
+    return this.finishedRequests === 0 ? null : this.used.against(this.budgets)
   }
 
   virtualQueues(): VirtualQueues {

@@ -1,13 +1,13 @@
 import type { Clock } from '../../core/clock.ts'
 import type { ModelSpec } from '../../model/spec.ts'
 import { ConnectionError } from '../wire/errors.ts'
-import { frameBytes } from '../wire/forwarded.ts'
 import type { Timers } from '../../core/timers.ts'
 import { FRAME, type Connection, type Frame } from '../wire/types.ts'
 import { tensorBytes } from '../../plan/price/boundary.ts'
 import { cloudAway, cloudRefuses, noCloud, peerFailed } from './errors.ts'
 import type { Message } from './frames.ts'
 import { ReceivedFrames, RetransmitBuffer, type RetransmitBudget } from './retransmit.ts'
+import { RequestTraffic } from './requestTraffic.ts'
 import type { EdgeLink } from './link.ts'
 import { ReceiveBuffer, type ReceivedMessage } from './receiveBuffer.ts'
 import { openFrame, type OpenMessage, type ResolvedPlan } from './messages.ts'
@@ -62,9 +62,7 @@ export class CloudStream {
   readonly resolvedPlan: ResolvedPlan
   /** Since when the executor has been waiting for a message; null if it is not. */
   waitingSinceSeconds: number | null = null
-  /** Bytes of its messages, including headers and what was sent again. */
-  upBytes = 0
-  downBytes = 0
+  readonly traffic = new RequestTraffic()
   private readonly host: CloudStreamHost
   private readonly owner: CloudStreamOwner
   private readonly opening: Omit<OpenMessage, 'plan'>
@@ -191,12 +189,12 @@ export class CloudStream {
   /** Handles a frame of the cloud with the current request number. */
   receive(frame: Frame): void {
     this.refusals = 0
-    this.downBytes += frameBytes(frame)
     this.cloudIsThere()
     if (frame.type === FRAME.report) {
       this.onReport(frame)
       return
     }
+    this.traffic.received(frame)
     const kind = this.received.take(frame)
     if (kind === 'other') this.diverged(frame.position)
     else {
@@ -267,7 +265,7 @@ export class CloudStream {
       return false
     }
     this.isOpen = true
-    for (const frame of [...opening, message]) this.upBytes += frameBytes(frame)
+    this.traffic.sent(message)
     return true
   }
 

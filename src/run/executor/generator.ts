@@ -15,6 +15,7 @@ import { readReport, type ResolvedPlan } from './messages.ts'
 import { NO_RECORD } from './record.ts'
 import type { GeneratorHandle, PlanSwitch, RecoveryEvent } from './recoveryTypes.ts'
 import { checkPlan } from './request.ts'
+import { RequestTraffic, type TrafficCounts } from './requestTraffic.ts'
 import type { SubgraphRunner } from './subgraphRunner.ts'
 import type { EdgeMemoryBudget } from './memoryBudget.ts'
 import type { Semaphore } from './semaphore.ts'
@@ -83,8 +84,8 @@ export class SplitGenerator implements GeneratorHandle {
   private caches: RequestKvCache
   private call: CloudStream | null = null
   private migration: KvCacheMigration | null = null
-  /** Bytes of earlier plan spans. */
-  private readonly pastBytes = { up: 0, down: 0 }
+  /** Of earlier plan spans. */
+  private readonly pastTraffic = new RequestTraffic()
   /** Tokens that earlier plan spans delivered. */
   private spanStart = 0
   private change: PendingSwitch | null = null
@@ -124,12 +125,11 @@ export class SplitGenerator implements GeneratorHandle {
     return this.call?.waitingSinceSeconds ?? null
   }
 
-  get upBytes(): number {
-    return this.pastBytes.up + (this.call?.upBytes ?? 0)
-  }
-
-  get downBytes(): number {
-    return this.pastBytes.down + (this.call?.downBytes ?? 0)
+  get traffic(): TrafficCounts {
+    const sum = new RequestTraffic()
+    sum.add(this.pastTraffic)
+    if (this.call !== null) sum.add(this.call.traffic)
+    return sum
   }
 
   get retransmitBytes(): number {
@@ -388,8 +388,7 @@ export class SplitGenerator implements GeneratorHandle {
     const canTakeOver = hasMemory && rebuild === 'boundary' && call !== null && fromToken > this.spanStart
     this.migration = canTakeOver ? planKvCacheMigration(model, placed, to, call.kept, sequence - 1) : null
     call?.kept.free()
-    this.pastBytes.up += call?.upBytes ?? 0
-    this.pastBytes.down += call?.downBytes ?? 0
+    if (call !== null) this.pastTraffic.add(call.traffic)
     this.call = null
     this.resolvedPlan = to
     this.spanStart = fromToken

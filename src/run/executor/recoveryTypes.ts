@@ -1,5 +1,6 @@
 import type { Connection } from '../wire/types.ts'
 import type { ResolvedPlan } from './messages.ts'
+import type { TrafficCounts } from './requestTraffic.ts'
 import type { OutputToken, RequestOutput } from './types.ts'
 
 /**
@@ -34,9 +35,8 @@ export interface GeneratorHandle {
   readonly needsCloud: boolean
   /** Since when it has been waiting for a message from the cloud; null if it is not waiting. */
   readonly waitingSinceSeconds: number | null
-  /** Bytes of its messages in each direction, including headers and what was sent again. */
-  readonly upBytes: number
-  readonly downBytes: number
+  /** What its messages took of the link so far. */
+  readonly traffic: TrafficCounts
   /** Bytes of boundary tensors kept for it. */
   readonly retransmitBytes: number
   /**

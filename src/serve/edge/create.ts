@@ -6,7 +6,7 @@ import { systemTimers, type Timers } from '../../core/timers.ts'
 import { attentionUnits, type ModelSpec } from '../../model/spec.ts'
 import { RUNTIME_PRECISIONS, type RuntimePrecision } from '../../model/precision.ts'
 import type { PretrainedModel } from '../../model/weights/pretrained.ts'
-import type { BudgetUses } from '../../plan/price/budgets.ts'
+import { NO_BUDGETS, type BudgetUses } from '../../plan/price/budgets.ts'
 import { connectToCloud, type TransportOptions } from '../../run/executor/connectToCloud.ts'
 import type { ConnectionState } from '../../run/executor/recoveryTypes.ts'
 import { GREEDY, type SamplingParams } from '../../run/executor/types.ts'
@@ -133,10 +133,7 @@ async function composeEdge(options: EdgeOptions, side: OpenedSide): Promise<Edge
     const reason = `${logFolder} cannot be written, serving goes on without: ${error.message}`
     emit({ kind: 'degraded', atSeconds: clock.nowSeconds(), part: 'log', reason })
   }
-  const logs =
-    logFolder === undefined
-      ? null
-      : await openEdgeLogs({ folder: logFolder, bundle, clock, timers, onError }, side)
+  let logs: EdgeLogs | null = null
   let opened: OpenedService | null = null
   try {
     const limits = { ...DEFAULT_LIMITS, ...options.limits }
@@ -147,6 +144,11 @@ async function composeEdge(options: EdgeOptions, side: OpenedSide): Promise<Edge
       side,
       planAlone(side),
     )
+    if (logFolder !== undefined) {
+      // The header says which budgets hold: the bundle is opened before.
+      const { budgets = NO_BUDGETS } = selector
+      logs = await openEdgeLogs({ folder: logFolder, bundle, budgets, clock, timers, onError }, side)
+    }
     const registry = new Registry()
     const random = options.random ?? streamsBy(clock)
     const parts = { side, logs, selector, registry, limits, clock, timers, random }

@@ -3,7 +3,9 @@ import type { Clock } from '../../core/clock.ts'
 import { readCapped, sha256 } from '../../core/files.ts'
 import { openDecisionLog, type DecisionLog } from '../../core/journal/decisions.ts'
 import { openRequestJournal } from '../../core/journal/requests.ts'
+import { LOG_VERSION } from '../../core/journal/schema.ts'
 import type { Timers } from '../../core/timers.ts'
+import type { ConstraintBudgets } from '../../plan/price/budgets.ts'
 import { MANIFEST_FILE, MAX_MANIFEST_BYTES } from '../../policy/bundle/bundleManifest.ts'
 import { OBSERVATION_VERSION } from '../../policy/observation/observation.ts'
 import type { OpenedSide } from '../side.ts'
@@ -23,6 +25,8 @@ interface EdgeLogOptions {
   readonly folder: string
   /** Folder of the bundle that decides, whose hash stands in the log's header. */
   readonly bundle?: string
+  /** Budgets of what decides. */
+  readonly budgets: ConstraintBudgets
   readonly clock: Clock
   readonly timers: Timers
   /** Hears why the disk does not take the log; serving goes on without. */
@@ -31,18 +35,19 @@ interface EdgeLogOptions {
 
 /** Opens both logs. Throws InputError where another process writes to the folder. */
 export async function openEdgeLogs(options: EdgeLogOptions, side: OpenedSide): Promise<EdgeLogs> {
-  const { folder, bundle, clock, timers, onError } = options
+  const { folder, bundle, budgets, clock, timers, onError } = options
   const append = { clock, timers, onError }
   const { software, model } = side.greeting
   const decisions = await openDecisionLog(
     folder,
     {
       kind: 'header',
-      version: 1,
+      version: LOG_VERSION,
       software,
       model: { id: model.id, fingerprint: model.fingerprint },
       observationVersion: OBSERVATION_VERSION,
       bundle: bundleHash(bundle),
+      budgets,
       startedAt: clock.wallTime(),
     },
     append,

@@ -112,6 +112,7 @@ async function openPolicy(
     return policySelector({
       name: bundle.manifest.name,
       cloudPrecision: bundle.problem.pair.cloudPrecision,
+      budgets: bundle.problem.budgets,
       worksOffline: alone !== null || source.exitLayers.length > 0,
       leastPlans: leastPlans(bundle.problem, fallback, options.hasCloud),
       controller: new PlanController({ bundle, fallback, offlinePlan: alone?.plan ?? null, clock }),

@@ -3,6 +3,7 @@ import type { PlanController } from '../../policy/controller/planController.ts'
 import type { ControllerDecision } from '../../policy/controller/planControllerTypes.ts'
 import type { Precision } from '../../model/precision.ts'
 import type { Plan } from '../../plan/plan.ts'
+import type { ConstraintBudgets } from '../../plan/price/budgets.ts'
 import type { LinkStatus, PlanDecision, PlanSelector, ServiceEvent } from './types.ts'
 
 /** What a policy selector chooses by. */
@@ -11,6 +12,8 @@ interface PolicySelectorOptions {
   /** Precision that the policy's figures of the cloud are for. */
   readonly cloudPrecision: Precision
   readonly controller: PlanController
+  /** Of the bundle. */
+  readonly budgets: ConstraintBudgets
   /** Names the units of a plan. */
   readonly resolve: (plan: Plan) => ResolvedPlan
   readonly outageSeconds: number
@@ -27,6 +30,7 @@ export function policySelector({
   worksOffline,
   leastPlans,
   controller,
+  budgets,
   resolve,
   outageSeconds,
 }: PolicySelectorOptions): PlanSelector {
@@ -50,6 +54,17 @@ export function policySelector({
       return { ...choice(change), reason: change.reason, rebuild: change.rebuild }
     },
     onEvent: (event) => inform(controller, event),
+    budgets,
+    ended: (request, { placed, endToEndSeconds, generatedTokens, upBytes, downBytes, messages }) =>
+      placed === null
+        ? null
+        : controller.finished(request, {
+            seconds: endToEndSeconds,
+            outputTokens: generatedTokens,
+            upBytes,
+            downBytes,
+            messages,
+          }),
     budgetUses: () => controller.budgetUses(),
   }
 }
@@ -65,17 +80,6 @@ function inform(controller: PlanController, event: ServiceEvent): void {
       const { snapshot, placed } = event
       if (event.reason === 'dispatch') controller.dispatched(snapshot, placed.plan)
       else controller.replanned(snapshot, placed.plan)
-      return
-    }
-    case 'request-ended': {
-      const { placed, endToEndSeconds, generatedTokens, upBytes, downBytes } = event.stats
-      if (placed !== null)
-        controller.finished(event.request, {
-          seconds: endToEndSeconds,
-          outputTokens: generatedTokens,
-          upBytes,
-          downBytes,
-        })
       return
     }
     case 'link-probed': {

@@ -210,8 +210,9 @@ export class RequestRunner {
   }
 
   private end(job: RequestState, end: 'stop' | 'length' | 'cancelled' | 'error', detail: string): void {
-    const { requests, time, onEvent } = this.options
+    const { requests, selector, time, onEvent } = this.options
     const atSeconds = time.clock.nowSeconds()
+    const stats = job.stats(atSeconds)
     // What failed stays open: asked for again by its key, it goes on.
     requests?.end(job.number, end === 'stop' || end === 'length' ? end : null)
     onEvent({
@@ -221,7 +222,8 @@ export class RequestRunner {
       end,
       detail,
       tokens: job.delivered,
-      stats: job.stats(atSeconds),
+      stats,
+      use: selector.ended?.(job.number, stats) ?? null,
     })
   }
 }

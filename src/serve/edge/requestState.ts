@@ -1,6 +1,7 @@
 import { Deadline } from '../../core/deadline.ts'
 import type { TimeSource } from '../../core/timers.ts'
 import type { GeneratorHandle } from '../../run/executor/recoveryTypes.ts'
+import { NO_TRAFFIC } from '../../run/executor/requestTraffic.ts'
 import {
   BackendError,
   type CompletionOutput,
@@ -147,8 +148,7 @@ export class RequestState {
       ttftSeconds: firstTokenSeconds === null ? null : firstTokenSeconds - arrivedSeconds,
       tpotSeconds: further < 1 ? null : (lastTokenSeconds! - firstTokenSeconds!) / further,
       endToEndSeconds: atSeconds - arrivedSeconds,
-      upBytes: handle?.upBytes ?? 0,
-      downBytes: handle?.downBytes ?? 0,
+      ...(handle?.traffic ?? NO_TRAFFIC),
       edgeSeconds: this.edgeSeconds,
     }
   }

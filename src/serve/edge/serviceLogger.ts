@@ -44,7 +44,7 @@ function recordOf(event: ServiceEvent, atSeconds: number, model: ModelSpec): Log
       }
     }
     case 'request-ended': {
-      const { request, end, detail, tokens, stats } = event
+      const { request, end, detail, tokens, stats, use } = event
       return {
         kind: 'outcome',
         atSeconds,
@@ -58,7 +58,11 @@ function recordOf(event: ServiceEvent, atSeconds: number, model: ModelSpec): Log
         endToEndSeconds: stats.endToEndSeconds,
         upBytes: stats.upBytes,
         downBytes: stats.downBytes,
+        messages: stats.messages,
         edgeSeconds: stats.edgeSeconds,
+        energyJoules: use?.energyJoules ?? null,
+        accuracyLoss: use?.accuracyLoss ?? null,
+        cloudSeconds: use?.cloudSeconds ?? null,
       }
     }
     case 'transfer': {

@@ -1,7 +1,8 @@
 import type { Plan } from '../../plan/plan.ts'
-import type { BudgetUses } from '../../plan/price/budgets.ts'
+import type { BudgetUses, ConstraintBudgets, MeasuredUse } from '../../plan/price/budgets.ts'
 import type { ResolvedPlan } from '../../run/executor/messages.ts'
 import type { RecoveryEvent } from '../../run/executor/recoveryTypes.ts'
+import type { TrafficCounts } from '../../run/executor/requestTraffic.ts'
 import type { DecisionReason, DecisionSource } from '../../core/journal/types.ts'
 import type { RequestSnapshot } from '../../policy/controller/planControllerTypes.ts'
 import type { Precision } from '../../model/precision.ts'
@@ -56,6 +57,13 @@ export interface PlanSelector {
   decide(ask: RequestSnapshot, link: LinkStatus): PlanDecision
   /** Null: the request goes on as it is. */
   reconsider(request: RunningSnapshot, link: LinkStatus): PlanChange | null
+  /** Budgets of one request that it holds to on average; absent: none. */
+  readonly budgets?: ConstraintBudgets
+  /**
+   * Called once for each request, when it ends. What the request used of each resource that can have a budget, modelled
+   * from what was measured; null where nothing is known of it. Absent: it models no use.
+   */
+  ended?(request: number, stats: ServedStats): MeasuredUse | null
   /** Mean modelled use a request of each budget that it holds to; null before a request finished. Absent: no budgets. */
   budgetUses?(): BudgetUses | null
   /** Hears every event of the service before anyone else does. */
@@ -71,7 +79,7 @@ type WithServiceNumber<Event> = Event extends { readonly request: number }
 export type ServedRecoveryEvent = WithServiceNumber<RecoveryEvent>
 
 /** What a request took, told when it ends. */
-export interface ServedStats {
+export interface ServedStats extends TrafficCounts {
   /** The plan that it ended with, or null where none was decided. */
   readonly placed: ResolvedPlan | null
   /** Tokens that this process generated; those of an earlier process are not counted. */
@@ -82,8 +90,6 @@ export interface ServedStats {
   /** Null with fewer than two tokens. */
   readonly tpotSeconds: number | null
   readonly endToEndSeconds: number
-  readonly upBytes: number
-  readonly downBytes: number
   /** Busy seconds of the edge's engine. */
   readonly edgeSeconds: number
 }
@@ -127,6 +133,8 @@ export type TransitionEvent =
       /** Of the whole answer. */
       readonly tokens: number
       readonly stats: ServedStats
+      /** Of resources that can have a budget, modelled; null where no policy decided, and without a token. */
+      readonly use: MeasuredUse | null
     }
   /** Something that the service goes on without: the bundle, the log, a replan. */
   | { readonly kind: 'degraded'; readonly atSeconds: number; readonly part: string; readonly reason: string }

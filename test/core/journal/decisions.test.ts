@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest'
 import { InputError } from '../../../src/core/errors.ts'
 import { decodeDecisions, openDecisionLog, readDecisionLog } from '../../../src/core/journal/decisions.ts'
 import type { LogProblem } from '../../../src/core/journal/decisions.ts'
-import type { LogRecord } from '../../../src/core/journal/types.ts'
+import type { LogRecord, OutcomeRecord } from '../../../src/core/journal/types.ts'
 import { encodeLine } from '../../../src/core/journal/line.ts'
 import { HandTime, HEADER, inFolder } from './support.ts'
 
@@ -111,11 +111,24 @@ describe('the decision log', () => {
     expect(problems.map(({ what }) => what)).toEqual(['headless', 'headless', 'long'])
   })
 
+  it('reads budgets and use, and the former version without them', () => {
+    const budgets = { energyJoules: 12, accuracyLoss: null, cloudSeconds: 0.08 }
+    const header: LogRecord = { ...HEADER, version: 2, budgets }
+    const former = RECORDS.at(-1) as OutcomeRecord
+    const use = { messages: 61, energyJoules: -0.5, accuracyLoss: 0.01, cloudSeconds: null }
+    const { records, problems } = decode(bytesOf([header, { ...former, ...use }, HEADER, former]))
+    expect(problems).toEqual([])
+    expect(records).toEqual([header, { ...former, ...use }, HEADER, former])
+    expect(records[3]).not.toHaveProperty('energyJoules')
+    const wrong = decode(bytesOf([{ ...header, budgets: { energyJoules: 12 } }]))
+    expect(wrong.problems).toMatchObject([{ what: 'schema' }])
+  })
+
   it('refuses another version clearly, and what is no log', () =>
     inFolder(async (folder) => {
       const path = join(folder, 'decisions.00001.jsonl')
-      writeFileSync(path, encodeLine({ ...HEADER, version: 2, novelty: true }))
-      expect(() => [...readDecisionLog(folder)]).toThrow(/version 1[^]*version 2/)
+      writeFileSync(path, encodeLine({ ...HEADER, version: 3, novelty: true }))
+      expect(() => [...readDecisionLog(folder)]).toThrow(/version 1 or 2[^]*version 3/)
       expect(() => [...readDecisionLog(join(folder, 'none'))]).toThrow(InputError)
       const empty = join(folder, 'empty')
       await inFolder((other) => expect(() => [...readDecisionLog(other)]).toThrow(/decisions\.00001\.jsonl/))

@@ -183,6 +183,34 @@ describe('a decision', () => {
     expect(Math.min(...most)).toBeGreaterThan(0.3)
   })
 
+  test('says what a request used when it ends, each plan for the tokens that it brought', () => {
+    const { governor, problem, edge, cloud } = governed()
+    const { power } = problem.pair
+    const quantised = { ...cutPlan(12, 12, 6, 4, EDGE, EDGE) }
+    const lossOf = (plan: Plan): number =>
+      compileProgram(problem.pair, plan, { promptTokens: 60, loadBytes: 0, decisionSeconds: 0 }).accuracyLoss
+    expect(lossOf(quantised)).toBeGreaterThan(0)
+    governor.dispatched(askOf(), quantised)
+    governor.edgeBusy(1, { position: 0, rows: 60, seconds: 2 })
+    governor.replanned(askOf({ promptTokens: 70, maxNewTokens: 54, deliveredTokens: 10 }), edge)
+    const radio = { upBytes: 1e6, downBytes: 1e3, messages: 40 }
+    const use = governor.finished(1, { seconds: 5, outputTokens: 40, ...radio })!
+    // The first plan brought a quarter of the tokens, the second none of the loss.
+    expect(use.accuracyLoss).toBeCloseTo(lossOf(quantised) / 4 + (lossOf(edge) * 3) / 4, 12)
+    const { busyWatts, idleWatts, radioJoulesPerByte, radioJoulesPerMessage } = power
+    const joules = 2 * (busyWatts - idleWatts) + radioJoulesPerByte * 1_001_000 + radioJoulesPerMessage * 40
+    expect(use.energyJoules).toBeCloseTo(joules, 9)
+    expect(use.cloudSeconds).toBeGreaterThan(0)
+    // What was not counted is not 0.
+    for (const [request, counts] of [{}, { upBytes: 1, downBytes: 1 }].entries()) {
+      governor.dispatched(askOf({ request }), cloud)
+      const unmeasured = governor.finished(request, { seconds: 5, outputTokens: 4, ...counts })
+      expect(unmeasured).toMatchObject({ energyJoules: null, accuracyLoss: 0 })
+    }
+    expect(governor.finished(7, { seconds: 5, outputTokens: 4, ...radio })).toBeNull()
+    expect(governed({ bundle: null }).governor.finished(1, { seconds: 5, outputTokens: 4 })).toBeNull()
+  })
+
   test('is the exact action where a queue has passed its bound', () => {
     const problem = problemOf('gpt2')
     const shield = { maxWaiting: 3, v: 0.5 }

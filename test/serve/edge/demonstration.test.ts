@@ -70,6 +70,7 @@ async function openDecider() {
     outageSeconds: OUTAGE_SECONDS,
     cloudPrecision: bundle.problem.pair.cloudPrecision,
     controller: new PlanController({ bundle, fallback, offlinePlan: null, clock, hysteresis }),
+    budgets: bundle.problem.budgets,
     resolve: (plan) => resolvePlan(plan, unitsByLayer),
   })
 }

@@ -69,6 +69,11 @@ it('one stream tells the log, the metrics and an observer the same', async () =>
   const nameOf = (record: LogRecord): string =>
     record.kind === 'event' ? `event ${record.name}` : record.kind
   expect(records.map(nameOf)).toEqual(events.map(recordKind).filter((name) => name !== null))
+  // The forced plan's bundle has no figures: joules are not measured, its messages are.
+  const outcome = records.find((record) => record.kind === 'outcome')!
+  expect(outcome).toMatchObject({ energyJoules: null, accuracyLoss: null, cloudSeconds: null })
+  // Hidden states go up for the prompt and each token but the last, a token comes down for each.
+  expect(outcome.messages).toBe(24)
   const decision = events.find((event) => event.kind === 'decision')!
   expect(decision).toMatchObject({ reason: 'dispatch', propensity: 1, fromToken: 0, rebuild: 'start' })
   expect(decision.snapshot.deliveredTokens).toBe(0)
