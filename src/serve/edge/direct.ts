@@ -1,8 +1,7 @@
 import type { Address } from '../../core/address.ts'
 import { systemClock } from '../../core/clock.ts'
-import { EdgewiseError, InputError } from '../../core/errors.ts'
+import { EdgewiseError } from '../../core/errors.ts'
 import type { PretrainedModel } from '../../model/weights/pretrained.ts'
-import { needsCloud } from '../../plan/plan.ts'
 import { accuracyTableOf } from '../../plan/profile/accuracyFile.ts'
 import type { ReadOptions } from '../../policy/bundle/bundleFiles.ts'
 import type { HelloPayload } from '../../run/executor/hello.ts'
@@ -16,7 +15,7 @@ import { MeteredConnection, type RequestBytes } from '../../run/wire/metered.ts'
 import { openSide, type OpenedSide, type SideOptions } from '../side.ts'
 import { decideByBundle, type BundleDecision, type ExpectedRequest } from './decideByBundle.ts'
 import { readPlan } from './planWords.ts'
-import { bundleOptions, type DeciderOptions } from './planSelector.ts'
+import { bundleOptions, requireCloud, type DeciderOptions } from './planSelector.ts'
 
 export interface DirectEdgeOptions extends SideOptions, DeciderOptions {
   /** Where the cloud listens; left out: plans that need one are refused. */
@@ -176,14 +175,4 @@ async function generateOne(
     if (!signal.aborted || !(error instanceof EdgewiseError)) throw error
     return { request, tokens, result: null, interrupted: true }
   }
-}
-
-function requireCloud({ plan }: ResolvedPlan, hasCloud: boolean): void {
-  if (hasCloud || !needsCloud(plan)) return
-  throw new InputError({
-    where: '--cloud',
-    expected: 'an address: this plan needs a cloud',
-    found: 'nothing',
-    remedy: 'say --cloud 127.0.0.1:7400, or --plan edge',
-  })
 }

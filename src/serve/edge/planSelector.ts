@@ -77,13 +77,13 @@ export async function planSelectorOf(
   const common = { alone, outageSeconds, stableSeconds: STABLE_SECONDS }
   if (plan !== undefined) {
     const placed = readPlan(plan, source, ranking)
-    requireCloud(placed, options)
+    requireCloud(placed, options.hasCloud)
     side.memory.check(placed.plan, SHORTEST_REQUEST_TOKENS)
     return staticSelector({ ...common, name: `the plan ${plan}`, source: 'forced', placed })
   }
   if (!options.hasCloud) side.memory.check(edgePlan(side), SHORTEST_REQUEST_TOKENS)
   const fallback = alone ?? everywhere(source.model, cloudPlan(side))
-  requireCloud(fallback, options)
+  requireCloud(fallback, options.hasCloud)
   const policy = bundle === undefined ? 'no bundle was named' : await openPolicy(bundle, options, side, alone)
   if (typeof policy !== 'string') return policy
   onEvent({
@@ -150,8 +150,9 @@ function everywhere(model: Pick<ModelSpec, 'layers' | 'kvHeads'>, plan: Plan): R
   )
 }
 
-function requireCloud(placed: ResolvedPlan, { hasCloud }: PlanSelectorOptions): void {
-  if (hasCloud || !needsCloud(placed.plan)) return
+/** Throws InputError for a plan that needs a cloud where there is none. */
+export function requireCloud({ plan }: ResolvedPlan, hasCloud: boolean): void {
+  if (hasCloud || !needsCloud(plan)) return
   throw new InputError({
     where: '--cloud',
     expected: 'an address: the plan needs a cloud',
