@@ -60,6 +60,12 @@ export function fileProblem(error: unknown, path?: string): InputError | null {
   )
 }
 
+/** Whether an error says that a file is not there: the file system's, or the InputError that it became. */
+export function isMissingFile(error: unknown): boolean {
+  const origin = error instanceof InputError ? error.cause : error
+  return origin instanceof Error && (origin as NodeJS.ErrnoException).code === 'ENOENT'
+}
+
 /** Runs `action`; an error of the file system is thrown as an InputError that names `path`. */
 export function onPath<T>(path: string, action: () => T): T {
   try {

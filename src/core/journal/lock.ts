@@ -13,6 +13,7 @@ import { dirname } from 'node:path'
 import type { Clock } from '../clock.ts'
 import type { Timers } from '../timers.ts'
 import { InputError } from '../errors.ts'
+import { isMissingFile } from '../fileErrors.ts'
 
 /** How often a holder renews its lock, in seconds. */
 const BEAT_SECONDS = 5
@@ -126,7 +127,7 @@ function removeStale(path: string, text: string): void {
   try {
     renameSync(path, aside)
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return
+    if (isMissingFile(error)) return
     throw error
   }
   if (readFileSync(aside, 'utf8') !== text) tryLink(aside, path)
@@ -138,7 +139,7 @@ function readHolder(path: string): { holder: Holder | null; text: string } | nul
   try {
     text = readFileSync(path, 'utf8')
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
+    if (isMissingFile(error)) return null
     throw error
   }
   try {

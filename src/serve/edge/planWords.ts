@@ -1,4 +1,5 @@
 import { InputError, show } from '../../core/errors.ts'
+import { isMissingFile } from '../../core/fileErrors.ts'
 import { readText } from '../../core/files.ts'
 import { parseJson } from '../../core/schema.ts'
 import { resolvedPlanFromJson, type ResolvedPlan } from '../../run/executor/messages.ts'
@@ -96,7 +97,7 @@ function readPlanText(path: string): string {
   try {
     return readText(path, MAX_PLAN_BYTES)
   } catch (error) {
-    if (!(error instanceof InputError) || error.problem.found !== 'ENOENT') throw error
+    if (!isMissingFile(error)) throw error
     const words = SHORTHANDS.map(([word]) => word).join(', ')
     throw new InputError(
       {
