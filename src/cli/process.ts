@@ -52,12 +52,14 @@ function makeIo(argv: readonly string[]): Io {
 }
 
 /**
- * Runs this process's command line with the given commands, and ends the process. Ctrl-C (SIGINT) and a service
- * manager's SIGTERM mean the same: the command drains, then all is cleaned up; a second one ends at once.
+ * Runs this process's command line with the given commands, and ends the process. Ctrl-C (SIGINT), a service
+ * manager's SIGTERM and a closed terminal (SIGHUP) mean the same: the command drains, then all is cleaned up; a second one ends at once.
  */
 export async function runProcess(entries: readonly CliEntry[]): Promise<never> {
   process.on('SIGINT', interrupt)
   process.on('SIGTERM', interrupt)
+  // The terminal is gone: what runs drains, as after Ctrl-C. Node ends at once otherwise, under nohup too.
+  process.on('SIGHUP', interrupt)
   const argv = process.argv.slice(2)
   const io = makeIo(argv)
   // A reader that has seen enough (`| head`) is no error.

@@ -57,6 +57,10 @@ async function declare(
       await declare(command, loaded.entries, argv.slice(argv.indexOf(called) + 1), io, state)
     else attach(command, loaded, io, state)
   }
+  // Without this, --help beside a word that is no command would be answered with the help of the parent.
+  if (called !== undefined && !entries.some(({ name }) => name === called)) {
+    await parent.parseAsync([called], { from: 'user' })
+  }
 }
 
 function attach(command: Command, module: AnyCommand, io: Io, state: { code: number }): void {

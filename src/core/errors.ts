@@ -48,6 +48,15 @@ export class IntegrityError extends EdgewiseError {
   }
 }
 
+/**
+ * Text of a peer for one line of output: control characters, line separators and marks that reorder text become `?`, so
+ * that it can neither begin a line of its own nor steer a terminal. At most `limit` characters.
+ */
+export function printable(text: string, limit = 200): string {
+  const clean = text.replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, '?')
+  return clean.length <= limit ? clean : `${clean.slice(0, limit - 1)}…`
+}
+
 /** Formats a value for an error message, at most `limit` characters long. */
 export function show(value: unknown, limit = 80): string {
   const text = typeof value === 'string' ? JSON.stringify(value) : String(value)

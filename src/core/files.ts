@@ -5,12 +5,13 @@ import {
   mkdirSync,
   openSync,
   readFileSync,
+  readdirSync,
   renameSync,
   rmSync,
   statSync,
   writeSync,
 } from 'node:fs'
-import { dirname, isAbsolute, relative, resolve } from 'node:path'
+import { dirname, isAbsolute, join, relative, resolve } from 'node:path'
 import { InputError } from './errors.ts'
 import { fileProblem, onPath } from './fileErrors.ts'
 
@@ -47,6 +48,25 @@ export function readText(path: string, maxBytes = 64 * 1024 * 1024): string {
   return readCapped(path, maxBytes).toString('utf8')
 }
 
+/** Windows has no POSIX permissions: files are protected by access lists there. */
+const HAS_MODES = process.platform !== 'win32'
+
+/**
+ * Reads a file with a secret, at most `maxBytes` long. Throws InputError if others can read it, because then it may be
+ * known already. `what` names the secret in the error.
+ */
+export function readSecretText(path: string, maxBytes: number, what: string): string {
+  const text = readText(path, maxBytes)
+  const mode = onPath(path, () => statSync(path)).mode & 0o777
+  if (!HAS_MODES || (mode & 0o077) === 0) return text
+  throw new InputError({
+    where: path,
+    expected: `${what} that only its owner can read (mode 0600)`,
+    found: `mode 0${mode.toString(8).padStart(3, '0')}`,
+    remedy: `chmod 600 ${path}; if somebody may have read it, make another and revoke this one`,
+  })
+}
+
 /**
  * Writes a temporary file beside the target, syncs it and renames it: readers see the old file or the new one, never a
  * part. The file has permissions `mode` from its creation on.
@@ -62,7 +82,7 @@ export function writeChunks(path: string, chunks: Iterable<Uint8Array>, mode = 0
 
 function replaceFile(path: string, chunks: Iterable<Uint8Array>, mode: number): void {
   mkdirSync(dirname(path), { recursive: true })
-  const temporary = `${path}.${randomUUID()}.tmp`
+  const temporary = temporaryName(path)
   try {
     const handle = openSync(temporary, 'wx', mode)
     try {
@@ -73,10 +93,35 @@ function replaceFile(path: string, chunks: Iterable<Uint8Array>, mode: number): 
     } finally {
       closeSync(handle)
     }
+    sweep(dirname(path), statSync(temporary).mtimeMs)
     renameSync(temporary, path)
   } catch (error) {
     rmSync(temporary, { force: true })
     throw error
+  }
+}
+
+const TEMPORARY = /\.[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.tmp$/
+/** A temporary file or folder of this age, in milliseconds, is one that a killed process left. */
+const LEFT_BEHIND_MS = 3_600_000
+const swept = new Set<string>()
+
+/** A name beside `path` for what will be renamed to it when it is whole. Such names are swept if they stay behind. */
+export function temporaryName(path: string): string {
+  return `${path}.${randomUUID()}.tmp`
+}
+
+/** Removes what killed processes left in a folder, once in the life of this process. `nowMs` is the file system's time. */
+function sweep(folder: string, nowMs: number): void {
+  const name = resolve(folder)
+  if (swept.has(name)) return
+  swept.add(name)
+  for (const left of readdirSync(folder)) {
+    if (!TEMPORARY.test(left)) continue
+    const path = join(folder, left)
+    const info = statSync(path, { throwIfNoEntry: false })
+    if (info !== undefined && nowMs - info.mtimeMs > LEFT_BEHIND_MS)
+      rmSync(path, { recursive: true, force: true })
   }
 }
 

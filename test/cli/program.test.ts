@@ -186,3 +186,27 @@ describe('the registry', () => {
     expect(io.out(), where.join(' ')).toContain(`$ edgewise ${where.join(' ')}`)
   }
 })
+
+describe('a word that is no command', () => {
+  it.each([
+    ['foo', '--help'],
+    ['--help', 'foo'],
+    ['help', 'foo'],
+    ['trace', 'foo', '--help'],
+    ['trace', '--help', 'foo'],
+    ['trian', '--help'],
+  ])('is an error, with --help beside it too: %s %s %s', async (...argv) => {
+    const io = recordIo()
+    expect(
+      await runCli(
+        argv.filter((word) => word !== undefined),
+        io,
+        COMMANDS,
+        '0.0.0',
+      ),
+    ).toBe(2)
+    expect(io.err()).toMatch(/^error: unknown command '(foo|trian)'/)
+    if (argv[0] === 'trian') expect(io.err()).toContain('Did you mean train?')
+    expect(io.out()).toBe('')
+  })
+})

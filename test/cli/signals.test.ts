@@ -31,7 +31,7 @@ function start(...args: string[]) {
 }
 
 describe.skipIf(!existsSync(cli))('a signal (skipped where dist is not built: `npm run build`)', () => {
-  it.each(['SIGINT', 'SIGTERM'] as const)(
+  it.each(['SIGINT', 'SIGTERM', 'SIGHUP'] as const)(
     '%s ends an edge with what it has, and a cloud after its farewells',
     async (signal) => {
       const side = ['--model', 'tales', '--cache', join(scratch, 'cache')]

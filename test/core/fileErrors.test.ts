@@ -2,10 +2,12 @@ import {
   closeSync,
   existsSync,
   mkdirSync,
+  chmodSync,
   mkdtempSync,
   openSync,
   readdirSync,
   rmSync,
+  utimesSync,
   writeFileSync,
   writeSync,
 } from 'node:fs'
@@ -13,9 +15,9 @@ import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
-import { InputError } from '../../src/core/errors.ts'
+import { InputError, printable } from '../../src/core/errors.ts'
 import { checkWritable, fileProblem, fillFolder, onPath } from '../../src/core/fileErrors.ts'
-import { readText, writeAtomic } from '../../src/core/files.ts'
+import { readSecretText, readText, temporaryName, writeAtomic } from '../../src/core/files.ts'
 
 const root = mkdtempSync(join(tmpdir(), 'edgewise-file-errors-'))
 const file = join(root, 'file')
@@ -93,5 +95,52 @@ describe('a path that is to be written', () => {
     writeFileSync(join(used, 'mine'), 'x')
     expect(() => fillFolder(used, 0o700, fail(used))).toThrow('stop')
     expect(readdirSync(used)).toEqual(['half', 'mine'])
+  })
+})
+
+describe('what a killed process left', () => {
+  test('is removed once it is an hour old, and nothing else', () => {
+    const folder = join(root, 'left')
+    mkdirSync(folder)
+    const old = temporaryName(join(folder, 'a.json'))
+    const oldFolder = temporaryName(join(folder, 'bundle'))
+    const young = temporaryName(join(folder, 'b.json'))
+    const own = join(folder, 'mine.tmp')
+    mkdirSync(oldFolder)
+    for (const path of [old, young, own, join(oldFolder, 'x')]) writeFileSync(path, 'x')
+    const hourAgo = Date.now() / 1000 - 3700
+    for (const path of [old, oldFolder, own]) utimesSync(path, hourAgo, hourAgo)
+    writeAtomic(join(folder, 'c.json'), 'x')
+    const kept = [young, own, join(folder, 'c.json')].map((path) => path.slice(folder.length + 1))
+    expect(readdirSync(folder).sort()).toEqual(kept.sort())
+  })
+})
+
+describe('a secret', () => {
+  test.skipIf(process.platform === 'win32')('is not read from a file that others can read', () => {
+    const path = join(root, 'token')
+    writeFileSync(path, 'secret')
+    for (const [mode, isRead] of [
+      [0o644, false],
+      [0o640, false],
+      [0o604, false],
+      [0o600, true],
+      [0o400, true],
+    ] as const) {
+      chmodSync(path, mode)
+      if (isRead) expect(readSecretText(path, 100, 'a token')).toBe('secret')
+      else
+        expect(() => readSecretText(path, 100, 'a token')).toThrow(
+          /a token that only its owner can read.*0600/,
+        )
+    }
+  })
+})
+
+describe('text of a peer', () => {
+  test('begins no line of its own and steers no terminal', () => {
+    const forged = 'edgewise/1\r\nconnection 7 opened\u001b[2J\u202etxt\u2028x\u0085y'
+    expect(printable(forged)).toBe('edgewise/1??connection 7 opened?[2J?txt?x?y')
+    expect(printable('Grüße, 日本')).toBe('Grüße, 日本')
   })
 })

@@ -1,3 +1,4 @@
+import { printable } from '../../core/errors.ts'
 import { DEFAULT_ADDRESS, formatAddress, parseAddress } from '../../core/address.ts'
 import { formatBytes } from '../../report/numbers.ts'
 import { createCloud, DEFAULT_CLOUD_LIMITS, type Cloud } from '../../serve/cloud/create.ts'
@@ -112,16 +113,16 @@ function eventText(event: CloudEvent): string {
   switch (event.kind) {
     case 'connection-opened': {
       const { connection, identity, software, precision } = event
-      const who = identity === null ? '' : `${identity}, `
-      return `connection ${connection} opened: ${who}${software}, ${precision}`
+      const who = identity === null ? '' : `${printable(identity)}, `
+      return `connection ${connection} opened: ${who}${printable(software)}, ${precision}`
     }
     case 'connection-closed': {
       const { connection, reason, receivedBytes, sentBytes } = event
       const bytes = `${formatBytes(receivedBytes)} up, ${formatBytes(sentBytes)} down`
-      return `connection ${connection} closed: ${reason}; ${bytes}`
+      return `connection ${connection} closed: ${printable(reason)}; ${bytes}`
     }
     case 'connection-rejected':
-      return `a client was turned away: ${event.reason}`
+      return `a client was turned away: ${printable(event.reason)}`
   }
 }
 

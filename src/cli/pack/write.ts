@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto'
 import {
   chmodSync,
   copyFileSync,
@@ -15,7 +14,7 @@ import {
 import { basename, dirname, join, resolve } from 'node:path'
 import { InputError } from '../../core/errors.ts'
 import { onPath } from '../../core/fileErrors.ts'
-import { readText } from '../../core/files.ts'
+import { readText, temporaryName } from '../../core/files.ts'
 import type { ModelSpec } from '../../model/spec.ts'
 import { readBundle } from '../../policy/bundle/bundleFiles.ts'
 import { BUNDLE_FILES, MANIFEST_FILE } from '../../policy/bundle/bundleManifest.ts'
@@ -62,7 +61,7 @@ const DATE_SECONDS = 315_532_800
 export function writePack(request: PackRequest, out: string): Pack {
   const target = resolve(out)
   checkFree(out)
-  const temporary = `${target}.${randomUUID()}.tmp`
+  const temporary = temporaryName(target)
   try {
     const head = fill(temporary, request)
     put(temporary, PACK_MANIFEST, describeFolder(temporary, head))

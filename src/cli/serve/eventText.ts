@@ -1,3 +1,4 @@
+import { printable } from '../../core/errors.ts'
 import { serviceEventJsonSchema } from '../json/serve.ts'
 import { formatSeconds } from '../../report/numbers.ts'
 import { planText } from '../../serve/edge/planWords.ts'
@@ -13,13 +14,13 @@ export function eventText(event: TransitionEvent, units: number): string | null 
         ? `cloud is back after ${formatSeconds(event.awaySeconds)}`
         : 'cloud connected'
     case 'link-down':
-      return `cloud lost: ${oneLine(event.reason)}`
+      return `cloud lost: ${printable(event.reason.split('\n')[0])}`
     case 'link-refused':
-      return `cloud refuses: ${oneLine(event.reason)}`
+      return `cloud refuses: ${printable(event.reason.split('\n')[0])}`
     case 'link-retry':
       return `tries again in ${formatSeconds(event.delaySeconds)} (attempt ${event.attempt})`
     case 'request-refused':
-      return `${requestName(event.request)}: the cloud gave it up (${event.code})`
+      return `${requestName(event.request)}: the cloud gave it up (${printable(event.code)})`
     case 'request-resumed':
       return `${requestName(event.request)}: resumed after ${event.tokens} tokens by ${event.rebuild}, ${event.bytes} bytes again`
     case 'request-switched':
@@ -29,19 +30,15 @@ export function eventText(event: TransitionEvent, units: number): string | null 
     case 'decision':
       return `request ${event.request}: ${event.reason}: ${planText(event.placed, units)} (${event.source}, ${formatSeconds(event.decideSeconds)})`
     case 'request-ended':
-      return `request ${event.request}: ${event.end}${event.detail === '' ? '' : ` (${event.detail})`} after ${event.tokens} tokens`
+      return `request ${event.request}: ${event.end}${event.detail === '' ? '' : ` (${printable(event.detail)})`} after ${event.tokens} tokens`
     case 'degraded':
-      return `${event.part}: ${event.reason}`
+      return `${event.part}: ${printable(event.reason)}`
   }
 }
 
 /** Null: the request ended before the event came. */
 function requestName(request: number | null): string {
   return request === null ? 'a request that has ended' : `request ${request}`
-}
-
-function oneLine(text: string): string {
-  return text.split('\n')[0]
 }
 
 /** An event as one line of `--json`: the fields of the format that it has, its plan in words. */

@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import type { Clock } from '../../core/clock.ts'
-import { readText } from '../../core/files.ts'
+import { readSecretText } from '../../core/files.ts'
 import { readTlsMaterial } from '../../core/trust/material.ts'
 import type { TransportOptions } from '../../run/executor/connectToCloud.ts'
 
@@ -28,7 +28,8 @@ export function readTransportOptions(
   { tls, webSocket, token }: TransportFlags,
   { clock }: { readonly clock: Clock },
 ): TransportOptions {
-  const secret = token === undefined ? {} : { token: readText(token, MAX_TOKEN_BYTES).trim() }
+  const secret =
+    token === undefined ? {} : { token: readSecretText(token, MAX_TOKEN_BYTES, 'a token').trim() }
   return {
     ...(tls === undefined ? {} : { tls: readTlsMaterial(tls, clock) }),
     ...(webSocket === undefined ? {} : { webSocket: { path: webSocket, ...secret } }),

@@ -11,6 +11,11 @@ import type { AppendHealth, AppendOptions } from './types.ts'
 
 const DEFAULT_SYNC_SECONDS = 1
 /**
+ * Shortest time between two syncs of lines that say nothing new by themselves, such as heartbeats: an idle device would
+ * wear its memory card out.
+ */
+const LAZY_SYNC_SECONDS = 60
+/**
  * Longest time between `append` and the write. Written lines survive a killed process, because the operating system
  * holds them; lines not yet written are lost.
  */
@@ -65,6 +70,8 @@ export class AppendFile {
   private waitingChars = 0
   private appended = 0
   private synced = 0
+  /** `appended` after the last line that is not lazy. */
+  private urgent = 0
   /** Lines in the file that are not synced: a power loss could lose them. */
   private unsynced = 0
   private dropped = 0
@@ -105,8 +112,11 @@ export class AppendFile {
     }
   }
 
-  /** Appends a record without throwing or waiting. A record that is not JSON or is too long is dropped and counted. */
-  append(record: object): void {
+  /**
+   * Appends a record without throwing or waiting. A record that is not JSON or is too long is dropped and counted.
+   * `isLazy`: it need not be synced before LAZY_SYNC_SECONDS are over, or another record is.
+   */
+  append(record: object, isLazy = false): void {
     let line: string
     try {
       line = encodeLine(record)
@@ -114,11 +124,11 @@ export class AppendFile {
       this.drop((error as Error).message)
       return
     }
-    this.appendLine(line)
+    this.appendLine(line, isLazy)
   }
 
   /** Like `append`, for a line that is encoded already. */
-  appendLine(line: string): void {
+  appendLine(line: string, isLazy = false): void {
     if (this.failed || this.closed) this.dropped++
     else if (this.isTooLong(line)) this.drop('a record too long')
     else if (this.waitingChars > MAX_WAITING_CHARS) this.drop('the disk is too slow')
@@ -126,6 +136,7 @@ export class AppendFile {
       this.waiting.push(line)
       this.waitingChars += line.length
       this.appended++
+      if (!isLazy) this.urgent = this.appended
       if (this.syncSeconds === 0 || this.waitingChars >= BATCH_CHARS) this.pump()
       else this.arm('write', this.writeSeconds)
     }
@@ -205,7 +216,9 @@ export class AppendFile {
       for (;;) {
         while (this.waiting.length > 0) await this.writeBatch(this.take())
         if (this.synced >= this.appended) break
-        const due = this.lastSync + this.syncSeconds - this.clock.nowSeconds()
+        const pause =
+          this.synced < this.urgent ? this.syncSeconds : Math.max(this.syncSeconds, LAZY_SYNC_SECONDS)
+        const due = this.lastSync + pause - this.clock.nowSeconds()
         if (due > 0 && this.waiters.length === 0) {
           this.arm('sync', due)
           break
@@ -230,6 +243,7 @@ export class AppendFile {
     const { maxBytes } = this.options
     const limit = maxBytes === undefined ? Infinity : Math.max(maxBytes, 2 * this.headBytes)
     try {
+      this.options.verify?.()
       if (this.position > this.headBytes && this.position + bytes.length > limit) await this.rotate()
     } catch (error) {
       this.dropped += lines.length
@@ -346,7 +360,8 @@ export class AppendFile {
     this.waiting = []
     this.waitingChars = 0
     this.synced = this.appended
-    this.lastError = (cause as NodeJS.ErrnoException).code ?? cause.message
+    const isHeld = cause instanceof InputError
+    this.lastError = isHeld ? cause.message : ((cause as NodeJS.ErrnoException).code ?? cause.message)
     this.disarm()
     if (!this.closed) this.arm('retry', this.options.retrySeconds ?? DEFAULT_RETRY_SECONDS)
     const gone = this.letGo()

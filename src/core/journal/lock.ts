@@ -24,12 +24,17 @@ const BEAT_SECONDS = 5
 const STALE_SECONDS = 30
 
 /** Keeps a second process out of a folder. The lock of a process that died in any way is released. */
-interface FolderLock {
+export interface FolderLock {
   /**
    * Takes the lock; does nothing if it is held already.
    * @throws InputError if another process holds it; the disk's errors as they are
    */
   acquire(): void
+  /**
+   * Call before writing to the folder. Throws InputError if another process has taken the lock, because this one was
+   * frozen for so long that it counted as dead. It never gets the lock back: the other one has written since.
+   */
+  verify(): void
   release(): void
 }
 
@@ -45,18 +50,29 @@ interface Holder {
   readonly space: string | null
 }
 
-/** Creates the lock object for `path`; nothing is locked before `acquire`. */
-export function openLock(path: string, { clock, timers }: { clock: Clock; timers: Timers }): FolderLock {
+/** Creates the lock object for `path`; nothing is locked before `acquire`. `holder` says who needs a folder of its own. */
+export function openLock(
+  path: string,
+  { clock, timers }: { clock: Clock; timers: Timers },
+  holder = 'edge',
+): FolderLock {
   /** Contents of the lock file while it is held. */
   let text: string | null = null
+  let isLost = false
   let cancel: (() => void) | null = null
+  /** When the lock file was last seen to be ours, on the monotonic clock, which goes on while a container is frozen. */
+  let seenSeconds = -Infinity
   const nowSeconds = () => Date.parse(clock.wallTime()) / 1000
   /** False if another process took the lock: a holder that was suspended for long counts as dead. */
   const isOurs = () => readHolder(path)?.text === text
+  const renew = () => {
+    utimesSync(path, nowSeconds(), nowSeconds())
+    seenSeconds = clock.nowSeconds()
+  }
   const beat = () => {
     cancel = timers.after(BEAT_SECONDS, () => {
       try {
-        if (isOurs()) utimesSync(path, nowSeconds(), nowSeconds())
+        if (isOurs()) renew()
       } catch {
         // Ignored here: the log reports disk errors itself.
       }
@@ -65,9 +81,21 @@ export function openLock(path: string, { clock, timers }: { clock: Clock; timers
   }
   return {
     acquire() {
+      if (isLost) throw heldBy(path, readHolder(path)?.holder ?? null, holder)
       if (text !== null) return
-      text = take(path, nowSeconds)
+      text = take(path, nowSeconds, holder)
+      seenSeconds = clock.nowSeconds()
       beat()
+    },
+    verify() {
+      // Nobody takes a lock over that was renewed within STALE_SECONDS.
+      if (text === null || clock.nowSeconds() - seenSeconds < STALE_SECONDS / 2) return
+      if (isOurs()) {
+        renew()
+        return
+      }
+      isLost = true
+      throw heldBy(path, readHolder(path)?.holder ?? null, holder)
     },
     release() {
       if (text === null) return
@@ -86,7 +114,7 @@ export function openLock(path: string, { clock, timers }: { clock: Clock; timers
  * Writes the lock through a hard link, which is created whole or not at all, so nobody reads half a lock. Returns its
  * contents.
  */
-function take(path: string, nowSeconds: () => number): string {
+function take(path: string, nowSeconds: () => number, holder: string): string {
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
   const mine = `${path}.${process.pid}`
   const text = JSON.stringify(self())
@@ -99,10 +127,10 @@ function take(path: string, nowSeconds: () => number): string {
       }
       const seen = readHolder(path)
       if (seen === null) continue
-      if (!isDead(seen.holder, path, nowSeconds())) throw heldBy(path, seen.holder)
+      if (!isDead(seen.holder, path, nowSeconds())) throw heldBy(path, seen.holder, holder)
       removeStale(path, seen.text)
     }
-    throw heldBy(path, null)
+    throw heldBy(path, null, holder)
   } finally {
     rmSync(mine, { force: true })
   }
@@ -207,11 +235,11 @@ function readOr(read: () => string): string | null {
   }
 }
 
-function heldBy(path: string, holder: Holder | null): InputError {
+function heldBy(path: string, holder: Holder | null, who: string): InputError {
   return new InputError({
     where: dirname(path),
     expected: 'a folder that no other process writes to',
     found: holder === null ? 'a lock' : `process ${holder.pid} at work`,
-    remedy: `give each edge a folder of its own; a process that ended lets go within ${STALE_SECONDS} s`,
+    remedy: `give each ${who} a folder of its own; a process that ended lets go within ${STALE_SECONDS} s`,
   })
 }

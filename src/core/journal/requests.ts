@@ -6,7 +6,7 @@ import { openAppend } from './appendFile.ts'
 import type { AppendFile } from './appendFile.ts'
 import { systemDisk } from './disk.ts'
 import { sealLine } from './line.ts'
-import { openLock } from './lock.ts'
+import { openLock, type FolderLock } from './lock.ts'
 import { MAX_REQUEST_LINE_BYTES, readRequests } from './requestFile.ts'
 import type { AppendHealth, AppendOptions } from './types.ts'
 
@@ -87,9 +87,9 @@ export async function openRequestJournal(
   options: RequestJournalOptions,
 ): Promise<RequestJournal> {
   const lock = openLock(join(folder, LOCK_NAME), options)
-  const journal = new RequestJournal(options, () => lock.release())
+  const journal = new RequestJournal(options, lock)
   try {
-    await journal.open(folder, () => lock.acquire())
+    await journal.open(folder)
   } catch (error) {
     lock.release()
     throw error
@@ -100,20 +100,20 @@ export async function openRequestJournal(
 /** Journals running and recently finished requests, so that a device that is killed at any token can continue them. */
 export class RequestJournal {
   private readonly options: RequestJournalOptions
-  private readonly unlock: () => void
+  private readonly lock: FolderLock
   private file: AppendFile | null = null
   private loaded = false
   private readonly entries = new Map<number, Entry>()
   private readonly byKey = new Map<string, Entry>()
   private next = 1
 
-  constructor(options: RequestJournalOptions, unlock: () => void) {
+  constructor(options: RequestJournalOptions, lock: FolderLock) {
     this.options = options
-    this.unlock = unlock
+    this.lock = lock
   }
 
   /** Opens the files. Call once, before anything else. */
-  async open(folder: string, lock: () => void): Promise<void> {
+  async open(folder: string): Promise<void> {
     const { clock, timers, disk, syncSeconds, maxBytes, retrySeconds, onError } = this.options
     const path = join(folder, REQUEST_FILE)
     this.file = await openAppend(path, {
@@ -131,9 +131,10 @@ export class RequestJournal {
       head: () => this.state(),
       prepare: async () => {
         await (disk ?? systemDisk).list(folder)
-        lock()
+        this.lock.acquire()
         this.load(path)
       },
+      verify: () => this.lock.verify(),
     })
     // The files could not be read yet: start at a number that they cannot contain.
     if (!this.loaded) this.next = Math.floor(1000 * this.nowSeconds())
@@ -208,7 +209,7 @@ export class RequestJournal {
 
   async close(): Promise<void> {
     await this.file!.close()
-    this.unlock()
+    this.lock.release()
   }
 
   /** Reads the files, the first time that this is possible. */

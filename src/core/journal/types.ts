@@ -24,6 +24,8 @@ export interface AppendOptions {
   readonly head?: () => Iterable<object>
   /** Runs before every opening, for example to take a lock. Its errors count as disk errors, except InputError. */
   readonly prepare?: () => Promise<void>
+  /** Runs before lines are written; throws if the file is no longer this process's to write. */
+  readonly verify?: () => void
   /** Seconds from a disk error until the file is reopened. Default 5. */
   readonly retrySeconds?: number
   /** Called once when the disk fails, and again only after a recovery in between. */

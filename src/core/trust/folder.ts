@@ -1,7 +1,7 @@
 import { existsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { InputError } from '../errors.ts'
-import { readText, writeAtomic } from '../files.ts'
+import { readSecretText, readText, writeAtomic } from '../files.ts'
 
 /** File names in key folders. */
 export const KEY_FILES = {
@@ -68,15 +68,7 @@ export function readPem(path: string): string {
 
 /** Reads a private key. Refuses one that others can read, because it may be known already. */
 export function readSecret(path: string): string {
-  const text = readPem(path)
-  const { mode } = statSync(path)
-  if (!HAS_MODES || (mode & 0o077) === 0) return text
-  throw new InputError({
-    where: path,
-    expected: 'a private key that only its owner can read (mode 0600)',
-    found: `mode ${showMode(mode)}`,
-    remedy: `chmod 600 ${path}; if somebody may have read it, make another and revoke this one`,
-  })
+  return readSecretText(path, MAX_PEM_BYTES, 'a private key')
 }
 
 /** The PEM blocks with the given label, in order. */

@@ -23,6 +23,7 @@ export const RUN_FILES = {
   accuracy: 'accuracy.json',
   checkpoint: 'checkpoint.bin',
   best: 'best.policy',
+  lock: 'run.lock',
 } as const
 
 const MAX_POLICY_BYTES = 256 * 1024 * 1024

@@ -5,6 +5,8 @@ import { VectorPartition } from '../../../envs/partition.ts'
 import type { Clock } from '../../core/clock.ts'
 import { InputError } from '../../core/errors.ts'
 import { readCapped, writeAtomic } from '../../core/files.ts'
+import { openLock } from '../../core/journal/lock.ts'
+import { systemTimers, type Timers } from '../../core/timers.ts'
 import { readConfig } from '../../core/schema.ts'
 import type { Engine } from '../../core/engine/types.ts'
 import { mean, runEpisode } from '../evaluate/episode.ts'
@@ -22,6 +24,8 @@ const MAX_CHECKPOINT_BYTES = 1024 * 1024 * 1024
 export interface RunContext {
   readonly engine: Engine
   readonly clock: Clock
+  /** Renew the run folder's lock; default: those of the event loop. */
+  readonly timers?: Timers
   readonly versions: Record<string, string>
   readonly onUpdate?: (progress: RunProgress) => void
   /** Called before each update; true ends the run after a checkpoint. */
@@ -73,7 +77,10 @@ export async function startRun(
   return new Run(out, scenario, training, context).start(false)
 }
 
-/** Continues a run exactly from its last checkpoint, also after kill -9. */
+/**
+ * Continues a run exactly from its last checkpoint, also after kill -9. Throws InputError while another process trains
+ * it.
+ */
 export async function resumeRun(out: string, context: RunContext): Promise<RunSummary> {
   const run = readRun(out)
   const scenario = await openRunScenario(out)
@@ -123,7 +130,19 @@ class Run {
     this.context = context
   }
 
+  /** Trains under the lock of the run folder: two processes would write over each other's checkpoints. */
   async start(resume: boolean): Promise<RunSummary> {
+    const { clock, timers = systemTimers } = this.context
+    const lock = openLock(join(this.out, RUN_FILES.lock), { clock, timers }, 'training')
+    lock.acquire()
+    try {
+      return await this.train(resume)
+    } finally {
+      lock.release()
+    }
+  }
+
+  private async train(resume: boolean): Promise<RunSummary> {
     const { training, context } = this
     const { scenario } = this
     const { profile } = scenario.problem.pair.edge

@@ -1,8 +1,7 @@
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, rmdirSync, statSync } from 'node:fs'
-import { randomUUID } from 'node:crypto'
 import { basename, dirname, join, resolve } from 'node:path'
 import { EdgewiseError, InputError } from '../../core/errors.ts'
-import { canonicalJson, sha256, writeAtomic } from '../../core/files.ts'
+import { canonicalJson, sha256, temporaryName, writeAtomic } from '../../core/files.ts'
 import { check } from '../../core/schema.ts'
 import type { Engine } from '../../core/engine/types.ts'
 import { OBSERVATION_VERSION } from '../observation/observation.ts'
@@ -103,7 +102,7 @@ export async function exportBundle(
   checkEngines(engines)
   checkSpec(numbers.spec, scenario.problem, 'policy')
   const contents = contentsOf(source, options)
-  const temporary = `${target}.${randomUUID()}.tmp`
+  const temporary = temporaryName(target)
   try {
     mkdirSync(temporary, { recursive: true })
     for (const name of BUNDLE_FILES) writeAtomic(join(temporary, name), contents[name])

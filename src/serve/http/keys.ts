@@ -1,6 +1,6 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
 import { InputError, show } from '../../core/errors.ts'
-import { readText } from '../../core/files.ts'
+import { readSecretText, readText } from '../../core/files.ts'
 
 /** Whose requests these are where no keys are asked for. */
 export const ANONYMOUS = 'anonymous'
@@ -37,9 +37,24 @@ export class ApiKeys {
   }
 }
 
-/** Reads a file of keys, see parseApiKeys. Throws InputError for one that is unreadable, empty or wrong. */
+/**
+ * Reads a file of keys, see parseApiKeys. Throws InputError for one that is unreadable, empty or wrong, and for one with
+ * a key in plain text that others can read; hashes may be read by anyone.
+ */
 export function readApiKeys(path: string): ApiKeys {
-  return parseApiKeys(readText(path, MAX_FILE_BYTES), path)
+  const text = readText(path, MAX_FILE_BYTES)
+  const keys = parseApiKeys(text, path)
+  if (linesOf(text).some(({ line }) => !HASHED.test(line)))
+    readSecretText(path, MAX_FILE_BYTES, 'a file of API keys')
+  return keys
+}
+
+/** The lines that hold keys, with their numbers from 1. */
+function linesOf(text: string): { readonly line: string; readonly number: number }[] {
+  return text
+    .split('\n')
+    .map((raw, i) => ({ line: raw.trim(), number: i + 1 }))
+    .filter(({ line }) => line !== '' && !line.startsWith('#'))
 }
 
 /**
@@ -49,15 +64,13 @@ export function readApiKeys(path: string): ApiKeys {
 export function parseApiKeys(text: string, where: string): ApiKeys {
   const stored: StoredKey[] = []
   const owners = new Map<string, string>()
-  for (const [i, raw] of text.split('\n').entries()) {
-    const line = raw.trim()
-    if (line === '' || line.startsWith('#')) continue
-    const key = parseLine(line, `${where}:${i + 1}`)
+  for (const { line, number } of linesOf(text)) {
+    const key = parseLine(line, `${where}:${number}`)
     const digest = key.digest.toString('hex')
     const owner = owners.get(digest) ?? key.name
     if (owner !== key.name) {
       const found = `the key of ${owner} again`
-      throw new InputError({ where: `${where}:${i + 1}`, expected: 'a key of its own for each name', found })
+      throw new InputError({ where: `${where}:${number}`, expected: 'a key of its own for each name', found })
     }
     if (!owners.has(digest)) stored.push(key)
     owners.set(digest, key.name)

@@ -7,7 +7,7 @@ import { decodeDecisions, openDecisionLog, readDecisionLog } from '../../../src/
 import type { LogProblem } from '../../../src/core/journal/decisions.ts'
 import type { LogRecord, OutcomeRecord } from '../../../src/core/journal/types.ts'
 import { encodeLine } from '../../../src/core/journal/line.ts'
-import { HandTime, HEADER, inFolder } from './support.ts'
+import { HandTime, HEADER, inFolder, MemoryDisk } from './support.ts'
 
 const RECORDS: readonly LogRecord[] = [
   { kind: 'arrival', atSeconds: 1, request: 1, promptTokens: 30, maxNewTokens: 20 },
@@ -54,6 +54,29 @@ function decode(bytes: Uint8Array) {
 }
 
 describe('the decision log', () => {
+  it('does not sync for a heartbeat alone more than once a minute, and at once for what weighs more', async () => {
+    const time = new HandTime()
+    const disk = new MemoryDisk()
+    await inFolder(async (folder) => {
+      const log = await openDecisionLog(folder, HEADER, { clock: time, timers: time, disk })
+      const heartbeat: LogRecord = { kind: 'heartbeat', atSeconds: 1, rttSeconds: 0.03 }
+      log.write(heartbeat)
+      await time.pass(1)
+      const { syncs } = disk
+      for (let second = 0; second < 50; second++) {
+        log.write(heartbeat)
+        await time.pass(1)
+      }
+      expect(disk.syncs).toBe(syncs)
+      for (let second = 0; second < 20; second++) await time.pass(1)
+      expect(disk.syncs).toBe(syncs + 1)
+      log.write(RECORDS[0])
+      for (let second = 0; second < 3; second++) await time.pass(1)
+      expect(disk.syncs).toBe(syncs + 2)
+      await log.close()
+    })
+  })
+
   it('reads back what was written, over starts and files', () =>
     inFolder(async (folder) => {
       const time = new HandTime()

@@ -315,6 +315,28 @@ describe('two processes on one journal', () => {
       expect(readFileSync(lock, 'utf8')).toBe(successor)
     }))
 
+  it('a process that was frozen until another took its lock writes nothing any more, and says so', () =>
+    inFolder(async (folder) => {
+      const time = new HandTime()
+      const lock = join(folder, 'requests.lock')
+      const reported: string[] = []
+      const frozen = await open(folder, time, { onError: ({ message }: Error) => reported.push(message) })
+      frozen.begin(ask())
+      expect(await frozen.flush()).toBe(true)
+      writeFileSync(lock, '{"pid":1,"started":"1","boot":"elsewhere","space":"pid:[1]"}')
+      const before = readdirSync(folder).map((name) => readFileSync(join(folder, name), 'utf8'))
+      // Its timers did not run either: it goes on at the next line, long after.
+      time.jump(100)
+      frozen.begin(ask('b'))
+      expect(await frozen.flush()).toBe(false)
+      expect(reported).toHaveLength(1)
+      expect(reported[0]).toMatch(/no other process writes to[^]*process 1 at work/)
+      await time.pass(10)
+      expect(frozen.health).toMatchObject({ ok: false, dropped: 1 })
+      await frozen.close()
+      expect(readdirSync(folder).map((name) => readFileSync(join(folder, name), 'utf8'))).toEqual(before)
+    }))
+
   it('close where the disk does not let the lock go', () =>
     inFolder(async (folder) => {
       const journal = await open(folder)

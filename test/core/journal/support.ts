@@ -45,6 +45,11 @@ export class HandTime implements Clock, Timers {
     return () => this.waiting.delete(entry)
   }
 
+  /** Time passes and nothing runs: the process is frozen. */
+  jump(seconds: number): void {
+    this.now += seconds
+  }
+
   get pending(): number {
     return this.waiting.size
   }

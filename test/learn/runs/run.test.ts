@@ -114,6 +114,9 @@ describe('a training', () => {
           onUpdate: ({ update }) => {
             const copy = join(folder, `killed-${update}`)
             cpSync(whole, copy, { recursive: true })
+            // As its holder is dead.
+            const lock = readFileSync(join(copy, 'run.lock'), 'utf8')
+            writeFileSync(join(copy, 'run.lock'), lock.replace(/"pid":\d+/, '"pid":4194305'))
             killed.push(copy)
           },
         }),
@@ -163,6 +166,22 @@ describe('a run folder', () => {
       const lost = writeConfig(folder, 'lost.yaml', { ...TRAINING, scenario: 'none.yaml' })
       await expect(startRun(lost, join(folder, 'other'), context())).rejects.toThrow(/none\.yaml/)
       expect(existsSync(join(folder, 'other'))).toBe(false)
+    })
+  })
+
+  it('is trained by one process at a time', async () => {
+    await inFolder(async (folder) => {
+      const config = configs(folder)
+      const out = join(folder, 'run')
+      const seconds: Promise<void>[] = []
+      const second = (): void => {
+        seconds.push(expect(resumeRun(out, context())).rejects.toThrow(/give each training a folder of its own/))
+      }
+      await startRun(config, out, context({ onUpdate: second, stopped: stopAfter(1) }))
+      expect(seconds).toHaveLength(1)
+      await Promise.all(seconds)
+      expect(await resumeRun(out, context({ stopped: () => true }))).toMatchObject({ updates: 1 })
+      expect(existsSync(join(out, 'run.lock'))).toBe(false)
     })
   })
 
