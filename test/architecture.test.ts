@@ -293,6 +293,22 @@ describe('what a file exports', () => {
   })
 })
 
+describe('the name of a file', () => {
+  it('is in camel case, and repeats that of its folder only where the file exports the name', () => {
+    const problems = [...files, ...sourceFiles('bench', 'test').map(read)].flatMap(({ path, text }) => {
+      const [folder, name] = path
+        .replace(/(\.test|\.config|\.d)?\.ts$/, '')
+        .split('/')
+        .slice(-2)
+      if (!/^[a-z][A-Za-z0-9]*$/.test(name)) return [`${path}: not in camel case`]
+      if (!new RegExp(`^${folder}[A-Z]`).test(name) || path.startsWith('test/')) return []
+      const isExported = exportsOf(text).some((found) => found.toLowerCase() === name.toLowerCase())
+      return isExported ? [] : [`${path}: repeats the name of its folder`]
+    })
+    expect(problems).toEqual([])
+  })
+})
+
 describe('the checks themselves', () => {
   it('see every kind of import', () => {
     const text = `import a from './a.ts'\nimport type { B } from './b.ts'\nexport * from './c.ts'\nconst d = await import('./d.ts')\ntype E = import('./e.ts').E`

@@ -97,7 +97,7 @@ export const COMMANDS: readonly CliEntry[] = [
     name: 'calibrate-edge',
     summary: 'one side of `edgewise calibrate`; not for users',
     hidden: true,
-    load: async () => (await import('./commands/calibrate-edge.ts')).calibrateEdge,
+    load: async () => (await import('./commands/calibrateEdge.ts')).calibrateEdge,
   },
   {
     name: 'bench',

@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import type { BundleSignature } from '../policy/bundle/bundleSignature.ts'
+import type { BundleSignature } from '../policy/bundle/signature.ts'
 import { readPublicKey } from '../core/trust/dsse.ts'
 import { readPem, readSecret } from '../core/trust/folder.ts'
 import { collect } from './options.ts'

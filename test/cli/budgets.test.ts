@@ -5,7 +5,7 @@ import { afterAll, describe, expect, it } from 'vitest'
 import { runCli } from '../../src/cli/program.ts'
 import { COMMANDS } from '../../src/cli/registry.ts'
 import { systemClock } from '../../src/core/clock.ts'
-import { editManifest } from '../policy/bundle-support.ts'
+import { editManifest } from '../policy/bundleSupport.ts'
 import { recordIo } from './io.ts'
 
 const scratch = mkdtempSync(join(tmpdir(), 'edgewise-budgets-cli-'))

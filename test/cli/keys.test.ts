@@ -7,10 +7,10 @@ import { verifyJsonSchema } from '../../src/cli/json/bundle.ts'
 import { runCli } from '../../src/cli/program.ts'
 import { COMMANDS } from '../../src/cli/registry.ts'
 import { exportBundle } from '../../src/policy/bundle/export.ts'
-import { openParityEngines } from '../../src/policy/bundle/bundleVerify.ts'
+import { openParityEngines } from '../../src/policy/bundle/verify.ts'
 import { readApiKeys } from '../../src/serve/http/keys.ts'
 import { readTlsMaterial } from '../../src/core/trust/material.ts'
-import { numbersOf, problemOf, sourceOf } from '../policy/bundle-support.ts'
+import { numbersOf, problemOf, sourceOf } from '../policy/bundleSupport.ts'
 import { recordIo } from './io.ts'
 
 const root = mkdtempSync(join(tmpdir(), 'edgewise-keys-cli-'))

@@ -26,8 +26,8 @@ import { runtimeFor, TARGETS, thisMachine, type Target } from '../../src/cli/pac
 import { EXIT_INTERRUPTED } from '../../src/cli/program.ts'
 import { openEngine } from '../../src/core/engine/open.ts'
 import { exportBundle } from '../../src/policy/bundle/export.ts'
-import { problemOf, sourceOf } from '../policy/bundle-support.ts'
-import { edgewise, removeWorld } from './split-world.ts'
+import { problemOf, sourceOf } from '../policy/bundleSupport.ts'
+import { edgewise, removeWorld } from './splitWorld.ts'
 
 const root = resolve(import.meta.dirname, '../..')
 const built = existsSync(join(root, 'dist', 'edge-program.js'))

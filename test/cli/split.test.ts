@@ -21,7 +21,7 @@ import {
   removeWorld,
   spec,
   start,
-} from './split-world.ts'
+} from './splitWorld.ts'
 
 afterAll(removeWorld)
 

@@ -10,7 +10,7 @@ import type { LatencyForm } from '../../src/plan/price/objective.ts'
 import { pairUnits } from '../../src/plan/price/pair.ts'
 import { runWorld } from '../../src/learn/evaluate/episode.ts'
 import type { Scenario } from '../../src/sim/scenario/scenario.ts'
-import { FORMS, randomProblem, randomWorld, sessionTerms, wholeEdgeBytes } from '../plan/random-problem.ts'
+import { FORMS, randomProblem, randomWorld, sessionTerms, wholeEdgeBytes } from '../plan/randomProblem.ts'
 
 const REWARD: RewardTerms = {
   form: 'shaped',

@@ -1,7 +1,7 @@
 import type { ResolvedPlan } from '../../src/run/executor/messages.ts'
 import { attentionUnits, type ModelSpec } from '../../src/model/spec.ts'
 import { CLOUD, EDGE, exitPlan, type BoundaryBits, type Plan } from '../../src/plan/plan.ts'
-import { cutAt } from '../run/executor/random-plan.ts'
+import { cutAt } from '../run/executor/randomPlan.ts'
 
 export const PLAN_NAMES = [
   'cut',

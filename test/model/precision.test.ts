@@ -11,7 +11,7 @@ import type { RuntimePrecision } from '../../src/model/precision.ts'
 import type { WeightSource } from '../../src/model/graphs/source.ts'
 import { ffnWeights } from '../../src/model/graphs/weights.ts'
 import { GraphRecorder } from '../../src/core/onnx/graph.ts'
-import { advance, Caches, data, idsOf, wholeModel } from './segmentRun.ts'
+import { advance, Caches, data, idsOf, wholeModel } from './subgraphRun.ts'
 import { gpt2Like, groupedLike, llamaLike, randomSource, runGraph, times, normalFill } from './support.ts'
 
 const engine = await openEngine('native')

@@ -17,7 +17,7 @@ import type { Policy } from '../../src/plan/price/situation.ts'
 import { createFast } from '../../src/sim/fast.ts'
 import { Episode } from '../../src/sim/episode.ts'
 import type { EpisodeInputs } from '../../src/sim/types.ts'
-import { FORMS, randomProblem, randomWalk, randomWorld, sessionTerms } from './random-problem.ts'
+import { FORMS, randomProblem, randomWalk, randomWorld, sessionTerms } from './randomProblem.ts'
 
 /** Walks the masks at random: reaches plans that no planner would take. */
 function randomWalker(problem: DecisionProblem, random: RandomStream): Policy {

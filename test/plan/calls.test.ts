@@ -8,8 +8,8 @@ import { CLOUD, EDGE, cutPlan, exitPlan, uniformPlan, type Plan } from '../../sr
 import { accuracyTable } from '../../src/plan/profile/accuracy.ts'
 import { BlockCosts } from '../../src/plan/profile/costs.ts'
 import type { Figure, Profile } from '../../src/plan/profile/types.ts'
-import { randomPair } from './random-pair.ts'
-import { randomProblem } from './random-problem.ts'
+import { randomPair } from './randomPair.ts'
+import { randomProblem } from './randomProblem.ts'
 
 const LAYERS = 3
 const UNITS = 2

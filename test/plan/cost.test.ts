@@ -11,8 +11,8 @@ import { createFast } from '../../src/sim/fast.ts'
 import { createReference } from '../../src/sim/reference.ts'
 import type { SimulationFactory, EpisodeInputs } from '../../src/sim/types.ts'
 import { createLink, constantSeries } from '../../src/trace/link.ts'
-import { anyPlan } from './any-plan.ts'
-import { FORMS, randomProblem } from './random-problem.ts'
+import { anyPlan } from './anyPlan.ts'
+import { FORMS, randomProblem } from './randomProblem.ts'
 
 function randomState(random: RandomStream, pair: DevicePair) {
   const link = {

@@ -8,7 +8,7 @@ import type { LatencyForm } from '../../src/plan/price/objective.ts'
 import type { DevicePair } from '../../src/plan/price/pair.ts'
 import { BOUNDARY_BITS, exitPlan, type Plan, type Side } from '../../src/plan/plan.ts'
 import { planCost } from '../../src/plan/oracle/value.ts'
-import { randomPair } from './random-pair.ts'
+import { randomPair } from './randomPair.ts'
 
 const UNITS = 3
 const LAYERS = 4

@@ -4,8 +4,8 @@ import { planAccuracyLoss } from '../../src/plan/price/loss.ts'
 import { lowerPlan } from '../../src/plan/lower.ts'
 import { CLOUD, EDGE, cutPlan } from '../../src/plan/plan.ts'
 import type { AccuracyTable, LayerLoss } from '../../src/plan/profile/accuracy.ts'
-import { anyPlan } from './any-plan.ts'
-import { randomPair } from './random-pair.ts'
+import { anyPlan } from './anyPlan.ts'
+import { randomPair } from './randomPair.ts'
 
 const LAYERS = 3
 const UNITS = 2

@@ -16,9 +16,9 @@ import { boundaryBytes, tokenIdBytes } from '../../src/plan/price/boundary.ts'
 import { compileProgram } from '../../src/plan/price/compile.ts'
 import type { DevicePair } from '../../src/plan/price/pair.ts'
 import { RESOURCE, type StageList } from '../../src/plan/price/program.ts'
-import { cutAt, randomPlan } from '../run/executor/random-plan.ts'
-import { anyPlan } from './any-plan.ts'
-import { randomPair } from './random-pair.ts'
+import { cutAt, randomPlan } from '../run/executor/randomPlan.ts'
+import { anyPlan } from './anyPlan.ts'
+import { randomPair } from './randomPair.ts'
 import { sourcesThatSay } from './sources.ts'
 
 const PROMPT = 17

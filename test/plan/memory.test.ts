@@ -32,10 +32,10 @@ import { BYTES_PER_WEIGHT, type Precision, type RuntimePrecision } from '../../s
 import { PlanDecoder, ROW_FEATURE_SIZE, layerChoice } from '../../src/policy/action/planDecoder.ts'
 import { RequestKvCache } from '../../src/run/executor/kvCache.ts'
 import { EdgeMemory } from '../../src/sim/memory.ts'
-import { randomSituation } from '../../src/policy/parity/paritySamples.ts'
-import { anyPlan } from './any-plan.ts'
-import { randomPair } from './random-pair.ts'
-import { randomProblem } from './random-problem.ts'
+import { randomSituation } from '../../src/policy/parity/samples.ts'
+import { anyPlan } from './anyPlan.ts'
+import { randomPair } from './randomPair.ts'
+import { randomProblem } from './randomProblem.ts'
 
 const PRECISIONS: readonly Precision[] = ['fp32', 'fp16', 'int8', 'int4']
 

@@ -17,7 +17,7 @@ import {
   type Side,
 } from '../../src/plan/plan.ts'
 import { AttentionTimes, choiceIndex, layerTables } from '../../src/plan/oracle/tables.ts'
-import { randomProblem, wholeEdgeBytes } from './random-problem.ts'
+import { randomProblem, wholeEdgeBytes } from './randomProblem.ts'
 
 // Its one declaration file serves both module systems and says namespace where an ES import finds the loader.
 const highs = await (highsModule as unknown as (typeof highsModule)['default'])()

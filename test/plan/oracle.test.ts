@@ -7,8 +7,8 @@ import { optimalPlan } from '../../src/plan/oracle/oracle.ts'
 import { pairUnits } from '../../src/plan/price/pair.ts'
 import { CLOUD, EDGE, type Plan } from '../../src/plan/plan.ts'
 import { edgeMemory } from '../../src/plan/price/memory.ts'
-import { randomInput } from './random-input.ts'
-import { FORMS } from './random-problem.ts'
+import { randomInput } from './randomInput.ts'
+import { FORMS } from './randomProblem.ts'
 
 /** Every plan of a model, by counting. */
 function* everyPlan(input: OracleInput): Generator<Plan> {

@@ -20,7 +20,7 @@ import { planCost, planValue } from '../../src/plan/oracle/value.ts'
 import { fitsEdge } from '../../src/plan/price/memory.ts'
 import { createFast } from '../../src/sim/fast.ts'
 import { Episode } from '../../src/sim/episode.ts'
-import { FORMS, randomProblem, randomWorld, sessionTerms, wholeEdgeBytes } from './random-problem.ts'
+import { FORMS, randomProblem, randomWorld, sessionTerms, wholeEdgeBytes } from './randomProblem.ts'
 
 /** The first situation of a random world: nothing in flight, one request waiting. */
 function quietSituation(seed: number): { problem: DecisionProblem; situation: Situation } {

@@ -13,8 +13,8 @@ import { askedOfCloud, RESOURCE, stageSeconds } from '../../src/plan/price/progr
 import { compileProgram } from '../../src/plan/price/compile.ts'
 import { evaluateProgram } from '../../src/plan/price/evaluate.ts'
 import { DEFAULT_OBJECTIVE } from '../../src/plan/price/objective.ts'
-import { anyPlan } from './any-plan.ts'
-import { randomPair } from './random-pair.ts'
+import { anyPlan } from './anyPlan.ts'
+import { randomPair } from './randomPair.ts'
 
 const model: ModelSpec = {
   id: 'by-hand',

@@ -6,12 +6,12 @@ import { edgeWork } from '../../src/plan/planners/priced.ts'
 import type { OracleInput } from '../../src/plan/price/question.ts'
 import { planValue } from '../../src/plan/oracle/value.ts'
 import { fitsEdge } from '../../src/plan/price/memory.ts'
-import { randomSituation } from '../../src/policy/parity/paritySamples.ts'
+import { randomSituation } from '../../src/policy/parity/samples.ts'
 import { SEARCH_STEPS } from '../../src/policy/controller/shield.ts'
-import { problemOf } from '../policy/bundle-support.ts'
-import { randomInput } from './random-input.ts'
-import { FORMS, wholeEdgeBytes } from './random-problem.ts'
-import { slowOptimum } from './solve-reference.ts'
+import { problemOf } from '../policy/bundleSupport.ts'
+import { randomInput } from './randomInput.ts'
+import { FORMS, wholeEdgeBytes } from './randomProblem.ts'
+import { slowOptimum } from './solveReference.ts'
 
 const PER_FORM = 350
 

@@ -6,8 +6,8 @@ import { AttentionTimes, layerTables } from '../../src/plan/oracle/tables.ts'
 import { planValue } from '../../src/plan/oracle/value.ts'
 import { BOUNDARY_BITS, type Plan, type Side } from '../../src/plan/plan.ts'
 import type { OracleInput } from '../../src/plan/price/question.ts'
-import { randomInput } from './random-input.ts'
-import { FORMS } from './random-problem.ts'
+import { randomInput } from './randomInput.ts'
+import { FORMS } from './randomProblem.ts'
 
 /** Weights and prices of which each may be all that counts, so that one wrong column does not hide behind the others. */
 function withFewTerms(random: RandomStream, input: OracleInput): OracleInput {

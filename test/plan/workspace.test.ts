@@ -6,8 +6,8 @@ import { solve, type Problem } from '../../src/plan/oracle/solve.ts'
 import { AttentionTimes, layerTables } from '../../src/plan/oracle/tables.ts'
 import { OracleWorkspace } from '../../src/plan/oracle/workspace.ts'
 import { CLOUD, EDGE, type Side } from '../../src/plan/plan.ts'
-import { randomInput } from './random-input.ts'
-import { wholeEdgeBytes } from './random-problem.ts'
+import { randomInput } from './randomInput.ts'
+import { wholeEdgeBytes } from './randomProblem.ts'
 
 /** Shortest paths over four layers whose memory binds, so that bounds alone do not answer them. */
 function boundProblems(seed: number): Problem[] {

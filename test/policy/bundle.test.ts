@@ -11,32 +11,24 @@ import {
   OBSERVATION_VERSION,
 } from '../../src/policy/observation/observation.ts'
 import { ACTION_VERSION } from '../../src/policy/action/planDecoder.ts'
-import { readBundle } from '../../src/policy/bundle/bundleFiles.ts'
+import { readBundle } from '../../src/policy/bundle/files.ts'
 import {
   BUNDLE_FILES,
   checkManifest,
   formatManifest,
   parseManifest,
-} from '../../src/policy/bundle/bundleManifest.ts'
-import type { Manifest } from '../../src/policy/bundle/bundleManifest.ts'
-import { SIGNATURE_FILE, writeSignature } from '../../src/policy/bundle/bundleSignature.ts'
-import { openParityEngines, verifyBundle } from '../../src/policy/bundle/bundleVerify.ts'
+} from '../../src/policy/bundle/manifest.ts'
+import type { Manifest } from '../../src/policy/bundle/manifest.ts'
+import { SIGNATURE_FILE, writeSignature } from '../../src/policy/bundle/signature.ts'
+import { openParityEngines, verifyBundle } from '../../src/policy/bundle/verify.ts'
 import { NO_BUDGETS } from '../../src/plan/price/budgets.ts'
 import { exportBundle } from '../../src/policy/bundle/export.ts'
 import { LearnedPolicy } from '../../src/policy/actor/learned.ts'
-import { randomSituation } from '../../src/policy/parity/paritySamples.ts'
+import { randomSituation } from '../../src/policy/parity/samples.ts'
 import { keyIdOf } from '../../src/core/trust/dsse.ts'
 import { decodeModel } from '../../src/core/onnx/read.ts'
 import { encodeModel } from '../../src/core/onnx/write.ts'
-import {
-  editManifest,
-  numbersOf,
-  problemOf,
-  replaceFile,
-  scratch,
-  sourceOf,
-  TERMS,
-} from './bundle-support.ts'
+import { editManifest, numbersOf, problemOf, replaceFile, scratch, sourceOf, TERMS } from './bundleSupport.ts'
 
 const problem = problemOf('tiny')
 const numbers = numbersOf(problem)

@@ -6,20 +6,12 @@ import { parameterOf } from '../../src/core/onnx/parameters.ts'
 import { decodeModel } from '../../src/core/onnx/read.ts'
 import { encodeModel } from '../../src/core/onnx/write.ts'
 import { actorLayout } from '../../src/policy/actor/actor.ts'
-import { policyModel } from '../../src/policy/actor/actorGraph.ts'
-import { readBundle } from '../../src/policy/bundle/bundleFiles.ts'
-import { openParityEngines, verifyBundle } from '../../src/policy/bundle/bundleVerify.ts'
+import { policyModel } from '../../src/policy/actor/graph.ts'
+import { readBundle } from '../../src/policy/bundle/files.ts'
+import { openParityEngines, verifyBundle } from '../../src/policy/bundle/verify.ts'
 import { exportBundle, ParityError } from '../../src/policy/bundle/export.ts'
 import { checkParity } from '../../src/policy/parity/parity.ts'
-import {
-  editManifest,
-  numbersOf,
-  problemOf,
-  replaceFile,
-  scratch,
-  sourceOf,
-  TERMS,
-} from './bundle-support.ts'
+import { editManifest, numbersOf, problemOf, replaceFile, scratch, sourceOf, TERMS } from './bundleSupport.ts'
 
 const SMALL = { random: 200, walks: 40, ties: 60 }
 const problem = problemOf('tiny')

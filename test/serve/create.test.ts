@@ -5,7 +5,7 @@ import { afterAll, describe, expect, it } from 'vitest'
 import { readDecisionLog } from '../../src/core/journal/decisions.ts'
 import { systemTimers, type Timers } from '../../src/core/timers.ts'
 import { edgeJoules } from '../../src/plan/price/energy.ts'
-import { formatManifest, parseManifest } from '../../src/policy/bundle/bundleManifest.ts'
+import { formatManifest, parseManifest } from '../../src/policy/bundle/manifest.ts'
 import { openBundle } from '../../src/policy/controller/edge.ts'
 import { LoggedUseTally } from '../../src/serve/edge/loggedUse.ts'
 import {

@@ -6,7 +6,7 @@ import type { SimulationFactory, EpisodeInputs } from '../../src/sim/types.ts'
 import type { LinkSeries } from '../../src/trace/types.ts'
 import { createLink } from '../../src/trace/link.ts'
 import { drive } from './episode.ts'
-import { plainWorld } from './plain-world.ts'
+import { plainWorld } from './plainWorld.ts'
 import { CLOUD, DOWN, EDGE, list, program, stage, UP } from './worlds.ts'
 
 /** 1 MB/s both ways, 100 ms. */

@@ -5,7 +5,7 @@ import { pairUnits } from '../../src/plan/price/pair.ts'
 import { uniformPlan, EDGE, CLOUD, type Plan } from '../../src/plan/plan.ts'
 import type { DecisionProblem } from '../../src/plan/price/problem.ts'
 import { EdgeMemory, pinnedNeed } from '../../src/sim/memory.ts'
-import { randomProblem } from '../plan/random-problem.ts'
+import { randomProblem } from '../plan/randomProblem.ts'
 
 const LAYERS = 4
 

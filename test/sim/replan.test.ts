@@ -5,7 +5,7 @@ import type { Program } from '../../src/plan/price/program.ts'
 import type { Simulation, SimulationFactory, EpisodeInputs } from '../../src/sim/types.ts'
 import { constantLink, createLink } from '../../src/trace/link.ts'
 import type { Link } from '../../src/trace/types.ts'
-import { plainWorld } from './plain-world.ts'
+import { plainWorld } from './plainWorld.ts'
 import { CLOUD, DOWN, EDGE, list, program, stage, UP } from './worlds.ts'
 
 const RATE = 8e6

@@ -2,7 +2,7 @@ import { expect, it } from 'vitest'
 import type { Program, Stage } from '../../src/plan/price/program.ts'
 import { createFast } from '../../src/sim/fast.ts'
 import { createLink } from '../../src/trace/link.ts'
-import { plainWorld } from './plain-world.ts'
+import { plainWorld } from './plainWorld.ts'
 import { EDGE, list, program, stage } from './worlds.ts'
 
 const link = createLink({

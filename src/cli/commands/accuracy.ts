@@ -15,7 +15,7 @@ import { EXIT_INTERRUPTED } from '../program.ts'
 import { startProgress, type Progress } from '../progress.ts'
 import { packageRoot } from '../../core/packageRoot.ts'
 import { openSubgraphFolder, type SubgraphFolder } from '../../model/graphs/subgraphFolder.ts'
-import { describeAssessment, perplexityPoints } from './accuracy-table.ts'
+import { describeAssessment, perplexityPoints } from './accuracyTable.ts'
 
 interface Options {
   readonly model: string
@@ -143,7 +143,7 @@ async function writeFiles({ out, plot }: Options, found: Assessment): Promise<vo
   if (plot === undefined) return
   const [{ renderSvg }, { perplexitySpec }] = await Promise.all([
     import('../../report/render.ts'),
-    import('../../report/perplexity-chart.ts'),
+    import('../../report/perplexityChart.ts'),
   ])
   const title = `${found.modelId}: perplexity against bits`
   const subtitle = `measured on ${found.tokens} tokens of ${found.text}`

@@ -8,7 +8,7 @@ import { decideJson } from '../json/bundle.ts'
 import { needed } from '../json/request.ts'
 import { integerOption, numberOption, requireChoice } from '../options.ts'
 import { addTrust, readTrust } from '../trust.ts'
-import { describePlan, mapOf } from './oracle-table.ts'
+import { describePlan, mapOf } from './oracleTable.ts'
 
 interface Options {
   readonly upMbps?: number

@@ -22,7 +22,7 @@ import { printerOf } from '../split/print.ts'
 import { readPrompts, type PromptOptions } from '../split/prompts.ts'
 import { addSideOptions, sideOptions, type SideFlags } from '../split/side.ts'
 import { addTrust, readTrust } from '../trust.ts'
-import { describePlan } from './oracle-table.ts'
+import { describePlan } from './oracleTable.ts'
 
 export interface EdgeFlags extends SideFlags, PromptOptions, ServeFlags, TransportFlags {
   readonly cloud?: string

@@ -3,7 +3,7 @@ import { addExamples, addJson } from '../command.ts'
 import { printHint, printJson, printLine } from '../io.ts'
 import { compareCandidates, oracleJson } from '../json/oracle.ts'
 import { addRequestOptions, requestOf, type RequestOptions } from '../json/request.ts'
-import { describeOracle } from './oracle-table.ts'
+import { describeOracle } from './oracleTable.ts'
 
 interface Options extends RequestOptions {
   readonly json?: boolean

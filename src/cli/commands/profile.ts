@@ -18,7 +18,7 @@ import type { Io } from '../io.ts'
 import { printJson, printLine } from '../io.ts'
 import { integerOption, numberOption, requireChoice } from '../options.ts'
 import { startProgress } from '../progress.ts'
-import { describeProfile } from './profile-table.ts'
+import { describeProfile } from './profileTable.ts'
 
 interface Options {
   readonly model?: string

@@ -1,5 +1,5 @@
-import { readBundle } from '../../policy/bundle/bundleFiles.ts'
-import { writeSignature } from '../../policy/bundle/bundleSignature.ts'
+import { readBundle } from '../../policy/bundle/files.ts'
+import { writeSignature } from '../../policy/bundle/signature.ts'
 import type { CliCommand } from '../command.ts'
 import { addExamples } from '../command.ts'
 import { printLine } from '../io.ts'

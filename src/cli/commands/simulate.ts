@@ -25,7 +25,7 @@ import { misfit } from '../json/oracle.ts'
 import { addRequestOptions, needed, requestOf, stateJson, type RequestOptions } from '../json/request.ts'
 import { integerOption, requireChoice } from '../options.ts'
 import { linkEntries } from './link/entries.ts'
-import { headline, mapOf, timeTable, weightsLine } from './oracle-table.ts'
+import { headline, mapOf, timeTable, weightsLine } from './oracleTable.ts'
 
 interface Options extends RequestOptions {
   readonly plan?: string

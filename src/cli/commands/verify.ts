@@ -1,4 +1,4 @@
-import { verifyBundle } from '../../policy/bundle/bundleVerify.ts'
+import { verifyBundle } from '../../policy/bundle/verify.ts'
 import { formatNumber } from '../../report/numbers.ts'
 import type { CliCommand } from '../command.ts'
 import { addExamples, addJson } from '../command.ts'

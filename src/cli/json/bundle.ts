@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { planToJson, planJsonSchema } from '../../plan/price/json.ts'
-import { openParityEngines, type VerifyReport } from '../../policy/bundle/bundleVerify.ts'
+import { openParityEngines, type VerifyReport } from '../../policy/bundle/verify.ts'
 import { exportBundle, type ExportOptions, type ExportSummary } from '../../policy/bundle/export.ts'
 import type { Conditions, OpenBundle, TimedDecision } from '../../policy/controller/edge.ts'
 import { openRunScenario } from '../../learn/runs/run.ts'

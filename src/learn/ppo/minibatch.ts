@@ -2,7 +2,7 @@ import { tensorOf, zeros } from '../../core/onnx/tensor.ts'
 import type { Tensor } from '../../core/onnx/tensor.ts'
 import type { RandomStream } from '../../core/random.ts'
 import type { ActorSpec } from '../../policy/actor/actor.ts'
-import { MASKED_LOGIT } from '../../policy/actor/actorGraph.ts'
+import { MASKED_LOGIT } from '../../policy/actor/graph.ts'
 import type { HeadRolloutBuffer, RolloutBuffer } from './rolloutBuffer.ts'
 
 /** Inputs of a training step, one row for each decision. */

@@ -10,8 +10,8 @@ import { pairUnits } from '../../plan/price/pair.ts'
 import type { DecisionProblem } from '../../plan/price/problem.ts'
 import { formatProfile } from '../../plan/profile/file.ts'
 import type { Profile } from '../../plan/profile/types.ts'
-import { policyModel } from '../actor/actorGraph.ts'
-import { readBundle } from './bundleFiles.ts'
+import { policyModel } from '../actor/graph.ts'
+import { readBundle } from './files.ts'
 import {
   BUNDLE_FILES,
   BUNDLE_SCHEMA,
@@ -19,11 +19,11 @@ import {
   checkManifest,
   evaluationSchema,
   formatManifest,
-} from './bundleManifest.ts'
-import type { BundleFile, Manifest } from './bundleManifest.ts'
-import { POLICY_METADATA } from './bundleNumbers.ts'
-import { bundleProblem } from './bundleProblem.ts'
-import { writeSignature } from './bundleSignature.ts'
+} from './manifest.ts'
+import type { BundleFile, Manifest } from './manifest.ts'
+import { POLICY_METADATA } from './numbers.ts'
+import { bundleProblem } from './problem.ts'
+import { writeSignature } from './signature.ts'
 import { checkSpec, contractOf } from './contract.ts'
 import type { PolicyNumbers } from '../actor/learned.ts'
 import { checkParity } from '../parity/parity.ts'

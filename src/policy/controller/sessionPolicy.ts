@@ -5,7 +5,7 @@ import type { Plan } from '../../plan/plan.ts'
 import type { DecisionProblem } from '../../plan/price/problem.ts'
 import type { Situation } from '../../plan/price/situation.ts'
 import type { ActorSpec } from '../actor/actor.ts'
-import { policyFeeds } from '../parity/parityFeeds.ts'
+import { policyFeeds } from '../parity/feeds.ts'
 import { noPlanFits } from './refusals.ts'
 
 /** Decides by running policy.onnx once for each row; greedy. */

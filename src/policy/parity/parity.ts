@@ -2,12 +2,12 @@ import type { Engine, Session } from '../../core/engine/types.ts'
 import type { DecisionProblem } from '../../plan/price/problem.ts'
 import { ActorKernel } from '../actor/kernel.ts'
 import type { PolicyNumbers } from '../actor/learned.ts'
-import { compareRow, tallyOf } from './parityCompare.ts'
-import type { ParityTally } from './parityCompare.ts'
-import { edgeSamples, randomSamples, walkedSamples } from './paritySamples.ts'
-import type { ParitySamples, SampleService } from './paritySamples.ts'
-import { policyFeeds } from './parityFeeds.ts'
-import { tiedTwin } from './parityTies.ts'
+import { compareRow, tallyOf } from './compare.ts'
+import type { ParityTally } from './compare.ts'
+import { edgeSamples, randomSamples, walkedSamples } from './samples.ts'
+import type { ParitySamples, SampleService } from './samples.ts'
+import { policyFeeds } from './feeds.ts'
+import { tiedTwin } from './ties.ts'
 
 /** Comparison of one engine's outputs with the kernel's. */
 interface EngineParity extends ParityTally {

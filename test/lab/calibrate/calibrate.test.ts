@@ -24,7 +24,7 @@ import type { AccuracyTable } from '../../../src/plan/profile/accuracy.ts'
 import { checkProfile } from '../../../src/plan/profile/file.ts'
 import type { Figure, Profile } from '../../../src/plan/profile/types.ts'
 import { constantSeries } from '../../../src/trace/link.ts'
-import { randomPair } from '../../plan/random-pair.ts'
+import { randomPair } from '../../plan/randomPair.ts'
 
 const { model, edge: costs, ...pair } = randomPair(randomStream(3, 'calibrate'), { layers: 2, units: 2 })
 const EXIT_LAYER = 1

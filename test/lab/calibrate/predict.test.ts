@@ -9,7 +9,7 @@ import { compileProgram } from '../../../src/plan/price/compile.ts'
 import { DEFAULT_NETWORK } from '../../../src/plan/price/network.ts'
 import { constantSeries, createLink } from '../../../src/trace/link.ts'
 import { FRAME_HEADER_BYTES } from '../../../src/run/wire/types.ts'
-import { randomPair } from '../../plan/random-pair.ts'
+import { randomPair } from '../../plan/randomPair.ts'
 
 const { model, edge, accuracy } = randomPair(randomStream(3, 'predict'), { layers: 2, units: 2 })
 const { plans } = gridPlans(model, accuracy, [])

@@ -8,8 +8,8 @@ import { pairUnits, type DevicePair } from '../../../src/plan/price/pair.ts'
 import { createReference } from '../../../src/sim/reference.ts'
 import { createLink } from '../../../src/trace/link.ts'
 import type { Link } from '../../../src/trace/types.ts'
-import { randomPair } from '../../plan/random-pair.ts'
-import { plainWorld } from '../../sim/plain-world.ts'
+import { randomPair } from '../../plan/randomPair.ts'
+import { plainWorld } from '../../sim/plainWorld.ts'
 
 function randomLink(random: RandomStream): Link {
   const bins = 1 + random.integer(8)

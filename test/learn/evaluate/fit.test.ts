@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { InputError } from '../../../src/core/errors.ts'
 import { evalJsonSchema } from '../../../src/cli/json/eval.ts'
-import { describeEvaluation } from '../../../src/cli/commands/eval-table.ts'
+import { describeEvaluation } from '../../../src/cli/commands/evalTable.ts'
 import { baselines, bestStaticCut } from '../../../src/learn/evaluate/baselines.ts'
 import { evaluate } from '../../../src/learn/evaluate/evaluate.ts'
 import { loadWarning } from '../../../src/learn/runs/warning.ts'

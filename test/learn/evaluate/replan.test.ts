@@ -22,7 +22,7 @@ import {
   randomWalk,
   sessionTerms,
   wholeEdgeBytes,
-} from '../../plan/random-problem.ts'
+} from '../../plan/randomProblem.ts'
 
 /** A problem whose cloud is far faster than its edge, where time is all that counts. */
 function fastCloud(): DecisionProblem {

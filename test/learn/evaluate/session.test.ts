@@ -17,7 +17,7 @@ import {
   randomWorld,
   sessionTerms,
   wholeEdgeBytes,
-} from '../../plan/random-problem.ts'
+} from '../../plan/randomProblem.ts'
 
 type Watch = (session: Episode, inFlight: ReadonlySet<number>) => void
 

@@ -7,10 +7,10 @@ import { build } from 'tsdown'
 import ts from 'typescript'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import configs from '../../../tsdown.config.ts'
-import { openParityEngines } from '../../../src/policy/bundle/bundleVerify.ts'
+import { openParityEngines } from '../../../src/policy/bundle/verify.ts'
 import { exportBundle } from '../../../src/policy/bundle/export.ts'
 import { openBundle } from '../../../src/policy/controller/edge.ts'
-import { problemOf, scratch, sourceOf } from '../bundle-support.ts'
+import { problemOf, scratch, sourceOf } from '../bundleSupport.ts'
 
 const folder = scratch()
 const out = folder.path('device')

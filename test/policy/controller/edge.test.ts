@@ -5,15 +5,15 @@ import type { Plan } from '../../../src/plan/plan.ts'
 import type { DecisionProblem } from '../../../src/plan/price/problem.ts'
 import { fitsEdge } from '../../../src/plan/price/memory.ts'
 import type { Situation } from '../../../src/plan/price/situation.ts'
-import { openParityEngines } from '../../../src/policy/bundle/bundleVerify.ts'
+import { openParityEngines } from '../../../src/policy/bundle/verify.ts'
 import { exportBundle } from '../../../src/policy/bundle/export.ts'
 import { LearnedPolicy } from '../../../src/policy/actor/learned.ts'
-import { randomSituation } from '../../../src/policy/parity/paritySamples.ts'
+import { randomSituation } from '../../../src/policy/parity/samples.ts'
 import { decideTimed, openBundle, situationFrom } from '../../../src/policy/controller/edge.ts'
 import { Episode } from '../../../src/sim/episode.ts'
 import { createFast } from '../../../src/sim/fast.ts'
 import { createLink, constantSeries } from '../../../src/trace/link.ts'
-import { numbersOf, problemOf, scratch, sourceOf, SLOTS, TERMS } from '../bundle-support.ts'
+import { numbersOf, problemOf, scratch, sourceOf, SLOTS, TERMS } from '../bundleSupport.ts'
 
 const folder = scratch()
 const cases: Record<string, { problem: DecisionProblem; numbers: ReturnType<typeof numbersOf> }> = {}

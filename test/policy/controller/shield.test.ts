@@ -7,14 +7,14 @@ import { cutPlan, type Plan } from '../../../src/plan/plan.ts'
 import { oracleInput, type DecisionProblem } from '../../../src/plan/price/problem.ts'
 import { pairUnits } from '../../../src/plan/price/pair.ts'
 import type { Policy, Situation } from '../../../src/plan/price/situation.ts'
-import { randomSituation } from '../../../src/policy/parity/paritySamples.ts'
+import { randomSituation } from '../../../src/policy/parity/samples.ts'
 import { Shield, type ShieldOptions } from '../../../src/policy/controller/shield.ts'
 import { createFast } from '../../../src/sim/fast.ts'
 import { Episode } from '../../../src/sim/episode.ts'
 import type { EpisodeInputs } from '../../../src/sim/types.ts'
 import { createLink } from '../../../src/trace/link.ts'
-import { problemOf, SLOTS, TERMS } from '../bundle-support.ts'
-import { sessionTerms } from '../../plan/random-problem.ts'
+import { problemOf, SLOTS, TERMS } from '../bundleSupport.ts'
+import { sessionTerms } from '../../plan/randomProblem.ts'
 
 const problem = problemOf('gpt2', { earlyExit: false })
 const PROMPT = 40

@@ -12,9 +12,9 @@ import { Episode } from '../../../src/sim/episode.ts'
 import { constantSeries, createLink } from '../../../src/trace/link.ts'
 import { EDGE, uniformPlan } from '../../../src/plan/plan.ts'
 import { randomStream } from '../../../src/core/random.ts'
-import { anyPlan } from '../../plan/any-plan.ts'
-import { randomPair } from '../../plan/random-pair.ts'
-import { randomProblem, randomWorld, sessionTerms } from '../../plan/random-problem.ts'
+import { anyPlan } from '../../plan/anyPlan.ts'
+import { randomPair } from '../../plan/randomPair.ts'
+import { randomProblem, randomWorld, sessionTerms } from '../../plan/randomProblem.ts'
 
 const PROBE = { upBitsPerSecond: 8e6, downBitsPerSecond: 16e6, rttSeconds: 0.1 }
 const NO_BUDGETS = { energyJoules: null, accuracyLoss: null, cloudSeconds: null }

@@ -6,7 +6,7 @@ import { CLOUD, EDGE } from '../../../src/plan/plan.ts'
 import { jsonFrame, readRefusal } from '../../../src/run/wire/payloads.ts'
 import { FRAME, type Frame } from '../../../src/run/wire/types.ts'
 import { gpt2Like, randomSource } from '../../model/support.ts'
-import { cutAt } from './random-plan.ts'
+import { cutAt } from './randomPlan.ts'
 import { openSplit, type SplitPair } from './support.ts'
 
 const model = gpt2Like

@@ -9,7 +9,7 @@ import { openPretrained } from '../../../src/model/weights/open.ts'
 import { gpt2Config, gpt2Tensors, llamaConfig, llamaTensors } from '../../model/weights/directories.ts'
 import { writeDirectory, writeSharded } from '../../model/weights/directories.ts'
 import { gpt2Logits, llamaLogits } from '../../model/weights/reference.ts'
-import { randomPlan } from './random-plan.ts'
+import { randomPlan } from './randomPlan.ts'
 import { openSplit } from './support.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'edgewise-hf-'))

@@ -5,7 +5,7 @@ import { attentionUnits } from '../../../src/model/spec.ts'
 import { CLOUD, cutPlan, EDGE, uniformPlan, type Plan } from '../../../src/plan/plan.ts'
 import { edgeBytes, fitsBeside, runtimeMemoryTerms, sharedFreeBytes } from '../../../src/plan/price/memory.ts'
 import { EdgeMemory } from '../../../src/sim/memory.ts'
-import { problemOf } from '../../policy/bundle-support.ts'
+import { problemOf } from '../../policy/bundleSupport.ts'
 import { EdgeMemoryBudget } from '../../../src/run/executor/memoryBudget.ts'
 
 const model = loadModel('tales')

@@ -9,7 +9,7 @@ import { BOUNDARY_BITS, CLOUD, EDGE, exitPlan } from '../../../src/plan/plan.ts'
 import { FRAME } from '../../../src/run/wire/types.ts'
 import { gpt2Like, groupedLike, randomSource } from '../../model/support.ts'
 import { openLinked, type Linked } from './linked.ts'
-import { cutAt, randomPlan, withRandomWidths } from './random-plan.ts'
+import { cutAt, randomPlan, withRandomWidths } from './randomPlan.ts'
 
 const PROMPT = [3, 1, 4, 1, 5]
 const NEW_TOKENS = 14

@@ -8,10 +8,10 @@ import { StateEstimator } from '../../../src/policy/controller/stateEstimator.ts
 import { GREEDY } from '../../../src/run/executor/types.ts'
 import type { ResolvedPlan } from '../../../src/run/executor/messages.ts'
 import { randomSource } from '../../model/support.ts'
-import { randomProblem } from '../../plan/random-problem.ts'
-import { askOf } from '../../policy/controller/governor-support.ts'
+import { randomProblem } from '../../plan/randomProblem.ts'
+import { askOf } from '../../policy/controller/planControllerSupport.ts'
 import { openLinked, type Linked } from './linked.ts'
-import { cutAt, randomPlan, withRandomWidths } from './random-plan.ts'
+import { cutAt, randomPlan, withRandomWidths } from './randomPlan.ts'
 
 const PROMPT = [3, 1, 4, 1, 5]
 const NEW_TOKENS = 6

@@ -17,7 +17,7 @@ import { jsonFrame, readRefusal } from '../../../src/run/wire/payloads.ts'
 import { FRAME, type Connection, type Frame } from '../../../src/run/wire/types.ts'
 import { gpt2Like, randomSource } from '../../model/support.ts'
 import { HandTime } from '../wire/support.ts'
-import { cutAt, randomPlan } from './random-plan.ts'
+import { cutAt, randomPlan } from './randomPlan.ts'
 import { openSide } from './support.ts'
 
 const model = gpt2Like

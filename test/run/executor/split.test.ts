@@ -8,7 +8,7 @@ import { attentionUnits } from '../../../src/model/spec.ts'
 import { CLOUD, EDGE, exitPlan } from '../../../src/plan/plan.ts'
 import { FRAME_HEADER_BYTES } from '../../../src/run/wire/types.ts'
 import { randomSource, gpt2Like, groupedLike } from '../../model/support.ts'
-import { cutAt, randomPlan } from './random-plan.ts'
+import { cutAt, randomPlan } from './randomPlan.ts'
 import { openSplit, type SplitPair } from './support.ts'
 
 const PROMPT = [3, 1, 4, 1, 5]

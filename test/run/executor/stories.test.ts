@@ -11,7 +11,7 @@ import { composeLink } from '../../../src/trace/compose.ts'
 import { importTraceFile } from '../../../src/trace/import/detect.ts'
 import { createLink } from '../../../src/trace/link.ts'
 import { describeShared, sharedPath } from '../../shared.ts'
-import { cutAt, randomPlan } from './random-plan.ts'
+import { cutAt, randomPlan } from './randomPlan.ts'
 import { listenSplit, type SocketSplit } from './sockets.ts'
 
 const checkpoint = 'weights/stories260K/stories260K.bin'

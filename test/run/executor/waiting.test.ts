@@ -9,7 +9,7 @@ import { FRAME } from '../../../src/run/wire/types.ts'
 import { gpt2Like, randomSource } from '../../model/support.ts'
 import { HandTime } from '../wire/support.ts'
 import { openLinked, type Linked } from './linked.ts'
-import { cutAt } from './random-plan.ts'
+import { cutAt } from './randomPlan.ts'
 
 const model = gpt2Like
 const source = randomSource(model, 5)

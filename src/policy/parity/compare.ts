@@ -1,7 +1,7 @@
 import type { Fetched } from '../../core/engine/types.ts'
-import { MASKED_LOGIT } from '../actor/actorGraph.ts'
+import { MASKED_LOGIT } from '../actor/graph.ts'
 import type { ActorKernel } from '../actor/kernel.ts'
-import type { ParitySamples } from './paritySamples.ts'
+import type { ParitySamples } from './samples.ts'
 
 /** Largest error of a logit over max(1, |logit|). */
 const LOGIT_TOLERANCE = 1e-5

@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, describe, expect, it } from 'vitest'
 import { listeningJsonSchema } from '../../src/cli/json/split.ts'
 import { writeSmallTraining } from './smallTraining.ts'
-import { at, model, NEW, PROMPT, removeWorld } from './split-world.ts'
+import { at, model, NEW, PROMPT, removeWorld } from './splitWorld.ts'
 
 afterAll(removeWorld)
 

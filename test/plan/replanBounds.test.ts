@@ -9,7 +9,7 @@ import type { Policy } from '../../src/plan/price/situation.ts'
 import { createFast } from '../../src/sim/fast.ts'
 import { Episode } from '../../src/sim/episode.ts'
 import type { EpisodeInputs } from '../../src/sim/types.ts'
-import { FORMS, outageWorld, randomProblem, randomWalk, sessionTerms } from './random-problem.ts'
+import { FORMS, outageWorld, randomProblem, randomWalk, sessionTerms } from './randomProblem.ts'
 
 /** Takes plans that no planner would take, first in the cloud as a rule: its re-plans start over on the edge or anywhere. */
 function restless(problem: DecisionProblem, random: RandomStream): Policy {

@@ -4,7 +4,7 @@ import { VectorPartition, type PartitionOptions } from '../../envs/partition.ts'
 import { maxChoices } from '../../src/policy/action/vectorEnv.ts'
 import { randomStream, type RandomStream } from '../../src/core/random.ts'
 import { OBSERVATION_NAMES, OBSERVATION_SIZE } from '../../src/policy/observation/observation.ts'
-import { FORMS, outageWorld, randomProblem, sessionTerms, wholeEdgeBytes } from '../plan/random-problem.ts'
+import { FORMS, outageWorld, randomProblem, sessionTerms, wholeEdgeBytes } from '../plan/randomProblem.ts'
 
 function options(seed: number, form: (typeof FORMS)[number] = 'qoe'): PartitionOptions {
   const problem = randomProblem(randomStream(seed, 'replan env'), { layers: 2, units: 2 }, form)

@@ -8,7 +8,7 @@ import type { KernelBundle } from '../../../src/policy/controller/edge.ts'
 import { PlanController } from '../../../src/policy/controller/planController.ts'
 import type { PlanControllerOptions } from '../../../src/policy/controller/planController.ts'
 import type { RequestSnapshot, RunningRequest } from '../../../src/policy/controller/planControllerTypes.ts'
-import { numbersOf, problemOf, TERMS } from '../bundle-support.ts'
+import { numbersOf, problemOf, TERMS } from '../bundleSupport.ts'
 
 /** A clock that is moved by hand. */
 class HandClock {

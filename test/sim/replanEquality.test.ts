@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { createFast } from '../../src/sim/fast.ts'
 import { createReference } from '../../src/sim/reference.ts'
 import { firstDifference } from './episode.ts'
-import { driveOutages, outageCase, outageGridCase, playOutages } from './outage-worlds.ts'
+import { driveOutages, outageCase, outageGridCase, playOutages } from './outageWorlds.ts'
 
 const seeds = fc.integer({ min: 0, max: 2 ** 31 })
 

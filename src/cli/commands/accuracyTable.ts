@@ -2,7 +2,7 @@ import { meanBoundaryLoss, rankedUnits } from '../../lab/accuracy/table.ts'
 import type { Assessment, BoundaryLoss, Loss } from '../../lab/accuracy/types.ts'
 import { BYTES_PER_WEIGHT } from '../../model/precision.ts'
 import { formatNumber } from '../../report/numbers.ts'
-import type { PerplexityPoint } from '../../report/perplexity-chart.ts'
+import type { PerplexityPoint } from '../../report/perplexityChart.ts'
 import { paint, renderTable, type TableStyle } from '../../report/table.ts'
 
 const right = (title: string) => ({ title, align: 'right' }) as const

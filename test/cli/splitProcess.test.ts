@@ -6,7 +6,7 @@ import { join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, describe, expect, it } from 'vitest'
 import { generationJsonSchema, listeningJsonSchema } from '../../src/cli/json/split.ts'
-import { CACHE, model, NEW, PROMPT, removeWorld } from './split-world.ts'
+import { CACHE, model, NEW, PROMPT, removeWorld } from './splitWorld.ts'
 
 afterAll(removeWorld)
 

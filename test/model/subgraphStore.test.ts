@@ -18,7 +18,7 @@ import { GRAPH_VERSION, openSubgraphStore } from '../../src/model/graphs/subgrap
 import type { Subgraph, SubgraphPart } from '../../src/model/graphs/subgraphTypes.ts'
 import type { RuntimePrecision } from '../../src/model/precision.ts'
 import type { WeightSource } from '../../src/model/graphs/source.ts'
-import { advance, Caches, data, idsOf, wholeLayers, wholeModel } from './segmentRun.ts'
+import { advance, Caches, data, idsOf, wholeLayers, wholeModel } from './subgraphRun.ts'
 import { gpt2Like, groupedLike, maxDifference, randomSource } from './support.ts'
 import { loadModel } from '../core/onnx/modelFile.ts'
 

@@ -16,7 +16,7 @@ import {
   signEnvelope,
 } from '../../core/trust/dsse.ts'
 import type { Envelope } from '../../core/trust/dsse.ts'
-import { MANIFEST_FILE, MAX_MANIFEST_BYTES } from './bundleManifest.ts'
+import { MANIFEST_FILE, MAX_MANIFEST_BYTES } from './manifest.ts'
 
 /** A DSSE envelope around the bytes of manifest.json, which contains the SHA-256 of every other file. */
 export const SIGNATURE_FILE = 'manifest.dsse.json'

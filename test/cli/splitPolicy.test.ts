@@ -2,7 +2,7 @@ import { writeFileSync } from 'node:fs'
 import { afterAll, describe, expect, it } from 'vitest'
 import { exportRun } from '../../src/cli/json/bundle.ts'
 import type { ModelSpec } from '../../src/model/spec.ts'
-import { at, CACHE, edgewise, model, NEW, openCloud, PROMPT, removeWorld, spec } from './split-world.ts'
+import { at, CACHE, edgewise, model, NEW, openCloud, PROMPT, removeWorld, spec } from './splitWorld.ts'
 
 afterAll(removeWorld)
 

@@ -9,7 +9,7 @@ import { buildSubgraph } from '../../src/model/graphs/subgraph.ts'
 import type { Subgraph, SubgraphPart } from '../../src/model/graphs/subgraphTypes.ts'
 import { attentionUnits } from '../../src/model/spec.ts'
 import { tensor } from '../../src/core/onnx/tensor.ts'
-import { advance, Caches, data, idsOf, wholeLayers, wholeModel } from './segmentRun.ts'
+import { advance, Caches, data, idsOf, wholeLayers, wholeModel } from './subgraphRun.ts'
 import {
   gpt2Like,
   groupedLike,

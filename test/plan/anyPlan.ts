@@ -2,7 +2,7 @@ import type { RandomStream } from '../../src/core/random.ts'
 import { attentionUnits } from '../../src/model/spec.ts'
 import { BOUNDARY_BITS, exitPlan, type Plan } from '../../src/plan/plan.ts'
 import type { DevicePair } from '../../src/plan/price/pair.ts'
-import { randomPlan, withRandomWidths } from '../run/executor/random-plan.ts'
+import { randomPlan, withRandomWidths } from '../run/executor/randomPlan.ts'
 
 /** Any plan at all: a split of any shape, with one width or widths by layer, or an early exit. */
 export function anyPlan(random: RandomStream, { model, accuracy }: DevicePair): Plan {

@@ -1,6 +1,6 @@
 import { stripVTControlCharacters } from 'node:util'
-import type { Cell, PicturedPlan, PicturedRow } from './plan-picture.ts'
-import { captions, cellOf, hasUnused, rowsOf } from './plan-picture.ts'
+import type { Cell, PicturedPlan, PicturedRow } from './planPicture.ts'
+import { captions, cellOf, hasUnused, rowsOf } from './planPicture.ts'
 import { paint } from './table.ts'
 
 /** Layout of text heat maps. */

@@ -1,6 +1,6 @@
 import type { TopLevelSpec } from 'vega-lite'
-import type { Cell, PicturedPlan } from './plan-picture.ts'
-import { captions, cellOf, hasUnused, rowsOf } from './plan-picture.ts'
+import type { Cell, PicturedPlan } from './planPicture.ts'
+import { captions, cellOf, hasUnused, rowsOf } from './planPicture.ts'
 import { FAINT_INK, INK, PLACE_COLOURS, THEME } from './theme.ts'
 
 /** A rectangle; units are cells. */

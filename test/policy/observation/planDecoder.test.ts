@@ -19,7 +19,7 @@ import { optionsIn, type DecisionProblem } from '../../../src/plan/price/problem
 import type { RateEstimate, Situation } from '../../../src/plan/price/situation.ts'
 import { exitPlans } from '../../../src/plan/oracle/value.ts'
 import { fitsEdge } from '../../../src/plan/price/memory.ts'
-import { randomProblem, randomWalk, wholeEdgeBytes } from '../../plan/random-problem.ts'
+import { randomProblem, randomWalk, wholeEdgeBytes } from '../../plan/randomProblem.ts'
 
 /** Anything a device may find itself in, extremes included. */
 function anySituation(random: RandomStream, problem: DecisionProblem): Situation {

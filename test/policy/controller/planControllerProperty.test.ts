@@ -4,8 +4,8 @@ import { randomStream } from '../../../src/core/random.ts'
 import { OBSERVATION_SIZE, encodeObservation } from '../../../src/policy/observation/observation.ts'
 import type { Situation } from '../../../src/plan/price/situation.ts'
 import type { ControllerDecision } from '../../../src/policy/controller/planControllerTypes.ts'
-import { numbersOf, problemOf } from '../bundle-support.ts'
-import { askOf, bundleOf, governed } from './governor-support.ts'
+import { numbersOf, problemOf } from '../bundleSupport.ts'
+import { askOf, bundleOf, governed } from './planControllerSupport.ts'
 
 const problem = problemOf('tiny')
 const numbers = numbersOf(problem, 4, 0.3)

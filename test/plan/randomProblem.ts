@@ -12,7 +12,7 @@ import type { EpisodeTerms } from '../../src/sim/episode.ts'
 import { cloudSlowdown } from '../../src/plan/price/cloud.ts'
 import type { EpisodeInputs } from '../../src/sim/types.ts'
 import { createLink } from '../../src/trace/link.ts'
-import { randomPair, type RandomShape } from './random-pair.ts'
+import { randomPair, type RandomShape } from './randomPair.ts'
 
 export const FORMS: readonly LatencyForm['form'][] = ['mean', 'qoe', 'convex']
 

@@ -1,7 +1,7 @@
 import type { RandomStream } from '../../src/core/random.ts'
 import type { LatencyForm, Objective } from '../../src/plan/price/objective.ts'
 import { NO_PRICES, type OracleInput, type PlanOptions } from '../../src/plan/price/question.ts'
-import { randomPair, type RandomShape } from './random-pair.ts'
+import { randomPair, type RandomShape } from './randomPair.ts'
 
 /** A question on a small pair with random weights; no limit on memory, nothing pinned. */
 export function randomInput(

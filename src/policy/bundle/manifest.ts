@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { InputError, IntegrityError, show } from '../../core/errors.ts'
 import { sha256 } from '../../core/files.ts'
 import { check, parseJson, sha256Schema } from '../../core/schema.ts'
-import { bundleProblemSchema } from './bundleProblem.ts'
+import { bundleProblemSchema } from './problem.ts'
 import { actionContractSchema, actorShapeSchema, observationContractSchema } from './contract.ts'
 
 /** Name and version of the manifest's format. */

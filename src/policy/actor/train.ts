@@ -5,8 +5,8 @@ import { adamStep, clipByGlobalNorm } from '../../core/onnx/optimizer.ts'
 import { parameterViews } from '../../core/onnx/parameters.ts'
 import { actorLayout } from './actor.ts'
 import type { ActorSpec } from './actor.ts'
-import { critic, encoder, headLogits } from './actorGraph.ts'
-import type { ParameterHandles } from './actorGraph.ts'
+import { critic, encoder, headLogits } from './graph.ts'
+import type { ParameterHandles } from './graph.ts'
 
 /** Constants of the training step's graph; everything that changes during a training is an input. */
 interface TrainStepOptions {

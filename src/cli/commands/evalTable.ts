@@ -10,7 +10,7 @@ import {
 } from '../../report/numbers.ts'
 import { renderTable, type TableStyle } from '../../report/table.ts'
 import type { EvalJson } from '../json/eval.ts'
-import { weightsLine } from './oracle-table.ts'
+import { weightsLine } from './oracleTable.ts'
 
 type Row = EvalJson['policies'][string]
 

@@ -1,8 +1,8 @@
 import { openEngine } from '../../core/engine/open.ts'
 import type { Engine } from '../../core/engine/types.ts'
-import { readBundle } from './bundleFiles.ts'
-import type { ReadOptions } from './bundleFiles.ts'
-import type { BundleSignature } from './bundleSignature.ts'
+import { readBundle } from './files.ts'
+import type { ReadOptions } from './files.ts'
+import type { BundleSignature } from './signature.ts'
 import { checkParity } from '../parity/parity.ts'
 import type { ParityReport, ParitySizes } from '../parity/parity.ts'
 

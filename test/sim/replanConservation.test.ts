@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { createFast } from '../../src/sim/fast.ts'
 import { createReference } from '../../src/sim/reference.ts'
 import type { RequestOutcome, SimulationFactory } from '../../src/sim/types.ts'
-import { outageCase, playOutages } from './outage-worlds.ts'
+import { outageCase, playOutages } from './outageWorlds.ts'
 
 const factories: [string, SimulationFactory][] = [
   ['reference', createReference],
