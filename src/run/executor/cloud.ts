@@ -183,7 +183,7 @@ export class CloudExecutor {
     mailbox: ReceiveBuffer,
   ): Promise<void> {
     const events: ExecutionEvent[] = []
-    const w = this.contextOf(
+    const context = this.contextOf(
       request,
       open,
       known,
@@ -191,14 +191,16 @@ export class CloudExecutor {
       open.report ? (event) => events.push(event) : NO_RECORD,
     )
     try {
-      await (known.plan.exit === null ? executePlan(w, known.lowered) : executeExitOnCloud(w, known.lowered))
+      await (known.plan.exit === null
+        ? executePlan(context, known.lowered)
+        : executeExitOnCloud(context, known.lowered))
     } catch (error) {
       if (error !== ENDED && this.requests.get(request) === mailbox) this.refuse(request, error)
     }
     if (this.requests.get(request) === mailbox) this.requests.delete(request)
     // Discards messages that no step waits for.
     mailbox.fail(ENDED)
-    await w.caches.dispose().catch(() => {})
+    await context.caches.dispose().catch(() => {})
     if (open.report) this.sayReport(request, events)
   }
 

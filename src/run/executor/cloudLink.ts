@@ -148,7 +148,7 @@ export class CloudLink implements EdgeLink {
     this.connection = connection
     this.upSinceSeconds = atSeconds
     this.downSinceSeconds = null
-    this.tell({ kind: 'link-up', atSeconds, attempts: this.attempts, awaySeconds })
+    this.emit({ kind: 'link-up', atSeconds, attempts: this.attempts, awaySeconds })
     this.settle(({ resolve }) => resolve(connection))
     connection.onClose(({ message }) => this.lost(connection, message))
     // The connection may have ended already.
@@ -164,7 +164,7 @@ export class CloudLink implements EdgeLink {
     // A connection that ended quickly counts as a failed attempt, so that the waits keep growing.
     const lasted = atSeconds - this.upSinceSeconds
     if (lasted >= nominalDelay(this.backoff, this.attempts)) this.attempts = 0
-    this.tell({ kind: 'link-down', atSeconds, reason })
+    this.emit({ kind: 'link-down', atSeconds, reason })
     this.retry(nominalDelay(this.backoff, this.attempts))
   }
 
@@ -174,7 +174,7 @@ export class CloudLink implements EdgeLink {
     const atSeconds = this.options.clock.nowSeconds()
     if (isPermanent(error)) {
       this.refusal = error
-      this.tell({ kind: 'link-refused', atSeconds, reason: error.message })
+      this.emit({ kind: 'link-refused', atSeconds, reason: error.message })
       if (!this.wasUp) this.settle(({ reject }) => reject(error))
       this.retry(this.backoff.capSeconds)
     } else this.retry(nominalDelay(this.backoff, this.attempts))
@@ -185,7 +185,7 @@ export class CloudLink implements EdgeLink {
     this.state = 'down'
     const delaySeconds = jittered(nominalSeconds, this.backoff, random)
     const atSeconds = clock.nowSeconds()
-    this.tell({ kind: 'link-retry', atSeconds, attempt: this.attempts + 1, delaySeconds })
+    this.emit({ kind: 'link-retry', atSeconds, attempt: this.attempts + 1, delaySeconds })
     this.stopTimer = timers.after(delaySeconds, () => this.dial())
   }
 
@@ -195,7 +195,7 @@ export class CloudLink implements EdgeLink {
     for (const waiting of all) end(waiting)
   }
 
-  private tell(event: RecoveryEvent): void {
+  private emit(event: RecoveryEvent): void {
     for (const listener of this.eventListeners) listener(event)
   }
 }

@@ -48,7 +48,7 @@ interface CloudStreamOwner {
   delivered(): number
   /** The plan span cannot continue; it must be restarted from token ids. */
   restart(): void
-  tell(event: RecoveryEvent): void
+  onEvent(event: RecoveryEvent): void
 }
 
 /**
@@ -91,14 +91,14 @@ export class CloudStream {
   constructor(
     host: CloudStreamHost,
     owner: CloudStreamOwner,
-    placed: ResolvedPlan,
+    resolvedPlan: ResolvedPlan,
     opening: Omit<OpenMessage, 'plan'>,
   ) {
     const { model } = host
     const { promptTokens, maxNewTokens } = opening
     this.host = host
     this.owner = owner
-    this.resolvedPlan = placed
+    this.resolvedPlan = resolvedPlan
     this.opening = opening
     this.kept = new RetransmitBuffer(host.kept)
     this.receiveBuffer = new ReceiveBuffer(
@@ -211,7 +211,7 @@ export class CloudStream {
       this.receiveBuffer.fail(peerFailed(code, message))
       return
     }
-    this.owner.tell({
+    this.owner.onEvent({
       kind: 'request-refused',
       atSeconds: clock.nowSeconds(),
       request: this.owner.request,
@@ -227,12 +227,12 @@ export class CloudStream {
    * Sends what may be sent: everything that the cloud's answers have asked for, and a limited number of bytes ahead.
    */
   private pump(): void {
-    const { kept, received: heard } = this
+    const { kept, received } = this
     let burst = 0
     for (let frame = kept.next; frame !== undefined; frame = kept.next) {
       if (this.connection === null) return
-      const ahead = kept.ahead(heard.sinceStart) + frame.bytes
-      if (frame.after > heard.sinceStart && ahead > AHEAD_BYTES) return
+      const ahead = kept.ahead(received.sinceStart) + frame.bytes
+      if (frame.after > received.sinceStart && ahead > AHEAD_BYTES) return
       if (burst++ === BURST_FRAMES || this.connection.queuedBytes > QUEUE_BYTES) {
         this.look()
         return
@@ -280,12 +280,12 @@ export class CloudStream {
     const { clock } = this.host
     const { request } = this.owner
     const facts = { atSeconds: clock.nowSeconds(), tokens: this.owner.delivered(), bytes: this.bytesAgain }
-    this.owner.tell({ kind: 'request-resumed', request, rebuild: 'replay', ...facts })
+    this.owner.onEvent({ kind: 'request-resumed', request, rebuild: 'replay', ...facts })
   }
 
   private diverged(position: number): void {
     const { request } = this.owner
-    this.owner.tell({
+    this.owner.onEvent({
       kind: 'replay-diverged',
       atSeconds: this.host.clock.nowSeconds(),
       request,

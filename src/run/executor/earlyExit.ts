@@ -13,21 +13,21 @@ import type { ExecutionContext } from './executePlan.ts'
  * asked for the others.
  */
 export async function executeExitOnEdge(
-  w: ExecutionContext,
+  context: ExecutionContext,
   exit: EarlyExit,
   lowered: LoweredPlan,
 ): Promise<void> {
   const below = runOf(lowered, EDGE)
   const messages = messagesOf(lowered)
-  let { ids, position } = startOf(w)
-  for (let rows = position === 0 ? w.promptTokens : 1; ; rows = 1) {
-    const { x, logits } = await runStep(w, below, { ids }, position, rows)
+  let { ids, position } = startOf(context)
+  for (let rows = position === 0 ? context.promptTokens : 1; ; rows = 1) {
+    const { x, logits } = await runStep(context, below, { ids }, position, rows)
     const asks = messages !== null && confidence(logits!) < exit.threshold
-    if (messages !== null) sendHiddenStates(w, messages.upload, x!, rows, position, asks)
+    if (messages !== null) sendHiddenStates(context, messages.upload, x!, rows, position, asks)
     const token = asks
-      ? await receiveAnswer(w, messages.answer, position + rows)
-      : sampled(w, logits!, position + rows)
-    w.onToken(token)
+      ? await receiveAnswer(context, messages.answer, position + rows)
+      : sampled(context, logits!, position + rows)
+    context.onToken(token)
     if (token.last) return
     ids = [token.id]
     position += rows
@@ -48,23 +48,23 @@ function messagesOf({ ask }: LoweredPlan): { upload: SendStep; answer: SendStep 
 
 /** Sends hidden states; a flag tells the cloud whether it is asked for the token that follows. */
 function sendHiddenStates(
-  w: ExecutionContext,
+  context: ExecutionContext,
   { number }: SendStep,
   x: Float32Array,
   rows: number,
   position: number,
   asks: boolean,
 ): void {
-  const frame = tensorFrame(x, rows, w.boundaryBits, number, position)
-  sendFrame(w, asks ? { ...frame, flags: FLAG.ask } : frame, number)
+  const frame = tensorFrame(x, rows, context.boundaryBits, number, position)
+  sendFrame(context, asks ? { ...frame, flags: FLAG.ask } : frame, number)
 }
 
 async function receiveAnswer(
-  w: ExecutionContext,
+  context: ExecutionContext,
   { number }: SendStep,
   position: number,
 ): Promise<SampledToken> {
-  return tokenOf(w.model, await takeFrame(w, position, number))
+  return tokenOf(context.model, await takeFrame(context, position, number))
 }
 
 /** Hidden states that the upper layers have not processed yet. */
@@ -78,45 +78,45 @@ interface Backlog {
  * The cloud's part of CE-CoLLM: runs the prompt's hidden states through the upper layers immediately, and those of
  * further tokens when it is asked, in one chunk after its cache. Ends when the peer closes the request.
  */
-export async function executeExitOnCloud(w: ExecutionContext, lowered: LoweredPlan): Promise<void> {
+export async function executeExitOnCloud(context: ExecutionContext, lowered: LoweredPlan): Promise<void> {
   // A cloud takes no request of a plan that never asks it.
   const { upload, answer } = messagesOf(lowered)!
   const above = runOf(lowered, CLOUD)
   const backlog: Backlog = { rows: [], position: 0, count: 0 }
   let logits: Float32Array | undefined
-  for (let position = 0, rows = w.promptTokens; ; position += rows, rows = 1) {
-    const asked = await takeHiddenStates(w, upload, position, rows, backlog)
-    if (position === 0 || asked) logits = await catchUp(w, above, backlog)
+  for (let position = 0, rows = context.promptTokens; ; position += rows, rows = 1) {
+    const asked = await takeHiddenStates(context, upload, position, rows, backlog)
+    if (position === 0 || asked) logits = await catchUp(context, above, backlog)
     if (asked) {
-      const token = sampled(w, logits!, position + rows)
-      sendFrame(w, tokenFrame(token, answer.number), answer.number)
+      const token = sampled(context, logits!, position + rows)
+      sendFrame(context, tokenFrame(token, answer.number), answer.number)
     }
   }
 }
 
 /** Adds the next rows to the backlog; true if the cloud is asked for the token after them. */
 async function takeHiddenStates(
-  w: ExecutionContext,
+  context: ExecutionContext,
   { number }: SendStep,
   position: number,
   rows: number,
   backlog: Backlog,
 ): Promise<boolean> {
-  const frame = await takeFrame(w, position, number)
-  backlog.rows.push(tensorOf(frame, rows, w.model.width, w.boundaryBits))
+  const frame = await takeFrame(context, position, number)
+  backlog.rows.push(tensorOf(frame, rows, context.model.width, context.boundaryBits))
   backlog.count += rows
   return (frame.flags & FLAG.ask) !== 0
 }
 
-async function catchUp(w: ExecutionContext, above: RunStep, backlog: Backlog): Promise<Float32Array> {
+async function catchUp(context: ExecutionContext, above: RunStep, backlog: Backlog): Promise<Float32Array> {
   const { position, count } = backlog
-  const x = new Float32Array(count * w.model.width)
+  const x = new Float32Array(count * context.model.width)
   let at = 0
   for (const part of backlog.rows) {
     x.set(part, at)
     at += part.length
   }
   Object.assign(backlog, { rows: [], position: position + count, count: 0 })
-  const { logits } = await runStep(w, above, { x }, position, count)
+  const { logits } = await runStep(context, above, { x }, position, count)
   return logits!
 }

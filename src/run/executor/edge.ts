@@ -46,7 +46,7 @@ export class EdgeExecutor {
   private readonly slots: Semaphore
   private readonly kept: RetransmitBudget
   private readonly host: GeneratorHost
-  private readonly calls = new Set<CloudStream>()
+  private readonly streams = new Set<CloudStream>()
   private readonly numbers = new Map<number, CloudStream>()
   private readonly offsets = new WeakMap<Connection, Promise<number>>()
   private readonly eventListeners: ((event: RecoveryEvent) => void)[] = []
@@ -108,14 +108,14 @@ export class EdgeExecutor {
   }
 
   private hostOf({ model, runner, clock, timers = systemTimers, link, memory }: EdgeOptions): GeneratorHost {
-    const calls: CloudStreamHost | null = link && {
+    const streams: CloudStreamHost | null = link && {
       model,
       clock,
       timers,
       link,
       kept: this.kept,
       plans: new PlanRegistry(model),
-      streams: this.calls,
+      streams: this.streams,
       numbers: this.numbers,
       nextNumber: () => ++this.lastNumber,
     }
@@ -125,10 +125,10 @@ export class EdgeExecutor {
       clock,
       timers,
       link,
-      streams: calls,
+      streams,
       slots: this.slots,
       memory: memory ?? null,
-      tell: (event) => {
+      onEvent: (event) => {
         for (const listener of this.eventListeners) listener(event)
       },
       clockOffset: (connection) => this.clockOffset(connection),
@@ -137,9 +137,9 @@ export class EdgeExecutor {
 
   private attach(connection: Connection): void {
     connection.onFrame((frame) => this.take(frame))
-    for (const call of [...this.calls]) call.attach(connection)
+    for (const stream of [...this.streams]) stream.attach(connection)
     connection.onClose(({ message }) => {
-      for (const call of [...this.calls]) call.detach(connection, message)
+      for (const stream of [...this.streams]) stream.detach(connection, message)
     })
   }
 
@@ -149,15 +149,15 @@ export class EdgeExecutor {
       for (const listener of this.loadListeners) listener(load)
       return
     }
-    const call = this.numbers.get(frame.request)
-    if (call === undefined) return
+    const stream = this.numbers.get(frame.request)
+    if (stream === undefined) return
     try {
       if (frame.type === FRAME.fail) {
         const { code, message } = readRefusal(frame)
-        call.refused(code, message)
-      } else call.receive(frame)
+        stream.refused(code, message)
+      } else stream.receive(frame)
     } catch (error) {
-      call.receiveBuffer.fail(error as Error)
+      stream.receiveBuffer.fail(error as Error)
     }
   }
 

@@ -11,12 +11,12 @@ export interface EdgePass {
 /** Sums the edge's runs of each pass. */
 export class EdgePassMeter {
   readonly wanted: boolean
-  private readonly tell: (pass: EdgePass) => void
+  private readonly onPass: (pass: EdgePass) => void
   private pass: EdgePass | null = null
 
-  constructor(tell: ((pass: EdgePass) => void) | undefined) {
-    this.wanted = tell !== undefined
-    this.tell = tell ?? (() => {})
+  constructor(onPass: ((pass: EdgePass) => void) | undefined) {
+    this.wanted = onPass !== undefined
+    this.onPass = onPass ?? (() => {})
   }
 
   take({ kind, position, tokens, startSeconds, endSeconds }: ExecutionEvent): void {
@@ -29,7 +29,7 @@ export class EdgePassMeter {
 
   /** The pass's token was delivered. */
   end(): void {
-    if (this.pass !== null) this.tell(this.pass)
+    if (this.pass !== null) this.onPass(this.pass)
     this.pass = null
   }
 

@@ -58,13 +58,16 @@ interface ForwardPass {
  * Carries out one side's steps of a lowered plan, pass by pass, until the request's last token. Where the sampler is on
  * the other side and the tokens do not come here, it ends when the peer closes the request (take() rejects).
  */
-export async function executePlan(w: ExecutionContext, { prefill, decode }: LoweredPlan): Promise<void> {
-  const first = sideSteps(prefill, w.side)
-  const further = sideSteps(decode, w.side)
-  let { ids, position } = startOf(w)
-  for (let rows = position === 0 ? w.promptTokens : 1; ; rows = 1) {
+export async function executePlan(
+  context: ExecutionContext,
+  { prefill, decode }: LoweredPlan,
+): Promise<void> {
+  const first = sideSteps(prefill, context.side)
+  const further = sideSteps(decode, context.side)
+  let { ids, position } = startOf(context)
+  for (let rows = position === 0 ? context.promptTokens : 1; ; rows = 1) {
     const pass: ForwardPass = { position, rows, values: { ids }, token: null }
-    for (const step of position === 0 ? first : further) await doStep(w, pass, step)
+    for (const step of position === 0 ? first : further) await doStep(context, pass, step)
     if (pass.token?.last === true) return
     position += rows
     ids = pass.token === null ? [] : [pass.token.id]
@@ -76,91 +79,91 @@ export function startOf({ start, prompt }: ExecutionContext): { ids: readonly nu
   return { ids: start?.ids ?? prompt, position: start?.position ?? 0 }
 }
 
-async function doStep(w: ExecutionContext, pass: ForwardPass, step: SideStep): Promise<void> {
-  if (step.kind === 'run') await compute(w, pass, step)
-  else if (step.kind === 'sample') sample(w, pass)
-  else if (step.kind === 'send') sendFrame(w, frameOf(w, pass, step), step.number)
-  else await receive(w, pass, step.message)
+async function doStep(context: ExecutionContext, pass: ForwardPass, step: SideStep): Promise<void> {
+  if (step.kind === 'run') await compute(context, pass, step)
+  else if (step.kind === 'sample') sample(context, pass)
+  else if (step.kind === 'send') sendFrame(context, frameOf(context, pass, step), step.number)
+  else await receive(context, pass, step.message)
 }
 
-async function compute(w: ExecutionContext, pass: ForwardPass, step: RunStep): Promise<void> {
+async function compute(context: ExecutionContext, pass: ForwardPass, step: RunStep): Promise<void> {
   const { position, rows, values } = pass
-  Object.assign(values, await runStep(w, step, values, position, rows))
+  Object.assign(values, await runStep(context, step, values, position, rows))
 }
 
 /** Runs a step's subgraph on rows from `position` on, and records it. */
 export async function runStep(
-  w: ExecutionContext,
+  context: ExecutionContext,
   { subgraph, number }: RunStep,
   values: Activations,
   position: number,
   rows: number,
 ): Promise<Activations> {
-  const result = await w.runner.run({ subgraph, caches: w.caches, values, position, rows })
-  recordRun(w, result, number, position, rows)
+  const result = await context.runner.run({ subgraph, caches: context.caches, values, position, rows })
+  recordRun(context, result, number, position, rows)
   return result.values
 }
 
-function sample(w: ExecutionContext, pass: ForwardPass): void {
+function sample(context: ExecutionContext, pass: ForwardPass): void {
   const { position, rows, values } = pass
   const logits = values.logits!
   delete values.logits
-  deliver(w, pass, sampled(w, logits, position + rows))
+  deliver(context, pass, sampled(context, logits, position + rows))
 }
 
 /** Records the events of one run. */
 export function recordRun(
-  w: ExecutionContext,
+  context: ExecutionContext,
   result: SubgraphRunResult,
   step: number,
   position: number,
   rows: number,
 ): void {
-  if (w.record === NO_RECORD) return
+  if (context.record === NO_RECORD) return
   const { askedSeconds, startSeconds, endSeconds, batch, load } = result
-  const common = { side: w.side, step, position, tokens: rows, bytes: 0, batch } as const
-  if (load !== null) w.record(eventOf('load', { ...common, askedSeconds, ...load }))
-  w.record(eventOf('compute', { ...common, askedSeconds, startSeconds, endSeconds }))
+  const common = { side: context.side, step, position, tokens: rows, bytes: 0, batch } as const
+  if (load !== null) context.record(eventOf('load', { ...common, askedSeconds, ...load }))
+  context.record(eventOf('compute', { ...common, askedSeconds, startSeconds, endSeconds }))
 }
 
 /** Samples the token at `position` from its logits. */
-export function sampled(w: ExecutionContext, logits: Float32Array, position: number): SampledToken {
-  const { id, nearTie } = sampleToken(logits, w.sampling, position)
-  const last = position - w.promptTokens + 1 === w.maxNewTokens || w.stopIds.includes(id)
+export function sampled(context: ExecutionContext, logits: Float32Array, position: number): SampledToken {
+  const { id, nearTie } = sampleToken(logits, context.sampling, position)
+  const last = position - context.promptTokens + 1 === context.maxNewTokens || context.stopIds.includes(id)
   return { id, position, nearTie, last }
 }
 
-function deliver(w: ExecutionContext, pass: ForwardPass, token: SampledToken): void {
+function deliver(context: ExecutionContext, pass: ForwardPass, token: SampledToken): void {
   pass.token = token
-  w.onToken(token)
+  context.onToken(token)
 }
 
 /** Sends a frame and records it. */
-export function sendFrame(w: ExecutionContext, frame: Message, step: number): void {
-  const askedSeconds = w.clock.nowSeconds()
-  w.peer.send(frame)
-  recordMessage(w, 'send', frame, step, askedSeconds, w.clock.nowSeconds())
+export function sendFrame(context: ExecutionContext, frame: Message, step: number): void {
+  const askedSeconds = context.clock.nowSeconds()
+  context.peer.send(frame)
+  recordMessage(context, 'send', frame, step, askedSeconds, context.clock.nowSeconds())
 }
 
 /** Waits for the frame of a step and records it. */
-export async function takeFrame(w: ExecutionContext, position: number, step: number): Promise<Frame> {
-  const askedSeconds = w.clock.nowSeconds()
-  const { frame, atSeconds } = await w.peer.take(position, step)
-  recordMessage(w, 'receive', frame, step, askedSeconds, atSeconds)
+export async function takeFrame(context: ExecutionContext, position: number, step: number): Promise<Frame> {
+  const askedSeconds = context.clock.nowSeconds()
+  const { frame, atSeconds } = await context.peer.take(position, step)
+  recordMessage(context, 'receive', frame, step, askedSeconds, atSeconds)
   return frame
 }
 
 function recordMessage(
-  w: ExecutionContext,
+  context: ExecutionContext,
   kind: 'send' | 'receive',
   frame: Message,
   step: number,
   askedSeconds: number,
   endSeconds: number,
 ): void {
-  w.record(
+  context.record(
     eventOf(kind, {
-      side: w.side,
+      side: context.side,
       step,
       position: frame.position,
       tokens: frame.count,
@@ -173,20 +176,20 @@ function recordMessage(
   )
 }
 
-function frameOf(w: ExecutionContext, pass: ForwardPass, step: SendStep): Message {
+function frameOf(context: ExecutionContext, pass: ForwardPass, step: SendStep): Message {
   const { position, rows, values } = pass
   if (step.carries === 'token') return tokenFrame(pass.token!, step.number)
   if (step.carries === 'ids') return idsFrame(values.ids ?? [], { step: step.number, position })
-  return boundaryFrame(w.model, step, values, rows, position)
+  return boundaryFrame(context.model, step, values, rows, position)
 }
 
-async function receive(w: ExecutionContext, pass: ForwardPass, step: SendStep): Promise<void> {
+async function receive(context: ExecutionContext, pass: ForwardPass, step: SendStep): Promise<void> {
   const { values, rows } = pass
   const first =
     step.carries === 'token' ? pass.position + rows : pass.position + (step.lastRow ? rows - 1 : 0)
-  const frame = await takeFrame(w, first, step.number)
-  if (step.carries === 'token') deliver(w, pass, tokenOf(w.model, frame))
-  else if (step.carries === 'ids') values.ids = idsOf(w.model, frame, rows)
-  else Object.assign(values, boundaryOf(w.model, step, frame, step.lastRow ? 1 : rows))
+  const frame = await takeFrame(context, first, step.number)
+  if (step.carries === 'token') deliver(context, pass, tokenOf(context.model, frame))
+  else if (step.carries === 'ids') values.ids = idsOf(context.model, frame, rows)
+  else Object.assign(values, boundaryOf(context.model, step, frame, step.lastRow ? 1 : rows))
   if (step.lastRow) Object.assign(pass, { position: first, rows: 1 })
 }

@@ -56,7 +56,7 @@ export interface GeneratorHost {
   readonly slots: Semaphore
   /** Null: not limited. */
   readonly memory: EdgeMemoryBudget | null
-  tell(event: RecoveryEvent): void
+  onEvent(event: RecoveryEvent): void
   /** The clock of a connection's cloud minus ours. */
   clockOffset(connection: Connection): Promise<number>
 }
@@ -82,7 +82,7 @@ export class SplitGenerator implements GeneratorHandle {
   private readonly events: ExecutionEvent[] = []
   private readonly leaveQueue = new AbortController()
   private caches: RequestKvCache
-  private call: CloudStream | null = null
+  private stream: CloudStream | null = null
   private migration: KvCacheMigration | null = null
   /** Of earlier plan spans. */
   private readonly pastTraffic = new RequestTraffic()
@@ -122,18 +122,18 @@ export class SplitGenerator implements GeneratorHandle {
   }
 
   get waitingSinceSeconds(): number | null {
-    return this.call?.waitingSinceSeconds ?? null
+    return this.stream?.waitingSinceSeconds ?? null
   }
 
   get traffic(): TrafficCounts {
     const sum = new RequestTraffic()
     sum.add(this.pastTraffic)
-    if (this.call !== null) sum.add(this.call.traffic)
+    if (this.stream !== null) sum.add(this.stream.traffic)
     return sum
   }
 
   get retransmitBytes(): number {
-    return this.call?.kept.bytes ?? 0
+    return this.stream?.kept.bytes ?? 0
   }
 
   /**
@@ -156,13 +156,13 @@ export class SplitGenerator implements GeneratorHandle {
   /** Takes effect before the next token; an executor that is waiting for the cloud stops waiting immediately. */
   private changeTo(change: PendingSwitch): void {
     this.change = change
-    this.call?.receiveBuffer.fail(CHANGED)
+    this.stream?.receiveBuffer.fail(CHANGED)
   }
 
   private fail(error: Error): void {
     if (this.isOver) return
     this.failure ??= error
-    this.call?.receiveBuffer.fail(error)
+    this.stream?.receiveBuffer.fail(error)
     this.leaveQueue.abort()
   }
 
@@ -226,11 +226,11 @@ export class SplitGenerator implements GeneratorHandle {
     this.watch.dispatched()
     try {
       await this.runSpans()
-      if (explain && this.call !== null) this.events.push(...(await this.cloudEvents(this.call)))
+      if (explain && this.stream !== null) this.events.push(...(await this.cloudEvents(this.stream)))
     } finally {
       this.isOver = true
-      this.call?.end()
-      this.call?.kept.free()
+      this.stream?.end()
+      this.stream?.kept.free()
       await this.caches.dispose()
     }
     const { tokens, events, planSwitches } = this
@@ -252,22 +252,24 @@ export class SplitGenerator implements GeneratorHandle {
     const { model } = this.host
     const { plan, cloudUnits } = this.resolvedPlan
     const lowered = lowerPlan(model, plan, cloudUnits)
-    const w = this.contextOf(this.openStream())
+    const context = this.contextOf(this.openStream())
     try {
-      await this.migrateKvCache(w)
-      await (plan.exit === null ? executePlan(w, lowered) : executeExitOnEdge(w, plan.exit, lowered))
+      await this.migrateKvCache(context)
+      await (plan.exit === null
+        ? executePlan(context, lowered)
+        : executeExitOnEdge(context, plan.exit, lowered))
     } catch (error) {
       if (error !== CHANGED || this.failure !== null) throw this.failure ?? error
       return false
     }
-    this.call?.done(cloudSamples(lowered))
+    this.stream?.done(cloudSamples(lowered))
     return true
   }
 
   private openStream(): PeerChannel {
-    const { streams: calls } = this.host
-    this.call = null
-    if (calls === null || !this.needsCloud) return NOBODY
+    const { streams } = this.host
+    this.stream = null
+    if (streams === null || !this.needsCloud) return NOBODY
     const { sampling, stopIds } = this.request
     const { explain = false, recovery = { waitSeconds: DEFAULT_WAIT_SECONDS } } = this.options
     const owner = {
@@ -275,23 +277,23 @@ export class SplitGenerator implements GeneratorHandle {
       waitSeconds: recovery.waitSeconds,
       delivered: () => this.tokens.length,
       restart: () => this.restart(),
-      tell: (event: RecoveryEvent) => this.host.tell(event),
+      onEvent: (event: RecoveryEvent) => this.host.onEvent(event),
     }
     const lengths = this.lengths()
-    this.call = new CloudStream(calls, owner, this.resolvedPlan, {
+    this.stream = new CloudStream(streams, owner, this.resolvedPlan, {
       promptTokens: lengths.prompt.length,
       maxNewTokens: lengths.maxNewTokens,
       sampling,
       stopIds: [...stopIds],
       report: explain,
     })
-    this.call.begin()
-    return this.call
+    this.stream.begin()
+    return this.stream
   }
 
   /** The span cannot continue. If all its tokens were delivered, only the cloud's report is lost. */
   private restart(): void {
-    if (this.isOver) this.call?.receiveBuffer.fail(noCloud('what was sent is not kept'))
+    if (this.isOver) this.stream?.receiveBuffer.fail(noCloud('what was sent is not kept'))
     else this.changeTo({ to: this.resolvedPlan, rebuild: 'ids' })
   }
 
@@ -333,13 +335,13 @@ export class SplitGenerator implements GeneratorHandle {
     }
   }
 
-  private async migrateKvCache(w: ExecutionContext): Promise<void> {
-    const { migration: takeover } = this
+  private async migrateKvCache(context: ExecutionContext): Promise<void> {
+    const { migration } = this
     this.migration = null
-    if (takeover === null || takeover.subgraph === null) return
-    const { subgraph, rows, count } = takeover
-    const job = { subgraph, caches: w.caches, values: { x: rows }, position: 0, rows: count }
-    recordRun(w, await w.runner.run(job), 0, 0, count)
+    if (migration === null || migration.subgraph === null) return
+    const { subgraph, rows, count } = migration
+    const run = { subgraph, caches: context.caches, values: { x: rows }, position: 0, rows: count }
+    recordRun(context, await context.runner.run(run), 0, 0, count)
     // These runs belong to no pass.
     this.passes.drop()
   }
@@ -378,24 +380,24 @@ export class SplitGenerator implements GeneratorHandle {
   private async makeSwitch({ to, rebuild }: PendingSwitch): Promise<void> {
     const { model, clock, memory } = this.host
     this.requireCloud(to)
-    const { call, resolvedPlan: placed } = this
+    const { stream, resolvedPlan: from } = this
     const hasMemory = memory === null || memory.exchange(this, to.plan, this.reservedTokens)
     const fromToken = this.tokens.length
     const sequence = this.request.prompt.length + fromToken
     this.change = null
-    call?.end()
+    stream?.end()
     // If the span delivered no token, its kept tensors may be incomplete.
-    const canTakeOver = hasMemory && rebuild === 'boundary' && call !== null && fromToken > this.spanStart
-    this.migration = canTakeOver ? planKvCacheMigration(model, placed, to, call.kept, sequence - 1) : null
-    call?.kept.free()
-    if (call !== null) this.pastTraffic.add(call.traffic)
-    this.call = null
+    const canMigrate = hasMemory && rebuild === 'boundary' && stream !== null && fromToken > this.spanStart
+    this.migration = canMigrate ? planKvCacheMigration(model, from, to, stream.kept, sequence - 1) : null
+    stream?.kept.free()
+    if (stream !== null) this.pastTraffic.add(stream.traffic)
+    this.stream = null
     this.resolvedPlan = to
     this.spanStart = fromToken
     this.passes.drop()
     const done = this.migration === null ? 'ids' : 'boundary'
     this.planSwitches.push({ plan: to.plan, cloudUnits: to.cloudUnits, fromToken, rebuild: done })
-    this.host.tell({
+    this.host.onEvent({
       kind: 'request-switched',
       atSeconds: clock.nowSeconds(),
       request: this.number,
@@ -414,9 +416,9 @@ export class SplitGenerator implements GeneratorHandle {
   }
 
   /** Empty if the cloud was lost before it reported. */
-  private async cloudEvents(call: CloudStream): Promise<ExecutionEvent[]> {
+  private async cloudEvents(stream: CloudStream): Promise<ExecutionEvent[]> {
     try {
-      const frame = await call.reported()
+      const frame = await stream.reported()
       const connection = this.host.link?.connection ?? null
       return connection === null ? [] : readReport(frame, await this.host.clockOffset(connection))
     } catch {

@@ -72,7 +72,7 @@ export async function listen(options: ListenOptions): Promise<WireServer> {
   const limits = { ...DEFAULT_LIMITS, ...options.limits }
   const maxConnections = options.maxConnections ?? DEFAULT_MAX_CONNECTIONS
   const onRejected = options.onRejected ?? (() => {})
-  const door = new ConnectionAcceptor({
+  const acceptor = new ConnectionAcceptor({
     greet: options.greet,
     onConnection: options.onConnection,
     onRejected,
@@ -85,21 +85,21 @@ export async function listen(options: ListenOptions): Promise<WireServer> {
     upgrader: webSocket === undefined ? null : await openUpgrader(webSocket),
   })
   const server =
-    tls === undefined ? createServer({ noDelay: true }) : openTls(tls, where, limits, door, onRejected)
+    tls === undefined ? createServer({ noDelay: true }) : openTls(tls, where, limits, acceptor, onRejected)
   server.maxConnections = maxConnections + REFUSED_AT_A_TIME
   server.on('connection', (socket: Socket) => {
     socket.setKeepAlive(true, 1000 * KEEP_ALIVE_SECONDS)
-    door.enter(socket)
+    acceptor.enter(socket)
   })
   await bind(server, address, port, where)
   server.on('error', onRejected)
   return {
     address,
     port: (server.address() as AddressInfo).port,
-    connections: door.open,
+    connections: acceptor.open,
     async close() {
       const down = new Promise<void>((resolve) => server.close(() => resolve()))
-      await Promise.all([down, door.close()])
+      await Promise.all([down, acceptor.close()])
     },
   }
 }
@@ -108,11 +108,11 @@ function openTls(
   tls: TlsMaterial,
   where: string,
   { greetingSeconds }: WireLimits,
-  door: ConnectionAcceptor,
+  acceptor: ConnectionAcceptor,
   onRejected: (error: Error) => void,
 ): Server {
   const server = usableKeys(where, () => createTlsServer(tls, greetingSeconds))
-  server.on('secureConnection', (socket: TLSSocket) => door.secured(socket))
+  server.on('secureConnection', (socket: TLSSocket) => acceptor.secured(socket))
   server.on('tlsClientError', (error: NodeJS.ErrnoException, socket: TLSSocket) => {
     socket.destroy()
     const isLate = error.code === 'ERR_TLS_HANDSHAKE_TIMEOUT'

@@ -9,6 +9,7 @@ import { CloudServer } from './cloudServer.ts'
 import { serveStatus } from './statusPage.ts'
 import type { CloudEvent } from './types.ts'
 
+/** What a cloud is opened with: its model, where it listens, and whom it lets in. */
 export interface CloudOptions extends SideOptions {
   /** Default 127.0.0.1:7400; port 0 is any free one. Loopback only, unless `transport` has TLS. */
   readonly listen?: Address
@@ -25,6 +26,7 @@ export interface CloudOptions extends SideOptions {
   readonly timers?: Timers
 }
 
+/** What the edges together may take of a cloud. */
 export interface CloudLimits {
   /** Sequences that decode in one run; 1 switches batching off. */
   readonly maxBatch: number

@@ -19,6 +19,7 @@ interface StatusServer {
   close(): Promise<void>
 }
 
+/** Serves health, readiness and metrics of a cloud over HTTP, on loopback. */
 export async function serveStatus(
   { host, port }: { readonly host: string; readonly port: number },
   cloud: CloudStats,

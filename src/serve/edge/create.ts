@@ -21,6 +21,7 @@ import { openEdgeService, type OpenedService } from './open.ts'
 import { planAlone, planSelectorOf, type DeciderOptions } from './planSelector.ts'
 import { DEFAULT_LIMITS, type PlanSelector, type ServiceEvent, type ServiceLimits } from './types.ts'
 
+/** What an edge is opened with: its model, its cloud, who decides, and what it serves. */
 export interface EdgeOptions extends SideOptions, DeciderOptions {
   /** Where the cloud listens; left out: an edge without a cloud. */
   readonly cloud?: Address
@@ -44,6 +45,7 @@ export interface EdgeOptions extends SideOptions, DeciderOptions {
   readonly random?: (name: string) => RandomStream
 }
 
+/** Where the API listens, and who may use it. */
 export interface ApiListenOptions extends Address {
   /** Who may use it; default: anyone on this machine. */
   readonly keys?: ApiKeys | null
@@ -71,6 +73,7 @@ export interface EdgeRequest {
   readonly onToken?: (id: number) => void
 }
 
+/** A whole answer, in tokens and in text. */
 export interface EdgeOutput extends CompletionOutput {
   /** Null where the model has no tokenizer. */
   readonly text: string | null
@@ -189,7 +192,7 @@ function openService(
     spec: source.model,
     stopIds,
     execution,
-    decider: selector,
+    selector,
     registry,
     early,
     onEvent,

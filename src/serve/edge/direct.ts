@@ -17,6 +17,7 @@ import { decideByBundle, type BundleDecision, type ExpectedRequest } from './dec
 import { readPlan } from './planWords.ts'
 import { bundleOptions, requireCloud, type DeciderOptions } from './planSelector.ts'
 
+/** What a direct edge is opened with. */
 export interface DirectEdgeOptions extends SideOptions, DeciderOptions {
   /** Where the cloud listens; left out: plans that need one are refused. */
   readonly cloud?: Address

@@ -22,7 +22,7 @@ interface OpenOptions {
   readonly execution: Execution
   /** Null: an edge without a cloud. */
   readonly dial: Dial | null
-  readonly decider: PlanSelector
+  readonly selector: PlanSelector
   readonly log: LogSink | null
   readonly dropped: () => number
   readonly requests: RequestStore | null
@@ -37,6 +37,7 @@ interface OpenOptions {
   readonly onEvent: (event: ServiceEvent) => void
 }
 
+/** An edge service with its executor and its link. */
 export interface OpenedService {
   readonly service: EdgeService
   readonly executor: EdgeExecutor
@@ -50,7 +51,7 @@ export interface OpenedService {
 
 /** Puts the edge together: link, executor, who decides, who writes down, what is counted. Begins to connect. */
 export function openEdgeService(options: OpenOptions): OpenedService {
-  const { spec, execution, dial, decider: selector, limits, time, random, memory } = options
+  const { spec, execution, dial, selector, limits, time, random, memory } = options
   const { clock, timers } = time
   const backoff = options.backoff ?? DEFAULT_BACKOFF
   const link = dial === null ? null : new CloudLink({ dial, clock, timers, random, backoff })

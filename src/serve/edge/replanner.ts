@@ -40,37 +40,37 @@ export class Replanner {
   }
 
   private checkAll(): void {
-    for (const job of [...this.options.runner.running.values()]) this.check(job)
+    for (const state of [...this.options.runner.running.values()]) this.check(state)
   }
 
   /** A defect here must not take the requests with it: the plan stays. */
-  private check(job: RequestState): void {
+  private check(state: RequestState): void {
     const { onEvent, time } = this.options
     try {
-      this.reconsider(job)
+      this.reconsider(state)
     } catch (error) {
-      job.pendingChange = null
+      state.pendingChange = null
       // A plan that cannot be now is no defect.
       if (error instanceof EdgewiseError) return
       const reason = error instanceof Error ? error.message : String(error)
-      onEvent({ kind: 'degraded', atSeconds: time.clock.nowSeconds(), part: 'steering', reason })
+      onEvent({ kind: 'degraded', atSeconds: time.clock.nowSeconds(), part: 'replanner', reason })
     }
   }
 
-  private reconsider(job: RequestState): void {
+  private reconsider(state: RequestState): void {
     const { selector, runner, time } = this.options
-    const { handle, pendingChange: pending } = job
+    const { handle, pendingChange: pending } = state
     if (handle === null || pending !== null) return
     const { resolvedPlan: placed } = handle
     const now = time.clock.nowSeconds()
     const isAlone = !needsCloud(placed.plan)
-    if (isAlone && now < job.avoidCloudUntilSeconds) return
-    const away = this.awaySeconds(job, now)
+    if (isAlone && now < state.avoidCloudUntilSeconds) return
+    const away = this.awaySeconds(state, now)
     const view = away === null ? this.options.linkStatus() : gone(away)
-    const change = timed(time.clock, () => selector.reconsider({ ...runner.snapshot(job), placed }, view))
+    const change = timed(time.clock, () => selector.reconsider({ ...runner.snapshot(state), placed }, view))
     if (change === null) return
-    if (away !== null) job.avoidCloudUntilSeconds = now + AVOID_SECONDS
-    job.pendingChange = change
+    if (away !== null) state.avoidCloudUntilSeconds = now + AVOID_SECONDS
+    state.pendingChange = change
     handle.switchPlan(change.placed, change.rebuild)
   }
 

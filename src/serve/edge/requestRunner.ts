@@ -15,6 +15,7 @@ import type { Timed, PlanSelector, LinkStatus, ServiceEvent, ServiceLimits } fro
 import type { RequestStore } from './requests.ts'
 import { timed } from './timed.ts'
 
+/** What requests are run with: executor, link, who decides, memory, limits, and who hears of it. */
 export interface RequestRunnerOptions {
   readonly spec: ModelSpec
   readonly stopIds: readonly number[]
@@ -32,7 +33,7 @@ export interface RequestRunnerOptions {
   readonly onEvent: (event: ServiceEvent) => void
 }
 
-/** Carries jobs out, and tells by events how it goes. */
+/** Carries requests out, and reports how it goes by events. */
 export class RequestRunner {
   /** By the executor's numbers. */
   readonly running = new Map<number, RequestState>()
@@ -44,9 +45,9 @@ export class RequestRunner {
     this.queue = queue
   }
 
-  arrived(job: RequestState): void {
+  arrived(state: RequestState): void {
     const { onEvent, requests } = this.options
-    const { number, request, arrivedSeconds } = job
+    const { number, request, arrivedSeconds } = state
     if (request.key !== null) requests?.begin(number, request)
     onEvent({
       kind: 'request-queued',
@@ -58,58 +59,60 @@ export class RequestRunner {
   }
 
   /** It left the queue without its turn. */
-  rejected(job: RequestState, error: BackendError): void {
-    this.end(job, error.code === 'E_CANCELLED' ? 'cancelled' : 'error', error.code)
-    job.fail(error)
+  rejected(state: RequestState, error: BackendError): void {
+    this.end(state, error.code === 'E_CANCELLED' ? 'cancelled' : 'error', error.code)
+    state.fail(error)
   }
 
   /** Carries it out; resolves when nothing works for it any more, and never rejects. */
-  async run(job: RequestState): Promise<void> {
+  async run(state: RequestState): Promise<void> {
     const { selector, linkStatus, time } = this.options
     const dispatchedSeconds = time.clock.nowSeconds()
-    job.dispatch(dispatchedSeconds)
+    state.dispatch(dispatchedSeconds)
     try {
-      const snapshot = this.snapshot(job)
+      const snapshot = this.snapshot(state)
       const choice = timed(time.clock, () => selector.decide(snapshot, linkStatus()))
-      job.decision = choice
-      const fromToken = job.restored.length
+      state.decision = choice
+      const fromToken = state.restored.length
       // K/V of tokens that an earlier process generated come back from their ids.
       const rebuild = fromToken === 0 ? 'start' : 'ids'
       this.decided(
-        job,
+        state,
         choice,
         { ...choice.placed, fromToken, rebuild },
         'dispatch',
         snapshot,
         dispatchedSeconds,
       )
-      const handle = this.start(job, choice.placed)
-      job.handle = handle
-      this.running.set(handle.number, job)
-      const { tokens } = await job.orGivenUp(handle.result).finally(() => this.running.delete(handle.number))
+      const handle = this.start(state, choice.placed)
+      state.handle = handle
+      this.running.set(handle.number, state)
+      const { tokens } = await state
+        .orGivenUp(handle.result)
+        .finally(() => this.running.delete(handle.number))
       const stopped = this.options.stopIds.includes(tokens.at(-1)?.id ?? -1)
-      this.end(job, stopped ? 'stop' : 'length', '')
-      job.finish(stopped ? 'stop' : 'length')
+      this.end(state, stopped ? 'stop' : 'length', '')
+      state.finish(stopped ? 'stop' : 'length')
     } catch (error) {
       const code = codeOf(error)
-      this.end(job, code === 'E_CANCELLED' ? 'cancelled' : 'error', code)
-      job.fail(failureOf(error))
+      this.end(state, code === 'E_CANCELLED' ? 'cancelled' : 'error', code)
+      state.fail(failureOf(error))
     }
     // A request that was given up has ended; its place is free once the engine has ended the pass that it was in.
-    await job.handle?.result.catch(() => {})
+    await state.handle?.result.catch(() => {})
   }
 
-  /** What is known of a job when its plan is decided, now or again. */
-  snapshot(job: RequestState): RequestSnapshot {
+  /** What is known of a request when its plan is decided, now or again. */
+  snapshot(state: RequestState): RequestSnapshot {
     const { memory, residentBytes, time, executor } = this.options
-    const { request, prompt, arrivedSeconds } = job
-    const done = job.ids.length
-    const memoryUse = memory.useBeside(job.handle)
+    const { request, prompt, arrivedSeconds } = state
+    const done = state.ids.length
+    const memoryUse = memory.useBeside(state.handle)
     return {
-      request: job.number,
+      request: state.number,
       promptTokens: prompt.length + done,
-      maxNewTokens: request.maxNewTokens - job.delivered,
-      deliveredTokens: job.delivered,
+      maxNewTokens: request.maxNewTokens - state.delivered,
+      deliveredTokens: state.delivered,
       waitedSeconds: time.clock.nowSeconds() - arrivedSeconds,
       waitingRequests: this.queue.waiting() + 1,
       inFlight: Math.max(0, this.queue.inFlight() - 1),
@@ -125,48 +128,48 @@ export class RequestRunner {
   onRecoveryEvent(event: RecoveryEvent): void {
     if (event.kind === 'request-switched') this.switched(event)
     else if (event.kind === 'request-refused') {
-      const job = this.running.get(event.request)
-      if (job !== undefined) job.refusedSinceSeconds ??= event.atSeconds
+      const state = this.running.get(event.request)
+      if (state !== undefined) state.refusedSinceSeconds ??= event.atSeconds
     } else if (event.kind === 'request-resumed') {
-      const job = this.running.get(event.request)
-      if (job !== undefined) job.refusedSinceSeconds = null
+      const state = this.running.get(event.request)
+      if (state !== undefined) state.refusedSinceSeconds = null
     }
   }
 
   /** The executor changed a request's plan, asked or by itself. */
   private switched(event: RecoveryEvent & { kind: 'request-switched' }): void {
-    const job = this.running.get(event.request)
-    if (job === undefined) return
-    const { pendingChange: pending, decision: choice } = job
+    const state = this.running.get(event.request)
+    if (state === undefined) return
+    const { pendingChange: pending, decision: choice } = state
     // The plan that was asked for, else the one that the executor went over to by itself in an outage.
     const change = pending?.placed === event.placed ? pending : null
-    job.pendingChange = null
-    job.refusedSinceSeconds = null
-    job.decision = change ?? choice
-    const fromToken = job.restored.length + event.fromToken
+    state.pendingChange = null
+    state.refusedSinceSeconds = null
+    state.decision = change ?? choice
+    const fromToken = state.restored.length + event.fromToken
     const entry: PlanSwitch = { ...event.placed, fromToken, rebuild: event.rebuild }
     const made = change ?? { ...choice!, placed: event.placed }
-    this.decided(job, made, entry, change?.reason ?? 'outage', this.snapshot(job), event.atSeconds)
+    this.decided(state, made, entry, change?.reason ?? 'outage', this.snapshot(state), event.atSeconds)
   }
 
-  private start(job: RequestState, placed: ResolvedPlan): GeneratorHandle {
+  private start(state: RequestState, placed: ResolvedPlan): GeneratorHandle {
     const { executor, limits, stopIds, time, onEvent } = this.options
-    const { request, prompt } = job
+    const { request, prompt } = state
     return executor.start(
       {
         ...placed,
         prompt,
         stopIds,
         sampling: request.sampling,
-        maxNewTokens: request.maxNewTokens - job.restored.length,
+        maxNewTokens: request.maxNewTokens - state.restored.length,
       },
       {
-        signal: job.signal,
-        onToken: (token) => this.token(job, token),
+        signal: state.signal,
+        onToken: (token) => this.token(state, token),
         onEdgeRun: (pass) => {
-          job.edgeSeconds += pass.seconds
+          state.edgeSeconds += pass.seconds
           const atSeconds = time.clock.nowSeconds()
-          onEvent({ kind: 'edge-pass', atSeconds, request: job.number, ...pass })
+          onEvent({ kind: 'edge-pass', atSeconds, request: state.number, ...pass })
         },
         recovery: { waitSeconds: limits.recoverySeconds },
         stalls: limits,
@@ -174,17 +177,17 @@ export class RequestRunner {
     )
   }
 
-  private token(job: RequestState, { id, atSeconds }: OutputToken): void {
-    job.firstTokenSeconds ??= atSeconds
-    job.lastTokenSeconds = atSeconds
-    this.options.requests?.token(job.number, job.delivered, id)
-    job.ids.push(id)
-    job.listener.onToken(id)
-    this.options.onEvent({ kind: 'token', atSeconds, request: job.number, tokens: job.delivered })
+  private token(state: RequestState, { id, atSeconds }: OutputToken): void {
+    state.firstTokenSeconds ??= atSeconds
+    state.lastTokenSeconds = atSeconds
+    this.options.requests?.token(state.number, state.delivered, id)
+    state.ids.push(id)
+    state.listener.onToken(id)
+    this.options.onEvent({ kind: 'token', atSeconds, request: state.number, tokens: state.delivered })
   }
 
   private decided(
-    job: RequestState,
+    state: RequestState,
     { source, placed, decideSeconds, propensity, observation }: Timed,
     entry: PlanSwitch,
     reason: DecisionReason,
@@ -192,11 +195,11 @@ export class RequestRunner {
     atSeconds: number,
   ): void {
     const { requests, onEvent } = this.options
-    requests?.switched(job.number, entry)
+    requests?.switched(state.number, entry)
     onEvent({
       kind: 'decision',
       atSeconds,
-      request: job.number,
+      request: state.number,
       reason,
       source,
       placed,
@@ -209,21 +212,21 @@ export class RequestRunner {
     })
   }
 
-  private end(job: RequestState, end: 'stop' | 'length' | 'cancelled' | 'error', detail: string): void {
+  private end(state: RequestState, end: 'stop' | 'length' | 'cancelled' | 'error', detail: string): void {
     const { requests, selector, time, onEvent } = this.options
     const atSeconds = time.clock.nowSeconds()
-    const stats = job.stats(atSeconds)
+    const stats = state.stats(atSeconds)
     // What failed stays open: asked for again by its key, it goes on.
-    requests?.end(job.number, end === 'stop' || end === 'length' ? end : null)
+    requests?.end(state.number, end === 'stop' || end === 'length' ? end : null)
     onEvent({
       kind: 'request-ended',
       atSeconds,
-      request: job.number,
+      request: state.number,
       end,
       detail,
-      tokens: job.delivered,
+      tokens: state.delivered,
       stats,
-      use: selector.ended?.(job.number, stats) ?? null,
+      use: selector.ended?.(state.number, stats) ?? null,
     })
   }
 }

@@ -39,7 +39,7 @@ export class EdgeService implements Backend {
       inFlight: () => this.admission.inFlight,
     })
     const { maxInFlight, maxQueued } = limits
-    this.admission = new RequestQueue({ maxInFlight, maxQueued, time }, (job) => this.runner.run(job))
+    this.admission = new RequestQueue({ maxInFlight, maxQueued, time }, (state) => this.runner.run(state))
     this.replanner = new Replanner({ ...options, runner: this.runner })
     this.replanner.start()
   }
@@ -50,10 +50,10 @@ export class EdgeService implements Backend {
   }
 
   get readiness(): Readiness {
-    const { link, selector: decider } = this.options
+    const { link, selector } = this.options
     if (this.admission.isDraining) return { ready: false, reason: 'about to end' }
-    if (link === null || link.state === 'up') return { ready: true, reason: `decided by ${decider.name}` }
-    if (decider.worksOffline) return { ready: true, reason: 'the cloud is away: the edge goes on alone' }
+    if (link === null || link.state === 'up') return { ready: true, reason: `decided by ${selector.name}` }
+    if (selector.worksOffline) return { ready: true, reason: 'the cloud is away: the edge goes on alone' }
     return { ready: false, reason: 'the cloud is away, and the model does not fit the edge' }
   }
 
@@ -108,7 +108,7 @@ export class EdgeService implements Backend {
     restored: readonly number[],
   ): Promise<CompletionOutput> {
     const { limits, time } = this.options
-    const job = new RequestState({
+    const state = new RequestState({
       number: ++this.lastNumber,
       request,
       listener,
@@ -116,9 +116,9 @@ export class EdgeService implements Backend {
       deadlineSeconds: Math.min(limits.totalSeconds, request.deadlineSeconds ?? Infinity),
       time,
     })
-    this.runner.arrived(job)
-    this.admission.enter(job, job.signal, (error) => this.runner.rejected(job, error))
-    return job.output
+    this.runner.arrived(state)
+    this.admission.enter(state, state.signal, (error) => this.runner.rejected(state, error))
+    return state.output
   }
 
   /** A process may have been killed between the last token and the note of the end. */

@@ -180,6 +180,7 @@ const MEASUREMENTS: ReadonlySet<ServiceEvent['kind']> = new Set<MeasurementEvent
   'load',
 ])
 
+/** Whether an event is a change of state, and no measurement or token. */
 export function isTransition(event: ServiceEvent): event is TransitionEvent {
   return !MEASUREMENTS.has(event.kind)
 }

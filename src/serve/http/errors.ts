@@ -71,6 +71,7 @@ export function errorBody({ problem }: ApiError, partial?: PartialOutput): Error
   return { error: { message, type, param, code, ...kept } }
 }
 
+/** Headers of an answer that reports an error: when to try again, and what else the problem names. */
 export function errorHeaders({ problem }: ApiError): Record<string, string> {
   const { retryAfterSeconds, headers } = problem
   if (retryAfterSeconds === undefined) return { ...headers }

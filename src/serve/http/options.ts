@@ -13,6 +13,7 @@ export interface ApiTls {
   readonly cert: string
 }
 
+/** What the API server is started with. */
 export interface ApiOptions {
   readonly backend: Backend
   readonly tokenizer: TextTokenizer
@@ -105,6 +106,7 @@ export interface RequestRecord {
   readonly tpotSeconds: number | null
 }
 
+/** A running API server. */
 export interface ApiServer {
   readonly address: string
   readonly port: number

@@ -76,6 +76,7 @@ export function parseCompletion(
   }
 }
 
+/** 404: the request names a model that is not served here. */
 export function unknownModel(id: string): ApiError {
   return new ApiError({
     status: 404,

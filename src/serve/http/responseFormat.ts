@@ -7,6 +7,7 @@ interface Usage {
   readonly total_tokens: number
 }
 
+/** Token counts of an answer, in OpenAI's form. */
 export function usageOf(promptTokens: number, completionTokens: number): Usage {
   return {
     prompt_tokens: promptTokens,

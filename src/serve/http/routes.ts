@@ -12,6 +12,7 @@ export type Route =
   | '/metrics'
   | 'other'
 
+/** The route that a path belongs to, and the id in it, where it has one. */
 export interface RouteMatch {
   readonly route: Route
   /** The last part of /v1/models/{id}. */

@@ -54,7 +54,9 @@ const promptForms = z.union([z.string(), z.array(z.string()).length(1), ids, z.a
 })
 export const textSchema = z.object({ ...common, prompt: promptForms })
 
+/** Body of POST /v1/chat/completions, checked. */
 export type ChatCompletionBody = z.infer<typeof chatSchema>
+/** Body of POST /v1/completions, checked. */
 export type CompletionBody = z.infer<typeof textSchema>
 
 /** Checks a body; the first problem becomes a 400 that names the parameter, as OpenAI names it. */

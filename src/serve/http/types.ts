@@ -20,12 +20,14 @@ export interface CompletionRequest {
   readonly principal: string
 }
 
+/** A whole answer in tokens, and why it ended. */
 export interface CompletionOutput {
   /** All tokens in order, a stop token included. */
   readonly ids: readonly number[]
   readonly finish: 'stop' | 'length'
 }
 
+/** Who asked for a completion: takes its tokens, and may give it up. */
 export interface CompletionStreamListener {
   /** Each token as it comes, from the first; one that was generated before a restart comes again. */
   onToken(id: number): void
@@ -44,6 +46,7 @@ export interface Backend {
   readonly readiness: Readiness
 }
 
+/** The one model that a backend serves. */
 export interface ServedModel {
   readonly id: string
   /** Unix seconds; 0 where unknown. */
@@ -68,6 +71,7 @@ export interface Readiness {
 export type BackendCode =
   'E_BUSY' | 'E_DRAINING' | 'E_UNAVAILABLE' | 'E_TOO_LARGE' | 'E_DEADLINE' | 'E_CANCELLED' | 'E_KEY_REUSED'
 
+/** A completion that was refused or failed, with what the API tells its application by. */
 export class BackendError extends EdgewiseError {
   declare readonly code: BackendCode
 

@@ -142,7 +142,7 @@ export async function openStack(options: StackOptions): Promise<Stack> {
     stopIds: tales.stopIds,
     execution: edge,
     registry,
-    decider: options.decider(options.alone),
+    selector: options.decider(options.alone),
     dial: (signal) => connect({ host: '127.0.0.1', port, greeting: {}, clock, signal }),
     log: options.log ?? null,
     requests: options.requests ?? null,
