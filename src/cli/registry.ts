@@ -80,7 +80,7 @@ export const COMMANDS: readonly CliEntry[] = [
   PACK,
   {
     name: 'log',
-    summary: 'what a decision log holds: requests, decisions, events, times, damage',
+    summary: 'what a decision log holds: requests, decisions, events, times, use against budgets, damage',
     load: async () => (await import('./commands/log.ts')).log,
   },
   {
