@@ -7,6 +7,7 @@ import type { Io } from './io.ts'
 const EXIT_OK = 0
 const EXIT_INPUT = 2
 const EXIT_DEFECT = 70
+/** Exit code after Ctrl-C, as shells have it: 128 and the number of SIGINT. */
 export const EXIT_INTERRUPTED = 130
 
 /**

@@ -5,9 +5,12 @@
  */
 export const EDGE = 0
 export const CLOUD = 1
+/** Where a part of the model runs. */
 export type Side = typeof EDGE | typeof CLOUD
 
+/** Bits an element that a boundary tensor may be sent with; 32 is exact. */
 export const BOUNDARY_BITS = [32, 16, 8, 4] as const
+/** One of BOUNDARY_BITS. */
 export type BoundaryBits = (typeof BOUNDARY_BITS)[number]
 
 /**

@@ -21,8 +21,8 @@ import { FORMS, randomProblem, randomWalk, randomWorld, sessionTerms } from './r
 
 /** Walks the masks at random: reaches plans that no planner would take. */
 function randomWalker(problem: DecisionProblem, random: RandomStream): Policy {
-  const walker = new PlanDecoder(problem)
-  return { name: 'random walk', decide: (situation) => randomWalk(random, walker, situation) }
+  const decoder = new PlanDecoder(problem)
+  return { name: 'random walk', decide: (situation) => randomWalk(random, decoder, situation) }
 }
 
 /** The bound of one request that finished at `untilSeconds`. */

@@ -13,13 +13,13 @@ import { FORMS, outageWorld, randomProblem, randomWalk, sessionTerms } from './r
 
 /** Takes plans that no planner would take, first in the cloud as a rule: its re-plans start over on the edge or anywhere. */
 function restless(problem: DecisionProblem, random: RandomStream): Policy {
-  const walker = new PlanDecoder(problem)
+  const decoder = new PlanDecoder(problem)
   const cloud = cloudOnly(problem)
   return {
     name: 'restless',
     decide: (situation) =>
       situation.replanning || random.uniform() < 0.4
-        ? randomWalk(random, walker, situation)
+        ? randomWalk(random, decoder, situation)
         : cloud.decide(situation),
   }
 }

@@ -24,6 +24,7 @@ import { addSideOptions, sideOptions, type SideFlags } from '../split/side.ts'
 import { addTrust, readTrust } from '../trust.ts'
 import { describePlan } from './oracleTable.ts'
 
+/** Flags of `edgewise edge`: what runs, where the cloud is, what decides, and how it serves. */
 export interface EdgeFlags extends SideFlags, PromptOptions, ServeFlags, TransportFlags {
   readonly cloud?: string
   readonly plan?: string

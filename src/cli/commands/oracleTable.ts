@@ -107,6 +107,7 @@ function absences(candidates: readonly Candidate[]): string[] {
   return candidates.flatMap(({ name, reason }) => (reason === null ? [] : [`no ${NAMES[name]}: ${reason}`]))
 }
 
+/** Seconds of the candidates by cause, a column each, as text. */
 export function timeTable(
   candidates: readonly Candidate[],
   style: TableStyle,
@@ -214,6 +215,7 @@ export function mapOf(
   })
 }
 
+/** A plan as the pictures of reports take it. */
 export function pictureOf(input: Pick<OracleInput, 'pair'>, plan: Plan, title: string): PicturedPlan {
   return { title, heads: input.pair.model.heads, ...planToJson(input.pair, plan) }
 }

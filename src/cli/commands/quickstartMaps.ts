@@ -34,6 +34,9 @@ const CONDITIONS: readonly (readonly [string, Conditions])[] = [
 /** Width in characters to fill with maps side by side. */
 const COLUMNS = 124
 
+/**
+ * What the exported policy decides under the quickstart's conditions, by condition; and the paths of its two pictures.
+ */
 export interface DecisionMaps {
   readonly decisions: Readonly<Record<string, ReturnType<typeof decideJson>>>
   readonly svg: string

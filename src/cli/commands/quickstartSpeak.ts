@@ -41,6 +41,7 @@ const spokenSchema = z.strictObject({
   tpotSeconds: z.number().nullable(),
 })
 
+/** What the built-in model said under one plan, and how long it took, in seconds. */
 export type Spoken = z.infer<typeof spokenSchema>
 
 const MAX_BYTES = 65_536

@@ -69,6 +69,7 @@ export const decideJsonSchema = z.strictObject({
   decisionSeconds: z.strictObject({ median: amount, p99: amount, repeats: count }),
 })
 
+/** What `edgewise verify --json` prints. */
 export function verifyJson(report: VerifyReport): z.infer<typeof verifyJsonSchema> {
   return {
     ok: report.ok,
@@ -93,6 +94,7 @@ export function verifyJson(report: VerifyReport): z.infer<typeof verifyJsonSchem
   }
 }
 
+/** What `edgewise export --json` prints. */
 export function exportJson({
   folder,
   bytes,
@@ -114,6 +116,7 @@ export function exportJson({
   }
 }
 
+/** What `edgewise decide --json` prints. */
 export function decideJson(
   bundle: OpenBundle,
   conditions: Conditions,

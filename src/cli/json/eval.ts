@@ -80,4 +80,5 @@ export const evalJsonSchema = z.strictObject({
   absent: z.record(z.string(), z.string()),
 })
 
+/** What `edgewise eval --json` prints. */
 export type EvalJson = z.infer<typeof evalJsonSchema>

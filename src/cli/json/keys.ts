@@ -38,6 +38,7 @@ export const keysJsonSchema = z.strictObject({
     .nullable(),
 })
 
+/** What `edgewise keys show --json` prints. */
 export function keysJson(report: KeyReport): z.infer<typeof keysJsonSchema> {
   return {
     path: report.path,

@@ -18,6 +18,7 @@ export const replaySchema = z.strictObject({
   notFinite: count,
 })
 
+/** What the decisions of a log give when a bundle decides them again. */
 export type ReplayJson = z.infer<typeof replaySchema>
 
 const summarySchema = z.strictObject({
@@ -81,4 +82,5 @@ export const logJsonSchema = z.strictObject({
   replay: replaySchema.nullable(),
 })
 
+/** What `edgewise log --json` prints. */
 export type LogJson = z.infer<typeof logJsonSchema>

@@ -56,6 +56,7 @@ const phaseSchema = z.strictObject({
   }),
 })
 
+/** Where the seconds, joules and bytes of a request go, by phase, and its cost by term. */
 export const explanationSchema = z.strictObject({
   prefill: phaseSchema,
   decode: phaseSchema,
@@ -63,6 +64,7 @@ export const explanationSchema = z.strictObject({
 })
 
 const CANDIDATES = ['optimum', 'edgeOnly', 'cloudOnly', 'bestLayerCut'] as const
+/** The plans that `edgewise oracle` compares. */
 export type CandidateName = (typeof CANDIDATES)[number]
 
 const figures = planFiguresSchema.nullable()
@@ -110,6 +112,7 @@ export function compareCandidates(input: OracleInput): Candidate[] {
   })
 }
 
+/** What `edgewise oracle --json` prints. */
 export function oracleJson(input: OracleInput, candidates: readonly Candidate[]): OracleJson {
   const entry = (name: CandidateName): PlanFigures | null => {
     const { plan, cost } = candidates.find((candidate) => candidate.name === name) as Candidate

@@ -21,8 +21,10 @@ export const packJsonSchema = z.strictObject({
   manifestSha256: z.string(),
 })
 
+/** What `edgewise pack --json` prints. */
 export type PackJson = z.infer<typeof packJsonSchema>
 
+/** A pack as `edgewise pack --json` prints it. */
 export function packJson({ folder, manifest, manifestSha256 }: Pack): PackJson {
   const { edgewise, target, node, onnxruntime, model, bundle, files } = manifest
   return {

@@ -200,6 +200,7 @@ export const stateSchema = z.strictObject({
 
 type StateJson = z.infer<typeof stateSchema>
 
+/** What was asked, as `--json` repeats it. */
 export function stateJson(input: OracleInput): StateJson {
   const { pair, state, objective, options } = input
   return {

@@ -43,6 +43,7 @@ export function freshFolder(parent: string, stem: string): string {
   }
 }
 
+/** Whether a folder holds a training run. */
 export function isRun(path: string): boolean {
   return existsSync(join(path, RUN_FILES.run))
 }
@@ -68,6 +69,7 @@ export function readTrained(folder: string): TrainedRun {
   return { name: basename(folder), ...readPolicy(path) }
 }
 
+/** The policy of a run, for one decision problem. */
 export function learnedPolicy(problem: DecisionProblem, run: TrainedRun): LearnedPolicy {
   return new LearnedPolicy(problem, run.numbers, run.name)
 }

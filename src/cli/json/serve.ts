@@ -16,6 +16,7 @@ export const servingJsonSchema = z.strictObject({
   }),
 })
 
+/** The line that `edgewise edge --listen --json` prints once it serves. */
 export type ServingJson = z.infer<typeof servingJsonSchema>
 
 const seconds = z.number()

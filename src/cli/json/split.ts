@@ -19,6 +19,7 @@ export const listeningJsonSchema = z.strictObject({
   }),
 })
 
+/** The line that `edgewise cloud --json` prints once it listens. */
 export type ListeningJson = z.infer<typeof listeningJsonSchema>
 
 /** What one side did for a request, on the edge's clock, from the moment of dispatch. */
@@ -58,6 +59,7 @@ export const generationJsonSchema = z.strictObject({
   events: z.array(eventJsonSchema).optional(),
 })
 
+/** One answer as `edgewise edge --json` prints it. */
 export type GenerationJson = z.infer<typeof generationJsonSchema>
 
 /** `edgewise edge --json` for several requests. */
@@ -67,4 +69,5 @@ export const generationsJsonSchema = z.strictObject({
   bytes: bytesSchema,
 })
 
+/** Several answers as `edgewise edge --json` prints them. */
 export type GenerationsJson = z.infer<typeof generationsJsonSchema>

@@ -7,7 +7,9 @@ import { check, parseJson, sha256Schema } from '../../core/schema.ts'
 import { digestOf, filesBelow } from './folder.ts'
 import { TARGETS } from './target.ts'
 
+/** File name of a pack's manifest. */
 export const PACK_MANIFEST = 'manifest.json'
+/** What a manifest says it is; its version stands beside it. */
 export const PACK_FORMAT = 'edgewise-pack'
 const MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 
@@ -31,8 +33,10 @@ export const packManifestSchema = z.strictObject({
   files: z.record(z.string(), z.strictObject({ bytes: z.int().min(0), sha256: sha256Schema })),
 })
 
+/** The manifest of a pack. */
 export type PackManifest = z.infer<typeof packManifestSchema>
 
+/** A packed folder and its manifest. */
 export interface Pack {
   readonly folder: string
   readonly manifest: PackManifest

@@ -9,12 +9,14 @@ import { filesBelow, type PackedFile } from './folder.ts'
 
 /** Machines that ONNX Runtime publishes binaries for: platform and architecture as Node names them. */
 export const TARGETS = ['linux-x64', 'linux-arm64', 'darwin-arm64', 'win32-x64', 'win32-arm64'] as const
+/** A platform and processor that ONNX Runtime has a binary for. */
 export type Target = (typeof TARGETS)[number]
 
 /** A version whose npm package was seen to hold binaries of all TARGETS. */
 const COMPLETE_VERSION = '1.27.0'
 const MAX_PACKAGE_BYTES = 1024 * 1024
 
+/** The target of the machine that this runs on. */
 export const thisMachine = (): string => `${process.platform}-${process.arch}`
 
 const packageSchema = z.object({

@@ -19,6 +19,7 @@ export interface ServeFlags {
 
 const seconds = numberOption({ min: 0, max: 86_400, exclusiveMin: true })
 
+/** Declares the flags of serving over HTTP. */
 export function addServeOptions(command: Command): void {
   const { maxQueued, totalSeconds, recoverySeconds, outageSeconds } = DEFAULT_LIMITS
   command

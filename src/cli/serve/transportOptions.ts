@@ -13,6 +13,7 @@ export interface TransportFlags {
 
 const MAX_TOKEN_BYTES = 4096
 
+/** Declares the flags of the connection between edge and cloud. */
 export function addTransportOptions(command: Command): void {
   command
     .option(

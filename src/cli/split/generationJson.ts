@@ -17,6 +17,7 @@ export function timingOf({ tokens, result }: GenerationOutcome): GenerationJson[
   return { ttftSeconds, tpotSeconds, endToEndSeconds }
 }
 
+/** One answer as `edgewise edge --json` prints it. */
 export function generationJson(
   model: ModelSpec,
   tokenizer: TextTokenizer | null,

@@ -23,6 +23,7 @@ interface Printer {
   end(generations: readonly GenerationOutcome[], bytes: RequestBytes | null, failed: boolean): void
 }
 
+/** What prints the answers of `edgewise edge`: JSON, one answer as it comes, or a list of several. */
 export function printerOf(model: PretrainedModel, count: number, options: PrintOptions, io: Io): Printer {
   if (options.json) return jsonPrinter(model, count, options.explain, io)
   return count === 1 ? streamPrinter(model, options.explain, io) : listPrinter(model, io)

@@ -13,6 +13,7 @@ export interface SideFlags {
   readonly cache?: string
 }
 
+/** Declares the flags that edge and cloud share: the model, its precision and memory. */
 export function addSideOptions(command: Command): void {
   command
     .requiredOption('--model <id|path>', 'tales (built in), a Hugging Face directory, or a llama2.c .bin')

@@ -234,6 +234,7 @@ export function choicePathOf(
   return { choices, sides, cost, time, bytes, value: cost + problem.penalty(time) }
 }
 
+/** The transitions that a path takes, one a layer. */
 export function edgesOf(layers: Layers, path: ChoicePath): LayerTransition[] {
   return Array.from(
     path.choices,

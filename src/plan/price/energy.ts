@@ -62,6 +62,7 @@ interface EnergyPrices {
   readonly message: number
 }
 
+/** The edge's power as prices: cost a second (idle, computing), a byte and a message, at `perJoule` of cost a joule. */
 export function energyPrices(power: EdgePower, perJoule: number): EnergyPrices {
   return {
     idleSecond: perJoule * power.idleWatts,

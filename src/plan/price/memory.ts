@@ -93,6 +93,7 @@ export function ffnFirstOnEdge(mode: number): number {
   return mode === 1 ? 0 : 1
 }
 
+/** Whether the second half of an FFN lies on the edge (1) or in the cloud (0). */
 export function ffnSecondOnEdge(mode: number): number {
   return mode === 0 ? 1 : 0
 }
@@ -228,11 +229,13 @@ export function unionOfWeights(model: ModelSpec, plans: readonly Plan[]): HeldWe
   return plans.reduce((all, plan) => joinWeights(all, weightsOf(model, plan)), noWeights(model))
 }
 
+/** No weights at all: an empty edge. */
 export function noWeights({ layers }: ModelSpec): HeldWeights {
   const none = (): Uint8Array => new Uint8Array(layers)
   return { units: none(), first: none(), second: none(), exits: none(), embed: false, head: false }
 }
 
+/** The weights of both: what a memory holds that serves either. */
 export function joinWeights(a: HeldWeights, b: HeldWeights): HeldWeights {
   const most = (x: Uint8Array, y: Uint8Array): Uint8Array => x.map((value, i) => Math.max(value, y[i]))
   return {

@@ -5,6 +5,7 @@ import { curveAt } from './curves.ts'
  * run it; `evaluateProgram` gives its times for a request alone.
  */
 export const RESOURCE = { edge: 0, up: 1, cloud: 2, down: 3 } as const
+/** One of RESOURCE. */
 export type Resource = 0 | 1 | 2 | 3
 
 /**

@@ -8,6 +8,7 @@ import type { ShareSource } from './published.ts'
 import { figureSchema, provenanceSchema } from './file.ts'
 import type { Figure, Provenance, ProvenanceKind } from './types.ts'
 
+/** Format and version of an accuracy table; another one is refused by name. */
 export const ACCURACY_SCHEMA = 'edgewise.accuracy/1'
 
 /** Bits per element of a boundary tensor. */
@@ -90,6 +91,7 @@ const exitEntry = z.strictObject({
 
 const width = z.union([z.literal(32), z.literal(16), z.literal(8), z.literal(4)])
 
+/** An accuracy table in JSON: losses in nats a token, each with its provenance. */
 export const accuracySchema = z.strictObject({
   schema: z.literal(ACCURACY_SCHEMA),
   modelId: z.string().min(1).max(64),

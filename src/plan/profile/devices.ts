@@ -36,10 +36,12 @@ export const deviceSchema = z
     message: 'at least idleWatts',
   })
 
+/** A device as its data sheet gives it: rates, memory and power, each with its source. */
 export type DeviceSheet = z.infer<typeof deviceSchema>
 
 /** Wi-Fi and its tail, from Huang et al., MobiSys 2012, table 4: 283.17 mW per Mbit/s up, tail 119.3 mW (238 ms). */
 export const WIFI = { radioJoulesPerByte: 2.27e-6, radioJoulesPerMessage: 0.006 }
+/** Where the figures of WIFI come from. */
 export const WIFI_SOURCES = {
   radioJoulesPerByte: 'Huang et al., MobiSys 2012, table 4: Wi-Fi uplink 283.17 mW per Mbit/s',
   radioJoulesPerMessage: 'the same table: Wi-Fi tail 119.3 mW, over an assumed gap of 50 ms between messages',

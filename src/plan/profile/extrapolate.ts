@@ -32,6 +32,7 @@ function continued(
   })
 }
 
+/** The curve with knots up to `last`, continued from its last interval; as it is where it reaches so far. */
 export function extendCurve(curve: Curve, last: number): Curve {
   const above = knotsAbove(curve.knots, last)
   if (above.length === 0) return curve

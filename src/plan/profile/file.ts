@@ -16,10 +16,12 @@ const text = z.string().max(2000)
 const amount = z.number().min(0).max(1e18)
 const positive = z.number().gt(0).max(1e18)
 
+/** Whether a figure was measured, modelled or assumed, and by what. */
 export const provenanceSchema = z.strictObject({
   kind: z.enum(['measured', 'modelled', 'assumed']),
   source: text.min(1),
 })
+/** A figure and its provenance, in JSON. */
 export const figureSchema = z.strictObject({ value: amount, provenance: provenanceSchema })
 
 const ascending = z

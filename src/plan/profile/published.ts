@@ -6,6 +6,7 @@ import type { Figure, Provenance } from './types.ts'
  */
 export type ShareSource = 'alpaca' | 'xsum'
 
+/** Confidences for which published tables say how many tokens leave at an exit. */
 export const EXIT_THRESHOLDS = [0.5, 0.6, 0.7, 0.8, 0.9, 0.95] as const
 
 const assumed = (value: number, source: string): Figure => ({

@@ -35,11 +35,13 @@ export interface Surface {
   readonly provenance: Provenance
 }
 
+/** Format and version of a profile; another one is refused by name. */
 export const PROFILE_SCHEMA = 'edgewise.profile/1'
 
 /** `runtime.name` of profiles that are computed from a data sheet. */
 export const ROOFLINE_RUNTIME = 'roofline'
 
+/** Format and version of the calibration that a profile may carry. */
 export const CALIBRATION_SCHEMA = 'edgewise.calibration/1'
 
 /** Error of the simulator's predictions for one term on one link, compared with the real runtime. */

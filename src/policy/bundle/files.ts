@@ -38,6 +38,7 @@ export interface Bundle {
   readonly signature: BundleSignature | null
 }
 
+/** Whose signature a bundle must carry to be read. */
 export interface ReadOptions {
   /**
    * Public keys (PEM texts) of which one must have signed the bundle. They come from outside of it, always.
@@ -56,7 +57,7 @@ export interface ReadOptions {
 /**
  * Reads a bundle. Throws IntegrityError naming the file whose bytes are not the manifest's or that no trusted
  * key signed, InputError for what is missing, too large, outside the folder, or of another version, and for
- * a policy.onnx that does not pass the door for models from outside; PrecisionError for figures of another precision
+ * a policy.onnx that admitModel refuses; PrecisionError for figures of another precision
  * than `options.precision`.
  */
 export function readBundle(folder: string, options: ReadOptions = {}): Bundle {

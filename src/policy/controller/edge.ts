@@ -68,6 +68,7 @@ export interface SessionBundle extends OpenBundle {
   decide(situation: Situation): Promise<Plan>
 }
 
+/** How a bundle is opened: by which engine it decides, and whose signature it must carry. */
 export interface OpenOptions extends ReadOptions {
   /** Default: kernel, the faster one; both decide alike. */
   readonly engine?: DecisionEngine

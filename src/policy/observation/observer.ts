@@ -145,11 +145,11 @@ export class Observer {
   }
 
   /** `cloudHead`: whether the plan ended in the cloud. */
-  finished(request: number, cloudHead: boolean, took: FinishedStats): void {
+  finished(request: number, cloudHead: boolean, stats: FinishedStats): void {
     this.ledger.remove(request)
     const response = cloudHead ? this.cloudResponse : this.edgeResponse
-    response.add(took.seconds / took.outputTokens)
-    const { edgeJoules: energyJoules, accuracyLoss, cloudSeconds } = took
+    response.add(stats.seconds / stats.outputTokens)
+    const { edgeJoules: energyJoules, accuracyLoss, cloudSeconds } = stats
     const used = { energyJoules, accuracyLoss, cloudSeconds }
     this.virtual = nextVirtualQueues(this.virtual, this.budgets, used)
     this.used.add(used)

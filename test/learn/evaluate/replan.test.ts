@@ -180,7 +180,7 @@ function restless(
   const terms = sessionTerms({ memoryBytes: limit(problem), preloaded: random.uniform() < 0.5 })
   const session = new Episode(problem, world, terms, seed % 2 === 0 ? createFast : createReference)
   const accrual = new CostAccrual(problem.objective, problem.pair.power)
-  const walker = new PlanDecoder(problem)
+  const decoder = new PlanDecoder(problem)
   const cloud = cloudOnly(problem)
   const inFlight = new Set<number>()
   session.onFinish = (request) => {
@@ -192,7 +192,7 @@ function restless(
     const outcome = session.simulation.outcomes[session.request]
     const before = outcome.accuracyLoss
     const walk = situation.replanning || random.uniform() < 0.4
-    session.dispatch(walk ? randomWalk(random, walker, situation) : cloud.decide(situation))
+    session.dispatch(walk ? randomWalk(random, decoder, situation) : cloud.decide(situation))
     if (situation.replanning) accrual.replanned(before, outcome.accuracyLoss)
     else accrual.dispatched(outcome.accuracyLoss)
     inFlight.add(session.request)

@@ -32,7 +32,7 @@ function play(
 ): { session: Episode; accrual: CostAccrual } {
   const session = new Episode(problem, world, terms, create)
   const accrual = new CostAccrual(problem.objective, problem.pair.power)
-  const walker = new PlanDecoder(problem)
+  const decoder = new PlanDecoder(problem)
   const inFlight = new Set<number>()
   session.onFinish = (request) => {
     inFlight.delete(request)
@@ -40,7 +40,7 @@ function play(
   }
   while (session.next()) {
     const { request } = session
-    session.dispatch(randomWalk(random, walker, session.situation()))
+    session.dispatch(randomWalk(random, decoder, session.situation()))
     accrual.dispatched(session.simulation.outcomes[request].accuracyLoss)
     inFlight.add(request)
     watch(session, inFlight)

@@ -96,7 +96,7 @@ describe('the observation', () => {
   })
 })
 
-describe('the walker', () => {
+describe('the decoder of plans', () => {
   it('ends in a plan that fits and is allowed, whatever the situation and the choices', () => {
     const random = randomStream(2, 'walks')
     for (let i = 0; i < 400; i++) {
@@ -134,13 +134,13 @@ describe('the walker', () => {
         memoryBytes: whole,
         freeMemoryBytes: whole * random.uniform(),
       }
-      const walker = new PlanDecoder(problem)
-      const mask = new Uint8Array(Math.max(walker.choices.length, 9))
-      walker.begin(situation)
-      walker.input(0, features, mask)
-      const wide = mask.slice(0, walker.choices.length)
+      const decoder = new PlanDecoder(problem)
+      const mask = new Uint8Array(Math.max(decoder.choices.length, 9))
+      decoder.begin(situation)
+      decoder.input(0, features, mask)
+      const wide = mask.slice(0, decoder.choices.length)
       for (let choice = 0; choice < wide.length; choice++) {
-        const completions = everyCompletion(walker, choice)
+        const completions = everyCompletion(decoder, choice)
         const fits = completions.some((plan) => fitsEdge(problem.pair, plan, optionsIn(problem, situation)))
         expect(wide[choice], `wide choice ${choice}`).toBe(fits ? 1 : 0)
       }
@@ -148,18 +148,18 @@ describe('the walker', () => {
   })
 
   /** Plans of two layers from a wide choice, masks ignored. */
-  function everyCompletion(walker: PlanDecoder, wide: number) {
-    const { exit } = walker.choices[wide]
+  function everyCompletion(decoder: PlanDecoder, wide: number) {
+    const { exit } = decoder.choices[wide]
     const all = Array.from({ length: 9 }, (_, choice) => choice)
     const rows = [0, 1].map((layer) =>
       exit === null ? all : [layer < exit.layer ? layerChoice(0, 0) : layerChoice(2, 1)],
     )
     return rows[0].flatMap((first) =>
       rows[1].map((second) => {
-        walker.choose(0, wide)
-        walker.choose(1, first)
-        walker.choose(2, second)
-        return walker.plan()
+        decoder.choose(0, wide)
+        decoder.choose(1, first)
+        decoder.choose(2, second)
+        return decoder.plan()
       }),
     )
   }
@@ -168,19 +168,19 @@ describe('the walker', () => {
     const random = randomStream(4, 'reach')
     const problem = problems(1)
     const situation = { ...anySituation(random, problem), freeMemoryBytes: Infinity, memoryBytes: Infinity }
-    const walker = new PlanDecoder(problem)
+    const decoder = new PlanDecoder(problem)
     // Four widths, embedding and head on either side, and the exits.
-    expect(walker.choices.filter(({ exit }) => exit === null)).toHaveLength(16)
-    expect(walker.choices.length).toBeGreaterThan(16)
+    expect(decoder.choices.filter(({ exit }) => exit === null)).toHaveLength(16)
+    expect(decoder.choices.length).toBeGreaterThan(16)
     const wide = new Set<string>()
     const layer = new Set<number>()
     for (let i = 0; i < 3000; i++) {
-      const { unitsOnCloud, ffn, ...ends } = randomWalk(random, walker, situation)
+      const { unitsOnCloud, ffn, ...ends } = randomWalk(random, decoder, situation)
       wide.add(JSON.stringify(ends))
       if (ends.exit === null) unitsOnCloud.forEach((k, at) => layer.add(layerChoice(k, ffn[at])))
     }
-    expect(wide.size).toBe(walker.choices.length)
-    expect(layer.size).toBe((walker.units + 1) * 3)
+    expect(wide.size).toBe(decoder.choices.length)
+    expect(layer.size).toBe((decoder.units + 1) * 3)
   })
 
   it('begins nothing in an outage that needs the network, as long as the edge can do without', () => {
@@ -222,17 +222,17 @@ describe('the walker', () => {
     const features = new Float32Array(ROW_FEATURE_SIZE)
     for (let i = 0; i < 200; i++) {
       const problem = problems(i % 5)
-      const walker = new PlanDecoder(problem)
-      const mask = new Uint8Array(Math.max(walker.choices.length, (walker.units + 1) * 3))
-      walker.begin(anySituation(random, problem))
-      for (let row = 0; row < walker.rows; row++) {
-        let skip = random.integer(walker.input(row, features, mask))
+      const decoder = new PlanDecoder(problem)
+      const mask = new Uint8Array(Math.max(decoder.choices.length, (decoder.units + 1) * 3))
+      decoder.begin(anySituation(random, problem))
+      for (let row = 0; row < decoder.rows; row++) {
+        let skip = random.integer(decoder.input(row, features, mask))
         expect([...features].every(Number.isFinite), `row ${row}: ${features.join()}`).toBe(true)
-        if (row === 1) expect(features[0]).toBe(walker.plan().embed === EDGE ? 1 : 0)
+        if (row === 1) expect(features[0]).toBe(decoder.plan().embed === EDGE ? 1 : 0)
         if (row > 0) expect(features[0] + features[1]).toBe(1)
         let choice = 0
         while (mask[choice] === 0 || skip-- > 0) choice++
-        walker.choose(row, choice)
+        decoder.choose(row, choice)
       }
     }
   })

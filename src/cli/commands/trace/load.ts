@@ -21,6 +21,7 @@ export interface ReadOptions {
 
 const ROLES = ['time', 'end', 'uplink', 'downlink', 'rtt', 'loss'] as const
 
+/** Declares the flags that say how a recording is read. */
 export function addReadOptions(command: Command): Command {
   return command
     .option('--format <name>', `format of the recording: ${TRACE_FORMATS.join(', ')} (default: by content)`)

@@ -22,6 +22,7 @@ interface ColumnSummary {
   readonly coveredSeconds: number
 }
 
+/** A trace as `--json` describes it: seconds without a gap of each column, and statistics; null where not measured. */
 export function summariseTrace(trace: Trace): TraceSummary {
   const { timeSeconds, meta } = trace
   return {
