@@ -13,8 +13,8 @@ import {
 } from '../../src/plan/lower.ts'
 import { CLOUD, EDGE, exitPlan, needsCloud } from '../../src/plan/plan.ts'
 import { boundaryBytes, tokenIdBytes } from '../../src/plan/price/boundary.ts'
-import { compileProgram } from '../../src/plan/price/compile.ts'
-import type { DevicePair } from '../../src/plan/price/pair.ts'
+import { compileProgram, promptSeconds } from '../../src/plan/price/compile.ts'
+import { callCosts, type DevicePair } from '../../src/plan/price/pair.ts'
 import { RESOURCE, type StageList } from '../../src/plan/price/program.ts'
 import { cutAt, randomPlan } from '../run/executor/randomPlan.ts'
 import { anyPlan } from './anyPlan.ts'
@@ -69,6 +69,29 @@ describe('the steps of a plan', () => {
       expectPriced(lowered.decode, program.cycles[0], 1)
       expect(program.cycles.length > 1).toBe(lowered.ask !== null && program.askShare > 0)
       if (program.cycles.length > 1) expectPriced(lowered.ask!, program.cycles[1], 1)
+    }
+  })
+
+  test('of the prompt cost every part that they run: also the head that a collaborative exit never samples', () => {
+    for (let seed = 0; seed < 200; seed++) {
+      const random = randomStream(seed, 'parts')
+      const pair = anyPair(random, seed)
+      const plan = anyPlan(random, pair)
+      const { prefill } = compileProgram(pair, plan, {
+        promptTokens: PROMPT,
+        loadBytes: 0,
+        decisionSeconds: 0,
+      })
+      const pass = lowerPlan(pair.model, plan).prefill
+      const { steps } = pass
+      const { dispatch, wake } = callCosts(pair)
+      pricedSteps(pass).forEach((step, i) => {
+        if (step.kind !== 'run') return
+        const waits = step.after.length === 0 || step.after.some((before) => steps[before].kind === 'send')
+        const call = dispatch[step.side] + (waits ? wake[step.side] : 0)
+        const parts = promptSeconds(step.side === EDGE ? pair.edge : pair.cloud, step.subgraph, PROMPT)
+        expect(prefill.stages[i].seconds, `seed ${seed}, step ${i}`).toBeCloseTo(call + parts, 12)
+      })
     }
   })
 
