@@ -66,7 +66,9 @@ describe('whatever a file says, reading it takes a second and 64 MB at most', ()
       if (more > MAX_BYTES) throw new Error(`seed ${seed}: ${more} bytes`)
     }
     if (slow)
-      console.log(`${reader.name}: at most ${worstSeconds.toFixed(4)} s, ${(worstBytes / 1e6).toFixed(1)} MB`)
+      process.stdout.write(
+        `${reader.name}: at most ${worstSeconds.toFixed(4)} s, ${(worstBytes / 1e6).toFixed(1)} MB\n`,
+      )
   })
 })
 
@@ -106,7 +108,9 @@ describe.skipIf(!slow)('time and memory of a reader grow as the bytes of its inp
       [last.bytes, QUIET_BYTES + last.cost.bytes],
     )
     const figures = `${last.cost.seconds.toFixed(2)} s, ${(last.cost.bytes / last.bytes).toFixed(1)} B a byte`
-    console.log(`${reader.name}: time ^${time.toFixed(2)}, memory ^${memory.toFixed(2)}, ${figures}`)
+    process.stdout.write(
+      `${reader.name}: time ^${time.toFixed(2)}, memory ^${memory.toFixed(2)}, ${figures}\n`,
+    )
     expect(time, 'exponent of time').toBeLessThan(MAX_EXPONENT)
     expect(memory, 'exponent of memory').toBeLessThan(MAX_EXPONENT)
   })
