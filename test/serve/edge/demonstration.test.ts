@@ -39,8 +39,8 @@ const clock = systemClock
 
 /** The prompt's boundary tensors in 32 bits take 60 ms at 10 Mbit/s. */
 const LONG = { prompt: 'Once there was a little fox who lived by the river. '.repeat(4), most: 110 }
-/** And one whose answer is long, so that it is still under way when the cloud is back. */
-const SHORT = { prompt: 'Once there was', most: 480 }
+/** And one that is under way while the cloud goes and comes back. */
+const SHORT = { prompt: 'Once there was', most: 240 }
 /** Each request has a limit of its own: by it the log's requests are known. */
 type Wish = typeof LONG
 
@@ -92,7 +92,7 @@ describeShared(
     const asked: Asked[] = []
     let relay: Relay
     let stack: Stack
-    let isSlow = false
+    let isStanding = false
     let records: LogRecord[] = []
     let decisions: DecisionRecord[] = []
 
@@ -106,7 +106,7 @@ describeShared(
         limits: { outageSeconds: OUTAGE_SECONDS, maxInFlight: 2 },
         alone: resolvePlan(cutPlan(spec.layers, attentionUnits(spec), 1, 32, EDGE, CLOUD), everyUnit),
         decider: () => decider,
-        hold: () => (isSlow && !seen('return') ? pause(0.012) : Promise.resolve()),
+        hold: () => standStill(),
         port: async (cloud) => {
           const [listen, to] = [0, cloud].map((port) => ({ host: '127.0.0.1', port }))
           relay = await startRelay({ listen, to, link, clock, startSeconds: START_SECONDS })
@@ -148,10 +148,20 @@ describeShared(
       stack.events.filter((event) => event.kind === 'decision' && event.reason === reason).length
     const seen = (reason: string): boolean => count(reason) > 0
 
+    /**
+     * So that a request is still under way when the cloud has gone and come back, however long that takes: the edge
+     * computes nothing until another plan is asked for.
+     */
+    async function standStill(): Promise<void> {
+      const { running } = stack.opened.service.runner
+      const isChanging = (): boolean => [...running.values()].some((job) => job.pendingChange !== null)
+      await until(() => !isStanding || isChanging())
+    }
+
     /** All that happens: asked again and again while the link falls and rises, with two kills of the cloud. */
     async function play(): Promise<void> {
       const { cloud, opened } = stack
-      await until(() => opened.link!.state === 'up' && opened.rttSeconds() !== null)
+      await until(() => stack.events.some(({ kind }) => kind === 'link-probed'))
       await ask(LONG, {
         20: async () => {
           await cloud.stop()
@@ -162,21 +172,19 @@ describeShared(
         await ask(LONG)
         await pause(0.4)
       }
-      // So that a request is still under way when the cloud has been back for a while.
-      isSlow = true
-      for (let tries = 0; tries < 3 && !seen('return'); tries++) {
-        const outages = count('outage')
-        await Promise.all([
-          ask(SHORT, {
-            20: async () => {
-              await cloud.stop()
-              void until(() => count('outage') > outages).then(() => cloud.start())
-            },
-          }),
-          ask(SHORT),
-        ])
-        await until(() => opened.link!.state === 'up')
-      }
+      const outages = count('outage')
+      await Promise.all([
+        ask(SHORT, {
+          20: async () => {
+            isStanding = true
+            await cloud.stop()
+            void until(() => count('outage') > outages).then(() => cloud.start())
+            void until(() => seen('return')).then(() => (isStanding = false))
+          },
+        }),
+        ask(SHORT),
+      ])
+      await until(() => opened.link!.state === 'up')
       for (let further = 0; further < 4; further++) await ask(LONG)
     }
 
