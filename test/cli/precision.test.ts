@@ -4,7 +4,8 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, describe, expect, it } from 'vitest'
 import { systemClock } from '../../src/core/clock.ts'
-import { listeningJsonSchema } from '../../src/cli/json/split.ts'
+import { decideJsonSchema } from '../../src/cli/json/bundle.ts'
+import { generationJsonSchema, listeningJsonSchema } from '../../src/cli/json/split.ts'
 import { runCli } from '../../src/cli/program.ts'
 import { COMMANDS } from '../../src/cli/registry.ts'
 import { connectToCloud } from '../../src/run/executor/connectToCloud.ts'
@@ -106,6 +107,14 @@ describe('an edge whose bundle has figures of another precision', () => {
     const given = await edgewise(...ask, '--cloud', address, '--cloud-profile', profileFile('int8'))
     expect(given.code, given.err).toBe(0)
     expect(given.err).toContain('and cloud (measured: vm, int8)')
+    const json = await edgewise(...ask, '--cloud', address, '--cloud-profile', profileFile('int8'), '--json')
+    const { precision, figures } = generationJsonSchema.parse(JSON.parse(json.out))
+    expect(precision).toEqual({ edge: 'fp32', cloud: 'int8' })
+    const measured = { id: 'vm', provenance: 'measured' }
+    expect(figures).toEqual({
+      edge: { ...measured, precision: 'fp32' },
+      cloud: { ...measured, precision: 'int8' },
+    })
     // An edge that serves connects after its policy was opened: a cloud of another precision is no cloud for it.
     const model = { id: 'tales', fingerprint: cloud.fingerprint }
     const own = { software: 'edgewise test', model, precision: 'fp32' } as const
@@ -120,6 +129,62 @@ describe('an edge whose bundle has figures of another precision', () => {
     })
     await expect(connecting).rejects.toThrow(/expected: fp32[\s\S]*found: int8[\s\S]*--cloud-profile/)
     await cloud.close()
+  })
+})
+
+describe('what a plan was decided on', () => {
+  const figures = 'figures of edge (measured: vm, fp32) and cloud (measured: vm, fp32)'
+
+  it('is said by decide, in text and as JSON', async () => {
+    const argv = [
+      'decide',
+      BUNDLE,
+      '--up-mbps',
+      '20',
+      '--down-mbps',
+      '50',
+      '--rtt-ms',
+      '30',
+      '--prompt',
+      '16',
+      '--output',
+      '16',
+    ] as const
+    expect((await edgewise(...argv)).out).toContain(figures)
+    const side = { id: 'vm', provenance: 'measured', precision: 'fp32' }
+    const { out } = await edgewise(...argv, '--json')
+    expect(decideJsonSchema.parse(JSON.parse(out)).figures).toEqual({ edge: side, cloud: side })
+  })
+
+  it('is said by an edge that serves', async () => {
+    const log = ['--log', join(scratch, 'served')]
+    const { io, code } = start(
+      'edge',
+      '--model',
+      'tales',
+      '--listen',
+      '127.0.0.1:0',
+      '--bundle',
+      BUNDLE,
+      ...log,
+    )
+    await expect.poll(() => io.out(), { timeout: 20_000 }).toContain(`decided by serve-tales on ${figures};`)
+    io.interrupt()
+    await code
+  })
+
+  it('is nothing where the plan was named: what runs is said', async () => {
+    const named = ['edge', '--model', 'tales', '--prompt', 'Once', '--max-new-tokens', '2', '--plan', 'edge']
+    const { out } = await edgewise(...named, '--json', '--precision', 'int4')
+    const found = generationJsonSchema.parse(JSON.parse(out))
+    expect(found).toMatchObject({ precision: { edge: 'int4', cloud: null }, figures: null })
+    const io = recordIo({
+      clock: systemClock,
+      env: { XDG_CACHE_HOME: join(scratch, 'cache') },
+      isTerminal: true,
+    })
+    await runCli(named, io, COMMANDS, '0.0.0')
+    expect(io.out()).toMatch(/near-ties, edge at fp32/)
   })
 })
 

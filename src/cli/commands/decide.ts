@@ -8,7 +8,7 @@ import { decideJson } from '../json/bundle.ts'
 import { needed } from '../json/request.ts'
 import { integerOption, numberOption, requireChoice } from '../options.ts'
 import { addTrust, readTrust } from '../trust.ts'
-import { describePlan, mapOf } from './oracleTable.ts'
+import { describePlan, figuresText, mapOf } from './oracleTable.ts'
 
 interface Options {
   readonly upMbps?: number
@@ -87,7 +87,8 @@ export const decide: CliCommand<Options> = {
       printLine(
         io,
         `${bundle.manifest.name} decides: ${describePlan(bundle.problem, timed.plan)}, in ${formatSeconds(timed.medianSeconds)} ` +
-          `(p99 ${formatSeconds(timed.p99Seconds)} of ${formatNumber(timed.repeats)}; ${bundle.runs})\n`,
+          `(p99 ${formatSeconds(timed.p99Seconds)} of ${formatNumber(timed.repeats)}; ${bundle.runs}); ` +
+          `${figuresText(bundle.problem.pair)}\n`,
       )
       const title = `${conditions.upMbps} Mbit/s up, ${conditions.downMbps} down, ${conditions.rttMs} ms`
       printLine(io, mapOf(bundle.problem, timed.plan, title, io))

@@ -4,7 +4,6 @@ import { DEFAULT_ADDRESS, parseAddress } from '../../core/address.ts'
 import { InputError } from '../../core/errors.ts'
 import { formatBitsPerSecond, formatNumber, formatSeconds } from '../../report/numbers.ts'
 import { readProfile } from '../../plan/profile/file.ts'
-import { profileLabel } from '../../plan/profile/precision.ts'
 import type { ResolvedPlan } from '../../run/executor/messages.ts'
 import type { GenerationRequest } from '../../run/executor/types.ts'
 import type { BundleDecision } from '../../serve/edge/decideByBundle.ts'
@@ -14,6 +13,7 @@ import { SHORTHANDS } from '../../serve/edge/planWords.ts'
 import type { CliCommand } from '../command.ts'
 import { addExamples, addJson } from '../command.ts'
 import type { Io } from '../io.ts'
+import { figuresJson } from '../json/request.ts'
 import { integerOption, integersOption, numberOption } from '../options.ts'
 import { EXIT_INTERRUPTED } from '../program.ts'
 import { addServeOptions, type ServeFlags } from '../serve/options.ts'
@@ -22,7 +22,7 @@ import { printerOf } from '../split/print.ts'
 import { readPrompts, type PromptOptions } from '../split/prompts.ts'
 import { addSideOptions, sideOptions, type SideFlags } from '../split/side.ts'
 import { addTrust, readTrust } from '../trust.ts'
-import { describePlan } from './oracleTable.ts'
+import { describePlan, figuresText } from './oracleTable.ts'
 
 /** Flags of `edgewise edge`: what runs, where the cloud is, what decides, and how it serves. */
 export interface EdgeFlags extends SideFlags, PromptOptions, ServeFlags, TransportFlags {
@@ -171,7 +171,7 @@ async function generate(flags: EdgeFlags, io: Io): Promise<number> {
     const expected = { promptTokens, maxNewTokens, requests: prompts.length * count }
     const { plan, decision } = await edge.prepare(expected)
     if (decision !== null) io.stderr.write(`${decisionText(decision, promptTokens)}\n`)
-    return await carryOut(flags, edge, requestsOf(flags, edge, plan, prompts), io)
+    return await carryOut(flags, edge, requestsOf(flags, edge, plan, prompts), decision, io)
   } finally {
     await edge.close()
   }
@@ -181,10 +181,13 @@ async function carryOut(
   flags: EdgeFlags,
   edge: DirectEdge,
   requests: readonly GenerationRequest[],
+  decision: BundleDecision | null,
   io: Io,
 ): Promise<number> {
   const explain = flags.explain === true
-  const printer = printerOf(edge.pretrained, requests.length, { explain, json: flags.json === true }, io)
+  const figures = decision === null ? null : figuresJson(decision.problem.pair)
+  const output = { explain, json: flags.json === true, precision: edge.precision, figures }
+  const printer = printerOf(edge.pretrained, requests.length, output, io)
   const settled = await Promise.allSettled(
     requests.map(async (request, index) => {
       const generation = await edge.generate(request, { explain, onToken: printer.onToken(index) })
@@ -224,7 +227,6 @@ export function deciderOptions(flags: EdgeFlags): DeciderOptions {
 /** What a bundle decided and why, for a person. */
 function decisionText(decision: BundleDecision, promptTokens: number): string {
   const { bundleName, problem, plan, decideSeconds, link, maxNewTokens } = decision
-  const { edge, cloud } = problem.pair
   const seen =
     link === null
       ? 'no cloud'
@@ -233,7 +235,7 @@ function decisionText(decision: BundleDecision, promptTokens: number): string {
   return (
     `${bundleName} decides: ${describePlan(problem, plan)}, in ${formatSeconds(decideSeconds)}, ` +
     `because of ${seen}; prompt ${formatNumber(promptTokens)}, answer up to ${formatNumber(maxNewTokens)} tokens; ` +
-    `figures of edge (${profileLabel(edge.profile)}) and cloud (${profileLabel(cloud.profile)})`
+    figuresText(problem.pair)
   )
 }
 

@@ -1,9 +1,10 @@
 import { sumOf } from '../../plan/oracle/explain.ts'
 import type { Objective } from '../../plan/price/objective.ts'
 import type { OracleInput } from '../../plan/price/question.ts'
-import { pairUnits } from '../../plan/price/pair.ts'
+import { pairUnits, type DevicePair } from '../../plan/price/pair.ts'
 import { CLOUD, EDGE, sideOfLayer, type Plan } from '../../plan/plan.ts'
 import { accuracyKind } from '../../plan/profile/accuracy.ts'
+import { profileLabel } from '../../plan/profile/precision.ts'
 import { planToJson } from '../../plan/price/json.ts'
 import { renderTextMaps } from '../../report/heatmapText.ts'
 import type { PicturedPlan } from '../../report/planPicture.ts'
@@ -59,6 +60,11 @@ export function headline(input: OracleInput): string {
     `accuracy loss: ${accuracyKind(pair.accuracy)}`,
     '',
   ].join('\n')
+}
+
+/** The profiles that a policy decides on, in words: device, provenance and precision of each side. */
+export function figuresText({ edge, cloud }: DevicePair): string {
+  return `figures of edge (${profileLabel(edge.profile)}) and cloud (${profileLabel(cloud.profile)})`
 }
 
 /** The objective in one line: every table of costs stands below it. */

@@ -4,6 +4,7 @@ import { openParityEngines, type VerifyReport } from '../../policy/bundle/verify
 import { exportBundle, type ExportOptions, type ExportSummary } from '../../policy/bundle/export.ts'
 import type { Conditions, OpenBundle, TimedDecision } from '../../policy/controller/edge.ts'
 import { openRunScenario } from '../../learn/runs/run.ts'
+import { figuresJson, figuresSchema } from './request.ts'
 import { readTrained, versionsWith } from './runs.ts'
 
 const count = z.int().min(0)
@@ -63,6 +64,8 @@ export const exportJsonSchema = z.strictObject({
 export const decideJsonSchema = z.strictObject({
   bundle: z.string(),
   runs: z.string(),
+  /** What it decides on. */
+  figures: figuresSchema,
   conditions: z.record(z.string(), z.number()),
   plan: planJsonSchema,
   /** One decision on this machine. */
@@ -126,6 +129,7 @@ export function decideJson(
   return {
     bundle: bundle.manifest.name,
     runs: bundle.runs,
+    figures: figuresJson(bundle.problem.pair),
     conditions: Object.fromEntries(
       Object.entries(conditions).filter((entry): entry is [string, number] => entry[1] !== undefined),
     ),

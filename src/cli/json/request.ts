@@ -12,7 +12,7 @@ import {
   type Weights,
 } from '../../plan/price/objective.ts'
 import { NO_PRICES, type OracleInput } from '../../plan/price/question.ts'
-import { createPair } from '../../plan/price/pair.ts'
+import { createPair, type DevicePair } from '../../plan/price/pair.ts'
 import { BOUNDARY_BITS, type BoundaryBits } from '../../plan/plan.ts'
 import { accuracyTable, readAccuracyTable } from '../../plan/profile/accuracy.ts'
 import { shippedAccuracyFile } from '../../plan/profile/shipped.ts'
@@ -179,6 +179,17 @@ const deviceSchema = z.strictObject({
   precision: precisionSchema,
 })
 
+/** Profiles that a policy decides on: of which device, how its figures came about, at which precision. */
+export const figuresSchema = z.strictObject({ edge: deviceSchema, cloud: deviceSchema })
+
+/** The profiles of a pair as JSON names them. */
+export type FiguresJson = z.infer<typeof figuresSchema>
+
+/** Names the profiles that the pair's figures come from. */
+export function figuresJson({ edge, cloud }: DevicePair): FiguresJson {
+  return { edge: deviceJson(edge.profile), cloud: deviceJson(cloud.profile) }
+}
+
 /** What was asked: the same numbers as the flags, defaults filled in. */
 export const stateSchema = z.strictObject({
   model: z.string(),
@@ -205,8 +216,7 @@ export function stateJson(input: OracleInput): StateJson {
   const { pair, state, objective, options } = input
   return {
     model: pair.model.id,
-    edge: deviceJson(pair.edge.profile),
-    cloud: deviceJson(pair.cloud.profile),
+    ...figuresJson(pair),
     upMbps: state.link.upBitsPerSecond / 1e6,
     downMbps: state.link.downBitsPerSecond / 1e6,
     rttMs: state.link.rttSeconds * 1e3,

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { runtimePrecisionSchema } from '../../model/precision.ts'
+import { figuresSchema } from './request.ts'
 
 /** The first line of `edgewise edge --listen --json`. */
 export const servingJsonSchema = z.strictObject({
@@ -12,6 +13,8 @@ export const servingJsonSchema = z.strictObject({
     fingerprint: z.string(),
     precision: runtimePrecisionSchema,
     decider: z.string(),
+    /** What it decides on; null where a plan was named, and for the static fallback. */
+    figures: figuresSchema.nullable(),
     log: z.string(),
   }),
 })

@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { runtimePrecisionSchema } from '../../model/precision.ts'
 import type { ExecutionEvent } from '../../run/executor/types.ts'
 import { planJsonSchema } from '../../plan/price/json.ts'
+import { figuresSchema } from './request.ts'
 
 const count = z.int().min(0)
 const seconds = z.number()
@@ -55,6 +56,10 @@ export const generationJsonSchema = z.strictObject({
   /** Of the request's messages, headers included; null without a cloud, and for one request of several. */
   bytes: bytesSchema,
   plan: planJsonSchema,
+  /** Of the weights on each side; the cloud's as it told it, null without one. */
+  precision: z.strictObject({ edge: runtimePrecisionSchema, cloud: runtimePrecisionSchema.nullable() }),
+  /** What the bundle decided on; null where a plan was named. */
+  figures: figuresSchema.nullable(),
   /** With --explain. */
   events: z.array(eventJsonSchema).optional(),
 })

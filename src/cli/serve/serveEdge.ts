@@ -5,6 +5,8 @@ import type { ServiceEvent } from '../../serve/edge/types.ts'
 import { deciderOptions, reachOptions, type EdgeFlags } from '../commands/edge.ts'
 import type { Io } from '../io.ts'
 import { printLine } from '../io.ts'
+import { figuresText } from '../commands/oracleTable.ts'
+import { figuresJson } from '../json/request.ts'
 import type { ServingJson } from '../json/serve.ts'
 import { EXIT_INTERRUPTED } from '../program.ts'
 import { sideOptions } from '../split/side.ts'
@@ -38,19 +40,30 @@ export async function serveEdge(flags: EdgeFlags, io: Io): Promise<number> {
 }
 
 function announce(edge: Edge, flags: EdgeFlags, io: Io): void {
-  const { model, precision, decider } = edge
+  const { model, precision, decider, problem } = edge
   const [url, log, { host, port }] = [edge.url!, edge.logFolder!, edge.address!]
   const { id, fingerprint } = model
   if (flags.json === true) {
     const line: ServingJson = {
-      serving: { url, host, port, model: id, fingerprint, precision, decider, log },
+      serving: {
+        url,
+        host,
+        port,
+        model: id,
+        fingerprint,
+        precision,
+        decider,
+        figures: problem === null ? null : figuresJson(problem.pair),
+        log,
+      },
     }
     io.stdout.write(`${JSON.stringify(line)}\n`)
     return
   }
+  const figures = problem === null ? '' : ` on ${figuresText(problem.pair)}`
   printLine(
     io,
-    `${id} (${precision}) answers on ${url}/v1, decided by ${decider}; Ctrl-C ends it.\n` +
+    `${id} (${precision}) answers on ${url}/v1, decided by ${decider}${figures}; Ctrl-C ends it.\n` +
       `log: ${log}\n` +
       `try: curl ${url}/v1/chat/completions -H 'content-type: application/json' ` +
       `-d '{"model":"${id}","messages":[{"role":"user","content":"Once there was"}],"max_tokens":64}'`,

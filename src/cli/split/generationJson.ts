@@ -3,7 +3,8 @@ import type { RequestOutput } from '../../run/executor/types.ts'
 import type { ModelSpec } from '../../model/spec.ts'
 import type { TextTokenizer } from '../../model/tokenizers/types.ts'
 import type { RequestBytes } from '../../run/wire/metered.ts'
-import type { GenerationOutcome } from '../../serve/edge/direct.ts'
+import type { GenerationOutcome, SidePrecisions } from '../../serve/edge/direct.ts'
+import type { FiguresJson } from '../json/request.ts'
 import type { GenerationJson } from '../json/split.ts'
 
 /** Latencies of a request; null for what there is not. */
@@ -17,13 +18,21 @@ export function timingOf({ tokens, result }: GenerationOutcome): GenerationJson[
   return { ttftSeconds, tpotSeconds, endToEndSeconds }
 }
 
+/** What is told of every request of a run. */
+export interface GenerationJsonOptions {
+  readonly explain: boolean
+  readonly precision: SidePrecisions
+  /** What the bundle decided on; null where a plan was named. */
+  readonly figures: FiguresJson | null
+}
+
 /** One answer as `edgewise edge --json` prints it. */
 export function generationJson(
   model: ModelSpec,
   tokenizer: TextTokenizer | null,
   generation: GenerationOutcome,
   bytes: RequestBytes | null,
-  explain: boolean,
+  { explain, precision, figures }: GenerationJsonOptions,
 ): GenerationJson {
   const { request, tokens, result, interrupted } = generation
   const ids = tokens.map(({ id }) => id)
@@ -37,6 +46,8 @@ export function generationJson(
     nearTies: tokens.filter(({ nearTie }) => nearTie).length,
     bytes,
     plan: resolvedPlanToJson(model, request),
+    precision: { ...precision },
+    figures,
     ...(explain && result !== null ? { events: result.events.map((event) => since(origin, event)) } : {}),
   }
 }

@@ -2,16 +2,15 @@ import type { OutputToken } from '../../run/executor/types.ts'
 import type { PretrainedModel } from '../../model/weights/pretrained.ts'
 import { formatBytes, formatNumber, formatSeconds } from '../../report/numbers.ts'
 import { paint } from '../../report/table.ts'
-import type { GenerationOutcome } from '../../serve/edge/direct.ts'
+import type { GenerationOutcome, SidePrecisions } from '../../serve/edge/direct.ts'
 import type { Io } from '../io.ts'
 import { printHint, printJson, printLine } from '../io.ts'
 import type { GenerationsJson } from '../json/split.ts'
 import { explainRequest } from './explain.ts'
-import { generationJson, timingOf } from './generationJson.ts'
+import { generationJson, timingOf, type GenerationJsonOptions } from './generationJson.ts'
 import type { RequestBytes } from '../../run/wire/metered.ts'
 
-interface PrintOptions {
-  readonly explain: boolean
+interface PrintOptions extends GenerationJsonOptions {
   readonly json: boolean
 }
 
@@ -25,12 +24,16 @@ interface Printer {
 
 /** What prints the answers of `edgewise edge`: JSON, one answer as it comes, or a list of several. */
 export function printerOf(model: PretrainedModel, count: number, options: PrintOptions, io: Io): Printer {
-  if (options.json) return jsonPrinter(model, count, options.explain, io)
-  return count === 1 ? streamPrinter(model, options.explain, io) : listPrinter(model, io)
+  if (options.json) return jsonPrinter(model, count, options, io)
+  return count === 1 ? streamPrinter(model, options, io) : listPrinter(model, options, io)
 }
 
 /** One request: its text as it comes. */
-function streamPrinter({ source, tokenizer, stopIds }: PretrainedModel, explain: boolean, io: Io): Printer {
+function streamPrinter(
+  { source, tokenizer, stopIds }: PretrainedModel,
+  { explain, precision }: PrintOptions,
+  io: Io,
+): Printer {
   const stream = tokenizer?.stream() ?? idStream()
   return {
     onToken: () => (token) => {
@@ -41,7 +44,7 @@ function streamPrinter({ source, tokenizer, stopIds }: PretrainedModel, explain:
     end(generations, bytes) {
       printLine(io, stream.end())
       for (const generation of generations) {
-        printHint(io, paint(summary(generation, bytes), 'dim', io))
+        printHint(io, paint(summary(generation, bytes, precision), 'dim', io))
         const { request, result } = generation
         if (explain && result !== null)
           printLine(io, `\n${explainRequest(source.model, request, result, io)}`)
@@ -51,7 +54,7 @@ function streamPrinter({ source, tokenizer, stopIds }: PretrainedModel, explain:
 }
 
 /** Several requests: each text when it is whole, with its number. */
-function listPrinter(model: PretrainedModel, io: Io): Printer {
+function listPrinter(model: PretrainedModel, { precision }: PrintOptions, io: Io): Printer {
   const { tokenizer, stopIds } = model
   return {
     onToken: () => () => {},
@@ -67,7 +70,7 @@ function listPrinter(model: PretrainedModel, io: Io): Printer {
       printHint(
         io,
         paint(
-          `${formatNumber(generations.length)} requests, ${formatNumber(tokens)} tokens${spent}`,
+          `${formatNumber(generations.length)} requests, ${formatNumber(tokens)} tokens${spent}, ${precisionText(precision)}`,
           'dim',
           io,
         ),
@@ -79,7 +82,7 @@ function listPrinter(model: PretrainedModel, io: Io): Printer {
 function jsonPrinter(
   { source, tokenizer }: PretrainedModel,
   count: number,
-  explain: boolean,
+  options: GenerationJsonOptions,
   io: Io,
 ): Printer {
   return {
@@ -88,7 +91,7 @@ function jsonPrinter(
     end(generations, bytes, failed) {
       if (failed) return
       const json = (generation: GenerationOutcome, own: RequestBytes | null) =>
-        generationJson(source.model, tokenizer, generation, own, explain)
+        generationJson(source.model, tokenizer, generation, own, options)
       if (count === 1) printJson(io, json(generations[0], bytes))
       else {
         const requests = generations.map((generation) => json(generation, null))
@@ -98,7 +101,11 @@ function jsonPrinter(
   }
 }
 
-function summary(generation: GenerationOutcome, bytes: RequestBytes | null): string {
+function summary(
+  generation: GenerationOutcome,
+  bytes: RequestBytes | null,
+  precision: SidePrecisions,
+): string {
   const { tokens, interrupted } = generation
   const { ttftSeconds, tpotSeconds } = timingOf(generation)
   const ties = tokens.filter(({ nearTie }) => nearTie).length
@@ -108,8 +115,13 @@ function summary(generation: GenerationOutcome, bytes: RequestBytes | null): str
     ...(tpotSeconds === null ? [] : [`TPOT ${formatSeconds(tpotSeconds)}`]),
     `${formatNumber(ties)} near-ties`,
     ...(bytes === null ? [] : [bytesText(bytes)]),
+    precisionText(precision),
     ...(interrupted ? ['interrupted'] : []),
   ].join(', ')
+}
+
+function precisionText({ edge, cloud }: SidePrecisions): string {
+  return cloud === null ? `edge at ${edge}` : `edge at ${edge}, cloud at ${cloud}`
 }
 
 function bytesText({ up, down }: RequestBytes): string {

@@ -7,6 +7,7 @@ import { attentionUnits, type ModelSpec } from '../../model/spec.ts'
 import { RUNTIME_PRECISIONS, type RuntimePrecision } from '../../model/precision.ts'
 import type { PretrainedModel } from '../../model/weights/pretrained.ts'
 import { NO_BUDGETS, type BudgetUses } from '../../plan/price/budgets.ts'
+import type { DecisionProblem } from '../../plan/price/problem.ts'
 import { connectToCloud, type TransportOptions } from '../../run/executor/connectToCloud.ts'
 import type { ConnectionState } from '../../run/executor/recoveryTypes.ts'
 import { GREEDY, type SamplingParams } from '../../run/executor/types.ts'
@@ -91,6 +92,8 @@ export interface Edge {
   readonly units: number
   /** Name of what decides, e.g. `the plan cut:3`. */
   readonly decider: string
+  /** Figures and budgets that it decides on; null where a plan was named, and for the static fallback. */
+  readonly problem: DecisionProblem | null
   readonly logFolder: string | null
   /** What stands behind the API: completions in tokens. */
   readonly service: Backend
@@ -149,7 +152,7 @@ async function composeEdge(options: EdgeOptions, side: OpenedSide): Promise<Edge
     )
     if (logFolder !== undefined) {
       // The header says which budgets hold: the bundle is opened before.
-      const { budgets = NO_BUDGETS } = selector
+      const budgets = selector.problem?.budgets ?? NO_BUDGETS
       logs = await openEdgeLogs({ folder: logFolder, bundle, budgets, clock, timers, onError }, side)
     }
     const registry = new Registry()
@@ -216,11 +219,12 @@ function openService(
  * they are of a data sheet at fp16, which no cloud of this runtime has: of that an event tells.
  */
 function requiredOfCloud(
-  { cloudPrecision, name }: PlanSelector,
+  { problem, name }: PlanSelector,
   clock: Clock,
   onEvent: (event: ServiceEvent) => void,
 ): RuntimePrecision | null {
-  if (cloudPrecision === undefined) return null
+  if (problem === undefined) return null
+  const { cloudPrecision } = problem.pair
   const required = RUNTIME_PRECISIONS.find((precision) => precision === cloudPrecision)
   if (required !== undefined) return required
   const reason =
@@ -280,6 +284,7 @@ function edgeOf(opened: OpenedService, api: ApiServer | null, { side, logs, sele
     precision: side.precision,
     units: attentionUnits(side.pretrained.source.model),
     decider: selector.name,
+    problem: selector.problem ?? null,
     logFolder: logs?.folder ?? null,
     service,
     get queue() {

@@ -1,6 +1,7 @@
 import type { Address } from '../../core/address.ts'
 import { systemClock } from '../../core/clock.ts'
 import { EdgewiseError } from '../../core/errors.ts'
+import type { RuntimePrecision } from '../../model/precision.ts'
 import type { PretrainedModel } from '../../model/weights/pretrained.ts'
 import { accuracyTableOf } from '../../plan/profile/accuracyFile.ts'
 import type { ReadOptions } from '../../policy/bundle/files.ts'
@@ -35,6 +36,13 @@ export interface GenerationOutcome {
   /** Null where it did not come to its end. */
   readonly result: RequestOutput | null
   readonly interrupted: boolean
+}
+
+/** Precision of the weights that compute on each side. */
+export interface SidePrecisions {
+  readonly edge: RuntimePrecision
+  /** Null without a cloud. */
+  readonly cloud: RuntimePrecision | null
 }
 
 interface GenerateOptions {
@@ -78,6 +86,12 @@ export class DirectEdge {
     const plan = readPlan(text, source, ranking)
     requireCloud(plan, cloud !== undefined)
     return plan
+  }
+
+  /** Of the weights on each side; the cloud's is null without a connection to one. */
+  get precision(): SidePrecisions {
+    const cloud = this.connection === null ? null : (this.connection.peer as HelloPayload).precision
+    return { edge: this.side.precision, cloud }
   }
 
   /** Bytes of all requests so far, or null without a cloud. */
@@ -140,8 +154,8 @@ export class DirectEdge {
 
   /** The cloud has told its precision, where there is one. */
   private bundleOptions(): ReadOptions {
-    const cloud = this.connection === null ? null : (this.connection.peer as HelloPayload).precision
-    return bundleOptions(this.options, this.side.precision, cloud)
+    const { edge, cloud } = this.precision
+    return bundleOptions(this.options, edge, cloud)
   }
 
   private async connect(address: Address): Promise<MeteredConnection> {

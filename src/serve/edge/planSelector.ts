@@ -111,8 +111,7 @@ async function openPolicy(
     const fallback = alone?.plan ?? cloudPlan(side)
     return policySelector({
       name: bundle.manifest.name,
-      cloudPrecision: bundle.problem.pair.cloudPrecision,
-      budgets: bundle.problem.budgets,
+      problem: bundle.problem,
       worksOffline: alone !== null || source.exitLayers.length > 0,
       leastPlans: leastPlans(bundle.problem, fallback, options.hasCloud),
       controller: new PlanController({ bundle, fallback, offlinePlan: alone?.plan ?? null, clock }),

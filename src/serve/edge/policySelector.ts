@@ -1,19 +1,16 @@
 import type { ResolvedPlan } from '../../run/executor/messages.ts'
 import type { PlanController } from '../../policy/controller/planController.ts'
 import type { ControllerDecision } from '../../policy/controller/planControllerTypes.ts'
-import type { Precision } from '../../model/precision.ts'
 import type { Plan } from '../../plan/plan.ts'
-import type { ConstraintBudgets } from '../../plan/price/budgets.ts'
+import type { DecisionProblem } from '../../plan/price/problem.ts'
 import type { LinkStatus, PlanDecision, PlanSelector, ServiceEvent } from './types.ts'
 
 /** What a policy selector chooses by. */
 interface PolicySelectorOptions {
   readonly name: string
-  /** Precision that the policy's figures of the cloud are for. */
-  readonly cloudPrecision: Precision
   readonly controller: PlanController
   /** Of the bundle. */
-  readonly budgets: ConstraintBudgets
+  readonly problem: DecisionProblem
   /** Names the units of a plan. */
   readonly resolve: (plan: Plan) => ResolvedPlan
   readonly outageSeconds: number
@@ -26,11 +23,10 @@ interface PolicySelectorOptions {
 /** A policy in charge. The controller decides how many heads of each layer run in the cloud; here each head gets its name. */
 export function policySelector({
   name,
-  cloudPrecision,
   worksOffline,
   leastPlans,
   controller,
-  budgets,
+  problem,
   resolve,
   outageSeconds,
 }: PolicySelectorOptions): PlanSelector {
@@ -43,7 +39,7 @@ export function policySelector({
   const isDown = (link: LinkStatus): boolean => !link.up && link.sinceSeconds > outageSeconds
   return {
     name,
-    cloudPrecision,
+    problem,
     worksOffline,
     leastPlans,
     decide: (ask, link) => choice(controller.decide(ask, { linkDown: isDown(link) })),
@@ -54,7 +50,6 @@ export function policySelector({
       return { ...choice(change), reason: change.reason, rebuild: change.rebuild }
     },
     onEvent: (event) => inform(controller, event),
-    budgets,
     ended: (request, { placed, endToEndSeconds, generatedTokens, upBytes, downBytes, messages }) =>
       placed === null
         ? null

@@ -1,11 +1,11 @@
 import type { Plan } from '../../plan/plan.ts'
-import type { BudgetUses, ConstraintBudgets, MeasuredUse } from '../../plan/price/budgets.ts'
+import type { BudgetUses, MeasuredUse } from '../../plan/price/budgets.ts'
+import type { DecisionProblem } from '../../plan/price/problem.ts'
 import type { ResolvedPlan } from '../../run/executor/messages.ts'
 import type { RecoveryEvent } from '../../run/executor/recoveryTypes.ts'
 import type { TrafficCounts } from '../../run/executor/requestTraffic.ts'
 import type { DecisionReason, DecisionSource } from '../../core/journal/types.ts'
 import type { RequestSnapshot } from '../../policy/controller/planControllerTypes.ts'
-import type { Precision } from '../../model/precision.ts'
 import type { LinkProbe } from './probe.ts'
 
 /** The link to the cloud as a decision sees it. */
@@ -48,8 +48,6 @@ interface RunningSnapshot extends RequestSnapshot {
  */
 export interface PlanSelector {
   readonly name: string
-  /** Precision that its figures of the cloud are for; absent where it decides on none. */
-  readonly cloudPrecision?: Precision
   /** Whether requests are carried out while the cloud is away. */
   readonly worksOffline: boolean
   /** The plans with the least on the edge that it may choose: a request that fits under none of them never will. */
@@ -57,8 +55,8 @@ export interface PlanSelector {
   decide(ask: RequestSnapshot, link: LinkStatus): PlanDecision
   /** Null: the request goes on as it is. */
   reconsider(request: RunningSnapshot, link: LinkStatus): PlanChange | null
-  /** Budgets of one request that it holds to on average; absent: none. */
-  readonly budgets?: ConstraintBudgets
+  /** What it decides on: figures of both sides, budgets. Absent where it decides on no figures. */
+  readonly problem?: DecisionProblem
   /**
    * Called once for each request, when it ends. What the request used of each resource that can have a budget, modelled
    * from what was measured; null where nothing is known of it. Absent: it models no use.

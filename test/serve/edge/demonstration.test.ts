@@ -68,9 +68,8 @@ async function openDecider() {
     worksOffline: true,
     leastPlans: [fallback],
     outageSeconds: OUTAGE_SECONDS,
-    cloudPrecision: bundle.problem.pair.cloudPrecision,
     controller: new PlanController({ bundle, fallback, offlinePlan: null, clock, hysteresis }),
-    budgets: bundle.problem.budgets,
+    problem: bundle.problem,
     resolve: (plan) => resolvePlan(plan, unitsByLayer),
   })
 }
