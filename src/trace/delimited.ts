@@ -20,6 +20,8 @@ export interface DelimitedRow {
   /** Line number from 1; with a row delimiter, the number of the row. */
   readonly number: number
   readonly cells: readonly string[]
+  /** How often the header came again before this row. */
+  readonly part: number
 }
 
 /** A table in text, whatever its delimiter. It is read row by row: only the text is held. */
@@ -27,6 +29,8 @@ export interface DelimitedTable {
   readonly where: string
   /** Names of the columns; null if the file has none. */
   readonly header: readonly string[] | null
+  /** What is between cells; '' for a single column. */
+  readonly delimiter: string
   /** Rows of data, without blank lines, comments (`#`) and repetitions of the header. */
   rows(): Generator<DelimitedRow>
   /**
@@ -84,10 +88,8 @@ export function readDelimited(text: string, where: string, options: DelimitedOpt
   const split = (line: DelimitedLine): string[] => splitCells(line, delimiter, where)
   const first = split(sample[0])
   const hasHeader = options.header ?? isHeader(first, sample.length > 1 ? split(sample[1]) : null)
-  return new Table(where, lines, split, hasHeader ? { cells: first, text: sample[0].text } : null, {
-    delimiter,
-    decimal: options.decimal,
-  })
+  const header = hasHeader ? { cells: first, text: sample[0].text } : null
+  return new Table(where, lines, split, header, delimiter, options.decimal)
 }
 
 interface DelimitedLine {
@@ -98,31 +100,35 @@ interface DelimitedLine {
 class Table implements DelimitedTable {
   readonly where: string
   readonly header: readonly string[] | null
+  readonly delimiter: string
+  private readonly declaredMark: DecimalMark | undefined
   private readonly headerText: string | null
   private readonly lines: () => Generator<DelimitedLine>
   private readonly split: (line: DelimitedLine) => string[]
-  private readonly marks: { readonly delimiter: string; readonly decimal: DecimalMark | undefined }
 
   constructor(
     where: string,
     lines: () => Generator<DelimitedLine>,
     split: (line: DelimitedLine) => string[],
     header: { cells: string[]; text: string } | null,
-    marks: Table['marks'],
+    delimiter: string,
+    declaredMark: DecimalMark | undefined,
   ) {
     this.where = where
     this.lines = lines
     this.split = split
     this.header = header?.cells ?? null
     this.headerText = header?.text ?? null
-    this.marks = marks
+    this.delimiter = delimiter
+    this.declaredMark = declaredMark
   }
 
   *rows(): Generator<DelimitedRow> {
+    let headers = 0
     for (const line of this.lines()) {
       // A logger that was started again, or files joined by `cat`, repeat the header.
-      if (line.text === this.headerText) continue
-      yield { number: line.number, cells: this.split(line) }
+      if (line.text === this.headerText) headers++
+      else yield { number: line.number, cells: this.split(line), part: Math.max(0, headers - 1) }
     }
   }
 
@@ -141,7 +147,7 @@ class Table implements DelimitedTable {
   }
 
   numbersOf(indices: readonly number[]): (cell: string) => number {
-    const mark = this.marks.decimal ?? this.findDecimalMark(indices)
+    const mark = this.declaredMark ?? this.findDecimalMark(indices)
     return (cell) => parseNumber(cell, mark)
   }
 
@@ -162,7 +168,7 @@ class Table implements DelimitedTable {
     }
     if (seen[','] !== undefined) return ','
     // Between commas, a comma inside a (quoted) number can only group its digits.
-    if (seen.either === undefined || seen['.'] !== undefined || this.marks.delimiter === ',') return '.'
+    if (seen.either === undefined || seen['.'] !== undefined || this.delimiter === ',') return '.'
     throw lineError(
       this.where,
       seen.either.line,
@@ -210,7 +216,9 @@ function findDelimiter(sample: readonly DelimitedLine[]): string {
     const score = (times / rows.length) * (0.01 + cells.filter(isPlain).length / cells.length)
     if (score > bestScore + 1e-9) [best, bestScore] = [delimiter, score]
   }
-  return best
+  if (best !== '') return best
+  // Rows of unequal length: the first one decides, so that the error names the row that is short.
+  return DELIMITERS.find((delimiter) => delimiter !== ' ' && sample[0].text.includes(delimiter)) ?? ''
 }
 
 /** Whether a cell holds a number, a stamp, or nothing. */

@@ -33,7 +33,7 @@ export function decimal(text: string): number {
 
 /** A growing array of floats that doubles its capacity; a plain array would box its values. */
 export class Column {
-  private values = new Float64Array(1024)
+  private values = new Float64Array(64)
   length = 0
 
   push(value: number): void {
@@ -47,6 +47,14 @@ export class Column {
 
   last(): number {
     return this.values[this.length - 1]
+  }
+
+  at(index: number): number {
+    return this.values[index]
+  }
+
+  set(index: number, value: number): void {
+    this.values[index] = value
   }
 
   toArray(): Float64Array {

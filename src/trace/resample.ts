@@ -1,6 +1,9 @@
 import { indexAt } from './step.ts'
 import type { GapFreeSpan, Trace, TraceColumn } from './table.ts'
 
+/** Share of a bin by which a stamp may miss its edge. */
+const ROUNDING = 1e-9
+
 /**
  * Time-weighted means of a column over equal bins from `fromSeconds` on. A bin of which less than half was measured is
  * NaN; otherwise its value is the mean of the measured part.
@@ -37,15 +40,45 @@ export function resample(
   return sums.map((sum, bin) => (covered[bin] >= 0.5 * binSeconds * (1 - 1e-9) ? sum / covered[bin] : NaN))
 }
 
-/** Resamples a gap-free span; a last bin that is less than half covered is dropped. */
-export function resampleSpan(
+/**
+ * Visits the bins of a gap-free span with their time-weighted means, and how many neighbours share one: a row that is
+ * longer than a bin takes one visit, so that the work follows from the rows and not from the time that they say. A last
+ * bin that is less than half covered is left out.
+ */
+export function visitBins(
   trace: Trace,
   column: TraceColumn,
   span: GapFreeSpan,
   binSeconds: number,
-): Float64Array {
-  const seconds = span.endSeconds - span.startSeconds
-  const count = Math.floor(seconds / binSeconds + 0.5 + 1e-9)
-  const bins = resample(trace, column, span.startSeconds, binSeconds, count)
-  return bins.length > 0 && Number.isNaN(bins[bins.length - 1]) ? bins.subarray(0, bins.length - 1) : bins
+  visit: (value: number, count: number) => void,
+): void {
+  const { timeSeconds } = trace
+  const values = trace[column]
+  let at = 0
+  let bin = 0
+  let [sum, covered] = [0, 0]
+  for (let row = span.first; row < span.end; row++) {
+    const end = timeSeconds[row + 1] - span.startSeconds
+    while (end - at > ROUNDING * binSeconds) {
+      const whole = covered === 0 ? Math.floor((end - at) / binSeconds + ROUNDING) : 0
+      if (whole > 0) {
+        visit(values[row], whole)
+        bin += whole
+        at = Math.max(at, bin * binSeconds)
+        continue
+      }
+      const edge = (bin + 1) * binSeconds
+      // The tolerance assigns stamps such as 0.30000000000000004 to the intended bin.
+      const isFull = end >= edge - ROUNDING * binSeconds
+      const until = isFull ? edge : end
+      sum += values[row] * (until - at)
+      covered += until - at
+      at = until
+      if (!isFull) continue
+      visit(sum / covered, 1)
+      bin++
+      sum = covered = 0
+    }
+  }
+  if (covered >= 0.5 * binSeconds * (1 - ROUNDING)) visit(sum / covered, 1)
 }

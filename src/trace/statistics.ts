@@ -1,7 +1,8 @@
 import { quantile } from '../core/quantile.ts'
-import { resample, resampleSpan } from './resample.ts'
+import { Column } from './lines.ts'
+import { visitBins } from './resample.ts'
 import { gapFreeSpans } from './table.ts'
-import type { Trace, TraceColumn } from './table.ts'
+import type { Trace } from './table.ts'
 
 /** Bins below this rate count as silent, as in the published statistics. */
 export const SILENT_BITS_PER_SECOND = 10_000
@@ -31,53 +32,70 @@ export interface RttStatistics {
 }
 
 /**
- * Statistics over 1 s bins of all covered time of several traces; null if none measured the column. Where no stretch
- * lasts half a second, each is a bin of its own length.
+ * Statistics over 1 s bins of all covered time of several traces; null if none measured the column. A trace of which no
+ * stretch fills half a bin counts as one bin: a mahimahi trace may last a millisecond.
  */
 export function rateStatistics(
   traces: readonly Trace[],
   column: 'uplinkBitsPerSecond' | 'downlinkBitsPerSecond',
 ): RateStatistics | null {
-  const bins: number[] = []
-  const steps: number[] = []
+  const bins = new CountedValues()
+  const steps = new Column()
   let measured = 0
   let seconds = 0
   for (const trace of traces) {
+    const { timeSeconds } = trace
     const spans = gapFreeSpans(trace, [column])
     if (spans.length > 0) measured++
+    const before = bins.total
+    let [bits, covered] = [0, 0]
     for (const span of spans) {
-      for (const value of resampleSpan(trace, column, span, 1)) bins.push(value)
+      visitBins(trace, column, span, 1, (value, count) => bins.add(value, count))
       for (let row = span.first; row < span.end; row++) {
-        steps.push(trace.timeSeconds[row + 1] - trace.timeSeconds[row])
+        const step = timeSeconds[row + 1] - timeSeconds[row]
+        steps.push(step)
+        bits += trace[column][row] * step
       }
-      seconds += span.endSeconds - span.startSeconds
+      covered += span.endSeconds - span.startSeconds
     }
+    if (spans.length > 0 && bins.total === before) bins.add(bits / covered, 1)
+    seconds += covered
   }
-  if (bins.length === 0) for (const trace of traces) bins.push(...shortBins(trace, column))
-  if (bins.length === 0) return null
-  const sorted = Float64Array.from(bins).sort()
-  const mean = bins.reduce((sum, value) => sum + value, 0) / bins.length
-  const variance = bins.reduce((sum, value) => sum + (value - mean) ** 2, 0) / bins.length
+  if (measured === 0) return null
+  const quantiles = bins.quantiles([0.05, 0.5, 0.95])
+  const mean = bins.mean((value) => value)
   return {
     traces: measured,
     hours: seconds / 3600,
-    dtSeconds: quantile(Float64Array.from(steps).sort(), 0.5),
+    dtSeconds: quantile(steps.toArray().sort(), 0.5),
     meanBitsPerSecond: mean,
-    sdBitsPerSecond: Math.sqrt(variance),
-    p5BitsPerSecond: quantile(sorted, 0.05),
-    p50BitsPerSecond: quantile(sorted, 0.5),
-    p95BitsPerSecond: quantile(sorted, 0.95),
-    silentShare: bins.filter((value) => value < SILENT_BITS_PER_SECOND).length / bins.length,
+    sdBitsPerSecond: Math.sqrt(bins.mean((value) => (value - mean) ** 2)),
+    p5BitsPerSecond: quantiles[0],
+    p50BitsPerSecond: quantiles[1],
+    p95BitsPerSecond: quantiles[2],
+    silentShare: bins.mean((value) => (value < SILENT_BITS_PER_SECOND ? 1 : 0)),
   }
 }
 
-function shortBins(trace: Trace, column: TraceColumn): number[] {
-  return gapFreeSpans(trace, [column]).map(
-    ({ startSeconds, endSeconds }) => resample(trace, column, startSeconds, endSeconds - startSeconds, 1)[0],
-  )
-}
+/** Values of which each stands for several: as many as there are rows, whatever the time that they cover. */
+class CountedValues {
+  private readonly values = new Column()
+  private readonly counts = new Column()
+  total = 0
 
-/** Quantiles of RTT over recorded samples (not bins); null if none was measured. */
+  add(value: number, count: number): void {
+    this.values.push(value)
+    this.counts.push(count)
+    this.total += count
+  }
+
+  mean(of: (value: number) => number): number {
+    let sum = 0
+    for (let i = 0; i < this.values.length; i++) sum += this.counts.at(i) * of(this.values.at(i))
+    return sum / this.total
+  }
+
+  /** Quantiles of RTT over recorded samples (not bins); null if none was measured. */
 export function rttStatistics(traces: readonly Trace[]): RttStatistics | null {
   const samples: number[] = []
   for (const trace of traces) for (const rtt of trace.rttSeconds) if (!Number.isNaN(rtt)) samples.push(rtt)

@@ -73,7 +73,7 @@ const rows: Row[] = [
     source: 'solis-wifi-beijing',
     files: /\.txt$/,
     ...up,
-    options: { stamp: 'start' },
+    options: { format: 'pensieve', stamp: 'start' },
     table: [48, 2.67, 1, 20.4, 22.9, 4.88, 7.97, 74.5, 1.6],
   },
   {
@@ -87,18 +87,21 @@ const rows: Row[] = [
     source: 'zhuge-wifi-4g',
     files: /trace$/,
     ...down,
+    options: { format: 'pensieve' },
     table: [13, 1.08, 0.2, 120, 203, 0.58, 28.5, 634, 1.5],
   },
   {
     source: 'fcc-broadband-2016',
     files: /trace_/,
     ...down,
+    options: { format: 'pensieve' },
     table: [36, 14.8, 5, 1.39, 1, 0.38, 1.06, 3.63, 0.4],
   },
   {
     source: 'puffer-2021-2022',
     files: /cooked_traces/,
     ...down,
+    options: { format: 'pensieve' },
     table: [53, 13.4, 2, 1.95, 2.04, 0.03, 1.1, 5.88, 1.4],
   },
   {

@@ -4,7 +4,7 @@ import { Column, decimal, emptyError, lineError, linesOf, medianStep } from '../
 import { directionOf, rateColumn, sourceMeta } from './source.ts'
 import type { SourceInfo } from './source.ts'
 
-/** A longer step is a gap: nothing is known about the time in between. */
+/** A longer step is a gap, unless another is declared: nothing is known about the time in between. */
 const MAX_STEP_SECONDS = 60
 
 /** How the lines of a Pensieve trace are interpreted. */
@@ -14,6 +14,7 @@ export interface PensieveOptions {
    * line i covers its time to the next, and the last line covers the median step.
    */
   readonly stamp?: 'end' | 'start'
+  readonly maxStepSeconds?: number
 }
 
 /**
@@ -24,12 +25,13 @@ export function importPensieve(text: string, source: SourceInfo, options: Pensie
   const direction = directionOf(source)
   const { times, rates } = readPairs(text, source.where)
   const stamp = options.stamp ?? 'end'
+  const limit = options.maxStepSeconds ?? MAX_STEP_SECONDS
   if (times.length < 2)
     throw emptyError(source.where, 'at least two lines "seconds Mbit/s" at different times')
   const rate = stamp === 'end' ? rates.subarray(1) : rates
   const timeSeconds = stamp === 'end' ? times : withEnd(times)
   for (let i = 0; i < rate.length; i++) {
-    if (timeSeconds[i + 1] - timeSeconds[i] > MAX_STEP_SECONDS) rate[i] = NaN
+    if (timeSeconds[i + 1] - timeSeconds[i] > limit) rate[i] = NaN
   }
   const meta = sourceMeta(source, text, `pensieve (stamp: ${stamp})`, 'tcp-goodput')
   return makeTrace({ meta, timeSeconds, [rateColumn(direction)]: rate }, source.where)

@@ -14,6 +14,8 @@ export interface SourceInfo {
   /** Direction of the recorded bytes; some formats contain it. */
   readonly direction?: Direction
   readonly rateKind?: 'raw-capacity' | 'tcp-goodput'
+  /** Of the file's bytes, where they are not those of the text. */
+  readonly sha256?: string
 }
 
 /** Metadata of a trace from its source and format. */
@@ -33,7 +35,7 @@ export function sourceMeta(
     kind: 'recorded',
     rateKind: rateKind === null ? null : (source.rateKind ?? rateKind),
     format,
-    sourceSha256: sha256(text),
+    sourceSha256: source.sha256 ?? sha256(text),
     minBinSeconds,
     notes,
   }

@@ -1,0 +1,83 @@
+import { InputError } from '../../core/errors.ts'
+import { emptyError, lineError, linesOf } from '../lines.ts'
+import { decimal } from '../lines.ts'
+import { makeTrace } from '../table.ts'
+import type { Trace } from '../table.ts'
+import type { CsvOptions } from './csv.ts'
+import { MEASURED, quantityOf, RowCollector } from './rows.ts'
+import type { RowField, RowRole } from './rows.ts'
+import { sourceMeta } from './source.ts'
+import type { SourceInfo } from './source.ts'
+import { requireUnit, unitNames } from './units.ts'
+
+/**
+ * Reads lists: a table on its side, where each line is a column (`31.1,29.0,36.1,...`). Lines without a number at their
+ * start, such as `Run 2`, begin another recording, whose lists are counted from 1 again. Which list is what is declared
+ * by its number; without a list of times the values come every so many seconds.
+ */
+export function importLists(text: string, source: SourceInfo, options: CsvOptions): Trace {
+  const { where } = source
+  const fields = declare(options, where)
+  const collector = new RowCollector(fields, options, where)
+  let lists: string[][] = []
+  let recording = 0
+  let left = 0
+  let lastLine = 1
+  const finish = (): void => {
+    if (lists.length === 0) return
+    left += lists.length - new Set(fields.map(({ index }) => index).filter((i) => i < lists.length)).size
+    const own = fields.map(({ index }) => (index < lists.length ? lists[index] : []))
+    const lengths = new Set(own.map(({ length }) => length))
+    if (lengths.size > 1 || lengths.has(0)) {
+      const found = own.map((list, i) => `list ${fields[i].index + 1} of ${list.length}`).join(', ')
+      throw lineError(where, lastLine, 'lists of equal length, as declared', found)
+    }
+    for (let i = 0; i < own[0].length; i++) {
+      collector.add(lastLine, (field) => own[fields.indexOf(field)][i], decimal, `${recording}`)
+    }
+    lists = []
+    recording++
+  }
+  for (const line of linesOf(text)) {
+    if (/^[-+.\d]/.test(line.text)) lists.push(line.text.split(/[\s,;]+/).filter((cell) => cell !== ''))
+    else finish()
+    lastLine = line.number
+  }
+  finish()
+  if (collector.length === 0) throw emptyError(where, 'a line of numbers')
+  const { timeSeconds, columns, notes } = collector.finish()
+  if (left > 0) notes.push(`${left} lists not used`)
+  const rates = fields.some(({ role }) => role === 'uplink' || role === 'downlink')
+  const meta = sourceMeta(source, text, 'lists', rates ? 'tcp-goodput' : null, notes)
+  return makeTrace({ meta, timeSeconds, ...columns }, where)
+}
+
+function declare({ columns = {}, everySeconds }: CsvOptions, where: string): RowField[] {
+  const fields = (Object.entries(columns) as [RowRole, (typeof columns)['time']][]).flatMap(
+    ([role, spec]) => {
+      if (spec === undefined) return []
+      const { column, unit = '' } = spec
+      if (typeof column !== 'number') {
+        throw new InputError({
+          where: `${where}: ${role}`,
+          expected: 'a list by its number from 1',
+          found: column,
+        })
+      }
+      const quantity = quantityOf(role)
+      if (unit === '') {
+        const expected = `a unit among ${unitNames(quantity)}`
+        throw new InputError({ where: `${where}: ${role}`, expected, found: 'none' })
+      }
+      return [{ role, index: column - 1, unit: requireUnit(unit, quantity, `${where}: ${role}`) }]
+    },
+  )
+  const isTimed = fields.some(({ role }) => role === 'time') || everySeconds !== undefined
+  if (isTimed && fields.some(({ role }) => MEASURED[role] !== undefined)) return fields
+  throw new InputError({
+    where,
+    expected: 'a declared list of values, and a list of times or the step between values',
+    found: 'none',
+    remedy: 'declare them, such as --column uplink=1:Mbit/s --every 0.1',
+  })
+}
