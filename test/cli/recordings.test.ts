@@ -108,3 +108,47 @@ describe('Riiser and Ghent', () => {
     await expectStats([file, '--direction', 'down'], { down: 1.7849, seconds: 3.002 })
   })
 })
+
+describe('iperf', () => {
+  it.each<[string, Right]>([
+    // The mean of what arrived; the intervals are the sender's own rate.
+    ['t01-iperf3-udp-client-overdriven.json', { up: 9.76, seconds: 6.087 }],
+    ['t02-iperf3-3.12-bidir.json', { up: 10.25, down: 23.66 }],
+    ['t03-iperf3-3.9-bidir-duplicate-sum.json', { up: 10.24, down: 25.2 }],
+    ['t04-iperf3-json-stream.jsonl', { up: 12.23, seconds: 3 }],
+    ['t07a-iperf3-trailing-error.json', { up: 11.11, seconds: 5 }],
+    ['t07c-iperf3-nan.json', { down: 29.0, seconds: 6 }],
+    ['t08-iperf3-text.txt', { up: 12.9, seconds: 3 }],
+    ['t08b-iperf2-text.txt', { up: 9.97, seconds: 2 }],
+  ])('%s', async (file, right) => {
+    await expectStats([join(field, file)], right)
+  })
+
+  it.each([
+    ['t01b-iperf3-udp-default-1M.json', /sender states its own rate[^]*-b above/],
+    ['t05-iperf3-connection-refused.json', /unable to connect to server: Connection refused/],
+  ])('%s is refused', async (file, message) => {
+    const { code, err } = await stats(join(field, file))
+    expect(code).toBe(2)
+    expect(err).toMatch(message)
+  })
+})
+
+describe('ping', () => {
+  it.each<[string, Right]>([
+    ['t12a-ping-windows.txt', { rttMs: 16, samples: 4 }],
+    ['t12c-ping-macos.txt', { rttMs: 3.2, samples: 5 }],
+  ])('%s', async (file, right) => {
+    await expectStats([join(field, file)], right)
+  })
+})
+
+describe('mahimahi', () => {
+  it.each<[string, Right]>([
+    ['t18-mahimahi-zero-based.down', { down: 2.107, seconds: 0.131 }],
+    ['t18b-mahimahi-all-zero-end.up', { up: 0.1216, seconds: 0.691 }],
+    ['t18c-mahimahi-12mbps.up', { up: 12, seconds: 0.001 }],
+  ])('%s', async (file, right) => {
+    await expectStats([join(field, file)], right)
+  })
+})

@@ -17,7 +17,8 @@ import { importNuttcp } from './nuttcp.ts'
 import { importOboe, isOboe } from './oboe.ts'
 import { importPensieve } from './pensieve.ts'
 import type { PensieveOptions } from './pensieve.ts'
-import { importPing } from './ping.ts'
+import { isIperfText } from './iperfText.ts'
+import { importPing, isPing } from './ping.ts'
 import { importRiiser, isRiiserLine } from './riiser.ts'
 import type { SourceInfo } from './source.ts'
 
@@ -66,7 +67,8 @@ export function detectFormat(text: string, where: string, options: CsvOptions = 
   // nuttcp and ping are checked first: they may begin with a lone time stamp, which looks like mahimahi.
   const head = text.slice(0, 2000)
   if (/\bnuttcp-[tr]:/.test(head)) return 'nuttcp'
-  if (/^(\[[^\]]*\] )?PING |icmp_seq=/m.test(head)) return 'ping'
+  if (isIperfText(text)) return 'iperf3'
+  if (isPing(head)) return 'ping'
   if (options.columns !== undefined) return 'csv'
   if (/^\d+$/.test(first.text)) return 'mahimahi'
   if (isRiiserLine(first.text)) return 'riiser'

@@ -15,11 +15,14 @@ import type { SourceInfo } from './source.ts'
 /** Name of the edgewise log format. */
 export const EDGEWISE_FORMAT = 'edgewise'
 const DEFAULT_BIN_MILLISECONDS = 1000
+/** Bins that a log of any size may have: three days at the default width. */
+const MIN_BINS = 262_144
 
-/** The records of a log; after they were read, also the count of damaged lines and the hash of all bytes. */
+/** The records of a log; after they were read, also the count of damaged lines, of all bytes, and their hash. */
 interface Opened {
   readonly records: Iterable<LogRecord>
   damagedLines(): number
+  bytes(): number
   sha256(): string
 }
 
@@ -30,12 +33,16 @@ export function openLog(path: string): Opened {
 
 function opened(read: (options: ReadLogOptions) => Iterable<LogRecord>): Opened {
   let damaged = 0
+  let size = 0
   const hash = createHash('sha256')
   const records = read({
     onProblem: () => damaged++,
-    onBytes: (bytes) => hash.update(bytes),
+    onBytes: (bytes) => {
+      size += bytes.byteLength
+      hash.update(bytes)
+    },
   })
-  return { records, damagedLines: () => damaged, sha256: () => hash.digest('hex') }
+  return { records, damagedLines: () => damaged, bytes: () => size, sha256: () => hash.digest('hex') }
 }
 
 /** Like importEdgewiseLog, from the text of one file. */
@@ -66,7 +73,7 @@ function linkOf(log: Opened, source: SourceInfo, binMilliseconds = DEFAULT_BIN_M
   }
   const binSeconds = binMilliseconds / 1000
   const grid = { binSeconds, count: Math.max(1, Math.ceil(evidence.endSeconds / binSeconds - 1e-9)) }
-  checkBins(grid, source.where)
+  checkBins(grid, log.bytes(), source.where)
   const meta = sourceMeta(
     source,
     '',
@@ -78,7 +85,7 @@ function linkOf(log: Opened, source: SourceInfo, binMilliseconds = DEFAULT_BIN_M
   return makeTrace(
     {
       meta: { ...meta, rateKind: 'tcp-goodput', sourceSha256: log.sha256() },
-      timeSeconds: Float64Array.from({ length: grid.count + 1 }, (_, i) => i * binSeconds),
+      timeSeconds: edgesOf(grid),
       uplinkBitsPerSecond: ratesOf(evidence, 'up', grid),
       downlinkBitsPerSecond: ratesOf(evidence, 'down', grid),
       rttSeconds: rttOf(evidence, grid),
@@ -87,15 +94,25 @@ function linkOf(log: Opened, source: SourceInfo, binMilliseconds = DEFAULT_BIN_M
   )
 }
 
-/** Checked before anything of that size is allocated. */
-function checkBins({ count }: Grid, where: string): void {
-  if (count <= MAX_TRACE_ROWS) return
+/**
+ * Checked before anything of that size is allocated: a log of a few lines may say that years went by. A log of a device
+ * in service has more than a byte for each bin (a heartbeat a minute), at the default width.
+ */
+function checkBins({ count }: Grid, logBytes: number, where: string): void {
+  const most = Math.min(MAX_TRACE_ROWS, MIN_BINS + logBytes)
+  if (count <= most) return
   throw new InputError({
     where,
-    expected: `at most ${MAX_TRACE_ROWS} bins`,
+    expected: `at most ${most} bins, for a log of ${logBytes} bytes`,
     found: `${count}`,
     remedy: 'take a larger --bin-ms',
   })
+}
+
+function edgesOf({ binSeconds, count }: Grid): Float64Array {
+  const edges = new Float64Array(count + 1)
+  for (let i = 0; i <= count; i++) edges[i] = i * binSeconds
+  return edges
 }
 
 function notesOf(evidence: LinkEvidence, damagedLines: number): string[] {

@@ -50,16 +50,6 @@ const KINDS: readonly Kind[] = [
     looks: /^\[\s*\{(?=[^{}]{0,400}"duration_ms")[^{}]{0,400}"bandwidth_kbps"/,
   },
   {
-    what: 'the text that iperf (version 2) prints',
-    nearest: ['iperf3', 'csv'],
-    looks: /^(?:-{20,}\s+)?(?:Client connecting to|Server listening on) [^\n]{1,120}(?:TCP|UDP)/,
-  },
-  {
-    what: 'the text that iperf3 prints',
-    nearest: ['iperf3', 'csv'],
-    looks: /^(?:-{20,}\s+)?(?:Connecting to host|Server listening on) [^\n]{1,120}/,
-  },
-  {
     what: 'a HAR file (requests of a browser)',
     nearest: ['iperf3', 'csv'],
     looks: /^\{\s*"log"\s*:\s*\{[^]{0,400}"(?:creator|version)"/,

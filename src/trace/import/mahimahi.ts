@@ -1,7 +1,7 @@
 import { InputError } from '../../core/errors.ts'
 import { makeTrace } from '../table.ts'
 import type { Trace } from '../table.ts'
-import { emptyError, lineError, linesOf } from '../lines.ts'
+import { Column, emptyError, lineError, linesOf } from '../lines.ts'
 import { directionOf, rateColumn, sourceMeta } from './source.ts'
 import type { SourceInfo } from './source.ts'
 
@@ -21,16 +21,37 @@ export function importMahimahi(text: string, source: SourceInfo, binMilliseconds
     throw new InputError({ where: source.where, expected, found: `${binMilliseconds}` })
   }
   const stamps = readStamps(text, source.where)
-  const period = stamps[stamps.length - 1]
-  const count = Math.ceil(period / binMilliseconds)
-  const timeSeconds = new Float64Array(count + 1)
-  for (let i = 0; i <= count; i++) timeSeconds[i] = Math.min(i * binMilliseconds, period) / 1000
-  const rate = new Float64Array(count)
-  for (const stamp of stamps) rate[Math.floor(Math.max(stamp - 1, 0) / binMilliseconds)] += PACKET_BITS
-  for (let i = 0; i < count; i++) rate[i] /= timeSeconds[i + 1] - timeSeconds[i]
+  const { timeSeconds, rate } = countInBins(stamps, binMilliseconds)
   const note = `delivery opportunities of 1500 bytes counted over ${binMilliseconds} ms`
   const meta = sourceMeta(source, text, 'mahimahi', 'raw-capacity', [note])
   return makeTrace({ meta, timeSeconds, [rateColumn(direction)]: rate }, source.where)
+}
+
+/** Bits per second of each bin; a run of bins without a packet is one row, so that rows follow from the lines. */
+function countInBins(
+  stamps: readonly number[],
+  binMilliseconds: number,
+): { timeSeconds: Float64Array; rate: Float64Array } {
+  const period = stamps[stamps.length - 1]
+  const times = new Column()
+  const rates = new Column()
+  let from = 0
+  const close = (until: number, packets: number): void => {
+    times.push(from / 1000)
+    rates.push((PACKET_BITS * packets) / ((until - from) / 1000))
+    from = until
+  }
+  for (let i = 0; i < stamps.length;) {
+    const bin = Math.floor(Math.max(stamps[i] - 1, 0) / binMilliseconds)
+    const begin = bin * binMilliseconds
+    if (begin > from) close(begin, 0)
+    const end = Math.min(begin + binMilliseconds, period)
+    const first = i
+    while (i < stamps.length && stamps[i] <= end) i++
+    close(end, i - first)
+  }
+  times.push(period / 1000)
+  return { timeSeconds: times.toArray(), rate: rates.toArray() }
 }
 
 function readStamps(text: string, where: string): number[] {
