@@ -95,7 +95,25 @@ class CountedValues {
     return sum / this.total
   }
 
-  /** Quantiles of RTT over recorded samples (not bins); null if none was measured. */
+  /** Order statistics floor(q n), as `quantile` has them, for ascending shares. */
+  quantiles(shares: readonly number[]): number[] {
+    const order = Uint32Array.from({ length: this.values.length }, (_, i) => i)
+    order.sort((a, b) => this.values.at(a) - this.values.at(b))
+    const found: number[] = []
+    let before = 0
+    for (const i of order) {
+      before += this.counts.at(i)
+      while (found.length < shares.length) {
+        const rank = Math.min(this.total - 1, Math.floor(shares[found.length] * this.total))
+        if (rank >= before) break
+        found.push(this.values.at(i))
+      }
+    }
+    return found
+  }
+}
+
+/** Quantiles of RTT over recorded samples (not bins); null if none was measured. */
 export function rttStatistics(traces: readonly Trace[]): RttStatistics | null {
   const samples: number[] = []
   for (const trace of traces) for (const rtt of trace.rttSeconds) if (!Number.isNaN(rtt)) samples.push(rtt)
