@@ -1,8 +1,12 @@
+import { InputError } from '../core/errors.ts'
 import { indexAt } from './step.ts'
 import type { GapFreeSpan, Trace, TraceColumn } from './table.ts'
 
 /** Share of a bin by which a stamp may miss its edge. */
 const ROUNDING = 1e-9
+/** Bins that any recording may be cut into (a day of 0.1 s), and more than that for each of its rows. */
+const MIN_BINS = 1_000_000
+const BINS_PER_ROW = 64
 
 /**
  * Time-weighted means of a column over equal bins from `fromSeconds` on. A bin of which less than half was measured is
@@ -18,6 +22,7 @@ export function resample(
 ): Float64Array {
   const { timeSeconds } = trace
   const values = trace[column]
+  checkCount(trace, values.length, count, binSeconds)
   const sums = new Float64Array(count)
   const covered = new Float64Array(count)
   for (let row = indexAt(timeSeconds, fromSeconds, values.length - 1); row < values.length; row++) {
@@ -38,6 +43,18 @@ export function resample(
     }
   }
   return sums.map((sum, bin) => (covered[bin] >= 0.5 * binSeconds * (1 - 1e-9) ? sum / covered[bin] : NaN))
+}
+
+/** A recording of a few rows may say that years went by: bins are bounded by rows, before they are allocated. */
+function checkCount(trace: Trace, rows: number, count: number, binSeconds: number): void {
+  const most = Math.max(MIN_BINS, BINS_PER_ROW * rows)
+  if (count <= most) return
+  throw new InputError({
+    where: trace.meta.name,
+    expected: `at most ${most} bins, for a recording of ${rows} rows`,
+    found: `${count} bins of ${binSeconds} s`,
+    remedy: 'take wider bins, or a shorter stretch of the recording',
+  })
 }
 
 /**

@@ -1,3 +1,6 @@
+import { createHash } from 'node:crypto'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { systemClock } from '../../src/core/clock.ts'
@@ -150,5 +153,31 @@ describe('mahimahi', () => {
     ['t18c-mahimahi-12mbps.up', { up: 12, seconds: 0.001 }],
   ])('%s', async (file, right) => {
     await expectStats([join(field, file)], right)
+  })
+})
+
+describe('speed tests', () => {
+  it.each<[string, Right]>([
+    ['t19b-ookla.json', { up: 10.486, down: 92.27, rttMs: 14.3, samples: 1, seconds: 8 }],
+    ['t19c-ndt7.jsonl', { down: 16, seconds: 1 }],
+  ])('%s', async (file, right) => {
+    await expectStats([join(field, file)], right)
+  })
+})
+
+describe('text of Windows', () => {
+  it('is read in UTF-16, and its hash is that of the file', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'edgewise-utf16-'))
+    try {
+      const text = readFileSync(join(field, 't02-iperf3-3.12-bidir.json'), 'utf8')
+      const bytes = Buffer.from(`\ufeff${text}`, 'utf16le')
+      writeFileSync(join(folder, 'a.json'), bytes)
+      await expectStats([join(folder, 'a.json')], { up: 10.25, down: 23.66 })
+      const io = recordIo({ clock: systemClock })
+      await runCli(['trace', 'show', join(folder, 'a.json'), '--json'], io, COMMANDS, '0.0.0')
+      expect(JSON.parse(io.out()).meta.sourceSha256).toBe(createHash('sha256').update(bytes).digest('hex'))
+    } finally {
+      rmSync(folder, { recursive: true })
+    }
   })
 })

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { encodeLine } from '../../src/core/journal/line.ts'
 import { importTrace } from '../../src/trace/import/detect.ts'
 import type { ImportOptions } from '../../src/trace/import/detect.ts'
+import { resample } from '../../src/trace/resample.ts'
 import { rateStatistics } from '../../src/trace/statistics.ts'
 import { HEADER } from '../core/journal/support.ts'
 
@@ -33,5 +34,11 @@ describe('a file of a few lines makes a few rows, whatever time it says', () => 
     const log = [HEADER, { ...transfer, atSeconds: 1 }, { ...transfer, atSeconds: 190_000 }].map(encodeLine)
     expect(() => load(log.join(''), { binMilliseconds: 10 })).toThrow(/bytes[^]*larger --bin-ms/)
     expect(load(log.join('')).timeSeconds).toHaveLength(190_001)
+  })
+
+  it('a link of it has no more bins than rows allow', () => {
+    const trace = load('1\n2678400000\n', { format: 'mahimahi' })
+    expect(() => resample(trace, 'uplinkBitsPerSecond', 0, 0.1, 26_784_000)).toThrow(/3 rows[^]*wider bins/)
+    expect(resample(trace, 'uplinkBitsPerSecond', 0, 100, 26_784)).toHaveLength(26_784)
   })
 })

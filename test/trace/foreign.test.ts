@@ -8,18 +8,12 @@ import { detectFormat, importTraceFile } from '../../src/trace/import/detect.ts'
 const folder = mkdtempSync(join(tmpdir(), 'edgewise-foreign-trace-'))
 afterAll(() => rmSync(folder, { recursive: true }))
 
-const ookla =
-  '{"type": "result", "ping": {"latency": 14.3}, "download": {"bandwidth": 11534336, "elapsed": 8000}}'
 const speedtestCli = '{"download": 92274688.1, "upload": 10485760.2, "ping": 14.3, "server": {"id": "1"}}'
-const ndt7 = '{"Key": "measurement", "Value": {"AppInfo": {"ElapsedTime": 250000, "NumBytes": 500000}}}\n'
 const sabre = '[{"duration_ms": 4000, "bandwidth_kbps": 5000, "latency_ms": 75}]'
 
 describe('what is not a recording that can be read', () => {
   it.each([
-    [ookla, /Ookla/, /iperf3 .* or csv/],
-    [`\ufeff${ookla}`, /Ookla/, /iperf3 .* or csv/],
     [speedtestCli, /speedtest-cli/, /iperf3 .* or csv/],
-    [ndt7, /NDT7/, /csv .* or iperf3/],
     [sabre, /Sabre/, /csv .* or pensieve/],
     ['traceroute to 192.0.2.1 (192.0.2.1), 30 hops max\n', /traceroute/, /ping .* or csv/],
     ['{"log":{"version":"1.2","creator":{}}}', /HAR/, /iperf3/],

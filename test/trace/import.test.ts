@@ -182,6 +182,8 @@ describe('any importer', () => {
       'time_s,rtt_ms\n',
       'nuttcp-t: v8.1.4: socket',
       ping,
+      '{"Key": "measurement", "Value": {"AppInfo": {}}}',
+      '{"type": "result", "ping": {}}',
       '{"kind":"header","version":1}',
     ]
     expect(texts.map((text) => detectFormat(text, 'x'))).toEqual(

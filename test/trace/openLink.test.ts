@@ -20,7 +20,9 @@ write('drive.down', `${packets(4)}\n4000\n`)
 write('other.down', packets(3))
 write('ping.csv', 'time_s,rtt_ms\n1700000000,20\n1700000001,40\n1700000002,60\n')
 write('rates.csv', 'time_s,uplink_mbps,downlink_mbps\n1700000001,1,2\n1700000002,3,4\n')
-write('plain.txt', '0 5\n1 5\n2 7\n')
+// Riiser's columns: the units are known, the direction is not.
+const riiser = (ms: number, bytes: number) => `1285675666 ${ms} 59.9 10.7 ${bytes} 1000\n`
+write('plain.txt', riiser(1000, 625_000) + riiser(2000, 875_000))
 write('12.up', '1\n')
 
 const draw = { modelSeconds: 10, binSeconds: 1 }

@@ -20,6 +20,7 @@ import type { PensieveOptions } from './pensieve.ts'
 import { isIperfText } from './iperfText.ts'
 import { importPing, isPing } from './ping.ts'
 import { importRiiser, isRiiserLine } from './riiser.ts'
+import { importNdt7, importOokla, isNdt7, isOokla } from './speedTests.ts'
 import type { SourceInfo } from './source.ts'
 
 /** Formats of recordings that can be imported. */
@@ -33,6 +34,8 @@ export const TRACE_FORMATS = [
   'lists',
   'nuttcp',
   'ping',
+  'ndt7',
+  'ookla',
   'edgewise',
 ] as const
 /** Name of a recording's format. */
@@ -63,6 +66,8 @@ export function detectFormat(text: string, where: string, options: CsvOptions = 
     throw foreignRecording(text, where, TRACE_FORMATS)
   }
   if (first.text.startsWith('{"kind":"header"')) return 'edgewise'
+  if (isNdt7(text)) return 'ndt7'
+  if (isOokla(text)) return 'ookla'
   if (first.text.startsWith('{')) return 'iperf3'
   // nuttcp and ping are checked first: they may begin with a lone time stamp, which looks like mahimahi.
   const head = text.slice(0, 2000)
@@ -88,8 +93,9 @@ function unitsNotSaid(first: Line, where: string): InputError {
     expected: 'declared units: two columns of numbers do not say theirs',
     found: show(first.text),
     remedy:
-      'name --format pensieve if they are seconds and Mbit/s; otherwise declare them, such as ' +
-      '--column time=1:s --column downlink=2:kbit/s (or ms, us; bit/s, Mbit/s, byte/s, and byte for bytes in each row)',
+      'name --format pensieve if they are seconds and Mbit/s; otherwise declare them, such as --column time=1:s ' +
+      '--column downlink=2:kbit/s (or ms, us; bit/s, Mbit/s, byte/s, and byte for bytes in each row); a command without ' +
+      'these flags takes the .parquet that `trace import` writes',
   })
 }
 
@@ -111,6 +117,8 @@ export function importTrace(text: string, source: SourceInfo, options: ImportOpt
   if (format === 'riiser') return importRiiser(text, source, options)
   if (format === 'lists') return importLists(text, source, options)
   if (format === 'nuttcp') return importNuttcp(text, source)
+  if (format === 'ndt7') return importNdt7(text, source)
+  if (format === 'ookla') return importOokla(text, source)
   if (format === 'ping') return importPing(text, source)
   if (format === 'edgewise') return importEdgewise(text, source, options.binMilliseconds)
   return importCsv(text, source, options)

@@ -25,24 +25,9 @@ const AVERAGE = 'one average over a whole test, not the course of a link'
 /** Files of measurements that people have and that no importer reads. */
 const KINDS: readonly Kind[] = [
   {
-    what: `a result of Ookla's Speedtest (JSON): ${AVERAGE}`,
-    nearest: ['iperf3', 'csv'],
-    looks: /^\{[^]{0,4000}"(?:download|upload)"\s*:\s*\{[^{}]{0,400}"bandwidth"\s*:/,
-  },
-  {
-    what: `a result of Ookla's Speedtest (its progress in JSON)`,
-    nearest: ['iperf3', 'csv'],
-    looks: /^\{\s*"type"\s*:\s*"(?:testStart|ping|download|upload|result)"/,
-  },
-  {
     what: `a result of speedtest-cli (JSON): ${AVERAGE}`,
     nearest: ['iperf3', 'csv'],
     looks: /^\{(?=[^]{0,4000}"download"\s*:\s*[\d.])(?=[^]{0,4000}"upload"\s*:\s*[\d.])[^]{0,4000}"ping"\s*:/,
-  },
-  {
-    what: 'a measurement of NDT7 (M-Lab)',
-    nearest: ['csv', 'iperf3'],
-    looks: /^\{[^]{0,2000}"(?:AppInfo|TCPInfo|ConnectionInfo|BBRInfo)"\s*:/,
   },
   {
     what: 'a trace of Sabre (JSON: duration_ms, bandwidth_kbps, latency_ms)',
