@@ -59,6 +59,9 @@ const MISSING = new Set(
 
 /** Whether a cell says that nothing was measured. */
 export function isMissing(cell: string): boolean {
+  const first = cell.charCodeAt(0)
+  // Nearly all cells begin with a digit.
+  if (first >= 0x30 && first <= 0x39) return false
   return MISSING.has(cell.toLowerCase())
 }
 
@@ -294,6 +297,8 @@ function decimalMarkOf(cell: string): DecimalMark | 'either' | null {
 
 /** A number whose digits may stand in groups of three; NaN for anything else. */
 export function parseNumber(cell: string, mark: DecimalMark): number {
+  const plain = mark === '.' ? decimal(cell) : NaN
+  if (!Number.isNaN(plain)) return plain
   const grouped = GROUPS.test(cell) ? cell.replace(/[ '’_\u00a0\u202f]/g, '') : cell
   if (mark === '.') {
     return decimal(/^[+-]?\d{1,3}(,\d{3})+(\.\d*)?$/.test(grouped) ? grouped.replaceAll(',', '') : grouped)

@@ -1,5 +1,5 @@
 import { InputError } from '../../core/errors.ts'
-import { makeTrace } from '../table.ts'
+import { makeTrace, MAX_TRACE_ROWS } from '../table.ts'
 import type { Trace } from '../table.ts'
 import { Column, emptyError, lineError, linesOf } from '../lines.ts'
 import { directionOf, rateColumn, sourceMeta } from './source.ts'
@@ -8,6 +8,8 @@ import type { SourceInfo } from './source.ts'
 const PACKET_BITS = 1500 * 8
 /** Longest recording that is accepted; a longer one counts as damaged. */
 const MAX_MILLISECONDS = 31 * 24 * 3600 * 1000
+/** More bins than this without a packet are one row. */
+const LONG_SILENCE_BINS = 128
 
 /**
  * Reads a mahimahi trace: one whole millisecond per line, each an opportunity to deliver 1500 bytes; repeated stamps
@@ -21,16 +23,17 @@ export function importMahimahi(text: string, source: SourceInfo, binMilliseconds
     throw new InputError({ where: source.where, expected, found: `${binMilliseconds}` })
   }
   const stamps = readStamps(text, source.where)
-  const { timeSeconds, rate } = countInBins(stamps, binMilliseconds)
+  const { timeSeconds, rate } = countInBins(stamps, binMilliseconds, source.where)
   const note = `delivery opportunities of 1500 bytes counted over ${binMilliseconds} ms`
   const meta = sourceMeta(source, text, 'mahimahi', 'raw-capacity', [note])
   return makeTrace({ meta, timeSeconds, [rateColumn(direction)]: rate }, source.where)
 }
 
-/** Bits per second of each bin; a run of bins without a packet is one row, so that rows follow from the lines. */
+/** Bits per second of each bin; a long run of bins without a packet is one row, so that rows follow from the lines. */
 function countInBins(
   stamps: readonly number[],
   binMilliseconds: number,
+  where: string,
 ): { timeSeconds: Float64Array; rate: Float64Array } {
   const period = stamps[stamps.length - 1]
   const times = new Column()
@@ -38,13 +41,15 @@ function countInBins(
   let from = 0
   const close = (until: number, packets: number): void => {
     times.push(from / 1000)
-    rates.push((PACKET_BITS * packets) / ((until - from) / 1000))
+    rates.push((PACKET_BITS * packets) / (until / 1000 - from / 1000))
     from = until
   }
   for (let i = 0; i < stamps.length;) {
     const bin = Math.floor(Math.max(stamps[i] - 1, 0) / binMilliseconds)
     const begin = bin * binMilliseconds
-    if (begin > from) close(begin, 0)
+    if (begin - from > LONG_SILENCE_BINS * binMilliseconds) close(begin, 0)
+    while (from < begin) close(from + binMilliseconds, 0)
+    if (times.length > MAX_TRACE_ROWS) throw tooManyBins(where, binMilliseconds)
     const end = Math.min(begin + binMilliseconds, period)
     const first = i
     while (i < stamps.length && stamps[i] <= end) i++
@@ -52,6 +57,15 @@ function countInBins(
   }
   times.push(period / 1000)
   return { timeSeconds: times.toArray(), rate: rates.toArray() }
+}
+
+function tooManyBins(where: string, binMilliseconds: number): InputError {
+  return new InputError({
+    where,
+    expected: `at most ${MAX_TRACE_ROWS} bins`,
+    found: `more, of ${binMilliseconds} ms each`,
+    remedy: 'take a larger --bin-ms',
+  })
 }
 
 function readStamps(text: string, where: string): number[] {

@@ -20,6 +20,8 @@ const DEFAULT_INTERVAL_SECONDS = 1
 /** A step between two replies that is this much longer than the interval is a gap: the machine slept. */
 const GAP_INTERVALS = 10
 const MIN_GAP_SECONDS = 5
+/** A machine that did not ask for this long slept; a busy radio holds requests back for less. */
+const SLEEP_SECONDS = 60
 /** Between two runs in one file that do not say when they were. */
 const BETWEEN_RUNS_SECONDS = 60
 
@@ -43,7 +45,7 @@ export function importPing(text: string, source: SourceInfo): Trace {
     const interval = intervalOf(run)
     const note = `one request each ${interval.seconds.toFixed(4)} s${interval.isAssumed ? ' (assumed: no summary and no stamps)' : ''}`
     if (!notes.includes(note) && notes.length < 10) notes.push(note)
-    rows.addRun(run, interval.seconds)
+    rows.addRun(run, interval)
   }
   if (runs.length > 1) notes.push(`${runs.length} runs, one after another`)
   const meta = sourceMeta(source, text, 'ping', null, notes)
@@ -146,70 +148,103 @@ function stampOf(line: string): number {
   return stamp === null ? NaN : stamp.wholeSeconds + stamp.fraction
 }
 
-function intervalOf(run: Run): { seconds: number; isAssumed: boolean } {
+interface Interval {
+  readonly seconds: number
+  readonly isAssumed: boolean
+  /** Whether requests are placed at equal distances, and not each by its stamp. */
+  readonly isEven: boolean
+}
+
+function intervalOf(run: Run): Interval {
   const stamped = [...run.replies.values()].filter(({ stampSeconds }) => !Number.isNaN(stampSeconds))
-  // The median over neighbours: a machine that slept, or one late reply, changes nothing.
-  const steps: number[] = []
+  const steps: { readonly seconds: number; readonly requests: number }[] = []
   for (let i = 1; i < stamped.length; i++) {
-    const [a, b] = [stamped[i - 1], stamped[i]]
-    const step = (sentSeconds(b) - sentSeconds(a)) / (b.sequence - a.sequence)
-    if (step > 0) steps.push(step)
+    const requests = stamped[i].sequence - stamped[i - 1].sequence
+    const seconds = sentSeconds(stamped[i]) - sentSeconds(stamped[i - 1])
+    if (requests > 0) steps.push({ seconds, requests })
   }
-  if (steps.length > 0) {
-    return { seconds: Float64Array.from(steps).sort()[(steps.length - 1) >>> 1], isAssumed: false }
-  }
+  const each = steps.map(({ seconds, requests }) => seconds / requests)
+  const median = Float64Array.from(each).sort()[(each.length - 1) >>> 1]
+  const awake = steps.filter(
+    ({ seconds, requests }) => seconds <= MIN_GAP_SECONDS || seconds < GAP_INTERVALS * median * requests,
+  )
   const { sent, summarySeconds } = run
-  if (sent > 1 && summarySeconds > 0) return { seconds: summarySeconds / (sent - 1), isAssumed: false }
-  return { seconds: DEFAULT_INTERVAL_SECONDS, isAssumed: true }
+  // The summary counts the time that the machine slept, too: it is no clock then.
+  const hasSlept = steps.some(
+    ({ seconds, requests }) => seconds > SLEEP_SECONDS + GAP_INTERVALS * median * requests,
+  )
+  if (sent > 1 && summarySeconds > 0 && !hasSlept) {
+    return { seconds: summarySeconds / (sent - 1), isAssumed: false, isEven: true }
+  }
+  if (median > 0) {
+    const sum = (of: 'seconds' | 'requests') => awake.reduce((total, step) => total + step[of], 0)
+    const seconds = Math.max(sum('seconds') / sum('requests'), 0.1 * median)
+    return { seconds, isAssumed: false, isEven: false }
+  }
+  return { seconds: DEFAULT_INTERVAL_SECONDS, isAssumed: true, isEven: true }
 }
 
 const sentSeconds = ({ stampSeconds, rttSeconds }: Reply): number => stampSeconds - rttSeconds
 
-/** Rows of all runs on one time axis, from 0 s, or from the first stamp. */
+/** Rows of all runs on one time axis, from 0 s on. */
 class PingRows {
   private readonly times = new Column()
   private readonly rtt = new Column()
   private readonly loss = new Column()
+  /** The stamp of 0 s. */
+  private originSeconds = NaN
 
-  /** The first reply begins a row where its request went out; the rows before and after are losses, or gaps. */
-  addRun(run: Run, interval: number): void {
+  /** A reply begins a row where its request went out; between replies that do not follow each other are losses, or gaps. */
+  addRun(run: Run, { seconds: interval, isEven }: Interval): void {
     const replies = [...run.replies.values()].sort((a, b) => a.sequence - b.sequence)
     const first = run.hasBeginning
       ? Math.min(replies[0].sequence, run.isWindows || run.replies.has(0) ? 0 : 1)
       : replies[0].sequence
-    const lostBefore = replies[0].sequence - first
-    const begin = this.beginning(sentSeconds(replies[0]) - lostBefore * interval)
-    if (this.times.length === 0) this.times.push(begin)
-    else if (begin > this.times.last()) this.push(begin, NaN, NaN)
-    if (lostBefore > 0) this.push(begin + lostBefore * interval, NaN, 1)
+    const begin = this.beginRun(sentSeconds(replies[0]) - (replies[0].sequence - first) * interval)
+    const evenly = (sequence: number): number => begin + (sequence - first) * interval
+    if (replies[0].sequence > first) this.push(evenly(replies[0].sequence), NaN, 1)
     // Stamps count from the first reply, wherever on the axis the run was put.
     const shift = this.times.last() - sentSeconds(replies[0])
-    for (const [i, { sequence, rttSeconds }] of replies.entries()) {
-      const at = this.times.last()
-      if (i + 1 === replies.length) {
-        this.push(at + interval, rttSeconds, 0)
-        const lost = Math.max(run.highest, run.sent > 0 ? first + run.sent - 1 : 0) - sequence
-        if (lost > 0) this.push(at + (1 + lost) * interval, NaN, 1)
-        return
-      }
-      const steps = replies[i + 1].sequence - sequence
-      const stamped = sentSeconds(replies[i + 1]) + shift
-      const next = Number.isNaN(stamped)
-        ? at + steps * interval
-        : Math.max(stamped, at + 0.01 * steps * interval)
-      const isGap = next - at > steps * interval * GAP_INTERVALS && next - at > MIN_GAP_SECONDS
-      const own = isGap ? interval : (next - at) / steps
-      this.push(steps === 1 && !isGap ? next : at + own, rttSeconds, 0)
-      if (steps > 1) this.push(isGap ? at + steps * interval : next, NaN, 1)
-      if (isGap) this.push(next, NaN, NaN)
+    for (let i = 0; i + 1 < replies.length; i++) {
+      const { sequence, rttSeconds } = replies[i]
+      const after = replies[i + 1].sequence
+      if (isEven) {
+        this.push(evenly(sequence + 1), rttSeconds, 0)
+        if (after > sequence + 1) this.push(evenly(after), NaN, 1)
+      } else this.addStamped(rttSeconds, after - sequence, sentSeconds(replies[i + 1]) + shift, interval)
     }
+    const { sequence, rttSeconds } = replies[replies.length - 1]
+    const end = isEven ? evenly(sequence + 1) : this.times.last() + interval
+    this.push(end, rttSeconds, 0)
+    const lost = Math.max(run.highest, run.sent > 0 ? first + run.sent - 1 : 0) - sequence
+    if (lost > 0) this.push(isEven ? evenly(sequence + 1 + lost) : end + lost * interval, NaN, 1)
+  }
+
+  /** A reply, and what came until the next one, which was `steps` requests later. */
+  private addStamped(rttSeconds: number, steps: number, stampedSeconds: number, interval: number): void {
+    const at = this.times.last()
+    const next = Number.isNaN(stampedSeconds)
+      ? at + steps * interval
+      : Math.max(stampedSeconds, at + 0.01 * steps * interval)
+    const isGap = next - at > steps * interval * GAP_INTERVALS && next - at > MIN_GAP_SECONDS
+    const own = isGap ? interval : (next - at) / steps
+    this.push(steps === 1 && !isGap ? next : at + own, rttSeconds, 0)
+    if (steps > 1) this.push(isGap ? at + steps * interval : next, NaN, 1)
+    if (isGap) this.push(next, NaN, NaN)
   }
 
   /** Where a run begins: by its stamp if that is behind the last run, otherwise some way behind it. */
-  private beginning(stampedSeconds: number): number {
-    if (this.times.length === 0) return Number.isNaN(stampedSeconds) ? 0 : stampedSeconds
+  private beginRun(stampedSeconds: number): number {
+    if (this.times.length === 0) {
+      this.originSeconds = stampedSeconds
+      this.times.push(0)
+      return 0
+    }
     const end = this.times.last()
-    return stampedSeconds >= end ? stampedSeconds : end + BETWEEN_RUNS_SECONDS
+    const said = stampedSeconds - this.originSeconds
+    const begin = said >= end ? said : end + BETWEEN_RUNS_SECONDS
+    if (begin > end) this.push(begin, NaN, NaN)
+    return begin
   }
 
   private push(until: number, rttSeconds: number, lossRatio: number): void {
