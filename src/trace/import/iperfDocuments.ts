@@ -1,5 +1,5 @@
 /** What a text of iperf3 holds: JSON documents as they can be parsed, and lines between them. */
-export interface IperfText {
+interface IperfText {
   readonly documents: readonly string[]
   readonly strayLines: readonly string[]
 }

@@ -3,7 +3,7 @@ import { Column } from '../lines.ts'
 import type { TraceColumn } from '../table.ts'
 
 /** One interval of a test; NaN: not measured. */
-export interface IperfRow {
+interface IperfRow {
   readonly startSeconds: number
   readonly endSeconds: number
   readonly upBitsPerSecond: number
