@@ -70,7 +70,7 @@ function listPrinter(model: PretrainedModel, { precision }: PrintOptions, io: Io
       printHint(
         io,
         paint(
-          `${formatNumber(generations.length)} requests, ${formatNumber(tokens)} tokens${spent}, ${precisionText(precision)}`,
+          `${formatNumber(generations.length)} requests, ${formatNumber(tokens)} tokens, ${precisionText(precision)}${spent}`,
           'dim',
           io,
         ),
@@ -114,8 +114,8 @@ function summary(
     ...(ttftSeconds === null ? [] : [`TTFT ${formatSeconds(ttftSeconds)}`]),
     ...(tpotSeconds === null ? [] : [`TPOT ${formatSeconds(tpotSeconds)}`]),
     `${formatNumber(ties)} near-ties`,
-    ...(bytes === null ? [] : [bytesText(bytes)]),
     precisionText(precision),
+    ...(bytes === null ? [] : [bytesText(bytes)]),
     ...(interrupted ? ['interrupted'] : []),
   ].join(', ')
 }
