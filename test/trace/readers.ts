@@ -67,6 +67,33 @@ export const READERS: readonly Reader[] = [
       `time_s,uplink_mbps,rtt_ms,cell\n${lines(rows, (row) => `${row}.25,${row % 9}.5,${20 + (row % 5)},"a,${row}"`)}`,
     { format: 'csv' },
   ),
+  recording(
+    'oboe',
+    (rows) => lines(rows, (row) => `${200 * (row >> 1) + 150 * (row % 2)}.0 ${1000 + (row >> 1)}.5`),
+    {
+      format: 'oboe',
+    },
+  ),
+  recording(
+    'riiser',
+    (rows) =>
+      lines(
+        rows,
+        (row) => `${1_285_675_666 + row} ${1000 * row + 310_761} 59.88 10.76 ${288_648 + row} 1000`,
+      ),
+    { format: 'riiser' },
+  ),
+  recording(
+    'lists',
+    (rows) => `Run 1\n${Array.from({ length: rows }, (_, row) => `${30 + (row % 9)}.5`).join(',')}\n`,
+    { format: 'lists', everySeconds: 0.1, columns: { uplink: { column: 1, unit: 'Mbit/s' } } },
+  ),
+  recording(
+    'iperf3 text',
+    (rows) =>
+      `Connecting to host x, port 5201\n[ ID] Interval           Transfer     Bitrate\n${lines(rows, (row) => `[  5]   ${row}.00-${row + 1}.00   sec  1.88 MBytes  15.7 Mbits/sec`)}`,
+    { format: 'iperf3' },
+  ),
   recording('nuttcp', (rows) => `nuttcp-t: v8\n${lines(rows, () => ' 0.0625 MB / 0.50 sec = 1.0486 Mbps')}`, {
     format: 'nuttcp',
   }),
