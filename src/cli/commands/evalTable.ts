@@ -1,4 +1,3 @@
-import type { Objective } from '../../plan/price/objective.ts'
 import { formatMisfit } from '../../plan/price/memory.ts'
 import {
   formatBytes,
@@ -20,7 +19,7 @@ export function describeEvaluation(json: EvalJson, learned: readonly string[], s
   const emphasis = rows.flatMap(([name], index) => (learned.includes(name) ? [index] : []))
   return [
     `scenario ${json.scenario}, ${json.links} links, load ${json.load}: ${json.seeds} paired episodes, ${json.decisions} requests a policy; every figure simulated`,
-    weightsLine(json.objective as Objective),
+    weightsLine(json.objective),
     ...loadLine(json),
     '',
     costTable(rows, emphasis, style),
