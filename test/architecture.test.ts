@@ -184,12 +184,6 @@ function exportsOf(text: string): string[] {
   })
 }
 
-/** Exports that may be idle, by file or by file and name, each with the reason. */
-const MAY_BE_IDLE: Readonly<Record<string, string>> = {
-  'src/trace/delimited.ts': 'the importers of delimited tables come to it one by one',
-  'src/trace/lines.ts: decodeText': 'as delimited.ts',
-}
-
 /**
  * Exports that no other file of the product uses: a file uses an export if it imports the file that has it and writes
  * its name. A part of a file may be exported for a test to look at, if the file itself uses it too.
@@ -208,10 +202,8 @@ function idleExports(product: readonly Source[], tests: readonly Source[]): stri
   return product.flatMap(({ path, text }) => {
     // Every bench exports `run`, which is loaded by the name of its file.
     if (Object.values(PUBLIC_ENTRIES).includes(path) || path.startsWith('bench/')) return []
-    if (Object.hasOwn(MAY_BE_IDLE, path)) return []
     const own = identifiersOf(text)
     return exportsOf(text).flatMap((name) => {
-      if (Object.hasOwn(MAY_BE_IDLE, `${path}: ${name}`)) return []
       if (users.get(path)?.some((names) => names.has(name))) return []
       const isTested = new RegExp(`\\b${name}\\b`).test(tested)
       if (!isTested) return [`${path}: ${name} is used by no other file: do not export it`]

@@ -2,7 +2,7 @@ import { InputError, show } from '../core/errors.ts'
 import { decimal, lineError } from './lines.ts'
 
 /** The mark between whole and fraction of a number. */
-export type DecimalMark = '.' | ','
+type DecimalMark = '.' | ','
 
 /** How the text of a table is split into rows and cells. What is left out is found out from the text. */
 export interface DelimitedOptions {
@@ -16,7 +16,7 @@ export interface DelimitedOptions {
 }
 
 /** A row of a table. */
-export interface DelimitedRow {
+interface DelimitedRow {
   /** Line number from 1; with a row delimiter, the number of the row. */
   readonly number: number
   readonly cells: readonly string[]
@@ -296,7 +296,7 @@ function decimalMarkOf(cell: string): DecimalMark | 'either' | null {
 }
 
 /** A number whose digits may stand in groups of three; NaN for anything else. */
-export function parseNumber(cell: string, mark: DecimalMark): number {
+function parseNumber(cell: string, mark: DecimalMark): number {
   const plain = mark === '.' ? decimal(cell) : NaN
   if (!Number.isNaN(plain)) return plain
   const grouped = GROUPS.test(cell) ? cell.replace(/[ '’_\u00a0\u202f]/g, '') : cell
@@ -308,7 +308,7 @@ export function parseNumber(cell: string, mark: DecimalMark): number {
 }
 
 /** A point in time: whole seconds since 1970 (UTC), and what comes after them, which a double would round. */
-export interface Stamp {
+interface Stamp {
   readonly wholeSeconds: number
   /** 0 up to 1. */
   readonly fraction: number
