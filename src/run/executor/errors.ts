@@ -18,6 +18,8 @@ type ExecutionCode =
   | 'E_DRAINING'
   /** The edge sent nothing for too long, and its request was ended. */
   | 'E_IDLE'
+  /** A run gave NaN or an infinity: the weights are damaged, or the precision is too low for them. */
+  | 'E_NOT_FINITE'
 
 /** A request failed; its tokens so far were delivered to the caller. */
 export class ExecutionError extends EdgewiseError {

@@ -1,5 +1,6 @@
 import type { Clock } from '../../core/clock.ts'
 import type { Engine, Fetched, Resident } from '../../core/engine/types.ts'
+import { finiteProblem } from './finite.ts'
 import type { Subgraph } from '../../model/graphs/subgraphTypes.ts'
 import { subgraphTensorNames } from '../../model/graphs/subgraphTypes.ts'
 import type { ModelSpec } from '../../model/spec.ts'
@@ -134,7 +135,9 @@ export class SubgraphRunner {
     const { load } = opened
     for (const [b, job] of jobs.entries()) {
       const values = valuesOf(out, job, b, batch)
-      job.resolve({ values, askedSeconds: job.askedSeconds, startSeconds, endSeconds, batch, load })
+      const problem = finiteProblem(job.subgraph, job.values, values, job.position)
+      if (problem !== null) job.reject(problem)
+      else job.resolve({ values, askedSeconds: job.askedSeconds, startSeconds, endSeconds, batch, load })
     }
   }
 
