@@ -1,6 +1,9 @@
 import { once } from 'node:events'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, describe, expect, it } from 'vitest'
 import { systemClock } from '../../src/core/clock.ts'
@@ -48,6 +51,30 @@ async function echo(port: number, text: string): Promise<string> {
 }
 
 describe('edgewise link replay', () => {
+  it('reads two columns of numbers once their format is named', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'edgewise-link-'))
+    cleanups.push(() => rmSync(folder, { recursive: true, force: true }))
+    const up = join(folder, 'up.txt')
+    writeFileSync(up, '0.0\t28.8\n1.0\t27.5\n2.0\t30.1\n')
+    const line = [
+      '--up',
+      up,
+      '--down-mbps',
+      '150',
+      '--rtt-ms',
+      '2',
+      '--listen',
+      '127.0.0.1:0',
+      '--to',
+      '127.0.0.1:9',
+    ]
+    const unnamed = await replay(...line)
+    expect(await unnamed.done).toBe(2)
+    expect(unnamed.io.err()).toContain('--format pensieve')
+    const { io, port } = await replay(...line, '--format', 'pensieve')
+    expect(port, io.err()).toBeGreaterThan(0)
+  })
+
   it('relays over a constant link until Ctrl-C, then sums up', async () => {
     const { io, done, port } = await replay(
       'constant:up=10,down=40,rtt=4',

@@ -48,7 +48,14 @@ const everyUnit = Array.from({ length: spec.layers }, () => [...Array(attentionU
 
 async function recordedLink() {
   const source = { name: 'campus', origin: 'https://github.com/GreenLv/Solis-WiFi-Trace', licence: 'MIT' }
-  const trace = importTraceFile(sharedPath(recording), { ...source, direction: 'up' }, { stamp: 'start' })
+  const trace = importTraceFile(
+    sharedPath(recording),
+    { ...source, direction: 'up' },
+    {
+      format: 'pensieve',
+      stamp: 'start',
+    },
+  )
   const parts = {
     uplink: { kind: 'recording', trace },
     downlink: { kind: 'ratio', value: 2 },

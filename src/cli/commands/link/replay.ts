@@ -4,6 +4,7 @@ import { DEFAULT_QUEUE_BYTES, startRelay } from '../../../trace/replay/relay.ts'
 import { parseLoopback, showEndpoint } from '../../../trace/replay/endpoint.ts'
 import type { PipeStats } from '../../../trace/replay/pipe.ts'
 import type { Relay, RelayStats } from '../../../trace/replay/relay.ts'
+import { TRACE_FORMATS } from '../../../trace/import/detect.ts'
 import { LINK_ARGUMENT } from '../../../trace/import/openLink.ts'
 import { createLink } from '../../../trace/link.ts'
 import type { Link } from '../../../trace/types.ts'
@@ -40,6 +41,10 @@ export const linkReplay: CliCommand<Options> = {
       .option('--up <file>', 'recording of the uplink')
       .option('--down <file>', 'recording of the downlink')
       .option('--rtt <file>', 'recording of round-trip times')
+      .option(
+        '--format <name>',
+        `format of all recordings named here: ${TRACE_FORMATS.join(', ')} (default: by content)`,
+      )
       .option(
         '--bin-seconds <n>',
         'width of the bins in which recordings are replayed (default: 0.1, or what they need)',

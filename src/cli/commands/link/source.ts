@@ -1,10 +1,11 @@
 import type { Command } from 'commander'
 import { randomStream } from '../../../core/random.ts'
 import type { Lane } from '../../../trace/compose.ts'
+import { TRACE_FORMATS } from '../../../trace/import/detect.ts'
 import { drawLink, openLink, wholeLink } from '../../../trace/import/openLink.ts'
 import type { DeclaredParts } from '../../../trace/import/openLink.ts'
 import type { LinkSeries } from '../../../trace/types.ts'
-import { numberOption } from '../../options.ts'
+import { numberOption, requireChoice } from '../../options.ts'
 
 /** Constants that take the place of recorded parts of a link. */
 export interface PartOptions {
@@ -18,6 +19,7 @@ export interface LinkOptions extends PartOptions {
   readonly up?: string
   readonly down?: string
   readonly rtt?: string
+  readonly format?: string
   readonly binSeconds?: number
   readonly seed: number
   readonly modelSeconds: number
@@ -61,7 +63,9 @@ export async function openLinkSource(trace: string | undefined, options: LinkOpt
   if (up !== undefined) files.uplink = up
   if (down !== undefined) files.downlink = down
   if (rtt !== undefined) files.rtt = rtt
-  const opened = await openLink({ argument: trace ?? null, files, declared: declaredParts(options) })
+  const { format } = options
+  const read = format === undefined ? {} : { format: requireChoice('--format', format, TRACE_FORMATS) }
+  const opened = await openLink({ argument: trace ?? null, files, declared: declaredParts(options), read })
   const random = randomStream(seed, 'link replay')
   if (opened.kind !== 'recorded') return drawLink(opened, { modelSeconds, binSeconds: BIN_SECONDS }, random)
   const { uplink, downlink, rtt: roundTrip } = wholeLink(opened.parts, FLAGS)
