@@ -60,7 +60,7 @@ export async function run(): Promise<BenchResult[]> {
     value: medianMicroseconds(policy, situations),
     unit: 'us',
   }))
-  return [...planners, ...['llama-7b', 'gpt2-xl'].flatMap((id) => governed(id, training))]
+  return [...planners, ...['llama-7b', 'gpt2-xl'].flatMap((id) => controlled(id, training))]
 }
 
 function untrained(problem: DecisionProblem, { ppo }: TrainingConfig): LearnedPolicy {
@@ -132,7 +132,7 @@ function problemOf(modelId: string): DecisionProblem {
 type Who = 'policy' | 'shield' | 'either'
 
 /** Figures of one model: the policy's decisions, the exact ones that the shield takes, and both as queues come and go. */
-function governed(modelId: string, training: TrainingConfig): BenchResult[] {
+function controlled(modelId: string, training: TrainingConfig): BenchResult[] {
   const problem = problemOf(modelId)
   const policy = untrained(problem, training)
   const bundle: ControllerPolicy = { problem, act: (situation, stream) => policy.act(situation, stream) }

@@ -28,7 +28,7 @@ import { curveAt } from '../../../src/plan/price/curves.ts'
 import { RESOURCE } from '../../../src/plan/price/program.ts'
 import type { ControllerDecision } from '../../../src/policy/controller/planControllerTypes.ts'
 import { numbersOf, problemOf, SLOTS, TERMS } from '../bundleSupport.ts'
-import { PROBE, askOf, bundleOf, governed, presentOf } from './planControllerSupport.ts'
+import { PROBE, askOf, bundleOf, controlled, presentOf } from './planControllerSupport.ts'
 
 /** An edge with one other request, of this plan and so many tokens. */
 function useOf(limitBytes: number, { pair }: DecisionProblem, plan: Plan, kvTokens: number): MemoryUse {
@@ -40,28 +40,28 @@ describe('a decision', () => {
   test("is the policy's, with what it was decided on, timed by the clock", () => {
     const problem = problemOf('gpt2')
     const numbers = numbersOf(problem, 4, 0.3)
-    const { governor, clock } = governed({ bundle: bundleOf(problem, undefined, numbers) })
-    const decision = governor.decide(askOf())
+    const { controller, clock } = controlled({ bundle: bundleOf(problem, undefined, numbers) })
+    const decision = controller.decide(askOf())
     expect(decision).toMatchObject({ source: 'policy', propensity: 1, decideSeconds: 0 })
     const policy = new LearnedPolicy(problem, numbers)
     expect(decision.plan).toEqual(policy.decide(decision.situation!))
     const observation = new Float32Array(OBSERVATION_SIZE)
     encodeObservation(problem, decision.situation!, observation)
     expect(decision.observation).toEqual(observation)
-    expect(decision.observation).not.toBe(governor.decide(askOf()).observation)
+    expect(decision.observation).not.toBe(controller.decide(askOf()).observation)
     let ticks = 0
     clock.nowSeconds = () => 1000 + 0.5 * ticks++
-    expect(governor.decide(askOf()).decideSeconds).toBeGreaterThan(0)
+    expect(controller.decide(askOf()).decideSeconds).toBeGreaterThan(0)
   })
 
-  test('knows what has been heard, in seconds since the governor began', () => {
-    const { governor, clock, beat } = governed()
+  test('knows what has been heard, in seconds since the controller began', () => {
+    const { controller, clock, beat } = controlled()
     beat(10, 0.05)
-    governor.transfer('up', 1e6, clock.seconds - 1, clock.seconds)
-    governor.load(5, clock.seconds - 2)
-    governor.arrived(clock.seconds - 4)
-    governor.arrived(clock.seconds)
-    const { situation } = governor.decide(askOf({ waitingRequests: 3, uplinkQueuedBytes: 7 }))
+    controller.transfer('up', 1e6, clock.seconds - 1, clock.seconds)
+    controller.load(5, clock.seconds - 2)
+    controller.arrived(clock.seconds - 4)
+    controller.arrived(clock.seconds)
+    const { situation } = controller.decide(askOf({ waitingRequests: 3, uplinkQueuedBytes: 7 }))
     expect(situation).toMatchObject({
       nowSeconds: 10,
       sinceHeartbeatSeconds: 0,
@@ -78,28 +78,28 @@ describe('a decision', () => {
   })
 
   test('counts the work of requests in flight until they finish, and learns how long answers are', () => {
-    const { governor, edge, wait } = governed()
-    const first = governor.decide(askOf())
-    governor.dispatched(askOf(), edge)
-    const second = governor.decide(askOf({ request: 2, inFlight: 1 }))
+    const { controller, edge, wait } = controlled()
+    const first = controller.decide(askOf())
+    controller.dispatched(askOf(), edge)
+    const second = controller.decide(askOf({ request: 2, inFlight: 1 }))
     expect(first.situation!.edgeBacklogSeconds).toBe(0)
     expect(second.situation!.edgeBacklogSeconds).toBeGreaterThan(0)
     wait(5)
-    governor.finished(1, { seconds: 5, outputTokens: 4 })
-    const third = governor.decide(askOf({ request: 2 }))
+    controller.finished(1, { seconds: 5, outputTokens: 4 })
+    const third = controller.decide(askOf({ request: 2 }))
     expect(third.situation!.edgeBacklogSeconds).toBe(0)
     expect(third.situation!.recentEdgeSecondsPerToken).toBe(5 / 4)
     expect(third.predictedOutputTokens).toBeLessThanOrEqual(first.predictedOutputTokens)
-    governor.dispatched(askOf({ request: 2 }), edge)
-    governor.finished(2, { seconds: 1, outputTokens: 0 })
-    const last = governor.decide(askOf({ request: 3 })).situation!
+    controller.dispatched(askOf({ request: 2 }), edge)
+    controller.finished(2, { seconds: 1, outputTokens: 0 })
+    const last = controller.decide(askOf({ request: 3 })).situation!
     expect(last.edgeBacklogSeconds).toBe(0)
     expect(last.recentEdgeSecondsPerToken).toBe(5 / 4)
   })
 
   test("turns the engine's seconds into measured over profiled speed, in however many parts they come", () => {
-    const { governor, problem, edge } = governed()
-    governor.dispatched(askOf(), edge)
+    const { controller, problem, edge } = controlled()
+    controller.dispatched(askOf(), edge)
     const program = compileProgram(problem.pair, edge, {
       promptTokens: 60,
       loadBytes: 0,
@@ -109,12 +109,12 @@ describe('a decision', () => {
     const prefill = program.prefill.stages[0].seconds
     const decode = (position: number) =>
       cycle.seconds + curveAt(program.edgeKnots, cycle.curve!, position + 1)
-    governor.edgeBusy(1, { position: 0, rows: 60, seconds: 1.5 * prefill })
-    governor.edgeBusy(1, { position: 0, rows: 60, seconds: 1.5 * prefill })
-    governor.edgeBusy(1, { position: 60, rows: 1, seconds: 3 * decode(60) })
+    controller.edgeBusy(1, { position: 0, rows: 60, seconds: 1.5 * prefill })
+    controller.edgeBusy(1, { position: 0, rows: 60, seconds: 1.5 * prefill })
+    controller.edgeBusy(1, { position: 60, rows: 1, seconds: 3 * decode(60) })
     // A chunk that the program does not have tells nothing.
-    governor.edgeBusy(1, { position: 0, rows: 30, seconds: 1e3 })
-    const { situation } = governor.decide(askOf({ request: 2 }))
+    controller.edgeBusy(1, { position: 0, rows: 30, seconds: 1e3 })
+    const { situation } = controller.decide(askOf({ request: 2 }))
     // From 1 towards 3, a fifth of the way twice.
     expect(situation!.edgeSlowdown).toBeCloseTo(1 + 2 * (1 - 0.8 ** 2), 9)
   })
@@ -147,13 +147,13 @@ describe('a decision', () => {
       outageSeconds: null,
     }
     const session = new Episode(problem, world, sessionTerms({ ...TERMS }), createFast)
-    const { governor, wait } = governed({ bundle: bundleOf(problem) })
+    const { controller, wait } = controlled({ bundle: bundleOf(problem) })
     session.onFinish = (request) => {
       const { edgeBusySeconds, upBytes, downBytes, messages } = session.simulation.outcomes[request]
       const { promptTokens, outputTokens } = arrivals[request]
-      governor.edgeBusy(request, { position: 0, rows: promptTokens, seconds: edgeBusySeconds })
+      controller.edgeBusy(request, { position: 0, rows: promptTokens, seconds: edgeBusySeconds })
       const seconds = session.result(request).e2eSeconds
-      governor.finished(request, { seconds, outputTokens, upBytes, downBytes, messages })
+      controller.finished(request, { seconds, outputTokens, upBytes, downBytes, messages })
     }
     const entries = OBSERVATION_NAMES.flatMap((name, i) => (name.startsWith('log1pVirtual') ? [i] : []))
     expect(entries).toHaveLength(3)
@@ -163,19 +163,19 @@ describe('a decision', () => {
       const { request } = session
       encodeObservation(problem, session.situation(), trained)
       const ask = askOf({ request })
-      const { observation } = governor.decide(ask)
+      const { observation } = controller.decide(ask)
       entries.forEach((at, i) => {
         expect(observation![at]).toBeCloseTo(trained[at], 6)
         most[i] = Math.max(most[i], trained[at])
       })
-      governor.dispatched(ask, plans[request])
+      controller.dispatched(ask, plans[request])
       session.dispatch(plans[request])
       wait(60)
-      governor.heartbeat(1000 + 60 * (request + 1), 0.03)
+      controller.heartbeat(1000 + 60 * (request + 1), 0.03)
     }
     const used = arrivals.map((_, request) => session.result(request))
     const mean = (values: number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length
-    const uses = governor.budgetUses()!
+    const uses = controller.budgetUses()!
     expect(uses.energyJoules!.used).toBeCloseTo(mean(used.map((r) => r.edgeJoules)), 6)
     expect(uses.cloudSeconds!.used).toBeCloseTo(mean(used.map((r) => r.cloudSeconds)), 6)
     expect(uses.accuracyLoss!.budget).toBe(budgets.accuracyLoss)
@@ -184,17 +184,17 @@ describe('a decision', () => {
   })
 
   test('says what a request used when it ends, each plan for the tokens that it brought', () => {
-    const { governor, problem, edge, cloud } = governed()
+    const { controller, problem, edge, cloud } = controlled()
     const { power } = problem.pair
     const quantised = { ...cutPlan(12, 12, 6, 4, EDGE, EDGE) }
     const lossOf = (plan: Plan): number =>
       compileProgram(problem.pair, plan, { promptTokens: 60, loadBytes: 0, decisionSeconds: 0 }).accuracyLoss
     expect(lossOf(quantised)).toBeGreaterThan(0)
-    governor.dispatched(askOf(), quantised)
-    governor.edgeBusy(1, { position: 0, rows: 60, seconds: 2 })
-    governor.replanned(askOf({ promptTokens: 70, maxNewTokens: 54, deliveredTokens: 10 }), edge)
+    controller.dispatched(askOf(), quantised)
+    controller.edgeBusy(1, { position: 0, rows: 60, seconds: 2 })
+    controller.replanned(askOf({ promptTokens: 70, maxNewTokens: 54, deliveredTokens: 10 }), edge)
     const radio = { upBytes: 1e6, downBytes: 1e3, messages: 40 }
-    const use = governor.finished(1, { seconds: 5, outputTokens: 40, ...radio })!
+    const use = controller.finished(1, { seconds: 5, outputTokens: 40, ...radio })!
     // The first plan brought a quarter of the tokens, the second none of the loss.
     expect(use.accuracyLoss).toBeCloseTo(lossOf(quantised) / 4 + (lossOf(edge) * 3) / 4, 12)
     const { busyWatts, idleWatts, radioJoulesPerByte, radioJoulesPerMessage } = power
@@ -203,56 +203,60 @@ describe('a decision', () => {
     expect(use.cloudSeconds).toBeGreaterThan(0)
     // What was not counted is not 0.
     for (const [request, counts] of [{}, { upBytes: 1, downBytes: 1 }].entries()) {
-      governor.dispatched(askOf({ request }), cloud)
-      const unmeasured = governor.finished(request, { seconds: 5, outputTokens: 4, ...counts })
+      controller.dispatched(askOf({ request }), cloud)
+      const unmeasured = controller.finished(request, { seconds: 5, outputTokens: 4, ...counts })
       expect(unmeasured).toMatchObject({ energyJoules: null, accuracyLoss: 0 })
     }
-    expect(governor.finished(7, { seconds: 5, outputTokens: 4, ...radio })).toBeNull()
-    expect(governed({ bundle: null }).governor.finished(1, { seconds: 5, outputTokens: 4 })).toBeNull()
+    expect(controller.finished(7, { seconds: 5, outputTokens: 4, ...radio })).toBeNull()
+    expect(controlled({ bundle: null }).controller.finished(1, { seconds: 5, outputTokens: 4 })).toBeNull()
   })
 
   test('is the exact action where a queue has passed its bound', () => {
     const problem = problemOf('gpt2')
     const shield = { maxWaiting: 3, v: 0.5 }
-    const { governor } = governed({ bundle: bundleOf(problem), shield })
-    expect(governor.decide(askOf({ waitingRequests: 3 })).source).toBe('policy')
-    const decision = governor.decide(askOf({ waitingRequests: 4 }))
+    const { controller } = controlled({ bundle: bundleOf(problem), shield })
+    expect(controller.decide(askOf({ waitingRequests: 3 })).source).toBe('policy')
+    const decision = controller.decide(askOf({ waitingRequests: 4 }))
     expect(decision).toMatchObject({ source: 'shield', propensity: 1 })
     expect(decision.observation).not.toBeNull()
     expect(decision.plan).toEqual(driftPlusPenalty(problem, 0.5).decide(decision.situation!))
-    const unshielded = governed({ bundle: bundleOf(problem), shield: null }).governor
+    const unshielded = controlled({ bundle: bundleOf(problem), shield: null }).controller
     expect(unshielded.decide(askOf({ waitingRequests: 400 })).source).toBe('policy')
   })
 })
 
 describe('without a policy', () => {
   test('the fallback serves and says so; in an outage alone where that fits', () => {
-    const { governor, cloud, edge, wait, beat } = governed({ bundle: null })
-    expect(governor.decide(askOf())).toMatchObject({ source: 'fallback', observation: null, situation: null })
-    expect(governor.decide(askOf()).plan).toBe(cloud)
+    const { controller, cloud, edge, wait, beat } = controlled({ bundle: null })
+    expect(controller.decide(askOf())).toMatchObject({
+      source: 'fallback',
+      observation: null,
+      situation: null,
+    })
+    expect(controller.decide(askOf()).plan).toBe(cloud)
     wait(4)
-    expect(governor.decide(askOf()).plan).toBe(cloud)
-    const fits = governed({ bundle: null, offlinePlan: edge })
-    expect(fits.governor.decide(askOf(), { linkDown: true }).plan).toBe(edge)
+    expect(controller.decide(askOf()).plan).toBe(cloud)
+    const fits = controlled({ bundle: null, offlinePlan: edge })
+    expect(fits.controller.decide(askOf(), { linkDown: true }).plan).toBe(edge)
     beat(1)
-    expect(governor.decide(askOf()).plan).toBe(cloud)
+    expect(controller.decide(askOf()).plan).toBe(cloud)
   })
 
   test('goes alone in an outage and back after it', () => {
-    const { edge } = governed()
-    const { governor, cloud, wait, beat } = governed({ bundle: null, offlinePlan: edge })
-    governor.dispatched(askOf(), cloud)
-    expect(governor.reconsider(presentOf(cloud, 5))).toBeNull()
+    const { edge } = controlled()
+    const { controller, cloud, wait, beat } = controlled({ bundle: null, offlinePlan: edge })
+    controller.dispatched(askOf(), cloud)
+    expect(controller.reconsider(presentOf(cloud, 5))).toBeNull()
     wait(3.5)
-    const change = governor.reconsider(presentOf(cloud, 5))
+    const change = controller.reconsider(presentOf(cloud, 5))
     expect(change).toMatchObject({ reason: 'outage', source: 'fallback', gainShare: null })
     expect(change!.plan).toBe(edge)
-    governor.replanned(askOf({ promptTokens: 65 }), edge)
-    expect(governor.reconsider(presentOf(edge, 6))).toBeNull()
+    controller.replanned(askOf({ promptTokens: 65 }), edge)
+    expect(controller.reconsider(presentOf(edge, 6))).toBeNull()
     beat(3)
-    expect(governor.reconsider(presentOf(edge, 8))).toBeNull()
+    expect(controller.reconsider(presentOf(edge, 8))).toBeNull()
     beat(1)
-    const back = governor.reconsider(presentOf(edge, 8))
+    const back = controller.reconsider(presentOf(edge, 8))
     expect(back).toMatchObject({ reason: 'return', rebuild: 'ids' })
     expect(back!.plan).toBe(cloud)
   })
@@ -261,8 +265,8 @@ describe('without a policy', () => {
     const full = (): Plan => {
       throw new InputError({ where: 'free edge memory', expected: 'room', found: '0 bytes' })
     }
-    const { governor, cloud } = governed({ bundle: bundleOf(problemOf('gpt2'), full) })
-    const decision: ControllerDecision = governor.decide(askOf())
+    const { controller, cloud } = controlled({ bundle: bundleOf(problemOf('gpt2'), full) })
+    const decision: ControllerDecision = controller.decide(askOf())
     expect(decision).toMatchObject({ source: 'fallback', propensity: 1 })
     expect(decision.plan).toBe(cloud)
   })
@@ -276,12 +280,12 @@ describe('a request in flight', () => {
 
   test('goes alone once no heartbeat has come for long, or at once where the link is known to be gone', () => {
     for (const linkDown of [false, true]) {
-      const { governor, wait } = governed()
-      governor.dispatched(askOf(), cut)
+      const { controller, wait } = controlled()
+      controller.dispatched(askOf(), cut)
       wait(linkDown ? 0.1 : 2.9)
-      expect(governor.reconsider(presentOf(cut, 5), { linkDown: false })).toBeNull()
+      expect(controller.reconsider(presentOf(cut, 5), { linkDown: false })).toBeNull()
       wait(0.2)
-      const change = governor.reconsider(presentOf(cut, 5), { linkDown })
+      const change = controller.reconsider(presentOf(cut, 5), { linkDown })
       expect(change?.reason).toBe('outage')
       expect(needsCloud(change!.plan)).toBe(false)
       expect(change!.situation).toMatchObject({ replanning: true, deliveredTokens: 5, promptTokens: 65 })
@@ -291,24 +295,24 @@ describe('a request in flight', () => {
   })
 
   test('stays where the model does not fit the edge', () => {
-    const { governor, cloud, wait } = governed()
-    governor.dispatched(askOf(), cloud)
+    const { controller, cloud, wait } = controlled()
+    controller.dispatched(askOf(), cloud)
     wait(10)
-    expect(governor.reconsider(presentOf(cloud, 5, { freeMemoryBytes: 1e6 }))).toBeNull()
+    expect(controller.reconsider(presentOf(cloud, 5, { freeMemoryBytes: 1e6 }))).toBeNull()
   })
 
   test('goes alone on weights that another request has in memory already', () => {
-    const { governor, edge, cloud, problem: given, wait } = governed()
+    const { controller, edge, cloud, problem: given, wait } = controlled()
     const terms = given.pair
     const whole = edgeMemory(terms, edge)
     // Enough for the model once, and for the K/V of two.
     const memoryUse = useOf(whole.weightBytes + 400 * whole.kvBytesPerToken, given, edge, 150)
     const freeMemoryBytes = freeBytesBeside(terms, memoryUse, 124)
     expect(freeMemoryBytes).toBeLessThan(whole.weightBytes / 10)
-    governor.dispatched(askOf(), cloud)
+    controller.dispatched(askOf(), cloud)
     wait(10)
-    expect(governor.reconsider(presentOf(cloud, 5, { freeMemoryBytes }))).toBeNull()
-    const change = governor.reconsider(presentOf(cloud, 5, { freeMemoryBytes, memoryUse }))
+    expect(controller.reconsider(presentOf(cloud, 5, { freeMemoryBytes }))).toBeNull()
+    const change = controller.reconsider(presentOf(cloud, 5, { freeMemoryBytes, memoryUse }))
     expect(change?.reason).toBe('outage')
     expect(needsCloud(change!.plan)).toBe(false)
     expect(fitsBeside(terms, memoryUse, change!.plan, 124)).toBe(true)
@@ -316,7 +320,7 @@ describe('a request in flight', () => {
 
   test('gets a plan that fits beside the others, whatever they hold', () => {
     const random = randomStream(3, 'memory-use')
-    const { governor, problem: given } = governed()
+    const { controller, problem: given } = controlled()
     const units = pairUnits(given.pair)
     const whole = edgeMemory(given.pair, cutPlan(12, units, 12, 16, EDGE, EDGE)).weightBytes
     let shares = 0
@@ -325,7 +329,7 @@ describe('a request in flight', () => {
       const limitBytes = edgeBytes(given.pair, others, 100) + whole * 1.2 * random.uniform()
       const memoryUse = useOf(limitBytes, given, others, 100)
       const freeMemoryBytes = freeBytesBeside(given.pair, memoryUse, 124)
-      const { plan, situation } = governor.decide(askOf({ freeMemoryBytes, memoryUse }))
+      const { plan, situation } = controller.decide(askOf({ freeMemoryBytes, memoryUse }))
       expect(fitsBeside(given.pair, memoryUse, plan, situation!.reservedTokens)).toBe(true)
       if (situation!.freeMemoryBytes > freeMemoryBytes) shares++
     }
@@ -334,61 +338,64 @@ describe('a request in flight', () => {
   })
 
   test('that went alone goes back when the link has been stable and that pays past the share', () => {
-    const cloudward = governed().cloud
+    const cloudward = controlled().cloud
     const plans = ({ replanning }: { replanning: boolean }): Plan => (replanning ? alone : cloudward)
-    const alone = governed().edge
-    const { governor, wait, beat } = governed({ bundle: bundleOf(problem, plans) })
-    governor.dispatched(askOf(), cloudward)
+    const alone = controlled().edge
+    const { controller, wait, beat } = controlled({ bundle: bundleOf(problem, plans) })
+    controller.dispatched(askOf(), cloudward)
     wait(4)
-    expect(governor.reconsider(presentOf(cloudward, 2))?.plan).toBe(alone)
-    governor.replanned(askOf({ promptTokens: 62, deliveredTokens: 2 }), alone)
+    expect(controller.reconsider(presentOf(cloudward, 2))?.plan).toBe(alone)
+    controller.replanned(askOf({ promptTokens: 62, deliveredTokens: 2 }), alone)
     beat(3)
-    expect(governor.reconsider(presentOf(alone, 4))).toBeNull()
+    expect(controller.reconsider(presentOf(alone, 4))).toBeNull()
     beat(1)
-    const back = governor.reconsider(presentOf(alone, 4))
+    const back = controller.reconsider(presentOf(alone, 4))
     expect(back).toMatchObject({ reason: 'return', rebuild: 'ids' })
     expect(back!.gainShare).toBeGreaterThan(0.2)
     // Not asked again at once.
     wait(0.5)
-    expect(governor.reconsider(presentOf(alone, 4))).toBeNull()
+    expect(controller.reconsider(presentOf(alone, 4))).toBeNull()
   })
 
   test('never goes back for less than the share', () => {
-    const { cloud, edge } = governed()
+    const { cloud, edge } = controlled()
     for (const share of [0.2, 0.999]) {
-      const { governor, beat } = governed({ bundle: bundleOf(problem, () => cloud), hysteresis: { share } })
-      governor.dispatched(askOf(), edge)
+      const { controller, beat } = controlled({
+        bundle: bundleOf(problem, () => cloud),
+        hysteresis: { share },
+      })
+      controller.dispatched(askOf(), edge)
       beat(2)
-      const change = governor.reconsider(presentOf(edge, 2))
+      const change = controller.reconsider(presentOf(edge, 2))
       if (share === 0.2) expect(change?.reason).toBe('better')
       else expect(change).toBeNull()
     }
   })
 
   test('is looked at for the better at most once an interval, and not at all while exploring', () => {
-    const { cloud, edge } = governed()
+    const { cloud, edge } = controlled()
     let asked = 0
     const plans = (): Plan => {
       asked++
       return cloud
     }
     const hysteresis = { share: 0.99999, intervalSeconds: 2 }
-    const { governor, wait, beat } = governed({ bundle: bundleOf(problem, plans), hysteresis })
-    governor.dispatched(askOf(), edge)
+    const { controller, wait, beat } = controlled({ bundle: bundleOf(problem, plans), hysteresis })
+    controller.dispatched(askOf(), edge)
     beat(1)
-    expect([governor.reconsider(presentOf(edge, 2)), asked]).toEqual([null, 0])
+    expect([controller.reconsider(presentOf(edge, 2)), asked]).toEqual([null, 0])
     beat(1)
     for (let i = 0; i < 10; i++) {
       wait(0.1)
-      governor.reconsider(presentOf(edge, 2))
+      controller.reconsider(presentOf(edge, 2))
     }
     expect(asked).toBe(1)
-    const exploring = governed({ bundle: bundleOf(problem), explore: randomStream(1, 'explore') })
-    const drawn = exploring.governor.decide(askOf())
-    exploring.governor.dispatched(askOf(), edge)
+    const exploring = controlled({ bundle: bundleOf(problem), explore: randomStream(1, 'explore') })
+    const drawn = exploring.controller.decide(askOf())
+    exploring.controller.dispatched(askOf(), edge)
     expect(drawn.propensity).toBeLessThan(1)
     exploring.beat(5)
-    expect(exploring.governor.reconsider(presentOf(edge, 2))).toBeNull()
+    expect(exploring.controller.reconsider(presentOf(edge, 2))).toBeNull()
   })
 })
 
@@ -396,11 +403,11 @@ describe('exploring', () => {
   test('draws each plan as often as its propensity says', () => {
     const problem = problemOf('tiny', { earlyExit: false, boundaryBits: [16] })
     const explore = randomStream(3, 'explore')
-    const { governor } = governed({ bundle: bundleOf(problem), explore }, 'tiny')
+    const { controller } = controlled({ bundle: bundleOf(problem), explore }, 'tiny')
     const seen: { plan: Plan; propensity: number; count: number }[] = []
     const draws = 20_000
     for (let i = 0; i < draws; i++) {
-      const { plan, propensity } = governor.decide(askOf({ freeMemoryBytes: TERMS.memoryBytes }))
+      const { plan, propensity } = controller.decide(askOf({ freeMemoryBytes: TERMS.memoryBytes }))
       const known = seen.find((other) => samePlan(other.plan, plan))
       if (known === undefined) seen.push({ plan, propensity, count: 1 })
       else {

@@ -5,7 +5,7 @@ import { OBSERVATION_SIZE, encodeObservation } from '../../../src/policy/observa
 import type { Situation } from '../../../src/plan/price/situation.ts'
 import type { ControllerDecision } from '../../../src/policy/controller/planControllerTypes.ts'
 import { numbersOf, problemOf } from '../bundleSupport.ts'
-import { askOf, bundleOf, governed } from './planControllerSupport.ts'
+import { askOf, bundleOf, controlled } from './planControllerSupport.ts'
 
 const problem = problemOf('tiny')
 const numbers = numbersOf(problem, 4, 0.3)
@@ -69,24 +69,24 @@ function expectSound(decision: ControllerDecision | null): void {
 
 function play(steps: readonly Step[], explore: boolean): void {
   const stream = explore ? randomStream(1, 'explore') : null
-  const { governor, clock, edge } = governed({
+  const { controller, clock, edge } = controlled({
     bundle: bundleOf(problem, undefined, numbers),
     explore: stream,
   })
   const plans = new Map([1, 2, 3, 4].map((id) => [id, edge]))
   for (const each of steps) {
     if (each.kind === 'clock') clock.seconds += each.by
-    else if (each.kind === 'arrived') governor.arrived(1000 + each.at)
-    else if (each.kind === 'heartbeat') governor.heartbeat(1000 + each.at, each.rtt)
-    else if (each.kind === 'load') governor.load(each.tenants, 1000 + each.at)
-    else if (each.kind === 'busy') governor.edgeBusy(each.request, each)
+    else if (each.kind === 'arrived') controller.arrived(1000 + each.at)
+    else if (each.kind === 'heartbeat') controller.heartbeat(1000 + each.at, each.rtt)
+    else if (each.kind === 'load') controller.load(each.tenants, 1000 + each.at)
+    else if (each.kind === 'busy') controller.edgeBusy(each.request, each)
     else if (each.kind === 'transfer') {
-      governor.transfer(each.up ? 'up' : 'down', each.bytes, 1000 + each.start, 1000 + each.end)
+      controller.transfer(each.up ? 'up' : 'down', each.bytes, 1000 + each.start, 1000 + each.end)
     } else if (each.kind === 'probe') {
-      governor.probe({ upBitsPerSecond: each.up, downBitsPerSecond: each.down, rttSeconds: each.rtt })
+      controller.probe({ upBitsPerSecond: each.up, downBitsPerSecond: each.down, rttSeconds: each.rtt })
     } else if (each.kind === 'finished') {
       const { seconds, outputTokens, bytes } = each
-      governor.finished(each.request, {
+      controller.finished(each.request, {
         seconds,
         outputTokens,
         upBytes: bytes,
@@ -104,19 +104,19 @@ function play(steps: readonly Step[], explore: boolean): void {
       })
       const again = each.kind === 'reconsider'
       const decision = again
-        ? governor.reconsider({ ...ask, plan: plans.get(id)! }, { linkDown })
-        : governor.decide(ask, { linkDown })
+        ? controller.reconsider({ ...ask, plan: plans.get(id)! }, { linkDown })
+        : controller.decide(ask, { linkDown })
       expectSound(decision)
       if (decision === null || !each.apply) continue
       plans.set(id, decision.plan)
-      if (again) governor.replanned(ask, decision.plan)
-      else governor.dispatched(ask, decision.plan)
+      if (again) controller.replanned(ask, decision.plan)
+      else controller.dispatched(ask, decision.plan)
     }
   }
   clock.seconds = 5000
-  expectSound(governor.decide(askOf()))
+  expectSound(controller.decide(askOf()))
 }
 
-test('a governor takes whatever the network and the clock do, in any order, and stays finite', () => {
+test('a controller takes whatever the network and the clock do, in any order, and stays finite', () => {
   fc.assert(fc.property(fc.array(step, { maxLength: 40 }), fc.boolean(), play), { numRuns: 250 })
 })

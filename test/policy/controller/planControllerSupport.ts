@@ -71,13 +71,13 @@ export function presentOf(
   return { ...askOf({ ...left, ...changes }), plan }
 }
 
-/** A governor on a clock of its own; `beat` lets time pass with heartbeats. */
-export function governed(changes: Partial<PlanControllerOptions> = {}, modelId = 'gpt2') {
+/** A controller on a clock of its own; `beat` lets time pass with heartbeats. */
+export function controlled(changes: Partial<PlanControllerOptions> = {}, modelId = 'gpt2') {
   const clock = new HandClock()
   const problem = changes.bundle?.problem ?? problemOf(modelId)
   const edge = uniformPlan(problem.pair.model.layers, pairUnits(problem.pair), EDGE)
   const cloud = cloudPlan(problem)
-  const governor = new PlanController({
+  const controller = new PlanController({
     bundle: bundleOf(problem),
     fallback: cloud,
     clock,
@@ -90,8 +90,8 @@ export function governed(changes: Partial<PlanControllerOptions> = {}, modelId =
   const beat = (seconds: number, rttSeconds = 0.03): void => {
     for (let i = 0; i < seconds; i++) {
       wait(1)
-      governor.heartbeat(clock.seconds, rttSeconds)
+      controller.heartbeat(clock.seconds, rttSeconds)
     }
   }
-  return { governor, clock, problem, edge, cloud, wait, beat }
+  return { controller, clock, problem, edge, cloud, wait, beat }
 }
