@@ -49,7 +49,12 @@ export function readText(path: string, maxBytes = 64 * 1024 * 1024): string {
 }
 
 /** Windows has no POSIX permissions: files are protected by access lists there. */
-const HAS_MODES = process.platform !== 'win32'
+export const HAS_MODES = process.platform !== 'win32'
+
+/** Permissions of a file as chmod takes them, e.g. `0640`. */
+export function showMode(mode: number): string {
+  return `0${(mode & 0o777).toString(8).padStart(3, '0')}`
+}
 
 /**
  * Reads a file with a secret, at most `maxBytes` long. Throws InputError if others can read it, because then it may be
@@ -57,12 +62,12 @@ const HAS_MODES = process.platform !== 'win32'
  */
 export function readSecretText(path: string, maxBytes: number, what: string): string {
   const text = readText(path, maxBytes)
-  const mode = onPath(path, () => statSync(path)).mode & 0o777
+  const { mode } = onPath(path, () => statSync(path))
   if (!HAS_MODES || (mode & 0o077) === 0) return text
   throw new InputError({
     where: path,
     expected: `${what} that only its owner can read (mode 0600)`,
-    found: `mode 0${mode.toString(8).padStart(3, '0')}`,
+    found: `mode ${showMode(mode)}`,
     remedy: `chmod 600 ${path}; if somebody may have read it, make another and revoke this one`,
   })
 }

@@ -1,7 +1,7 @@
 import { existsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { InputError } from '../errors.ts'
-import { readSecretText, readText, writeAtomic } from '../files.ts'
+import { HAS_MODES, readSecretText, readText, showMode, writeAtomic } from '../files.ts'
 
 /** File names in key folders. */
 export const KEY_FILES = {
@@ -20,8 +20,6 @@ export const KEY_FILES = {
 const MAX_PEM_BYTES = 4 * 1024 * 1024
 /** Permissions of a folder with keys. */
 export const OWNER_ONLY = 0o700
-/** Windows has no POSIX permissions: folders are protected by access lists there. */
-const HAS_MODES = process.platform !== 'win32'
 
 /** Refuses a folder that others can write to, and, unless `force`, one that has one of `files` already. */
 export function checkKeyFolder(folder: string, files: readonly string[], force: boolean): void {
@@ -75,8 +73,4 @@ export function readSecret(path: string): string {
 export function pemBlocks(text: string, label: 'CERTIFICATE' | 'X509 CRL'): string[] {
   const pattern = new RegExp(`-----BEGIN ${label}-----[A-Za-z0-9+/=\\s]*-----END ${label}-----`, 'g')
   return [...text.matchAll(pattern)].map(([block]) => `${block}\n`)
-}
-
-function showMode(mode: number): string {
-  return `0${(mode & 0o777).toString(8).padStart(3, '0')}`
 }
