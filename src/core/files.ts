@@ -121,12 +121,17 @@ function sweep(folder: string, nowMs: number): void {
   const name = resolve(folder)
   if (swept.has(name)) return
   swept.add(name)
-  for (const left of readdirSync(folder)) {
-    if (!TEMPORARY.test(left)) continue
-    const path = join(folder, left)
-    const info = statSync(path, { throwIfNoEntry: false })
-    if (info !== undefined && nowMs - info.mtimeMs > LEFT_BEHIND_MS)
-      rmSync(path, { recursive: true, force: true })
+  try {
+    for (const left of readdirSync(folder)) {
+      if (!TEMPORARY.test(left)) continue
+      const path = join(folder, left)
+      const info = statSync(path, { throwIfNoEntry: false })
+      if (info !== undefined && nowMs - info.mtimeMs > LEFT_BEHIND_MS)
+        rmSync(path, { recursive: true, force: true })
+    }
+  } catch (error) {
+    // A folder that cannot be listed, or what another user left in a shared one, is no reason to write nothing.
+    if (fileProblem(error) === null) throw error
   }
 }
 

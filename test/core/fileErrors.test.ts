@@ -7,6 +7,7 @@ import {
   openSync,
   readdirSync,
   rmSync,
+  symlinkSync,
   utimesSync,
   writeFileSync,
   writeSync,
@@ -113,6 +114,16 @@ describe('what a killed process left', () => {
     writeAtomic(join(folder, 'c.json'), 'x')
     const kept = [young, own, join(folder, 'c.json')].map((path) => path.slice(folder.length + 1))
     expect(readdirSync(folder).sort()).toEqual(kept.sort())
+  })
+
+  test('does not keep a file from being written where it cannot be removed', () => {
+    const folder = join(root, 'stuck')
+    mkdirSync(folder)
+    // A link to itself cannot be looked at, whoever asks; what another user left in /tmp cannot be removed.
+    const stuck = temporaryName(join(folder, 'a.json'))
+    symlinkSync(stuck, stuck)
+    writeAtomic(join(folder, 'b.json'), 'x')
+    expect(readText(join(folder, 'b.json'))).toBe('x')
   })
 })
 
