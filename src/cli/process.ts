@@ -6,12 +6,14 @@ import type { Io } from './io.ts'
 import { EXIT_INTERRUPTED, reportError, runCli } from './program.ts'
 import { packageVersion } from '../core/packageRoot.ts'
 
-/** How long clean-up may take after Ctrl-C before the process ends anyway, where a command asked for no more. */
+/** Seconds that clean-up may take, after Ctrl-C or a defect, before the process ends anyway; a command may ask for more. */
 const CLEANUP_SECONDS = 5
 
 let patienceSeconds = CLEANUP_SECONDS
 const cleanups: (() => void | Promise<void>)[] = []
 const abort = new AbortController()
+/** Exit code of a process that was told to end; null: the command's own. */
+let endCode: number | null = null
 
 async function cleanUp(): Promise<void> {
   for (let cleanup = cleanups.pop(); cleanup !== undefined; cleanup = cleanups.pop()) {
@@ -25,10 +27,16 @@ async function cleanUp(): Promise<void> {
 
 function interrupt(): void {
   if (abort.signal.aborted) process.exit(EXIT_INTERRUPTED)
+  endWith(EXIT_INTERRUPTED)
+}
+
+/** Tells the command to stop, cleans up, and ends the process. */
+function endWith(code: number): void {
+  endCode = code
   abort.abort()
-  setTimeout(() => process.exit(EXIT_INTERRUPTED), 1000 * patienceSeconds).unref()
+  setTimeout(() => process.exit(code), 1000 * patienceSeconds).unref()
   // The command hears the signal first; whatever it leaves is cleaned up here.
-  setImmediate(() => void cleanUp().then(() => process.exit(EXIT_INTERRUPTED)))
+  setImmediate(() => void cleanUp().then(() => process.exit(code)))
 }
 
 function makeIo(argv: readonly string[]): Io {
@@ -52,8 +60,9 @@ function makeIo(argv: readonly string[]): Io {
 }
 
 /**
- * Runs this process's command line with the given commands, and ends the process. Ctrl-C (SIGINT), a service
- * manager's SIGTERM and a closed terminal (SIGHUP) mean the same: the command drains, then all is cleaned up; a second one ends at once.
+ * Runs this process's command line with the given commands, and ends the process. Ctrl-C (SIGINT), a service manager's
+ * SIGTERM and a closed terminal (SIGHUP) mean the same: the command drains, then all is cleaned up; a second one ends at
+ * once. An error that nobody caught is reported, and ends the process in the same way.
  */
 export async function runProcess(entries: readonly CliEntry[]): Promise<never> {
   process.on('SIGINT', interrupt)
@@ -66,13 +75,10 @@ export async function runProcess(entries: readonly CliEntry[]): Promise<never> {
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     process.exit(error.code === 'EPIPE' ? 0 : reportError(fileProblem(error, 'standard output') ?? error, io))
   })
-  process.on('uncaughtException', (error) => {
-    const code = reportError(error, io)
-    void cleanUp().then(() => process.exit(code))
-  })
+  process.on('uncaughtException', (error) => endWith(reportError(error, io)))
   const code = await runCli(argv, io, entries, packageVersion())
   await cleanUp()
   // Errors of earlier writes come before this one is complete.
   await new Promise((resolve) => process.stdout.write('', resolve))
-  process.exit(abort.signal.aborted ? EXIT_INTERRUPTED : code)
+  process.exit(endCode ?? code)
 }

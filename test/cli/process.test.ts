@@ -6,6 +6,7 @@ import { join, resolve } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
 import { startProgress } from '../../src/cli/progress.ts'
 import { recordIo } from './io.ts'
+import { writeSmallTraining } from './smallTraining.ts'
 
 const root = resolve(import.meta.dirname, '../..')
 const cli = join(root, 'dist', 'cli.js')
@@ -51,6 +52,27 @@ describe.skipIf(!existsSync(cli))(
 
     it('exits 2 on an unknown command', async () => {
       expect((await runProcess([cli, 'nonsense'])).code).toBe(2)
+    })
+
+    it('ends with exit code 70 after a defect in the middle of a command, which stops as after Ctrl-C', async () => {
+      writeSmallTraining(scratch)
+      const out = join(scratch, 'run')
+      const args = ['train', join(scratch, 'small.train.yaml'), '--out', out, '--updates', '1000000']
+      const probe = join(scratch, 'defect.mjs')
+      writeFileSync(
+        probe,
+        `import { existsSync } from 'node:fs'
+       process.argv.splice(2, Infinity, ...${JSON.stringify(args)})
+       const timer = setInterval(() => {
+         if (!existsSync(${JSON.stringify(out)})) return
+         clearInterval(timer)
+         throw new Error('a test of defects')
+       }, 20)
+       await import(${JSON.stringify(cli)})`,
+      )
+      const { code, err } = await runProcess([probe])
+      expect(err).toMatch(/unexpected error \(a defect in edgewise\):\nError: a test of defects/)
+      expect(code).toBe(70)
     })
   },
 )
