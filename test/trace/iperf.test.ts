@@ -61,6 +61,15 @@ describe('iperf3 JSON', () => {
     expect(values(load(both).uplinkBitsPerSecond)).toEqual([8])
     expect(() => load(file(udp(), [interval(0, 50, { sender: true })]))).toThrow(/nothing of what arrived/)
   })
+
+  it('of UDP --bidir takes the direction that was received: the other has the rate that -b asked for', () => {
+    const udp = { test_start: { protocol: 'UDP', reverse: 0, target_bitrate: 50_000_000 } }
+    const received = { sum_bidir_reverse: { start: 0, end: 1, bits_per_second: 8e6, lost_packets: 9 } }
+    const trace = load(file(udp, [interval(0, 50, { sender: true }, received)]))
+    expect(values(trace.uplinkBitsPerSecond)).toEqual([NaN])
+    expect(values(trace.downlinkBitsPerSecond)).toEqual([8])
+    expect(trace.meta.notes.join()).toContain('left out')
+  })
 })
 
 describe('iperf text', () => {

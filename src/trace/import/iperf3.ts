@@ -6,7 +6,7 @@ import type { Trace } from '../table.ts'
 import { emptyError } from '../lines.ts'
 import type { Direction } from '../types.ts'
 import { findDocuments } from './iperfDocuments.ts'
-import { IperfTimeline } from './iperfRows.ts'
+import { IperfTimeline, udpSenderError } from './iperfRows.ts'
 import { importIperfText, isIperfText } from './iperfText.ts'
 import { sourceMeta } from './source.ts'
 import type { SourceInfo } from './source.ts'
@@ -161,6 +161,10 @@ function addTest(
   let intervals = file.intervals.filter(({ sum }) => sum.omitted !== true)
   if (intervals.length === 0) throw emptyError(where, 'at least one interval that is not omitted')
   let lanes = lanesOf(file, intervals)
+  if (isUdp && lanes.length > 1) {
+    lanes = lanes.filter(({ isSender }) => !isSender)
+    notes.push('UDP --bidir: the direction in which this side sent is left out, as its rate is its own -b')
+  }
   checkDirection(lanes, declared, reverse, where)
   notes.push(`iperf3 ${protocol}, ${lanes.map(({ direction }) => direction).join(' and ')}`)
   const server = file.server_output_json?.intervals.filter(({ sum }) => sum.omitted !== true) ?? []
@@ -238,13 +242,8 @@ function addAverage(
   const received = file.end?.sum_received
   const lost = received?.lost_percent ?? 0
   if (received === undefined || !(lost >= FILLED_LOSS_PERCENT) || !(received.end > received.start)) {
-    throw new InputError({
-      where: `${where}: intervals`,
-      expected:
-        'rates that the receiver measured: a UDP sender states its own rate, which is what its -b asked for',
-      found: `sums of the sender, ${received === undefined ? 'and nothing of what arrived' : `of which ${lost} % were lost`}`,
-      remedy: `record with -R or in the server (iperf3 -s --json), with a -b above the link's rate, or without -u`,
-    })
+    const arrived = received === undefined ? 'and nothing of what arrived' : `of which ${lost} % were lost`
+    throw udpSenderError(`${where}: intervals`, `sums of the sender, ${arrived}`)
   }
   const rate = received.bits_per_second
   timeline.add(

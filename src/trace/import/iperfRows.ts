@@ -93,3 +93,14 @@ export class IperfTimeline {
     }
   }
 }
+
+/** The error for a UDP test of which only the sender's rates are known. */
+export function udpSenderError(where: string, found: string): InputError {
+  return new InputError({
+    where,
+    expected:
+      'rates that the receiver measured: a UDP sender states its own rate, which is what its -b asked for',
+    found,
+    remedy: `record with -R or in the server (-s), with a -b above the link's rate, or without -u`,
+  })
+}

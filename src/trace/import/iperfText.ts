@@ -4,7 +4,7 @@ import type { Line } from '../lines.ts'
 import { makeTrace } from '../table.ts'
 import type { Trace } from '../table.ts'
 import type { Direction } from '../types.ts'
-import { IperfTimeline } from './iperfRows.ts'
+import { IperfTimeline, udpSenderError } from './iperfRows.ts'
 import { sourceMeta } from './source.ts'
 import type { SourceInfo } from './source.ts'
 
@@ -107,7 +107,7 @@ class IperfTextReader {
     }
     const { isServer, isReverse, isUdp, isSender } = this.roles
     const isSent = match[2] === undefined ? (isSender ?? isServer === isReverse) : match[2] === 'T'
-    if (isUdp && isSent) throw udpSender(this.where, line.number)
+    if (isUdp && isSent) throw udpSenderError(`${this.where}:${line.number}`, 'intervals of the sender')
     this.hasSent ||= isSent
     const rate = Number(match[5]) * (match[7] === 'bits' ? SCALE : BYTE_SCALE)[match[6]]
     if (!(rate >= 0)) throw lineError(this.where, line.number, 'a rate', line.text)
@@ -155,16 +155,6 @@ function rowOf({ start, end, streams, sums }: Group) {
     downBitsPerSecond: rate('down'),
     rttSeconds: NaN,
   }
-}
-
-function udpSender(where: string, line: number): InputError {
-  return new InputError({
-    where: `${where}:${line}`,
-    expected:
-      'rates that the receiver measured: a UDP sender states its own rate, which is what its -b asked for',
-    found: 'intervals of the sender',
-    remedy: `record with -R or in the server, with a -b above the link's rate, or without -u`,
-  })
 }
 
 function checkDeclared({ direction, where }: SourceInfo, parts: ReturnType<IperfTimeline['finish']>): void {
