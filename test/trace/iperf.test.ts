@@ -49,6 +49,17 @@ describe('iperf3 JSON', () => {
     expect(trace.meta.notes.join('\n')).toMatch(/iperf3 said: interrupt[^]*2 tests[^]*iperf3: interrupt/)
   })
 
+  it('reads a log to which a test was appended each hour, however many notes that makes', () => {
+    const at = (hour: number) => ({ timestamp: { timesecs: 3600 * hour } })
+    const error = (hour: number) => ({ error: `interrupt ${hour}` })
+    const tests = Array.from({ length: 60 }, (_, hour) => file(at(hour), [interval(0, 4)], error(hour)))
+    const { timeSeconds, meta } = load(tests.join('\n'))
+    expect(timeSeconds.at(-1)).toBe(59 * 3600 + 1)
+    expect(meta.notes.slice(0, 2)).toEqual(['iperf3 TCP, up', 'iperf3 said: interrupt 0'])
+    expect(meta.notes).toHaveLength(20)
+    expect(meta.notes.at(-1)).toBe('and 43 more notes')
+  })
+
   it('refuses UDP that filled no link, also at the receiver, and uses what the server sent along', () => {
     const udp = (more: object = {}) => ({ test_start: { protocol: 'UDP', reverse: 0, ...more } })
     const received = interval(0, 1, { sender: false, lost_packets: 0 })

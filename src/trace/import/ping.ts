@@ -43,8 +43,8 @@ export function importPing(text: string, source: SourceInfo): Trace {
   const notes: string[] = []
   for (const run of runs) {
     const interval = intervalOf(run)
-    const note = `one request each ${interval.seconds.toFixed(4)} s${interval.isAssumed ? ' (assumed: no summary and no stamps)' : ''}`
-    if (!notes.includes(note) && notes.length < 10) notes.push(note)
+    const assumed = interval.isAssumed ? ' (assumed: no summary and no stamps)' : ''
+    notes.push(`one request each ${interval.seconds.toFixed(4)} s${assumed}`)
     rows.addRun(run, interval)
   }
   if (runs.length > 1) notes.push(`${runs.length} runs, one after another`)

@@ -18,7 +18,10 @@ export interface SourceInfo {
   readonly sha256?: string
 }
 
-/** Metadata of a trace from its source and format. */
+/** Notes that a recording keeps: fewer than a trace may have, as notes of a merge are added to them. */
+const MAX_NOTES = 20
+
+/** Metadata of a trace from its source and format. Of equal notes one is kept, and of very many the first. */
 export function sourceMeta(
   source: SourceInfo,
   text: string,
@@ -37,8 +40,15 @@ export function sourceMeta(
     format,
     sourceSha256: source.sha256 ?? sha256(text),
     minBinSeconds,
-    notes,
+    notes: fewNotes(notes),
   }
+}
+
+function fewNotes(notes: readonly string[]): string[] {
+  const distinct = [...new Set(notes)]
+  if (distinct.length <= MAX_NOTES) return distinct
+  const kept = distinct.slice(0, MAX_NOTES - 1)
+  return [...kept, `and ${distinct.length - kept.length} more notes`]
 }
 
 /**
