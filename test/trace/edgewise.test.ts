@@ -15,6 +15,14 @@ import { servedDay, textOf } from './served.ts'
 const source = { where: 'log.jsonl', origin: 'test', licence: 'own' }
 
 describe('a served day, read back', () => {
+  it('has the name of its folder, also where a slash ends the path', () =>
+    inFolder((folder) => {
+      const transfer = { kind: 'transfer', atSeconds: 1, direction: 'up', bytes: 9999, seconds: 1 } as const
+      writeFileSync(join(folder, 'decisions.00001.jsonl'), [HEADER, transfer].map(encodeLine).join(''))
+      const name = (path: string) => importTraceFile(path, { origin: 'test', licence: 'own' }).meta.name
+      expect(name(`${folder}/`)).toBe(name(folder))
+    }))
+
   it('has the statistics of the link that was put in, bin for bin', () =>
     inFolder(async (folder) => {
       const day = servedDay(24 * 3600, 5)

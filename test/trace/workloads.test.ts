@@ -37,6 +37,13 @@ const cases: [string, string, number[] | null, number[], number[]][] = [
     [100, 200],
     [10, 20],
   ],
+  [
+    'Vidur as Python writes it, with exponents',
+    'arrived_at,num_prefill_tokens,num_decode_tokens\n2.5e-05,100,10\n1e1,200,20\n',
+    [0, 9.999975],
+    [100, 200],
+    [10, 20],
+  ],
   ['Vidur without times', 'num_prefill_tokens,num_decode_tokens\n100,10\n', null, [100], [10]],
   [
     'ShareGPT',
@@ -69,7 +76,7 @@ describe('recorded requests', () => {
     expect(parseWorkload(azure, 'a/b.csv').notes).toEqual([
       'b.csv: 1 of 4 requests have no prompt or no answer and are left out',
     ])
-    const notes = parseWorkload(cases[6][1], 'x').notes.join()
+    const notes = parseWorkload(cases.at(-1)![1], 'x').notes.join()
     expect(notes).toMatch(/no times of arrival.*4 characters.*1 of 2 requests/)
     expect(parseWorkload(cases[0][1], 'x').notes).toEqual([])
   })

@@ -2,6 +2,7 @@ import type { RecordedRequests } from '../lengths.ts'
 import { openLog } from './edgewise.ts'
 import { SessionClock } from './edgewiseLink.ts'
 import { Column, emptyError } from '../lines.ts'
+import { baseName } from './source.ts'
 
 /** The requests in a log of a device in service, in order of arrival. */
 interface ServedRequests extends RecordedRequests {
@@ -55,7 +56,7 @@ export function readServedRequests(path: string): ServedRequests {
   if (rows.length === 0) throw emptyError(path, 'at least one request that was answered')
   rows.sort((a, b) => a[0] - b[0])
   return {
-    label: `served ${path.split(/[\\/]/).filter(Boolean).pop()}`,
+    label: `served ${baseName(path)}`,
     ...columnsOf(rows),
     notes: [],
     startedAt: new Date(1000 * (originSeconds + rows[0][0])).toISOString(),

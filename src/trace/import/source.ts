@@ -71,4 +71,7 @@ export function rateColumn(direction: Direction): TraceColumn {
   return direction === 'up' ? 'uplinkBitsPerSecond' : 'downlinkBitsPerSecond'
 }
 
-const baseName = (path: string) => path.split(/[\\/]/).pop() ?? path
+/** The last part of a path of any system, also where a slash ends it. */
+export function baseName(path: string): string {
+  return path.split(/[\\/]/).filter(Boolean).pop() ?? path
+}

@@ -5,7 +5,8 @@ import { parseJson } from '../../core/schema.ts'
 import { parseStamp, readDelimited } from '../delimited.ts'
 import type { DelimitedTable } from '../delimited.ts'
 import type { RecordedRequests } from '../lengths.ts'
-import { Column, emptyError, lineError, linesOf } from '../lines.ts'
+import { Column, decimal, emptyError, lineError, linesOf } from '../lines.ts'
+import { baseName } from './source.ts'
 
 const MAX_WORKLOAD_BYTES = 512 * 1024 * 1024
 const MAX_TOKENS = 1e9
@@ -133,7 +134,7 @@ class Requests {
   finish(): RecordedRequests {
     const count = this.prompts.length
     if (count === 0) throw emptyError(this.where, 'at least one request with a prompt and an answer')
-    const name = this.where.split(/[\\/]/).pop() ?? this.where
+    const name = baseName(this.where)
     if (this.leftOut > 0) {
       const all = count + this.leftOut
       this.notes.push(`${this.leftOut} of ${all} requests have no prompt or no answer and are left out`)
@@ -176,8 +177,8 @@ const ZERO = { wholeSeconds: 0, fraction: 0 }
 
 function timeOf(cell: string, isStamp: boolean): { wholeSeconds: number; fraction: number } | null {
   if (isStamp) return parseStamp(cell)
-  const seconds = /^\d+(?:\.\d*)?$/.test(cell) ? Number(cell) : NaN
-  return Number.isFinite(seconds) ? { wholeSeconds: 0, fraction: seconds } : null
+  const seconds = decimal(cell)
+  return seconds >= 0 && seconds < Infinity ? { wholeSeconds: 0, fraction: seconds } : null
 }
 
 const isCount = (tokens: unknown): tokens is number =>
