@@ -113,6 +113,50 @@ describe('CSV', () => {
   ])('%j is refused at %s', (text, columns, message) => {
     expect(() => load(text, { format: 'csv', ...(columns ? { columns } : {}) })).toThrow(message)
   })
+
+  it('takes the smallest of several round trips for one, not for minutes', () => {
+    const text = 't_ms,rtt_min\n0,20\n1,21\n'
+    const columns = { time: { column: 't_ms' }, rtt: { column: 'rtt_min' } }
+    expect(() => load(text, { columns })).toThrow(/column rtt[^]*its header "rtt_min" names none/)
+    expect(load(text, { columns: { ...columns, rtt: { column: 2, unit: 'ms' } } }).rttSeconds[0]).toBe(0.02)
+  })
+
+  it('refuses ends of intervals that have no beginning', () => {
+    const [end, uplink] = [
+      { column: 2, unit: 's' },
+      { column: 3, unit: 'bit/s' },
+    ]
+    const text = '0,1,5\n1,2,6\n'
+    const ending = { columns: { time: { column: 1, unit: 's' }, end, uplink }, stamp: 'end' } as const
+    expect(() => load(text, ending)).toThrow(/column end[^]*--stamp end/)
+    expect(() => load(text, { columns: { end, uplink }, everySeconds: 1 })).toThrow(
+      /column end[^]*column time/,
+    )
+  })
+})
+
+describe('lists', () => {
+  const rtt = { column: 1, unit: 'ms' }
+  const uplink = { column: 2, unit: 'Mbit/s' }
+  const lists = (columns: ImportOptions['columns']) =>
+    load('20,30\n1,2\n1,2\n', { format: 'lists', everySeconds: 1, columns })
+
+  it('are columns by their numbers, as a table has them', () => {
+    const trace = lists({ rtt, uplink })
+    expect([...trace.rttSeconds]).toEqual([0.02, 0.03])
+    expect([...trace.uplinkBitsPerSecond]).toEqual([1e6, 2e6])
+    expect(trace.meta.notes).toEqual(['1 lists not used'])
+  })
+
+  it.each<[ImportOptions['columns'], RegExp]>([
+    [{ rtt: { ...rtt, unit: 'datetime' } }, /rtt[^]*a length of time/],
+    [{ end: rtt, duration: rtt, uplink }, /at most one of end and duration[^]*end, duration, uplink/],
+    [{ uplink: { column: 'a', unit: 'bit/s' } }, /a list by its number/],
+    [{ uplink: { column: 1 } }, /a unit among/],
+    [{ time: rtt }, /a declared list of values/],
+  ])('%j is refused', (columns, message) => {
+    expect(() => lists(columns)).toThrow(message)
+  })
 })
 
 describe('iperf3', () => {

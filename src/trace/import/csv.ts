@@ -4,11 +4,11 @@ import type { DelimitedOptions, DelimitedTable } from '../delimited.ts'
 import { emptyError, lineError } from '../lines.ts'
 import { makeTrace } from '../table.ts'
 import type { Trace } from '../table.ts'
-import { MEASURED, quantityOf, RowCollector } from './rows.ts'
+import { makeRows, MEASURED, quantityOf, RowCollector, unitOf } from './rows.ts'
 import type { RowField, RowRole, RowSettings } from './rows.ts'
 import { sourceMeta } from './source.ts'
 import type { SourceInfo } from './source.ts'
-import { requireUnit, unitInHeader, unitNames } from './units.ts'
+import { unitInHeader, unitNames } from './units.ts'
 
 /** A column: its header (or its number from 1), and the unit of its values; without one, the header names it. */
 export interface CsvColumn {
@@ -18,18 +18,11 @@ export interface CsvColumn {
 
 /** How the columns of a table are interpreted. */
 export interface CsvOptions extends DelimitedOptions, RowSettings {
-  readonly columns?: {
-    /** Without it, `everySeconds` says how far apart the rows are. */
-    readonly time?: CsvColumn
-    /** Column with the end of each row's interval, if the file has one. */
-    readonly end?: CsvColumn
-    /** Column with the length of each row's interval, if the file has one. */
-    readonly duration?: CsvColumn
-    readonly uplink?: CsvColumn
-    readonly downlink?: CsvColumn
-    readonly rtt?: CsvColumn
-    readonly loss?: CsvColumn
-  }
+  /**
+   * `end` or `duration`: where each row's interval ends, if the file says it. Without `time`, `everySeconds` says how far
+   * apart the rows are.
+   */
+  readonly columns?: Readonly<Partial<Record<RowRole, CsvColumn>>>
   /** Columns whose values together tell the recordings in one file apart. */
   readonly group?: readonly (string | number)[]
   /** Rows with another value in one of these columns are left out. */
@@ -110,10 +103,7 @@ function declare(options: CsvOptions, table: DelimitedTable): RowField[] {
         fields.push(fieldOf(known.role, { column: index + 1, unit: known.unit }, table))
     }
   }
-  const count = (role: RowRole): number => fields.filter((other) => other.role === role).length
-  const isTimed = count('time') === 1 || (count('time') === 0 && options.everySeconds !== undefined)
-  const isSingle = fields.every(({ role }) => count(role) === 1) && count('end') + count('duration') <= 1
-  if (isTimed && isSingle && fields.some(({ role }) => MEASURED[role] !== undefined)) return fields
+  if (makeRows(fields, options.everySeconds)) return fields
   throw new InputError({
     where: `${table.where}:1`,
     expected: `one time and one or more measured columns, each once, among ${Object.keys(KNOWN).join(', ')}`,
@@ -140,9 +130,5 @@ function fieldOf(role: RowRole, spec: CsvColumn, table: DelimitedTable): RowFiel
       remedy: `declare it, as in --column ${role}=${spec.column}:<unit>`,
     })
   }
-  const known = requireUnit(unit, quantity, where)
-  if (Number.isNaN(known.scale) && role !== 'time' && role !== 'end') {
-    throw new InputError({ where, expected: 'a unit of a length of time', found: show(unit) })
-  }
-  return { role, index, unit: known }
+  return { role, index, unit: unitOf(role, unit, where) }
 }

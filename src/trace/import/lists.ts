@@ -1,14 +1,13 @@
 import { InputError } from '../../core/errors.ts'
-import { emptyError, lineError, linesOf } from '../lines.ts'
-import { decimal } from '../lines.ts'
+import { decimal, emptyError, lineError, linesOf } from '../lines.ts'
 import { makeTrace } from '../table.ts'
 import type { Trace } from '../table.ts'
-import type { CsvOptions } from './csv.ts'
-import { MEASURED, quantityOf, RowCollector } from './rows.ts'
+import type { CsvColumn, CsvOptions } from './csv.ts'
+import { makeRows, quantityOf, RowCollector, unitOf } from './rows.ts'
 import type { RowField, RowRole } from './rows.ts'
 import { sourceMeta } from './source.ts'
 import type { SourceInfo } from './source.ts'
-import { requireUnit, unitNames } from './units.ts'
+import { unitNames } from './units.ts'
 
 /**
  * Reads lists: a table on its side, where each line is a column (`31.1,29.0,36.1,...`). Lines without a number at their
@@ -53,31 +52,26 @@ export function importLists(text: string, source: SourceInfo, options: CsvOption
 }
 
 function declare({ columns = {}, everySeconds }: CsvOptions, where: string): RowField[] {
-  const fields = (Object.entries(columns) as [RowRole, (typeof columns)['time']][]).flatMap(
-    ([role, spec]) => {
-      if (spec === undefined) return []
-      const { column, unit = '' } = spec
-      if (typeof column !== 'number') {
-        throw new InputError({
-          where: `${where}: ${role}`,
-          expected: 'a list by its number from 1',
-          found: column,
-        })
-      }
-      const quantity = quantityOf(role)
-      if (unit === '') {
-        const expected = `a unit among ${unitNames(quantity)}`
-        throw new InputError({ where: `${where}: ${role}`, expected, found: 'none' })
-      }
-      return [{ role, index: column - 1, unit: requireUnit(unit, quantity, `${where}: ${role}`) }]
-    },
-  )
-  const isTimed = fields.some(({ role }) => role === 'time') || everySeconds !== undefined
-  if (isTimed && fields.some(({ role }) => MEASURED[role] !== undefined)) return fields
+  const fields: RowField[] = []
+  for (const [role, spec] of Object.entries(columns) as [RowRole, CsvColumn | undefined][]) {
+    if (spec === undefined) continue
+    const { column, unit } = spec
+    const place = `${where}: ${role}`
+    if (typeof column !== 'number') {
+      throw new InputError({ where: place, expected: 'a list by its number from 1', found: column })
+    }
+    if (unit === undefined) {
+      const expected = `a unit among ${unitNames(quantityOf(role))}`
+      throw new InputError({ where: place, expected, found: 'none' })
+    }
+    fields.push({ role, index: column - 1, unit: unitOf(role, unit, place) })
+  }
+  if (makeRows(fields, everySeconds)) return fields
   throw new InputError({
     where,
-    expected: 'a declared list of values, and a list of times or the step between values',
-    found: 'none',
+    expected:
+      'a declared list of values, a list of times or the step between values, and at most one of end and duration',
+    found: fields.map(({ role }) => role).join(', ') || 'none',
     remedy: 'declare them, such as --column uplink=1:Mbit/s --every 0.1',
   })
 }

@@ -1,14 +1,16 @@
-import { InputError } from '../../core/errors.ts'
+import { InputError, show } from '../../core/errors.ts'
 import { isMissing, parseStamp } from '../delimited.ts'
 import { Column, lineError } from '../lines.ts'
 import type { TraceColumn } from '../table.ts'
 import { layOut } from './intervals.ts'
 import type { RecordedRows, RowIntervals } from './intervals.ts'
-import { findUnit } from './units.ts'
+import { findUnit, requireUnit } from './units.ts'
 import type { Quantity, Unit } from './units.ts'
 
+/** What a column may be for. */
+export const ROW_ROLES = ['time', 'end', 'duration', 'uplink', 'downlink', 'rtt', 'loss'] as const
 /** What a column is for. */
-export type RowRole = 'time' | 'end' | 'duration' | 'uplink' | 'downlink' | 'rtt' | 'loss'
+export type RowRole = (typeof ROW_ROLES)[number]
 
 /** The measured columns, in the order of a trace. */
 export const MEASURED: Readonly<Partial<Record<RowRole, TraceColumn>>> = {
@@ -44,6 +46,24 @@ export function quantityOf(role: RowRole): Quantity {
 
 const isClock = (role: RowRole): boolean => role === 'time' || role === 'end'
 
+/** The unit of a role's figures, by its name. @throws InputError if it is none, or a stamp where a clock has no place */
+export function unitOf(role: RowRole, name: string, where: string): Unit {
+  const unit = requireUnit(name, quantityOf(role), where)
+  if (isClock(role) || !Number.isNaN(unit.scale)) return unit
+  throw new InputError({ where, expected: 'a unit of a length of time', found: show(name) })
+}
+
+/**
+ * Whether rows can be made of these columns: a time (or rows that come so far apart), one or more measured columns, each
+ * once, and of end and duration at most one.
+ */
+export function makeRows(fields: readonly RowField[], everySeconds: number | undefined): boolean {
+  const count = (role: RowRole): number => fields.filter((field) => field.role === role).length
+  const isTimed = count('time') === 1 || (count('time') === 0 && everySeconds !== undefined)
+  const isSingle = fields.every(({ role }) => count(role) === 1) && count('end') + count('duration') <= 1
+  return isTimed && isSingle && fields.some(({ role }) => MEASURED[role] !== undefined)
+}
+
 /** Collects rows of one or more recordings, and lays them out as the rows of a trace. */
 export class RowCollector {
   private readonly fields: readonly RowField[]
@@ -63,9 +83,24 @@ export class RowCollector {
     this.settings = settings
     this.where = where
     this.columns = fields.map(() => new Column())
-    const every = settings.everySeconds
-    if (every === undefined || (every > 0 && every < Infinity)) return
-    throw new InputError({ where: `${where}: step`, expected: 'rows above 0 s apart', found: `${every} s` })
+    this.checkSettings()
+  }
+
+  private checkSettings(): void {
+    const { fields, where } = this
+    const { everySeconds: every, stamp } = this.settings
+    if (every !== undefined && !(every > 0 && every < Infinity)) {
+      throw new InputError({ where: `${where}: step`, expected: 'rows above 0 s apart', found: `${every} s` })
+    }
+    if (!fields.some(({ role }) => role === 'end')) return
+    const isTimed = fields.some(({ role }) => role === 'time')
+    if (isTimed && stamp !== 'end') return
+    throw new InputError({
+      where: `${where}: column end`,
+      expected: 'a column of times at which the intervals begin',
+      found: isTimed ? 'times at which they end (--stamp end)' : 'none',
+      remedy: isTimed ? 'leave out --stamp end, or the column end' : 'declare the column time',
+    })
   }
 
   get length(): number {

@@ -103,10 +103,14 @@ export function unitNames(quantity: Quantity): string {
   return Object.keys(UNITS[quantity]).join(', ')
 }
 
-/** The unit that a header names: `delay(ms)`, `DL [kbit/s]`, `throughput_mbps`; null if it names none. */
+/**
+ * The unit that a header names: `delay(ms)`, `DL [kbit/s]`, `throughput_mbps`; null if it names none. `rtt_min` is the
+ * smallest of several, not minutes.
+ */
 export function unitInHeader(header: string, quantity: Quantity): string | null {
   const inside = /[([]\s*([^)\]]+?)\s*[)\]]\s*$/.exec(header)?.[1]
   if (inside !== undefined) return findUnit(inside, quantity) === undefined ? null : inside
   const after = /_([A-Za-z]+)$/.exec(header)?.[1]
-  return after !== undefined && after.length > 1 && findUnit(after, quantity) !== undefined ? after : null
+  if (after === undefined || after.length === 1 || after.toLowerCase() === 'min') return null
+  return findUnit(after, quantity) === undefined ? null : after
 }

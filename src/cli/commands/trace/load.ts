@@ -5,6 +5,8 @@ import type { ImportOptions } from '../../../trace/import/detect.ts'
 import { TRACE_FORMATS } from '../../../trace/import/detect.ts'
 import { openRecording } from '../../../trace/import/openLink.ts'
 import type { ReadSettings } from '../../../trace/import/openLink.ts'
+import { ROW_ROLES } from '../../../trace/import/rows.ts'
+import type { RowRole } from '../../../trace/import/rows.ts'
 import type { SourceInfo } from '../../../trace/import/source.ts'
 import type { Trace } from '../../../trace/table.ts'
 import { collect, integerOption, numberOption, requireChoice } from '../../options.ts'
@@ -27,7 +29,6 @@ export interface ReadOptions {
   readonly header?: string
 }
 
-const ROLES = ['time', 'end', 'duration', 'uplink', 'downlink', 'rtt', 'loss'] as const
 /** Delimiters that are awkward to write in a shell. */
 const DELIMITER_NAMES: Readonly<Record<string, string>> = {
   tab: '\t',
@@ -54,7 +55,7 @@ export function addReadOptions(command: Command): Command {
     )
     .option(
       '--column <role=header:unit>',
-      `table: a column by its header or number, e.g. uplink=UL_bitrate:kbit/s (repeatable); ${ROLES.join(', ')}`,
+      `table: a column by its header or number, e.g. uplink=UL_bitrate:kbit/s (repeatable); ${ROW_ROLES.join(', ')}`,
       collect,
     )
     .option(
@@ -129,12 +130,12 @@ export function csvColumns(
   declared: readonly string[],
   isTimeless = false,
 ): NonNullable<CsvOptions['columns']> {
-  const columns: Partial<Record<(typeof ROLES)[number], CsvColumn>> = {}
+  const columns: Partial<Record<RowRole, CsvColumn>> = {}
   for (const text of declared) {
     const match = /^([a-z]+)=(.+?)(?::([^:]+))?$/.exec(text)
-    const role = ROLES.find((known) => known === match?.[1])
+    const role = ROW_ROLES.find((known) => known === match?.[1])
     if (match === null || role === undefined || columns[role] !== undefined) {
-      const expected = `role=header:unit, each role once: ${ROLES.join(', ')}`
+      const expected = `role=header:unit, each role once: ${ROW_ROLES.join(', ')}`
       throw new InputError({ where: '--column', expected, found: JSON.stringify(text) })
     }
     const [, , header, unit] = match as (string | undefined)[]
