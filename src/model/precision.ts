@@ -19,6 +19,11 @@ export type RuntimePrecision = (typeof RUNTIME_PRECISIONS)[number]
 /** Bytes of one weight of a matrix, scales left out. */
 export const BYTES_PER_WEIGHT: Readonly<Record<Precision, number>> = { fp32: 4, fp16: 2, int8: 1, int4: 0.5 }
 
+/** Bytes of one weight of a matrix as the runtime stores it: int4 has a float32 scale for 32 weights of a column. */
+export function storedBytesPerWeight(precision: Precision): number {
+  return BYTES_PER_WEIGHT[precision] + (precision === 'int4' ? 4 / 32 : 0)
+}
+
 export const precisionSchema = z.enum(PRECISIONS)
 export const runtimePrecisionSchema = z.enum(RUNTIME_PRECISIONS)
 

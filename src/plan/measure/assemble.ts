@@ -61,12 +61,8 @@ export function assembleProfile(measured: Measured): Profile {
   const { contextTokens } = model
   const curve = (of: readonly Timing[]): Curve =>
     extendCurve({ knots: grid.tokens, ...columns(of), provenance }, contextTokens)
-  const surface = (knots: readonly number[], of: readonly Timing[]): Surface =>
-    extendSurface(
-      { knots, units: grid.units, ...columns(of), provenance },
-      contextTokens,
-      of === timings.prefill,
-    )
+  const surface = (knots: readonly number[], of: readonly Timing[], curved: boolean): Surface =>
+    extendSurface({ knots, units: grid.units, ...columns(of), provenance }, contextTokens, curved)
   const [prompt, context] = [grid.tokens.at(-1)!, grid.contexts.at(-1)!]
   const memory = residentFigure(measured.residents, provenance)
   const load = fitLoads(measured.loads)
@@ -84,8 +80,8 @@ export function assembleProfile(measured: Measured): Profile {
     blocks: {
       embed: curve(timings.embed),
       attention: {
-        prefill: surface(grid.tokens, timings.prefill),
-        decode: surface(grid.contexts, timings.decode),
+        prefill: surface(grid.tokens, timings.prefill, true),
+        decode: surface(grid.contexts, timings.decode, false),
       },
       ffn: {
         whole: curve(timings.ffn.whole),

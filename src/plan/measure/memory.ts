@@ -1,7 +1,8 @@
 import { InputError } from '../../core/errors.ts'
 import { CACHE_BYTES_PER_ELEMENT, cacheCapacity } from '../../model/graphs/cache.ts'
+import { lmHeadPrecision } from '../../model/graphs/blocks.ts'
 import type { Subgraph } from '../../model/graphs/subgraphTypes.ts'
-import { BYTES_PER_WEIGHT, type RuntimePrecision } from '../../model/precision.ts'
+import { storedBytesPerWeight, type RuntimePrecision } from '../../model/precision.ts'
 import {
   attentionUnitParameters,
   attentionUnits,
@@ -31,22 +32,25 @@ const FLOAT_BYTES = 4
 /** Share of what is free that a measurement may take; the rest is for what else starts meanwhile. */
 const SHARE_OF_FREE = 0.75
 
-/** Bytes of a subgraph's weights in memory while it is built and loaded. */
+/** Bytes of a subgraph's matrices in memory while it is built and loaded. Embedding and lm_head have their own precision. */
 export function loadBytes(model: ModelSpec, precision: RuntimePrecision, { parts }: Subgraph): number {
-  let parameters = 0
-  for (const part of parts) {
-    if (part.kind === 'attention') parameters += part.units.length * attentionUnitParameters(model)
-    else if (part.kind === 'ffn') parameters += ffnParameters(model, part.part)
-    else if (part.kind === 'embed') parameters += embeddingParameters(model)
-    else parameters += lmHeadParameters(model)
+  let bytes = 0
+  const add = (parameters: number, stored: RuntimePrecision): void => {
+    // What is drawn or read is float32, whatever is stored of it.
+    bytes += parameters * (FLOAT_BYTES + (COPIES_OF_WEIGHTS - 1) * storedBytesPerWeight(stored))
   }
-  // What is drawn or read is float32, whatever is stored of it.
-  return parameters * (FLOAT_BYTES + (COPIES_OF_WEIGHTS - 1) * BYTES_PER_WEIGHT[precision])
+  for (const part of parts) {
+    if (part.kind === 'attention') add(part.units.length * attentionUnitParameters(model), precision)
+    else if (part.kind === 'ffn') add(ffnParameters(model, part.part), precision)
+    else if (part.kind === 'embed') add(embeddingParameters(model), 'fp32')
+    else add(lmHeadParameters(model), lmHeadPrecision(precision))
+  }
+  return bytes
 }
 
-/** Bytes that one run takes beside the weights: scores, rows and K/V caches. */
+/** Bytes that one run of `batch` sequences takes beside the weights: scores, rows and K/V caches. */
 export function runBytes(model: ModelSpec, { parts }: Subgraph, step: Step, batch = 1): number {
-  const rows = Math.max(step.tokens, batch)
+  const rows = step.tokens * batch
   const seen =
     step.position === 0 ? step.tokens + 1 : cacheCapacity(step.position + step.tokens) + step.tokens
   const widest = Math.max(

@@ -9,7 +9,7 @@ import {
   type ModelSpec,
 } from '../../model/spec.ts'
 import { EDGE, type Plan } from '../plan.ts'
-import { BYTES_PER_WEIGHT, type Precision } from '../../model/precision.ts'
+import { storedBytesPerWeight, type Precision } from '../../model/precision.ts'
 
 /**
  * The bytes that a plan needs on the edge, docs/model.md (25) to (28): the one place where they are added up.
@@ -45,16 +45,13 @@ export interface PartBytes {
   readonly kvPerUnitToken: number
 }
 
-/** Scales of int4 matrices: one float32 for 32 elements of a column. */
-const INT4_SCALE_BYTES = 4 / 32
-
 /**
  * Bytes of each part as the runtime stores it. Under int8 and int4 the embedding stays float32 (its rows are looked
  * up, not multiplied) and the LM head is int8, a matrix of its own even where the model ties the two.
  */
 export function partBytes({ model, edgePrecision, kvBytesPerElement }: EdgeMemoryTerms): PartBytes {
   const quantised = edgePrecision === 'int8' || edgePrecision === 'int4'
-  const bytes = BYTES_PER_WEIGHT[edgePrecision] + (edgePrecision === 'int4' ? INT4_SCALE_BYTES : 0)
+  const bytes = storedBytesPerWeight(edgePrecision)
   return {
     unit: attentionUnitParameters(model) * bytes,
     ffnFirst: ffnParameters(model, 'first') * bytes,

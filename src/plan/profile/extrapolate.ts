@@ -44,7 +44,10 @@ export function extendCurve(curve: Curve, last: number): Curve {
   }
 }
 
-/** `curved`: the seconds of a prompt, which rise with the square of its tokens. */
+/**
+ * The surface with knots up to `last`, continued for each number of units; as it is where it reaches so far. `curved`: the
+ * seconds rise with the square of the tokens, as a prompt's attention does.
+ */
 export function extendSurface(surface: Surface, last: number, curved: boolean): Surface {
   const { knots, units, seconds, relativeSpread } = surface
   const above = knotsAbove(knots, last)

@@ -11,12 +11,14 @@ import { randomStream } from '../../../src/core/random.ts'
 import { LoadedSubgraph } from '../../../src/plan/measure/blocks.ts'
 import { thisHost, type Host } from '../../../src/plan/measure/host.ts'
 import { measureProfile } from '../../../src/plan/measure/measure.ts'
-import { runBytes } from '../../../src/plan/measure/memory.ts'
+import { loadBytes, runBytes } from '../../../src/plan/measure/memory.ts'
 import type { MeasureProgress } from '../../../src/plan/measure/points.ts'
 import { randomSource } from '../../../src/plan/measure/source.ts'
-import { attentionChain } from '../../../src/plan/measure/subgraphs.ts'
+import { attentionChain, EMBEDDING, ffnHalf, HEAD } from '../../../src/plan/measure/subgraphs.ts'
 import { sharedFill } from '../../../src/model/graphs/weights.ts'
+import { RUNTIME_PRECISIONS } from '../../../src/model/precision.ts'
 import type { ModelSpec } from '../../../src/model/spec.ts'
+import { partBytes, runtimeMemoryTerms } from '../../../src/plan/price/memory.ts'
 import { BlockCosts } from '../../../src/plan/profile/costs.ts'
 import { extendCurve, extendSurface } from '../../../src/plan/profile/extrapolate.ts'
 import { formatProfile, parseProfile } from '../../../src/plan/profile/file.ts'
@@ -109,6 +111,26 @@ describe('a model with a context of 32,768 tokens', () => {
     expect(fullGrid(long).tokens.at(-1)).toBe(32_768)
   })
 })
+
+test.each(RUNTIME_PRECISIONS)(
+  'weights of %s are counted as float32 once, and twice as they are stored',
+  (precision) => {
+    const [drawn, stored] = (['fp32', precision] as const).map((one) =>
+      partBytes(runtimeMemoryTerms(long, one)),
+    )
+    const subgraphs = {
+      embed: EMBEDDING,
+      head: HEAD,
+      unit: attentionChain(1, 1),
+      ffnFirst: ffnHalf(0, 'first'),
+      ffnSecond: ffnHalf(0, 'second'),
+    }
+    for (const [name, subgraph] of Object.entries(subgraphs)) {
+      const part = name as keyof typeof subgraphs
+      expect(loadBytes(long, precision, subgraph), part).toBe(drawn[part] + 2 * stored[part])
+    }
+  },
+)
 
 test('the estimate of a prompt is above what this process takes for it, and not by much', async () => {
   const engine = await openEngine('native')
