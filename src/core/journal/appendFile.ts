@@ -360,8 +360,9 @@ export class AppendFile {
     this.waiting = []
     this.waitingChars = 0
     this.synced = this.appended
-    const isHeld = cause instanceof InputError
-    this.lastError = isHeld ? cause.message : ((cause as NodeJS.ErrnoException).code ?? cause.message)
+    // The code of an InputError says less than its message.
+    const code = cause instanceof InputError ? undefined : (cause as NodeJS.ErrnoException).code
+    this.lastError = code ?? cause.message
     this.disarm()
     if (!this.closed) this.arm('retry', this.options.retrySeconds ?? DEFAULT_RETRY_SECONDS)
     const gone = this.letGo()

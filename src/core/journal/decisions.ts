@@ -1,6 +1,7 @@
 import { readdirSync, statSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { InputError, show } from '../errors.ts'
+import { onPath } from '../fileErrors.ts'
 import { openAppend } from './appendFile.ts'
 import type { AppendFile } from './appendFile.ts'
 import { systemDisk } from './disk.ts'
@@ -176,20 +177,10 @@ function checkVersion(value: unknown, where: string): void {
 
 /**
  * Paths of the log's files, in order.
- * @throws InputError if there is none
+ * @throws InputError if there is none, or `path` cannot be read
  */
 function logFiles(path: string): string[] {
-  let isFolder: boolean
-  try {
-    isFolder = statSync(path).isDirectory()
-  } catch (error) {
-    const found = (error as NodeJS.ErrnoException).code ?? 'an error'
-    throw new InputError(
-      { where: path, expected: 'a decision log: a folder or a file', found },
-      { cause: error },
-    )
-  }
-  if (!isFolder) return [path]
+  if (!onPath(path, () => statSync(path)).isDirectory()) return [path]
   const base = join(path, FILE_NAME)
   const numbers = numbersOf(base, readdirSync(path))
   if (numbers.length === 0) {

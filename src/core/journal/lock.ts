@@ -50,11 +50,11 @@ interface Holder {
   readonly space: string | null
 }
 
-/** Creates the lock object for `path`; nothing is locked before `acquire`. `holder` says who needs a folder of its own. */
+/** Creates the lock object for `path`; nothing is locked before `acquire`. Errors tell each `who` to have its own folder. */
 export function openLock(
   path: string,
   { clock, timers }: { clock: Clock; timers: Timers },
-  holder = 'edge',
+  who = 'edge',
 ): FolderLock {
   /** Contents of the lock file while it is held. */
   let text: string | null = null
@@ -81,9 +81,9 @@ export function openLock(
   }
   return {
     acquire() {
-      if (isLost) throw heldBy(path, readHolder(path)?.holder ?? null, holder)
+      if (isLost) throw heldBy(path, readHolder(path)?.holder ?? null, who)
       if (text !== null) return
-      text = take(path, nowSeconds, holder)
+      text = take(path, nowSeconds, who)
       seenSeconds = clock.nowSeconds()
       beat()
     },
@@ -95,7 +95,7 @@ export function openLock(
         return
       }
       isLost = true
-      throw heldBy(path, readHolder(path)?.holder ?? null, holder)
+      throw heldBy(path, readHolder(path)?.holder ?? null, who)
     },
     release() {
       if (text === null) return
@@ -114,7 +114,7 @@ export function openLock(
  * Writes the lock through a hard link, which is created whole or not at all, so nobody reads half a lock. Returns its
  * contents.
  */
-function take(path: string, nowSeconds: () => number, holder: string): string {
+function take(path: string, nowSeconds: () => number, who: string): string {
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
   const mine = `${path}.${process.pid}`
   const text = JSON.stringify(self())
@@ -127,10 +127,10 @@ function take(path: string, nowSeconds: () => number, holder: string): string {
       }
       const seen = readHolder(path)
       if (seen === null) continue
-      if (!isDead(seen.holder, path, nowSeconds())) throw heldBy(path, seen.holder, holder)
+      if (!isDead(seen.holder, path, nowSeconds())) throw heldBy(path, seen.holder, who)
       removeStale(path, seen.text)
     }
-    throw heldBy(path, null, holder)
+    throw heldBy(path, null, who)
   } finally {
     rmSync(mine, { force: true })
   }

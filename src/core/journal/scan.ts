@@ -1,5 +1,6 @@
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
 import { InputError } from '../errors.ts'
+import { onPath } from '../fileErrors.ts'
 import { decodeLine } from './line.ts'
 import type { LineFault } from './line.ts'
 
@@ -19,13 +20,7 @@ interface ScannedLine {
 
 /** Reads a file in chunks, up to the size that it had when opened: reading a log that is being written to ends, too. */
 export function* chunksOf(path: string, maxBytes: number): Generator<Uint8Array> {
-  let handle: number
-  try {
-    handle = openSync(path, 'r')
-  } catch (error) {
-    const found = (error as NodeJS.ErrnoException).code ?? 'an error'
-    throw new InputError({ where: path, expected: 'a readable file', found }, { cause: error })
-  }
+  const handle = onPath(path, () => openSync(path, 'r'))
   try {
     const info = fstatSync(handle)
     if (!info.isFile()) throw new InputError({ where: path, expected: 'a file', found: 'something else' })

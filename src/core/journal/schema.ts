@@ -3,7 +3,7 @@ import type { LogRecord } from './types.ts'
 
 /** What is written. All of LOG_VERSIONS is read. */
 export const LOG_VERSION = 2
-export const LOG_VERSIONS: readonly number[] = [1, LOG_VERSION]
+export const LOG_VERSIONS = [1, LOG_VERSION] as const
 const text = z.string().max(10_000)
 const atSeconds = z.number().min(0).max(1e10)
 const seconds = z.number().min(0).max(1e10)
@@ -22,7 +22,7 @@ const element = z
 
 const header = z.strictObject({
   kind: z.literal('header'),
-  version: z.literal([1, LOG_VERSION]),
+  version: z.literal(LOG_VERSIONS),
   software: text,
   model: z.strictObject({ id: text, fingerprint: text }),
   observationVersion: z.int().min(0),

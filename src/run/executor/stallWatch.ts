@@ -3,7 +3,7 @@ import { ExecutionError } from './errors.ts'
 
 /**
  * How long a request that runs may bring no token before a link or an engine counts as hanging, in seconds; null: no
- * limit. This detects failures. Until when a request may take is its Deadline (src/core/deadline.ts), which whoever owns
+ * limit. This detects failures. When a request must be done is its Deadline (src/core/deadline.ts), which whoever owns
  * the request watches, and which reaches the executor as the signal's reason.
  */
 export interface StallLimits {
