@@ -15,13 +15,19 @@ export interface TimeSource {
   readonly timers: Timers
 }
 
+/** The longest wait of one timer of the event loop: it runs a longer one (above 2^31 - 1 ms) at once. */
+const MAX_WAIT_SECONDS = 2_000_000
+
 /** The timers of the event loop. */
 export const systemTimers: Timers = {
   after(seconds, run, background = false) {
-    const timer = setTimeout(run, 1000 * seconds)
-    if (background) timer.unref()
-    return () => {
-      clearTimeout(timer)
+    let timer: NodeJS.Timeout
+    const wait = (left: number): void => {
+      const rest = left - MAX_WAIT_SECONDS
+      timer = rest > 0 ? setTimeout(() => wait(rest), 1000 * MAX_WAIT_SECONDS) : setTimeout(run, 1000 * left)
+      if (background) timer.unref()
     }
+    wait(seconds)
+    return () => clearTimeout(timer)
   },
 }
