@@ -122,6 +122,7 @@ describe('edgewise edge --listen', () => {
     const edge = await startEdge('--cloud', await startCloud(), '--bundle', folder)
     expect(edge.serving.decider).toBe('the static fallback')
     expect(edge.io.out()).toContain('"kind":"degraded"')
+    expect(edge.io.err()).toMatch(/^policy: the bundle .*no-bundle is not used: .*; a static plan serves$/m)
     expect((await complete(edge.serving.url)).status).toBe(200)
     const metrics = await (
       await fetch(`${edge.serving.url}/metrics`, { headers: { connection: 'close' } })

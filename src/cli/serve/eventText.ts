@@ -32,7 +32,8 @@ export function eventText(event: TransitionEvent, units: number): string | null 
     case 'request-ended':
       return `request ${event.request}: ${event.end}${event.detail === '' ? '' : ` (${printable(event.detail)})`} after ${event.tokens} tokens`
     case 'degraded':
-      return `${event.part}: ${printable(event.reason)}`
+      // An error of this program in full, with its remedy.
+      return `${event.part}: ${printable(event.reason.replaceAll(/\n\s*/g, '; '), 1000)}`
   }
 }
 
