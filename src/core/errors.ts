@@ -49,11 +49,11 @@ export class IntegrityError extends EdgewiseError {
 }
 
 /**
- * Text of a peer for one line of output: control characters, line separators and marks that reorder text become `?`, so
- * that it can neither begin a line of its own nor steer a terminal. At most `limit` characters.
+ * Text of a peer for one line of output: control characters, line separators, marks that reorder text and what is no
+ * character become `?`, so that it can neither begin a line of its own nor steer a terminal. At most `limit` characters.
  */
 export function printable(text: string, limit = 200): string {
-  const clean = text.replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, '?')
+  const clean = text.replaceAll(/[\p{C}\p{Zl}\p{Zp}]/gu, '?')
   return clean.length <= limit ? clean : `${clean.slice(0, limit - 1)}…`
 }
 

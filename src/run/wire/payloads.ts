@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { EdgewiseError } from '../../core/errors.ts'
+import { EdgewiseError, printable } from '../../core/errors.ts'
 import { parseJson } from '../../core/schema.ts'
 import { WireError } from './errors.ts'
 import { frameName, makeFrame } from './frame.ts'
@@ -67,8 +67,8 @@ const refusalSchema = z.object({
 const MAX_MESSAGE_LENGTH = Math.min(4096, MAX_JSON_BYTES / 16)
 
 /**
- * Reads the refusal of a `refuse` or `fail` frame, without control characters, so that the peer's text cannot control a
- * terminal. Throws WireError (E_WIRE_PAYLOAD).
+ * Reads the refusal of a `refuse` or `fail` frame. Its message keeps its line breaks, and each line is printable. Throws
+ * WireError (E_WIRE_PAYLOAD).
  */
 export function readRefusal(frame: Frame): Refusal {
   const parsed = refusalSchema.safeParse(readJson(frame))
@@ -77,7 +77,8 @@ export function readRefusal(frame: Frame): Refusal {
     throw new WireError('E_WIRE_PAYLOAD', what, 'JSON { code, message }', parsed.error.issues[0].message)
   }
   const { code, message } = parsed.data
-  return { code, message: printable(message).slice(0, MAX_MESSAGE_LENGTH) }
+  const lines = message.split('\n').map((line) => printable(line, Infinity))
+  return { code, message: lines.join('\n').slice(0, MAX_MESSAGE_LENGTH) }
 }
 
 /** Creates a `refuse` or `fail` frame. */
@@ -90,9 +91,4 @@ export function refusalFrame(type: FrameType, refusal: Refusal, fields: Fields =
 export function refusalOf(error: unknown): Refusal {
   if (error instanceof EdgewiseError) return { code: error.code, message: error.message }
   return { code: 'E_INTERNAL', message: 'an internal error' }
-}
-
-/** Removes control characters except line breaks. */
-function printable(text: string): string {
-  return text.replace(/[^\P{C}\n]/gu, '?')
 }
